@@ -1,0 +1,1 @@
+"""JIT-compiled sparse kernels: arrays and CPUs, never ONNX, never files."""
