@@ -1,0 +1,54 @@
+"""What happens to an accumulator before it is stored: bias, scale, clip, requantise."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["FloatEpilogue", "IntegerEpilogue"]
+
+
+@dataclass(frozen=True, slots=True)
+class FloatEpilogue:
+    """``y = min(max(acc + bias[n], low), high)``.
+
+    Attributes
+    ----------
+    bias
+        (n,) float32.
+    low, high
+        Clip bounds; -inf and inf for none. A NaN accumulator stays NaN.
+    """
+
+    bias: NDArray[np.float32]
+    low: float = -np.inf
+    high: float = np.inf
+
+
+@dataclass(frozen=True, slots=True)
+class IntegerEpilogue:
+    """What an int32 accumulator of sum(x * w) becomes; the output array's dtype decides.
+
+    - int32: ``acc + offset[n]``
+    - float32: ``t = float32(acc + offset[n]) * scale[n] + bias[n]``, clipped to [low, high]; the product is rounded
+      before the sum (no fused multiply-add), as onnxruntime's separate operators do
+    - int8, uint8: t as above, clipped, rounded half to even, plus `zero_point`, saturated
+
+    Attributes
+    ----------
+    offset
+        (n,) int32: the int32 bias less x_zero_point * sum(w). The sum acc + offset wraps like int32.
+    scale, bias
+        (n,) float32.
+    low, high
+        Clip bounds of t, before rounding and before `zero_point`.
+    zero_point
+        Of the output.
+    """
+
+    offset: NDArray[np.int32]
+    scale: NDArray[np.float32]
+    bias: NDArray[np.float32]
+    low: float = -np.inf
+    high: float = np.inf
+    zero_point: int = 0

@@ -1,0 +1,83 @@
+"""Compile kernels with Numba and keep the machine code on disk under a key that cannot go stale."""
+
+import functools
+import hashlib
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar, cast
+
+import llvmlite
+import numba
+import numpy as np
+from numba.core import config
+
+from sparse_rt_kernels import isa
+
+__all__ = ["cache_directory", "cache_key", "kernel_jit"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@functools.cache
+def cache_key() -> str:
+    """Return the name of the cache folder: a hash of all that decides what machine code a kernel becomes.
+
+    Numba's own index looks only at the file that holds the decorated function, so an edited helper or intrinsic in
+    another file would run stale code without a word. The key therefore hashes every source file of this package,
+    beside the CPU that LLVM compiles for and the versions of the compilers.
+    """
+    digest = hashlib.sha256()
+    root = Path(__file__).parent
+    for path in sorted(root.rglob("*.py")):
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0")
+        digest.update(path.read_bytes())
+    versions = (sys.version, np.__version__, numba.__version__, llvmlite.__version__)
+    digest.update(repr((versions, isa.cpu_name(), sorted(isa.cpu_features()))).encode())
+    return digest.hexdigest()[:20]
+
+
+def _writable(directory: Path) -> bool:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            return True
+    except OSError:
+        return False
+
+
+@functools.cache
+def cache_directory() -> Path:
+    """Return the folder of compiled kernels, created if needed.
+
+    ``$SPARSE_RT_CACHE_DIR``, else ``$XDG_CACHE_HOME/sparse_rt``, else ``~/.cache/sparse_rt``; where none of them can
+    be written, a private temporary folder, so that a read-only install on a read-only home still runs.
+    """
+    candidates = []
+    if chosen := os.environ.get("SPARSE_RT_CACHE_DIR"):
+        candidates.append(Path(chosen))
+    candidates.append(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sparse_rt")
+    for base in candidates:
+        directory = base / cache_key()
+        if _writable(directory):
+            return directory
+    return Path(tempfile.mkdtemp(prefix="sparse_rt-"))
+
+
+def kernel_jit(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile `function` in nopython mode on first call, GIL released, machine code cached on disk.
+
+    Integer division and remainder follow NumPy (no ZeroDivisionError branch): kernels divide by tile sizes only.
+    """
+    # Numba picks the cache's place while it decorates; the setting is put back so that the user's own jitted
+    # functions keep theirs.
+    before = config.CACHE_DIR
+    config.CACHE_DIR = str(cache_directory())
+    try:
+        compiled: Any = numba.njit(nogil=True, cache=True, error_model="numpy")(function)
+    finally:
+        config.CACHE_DIR = before
+    return cast(Callable[P, R], compiled)
