@@ -1,0 +1,124 @@
+"""The normal form of a layer: one operator with one constant weight, dense or compressed."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import onnx_ir as ir
+
+from sparse_rt import formats
+from sparse_rt.formats import CompressedWeight
+
+__all__ = ["AttributeValue", "Form", "Kind", "Layer"]
+
+Kind = Literal["matmul", "conv", "conv_transpose"]
+Form = Literal["float", "qdq", "qlinear", "integer"]
+AttributeValue = int | float | str | tuple[int, ...] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """One matrix product or convolution with a constant weight, in one form whatever operator the model uses.
+
+    A node of the ``sparse_rt`` domain and the dense node that it replaced have the same normal form; only
+    :attr:`node`, :attr:`stored` and what :attr:`reason` can say differ.
+    """
+
+    name: str
+    """The node's name, or its first output's name where the node has none; unique enough for messages."""
+
+    node: ir.Node
+    """The node in the graph: dense, or of the ``sparse_rt`` domain."""
+
+    op_type: str
+    """The dense operator, also for compressed nodes: Conv, ConvTranspose, MatMul, Gemm, QLinearConv, QLinearMatMul,
+    ConvInteger, MatMulInteger or QGemm (domain com.microsoft)."""
+
+    kind: Kind
+    """What is computed: ``matmul`` for MatMul, Gemm and their quantised forms."""
+
+    form: Form
+    """How numbers are represented: ``float``; ``qdq``, a float operator whose weight comes out of DequantizeLinear;
+    ``qlinear``, integers in and out with scales (QLinearConv, QLinearMatMul, QGemm); ``integer``, integers in and
+    int32 out (ConvInteger, MatMulInteger)."""
+
+    constant_side: Literal["left", "right"]
+    """Which operand is constant. ``left`` is y = W x with x (..., k, m), only for MatMul, QLinearMatMul and
+    MatMulInteger; every other layer is ``right``."""
+
+    x: ir.Value
+    """The activation as the node reads it. In ``qdq`` form that is the float value behind DequantizeLinear."""
+
+    y: ir.Value
+    """The node's first output."""
+
+    bias: ir.Value | None
+    """B of Conv, C of Gemm (any shape that broadcasts) and QGemm; int32 in ``qlinear`` form. None where absent."""
+
+    shape: tuple[int, ...]
+    """The canonical dense shape ``(n, c)`` or ``(n, c / group, *kernel)``, output channel first. For grouped
+    ConvTranspose, where that has no meaning, the shape as stored. Empty when the weight is not constant."""
+
+    dtype: np.dtype[Any]
+    """Of the stored weight: float16, float32, int8 or uint8 where the layer qualifies."""
+
+    weight_scale: np.ndarray[Any, Any] | None
+    """Scalar (shape ``()``) or ``(n,)``; None in ``float`` and ``integer`` form."""
+
+    weight_zero_point: np.ndarray[Any, Any] | None
+    """Like :attr:`weight_scale`; None where absent, which means 0. All 0 where the layer qualifies."""
+
+    x_scale: ir.Value | None
+    """The node's own input, in ``qlinear`` form only. ``qdq`` layers have the scale at x's DequantizeLinear."""
+
+    x_zero_point: ir.Value | None
+    """The node's own input, in ``qlinear`` and ``integer`` form. None where absent, which means 0."""
+
+    y_scale: ir.Value | None
+    """The node's own input, in ``qlinear`` form only; None there for a QGemm with float output."""
+
+    y_zero_point: ir.Value | None
+    """The node's own input, in ``qlinear`` form only."""
+
+    attributes: Mapping[str, AttributeValue]
+    """The dense operator's attributes, defaults filled in. Convolutions: ``strides``, ``dilations``, ``pads`` (all
+    begins, then all ends), ``auto_pad``, ``group``, ``kernel_shape``, for ConvTranspose ``output_padding`` and
+    ``output_shape`` (None where absent). Gemm and QGemm: ``alpha``, ``transA``, ``transB``; Gemm: ``beta``."""
+
+    reason: str | None
+    """Why this layer can neither be compressed nor run sparse, in words for the user; None when it can."""
+
+    eligible: bool
+    """True when at most the values of the weight stand in the way: pruning could make the layer qualify."""
+
+    stored: CompressedWeight | None = None
+    """The compressed weight in the file, for nodes of the ``sparse_rt`` domain; None for dense nodes."""
+
+    load_weight: Callable[[], np.ndarray[Any, Any]] | None = field(default=None, repr=False)
+    """Reads the dense weight in canonical orientation; None for compressed nodes or a weight that is not constant."""
+
+    @property
+    def compressed(self) -> CompressedWeight | None:
+        """The weight in compressed form: as stored, else encoded now; None when :attr:`reason` is given."""
+        if self.stored is not None:
+            return self.stored
+        if self.reason is not None or self.load_weight is None:
+            return None
+        return formats.encode(self.load_weight(), where=f"layer '{self.name}'")
+
+    def dense_weight(self) -> np.ndarray[Any, Any]:
+        """Return the weight as ``shape``, in the stored dtype (integers are not dequantised).
+
+        A view of the model's tensor where possible, mapped from disk when the data is external: do not write to it.
+
+        Raises
+        ------
+        ValueError
+            The weight is not constant.
+        """
+        if self.stored is not None:
+            return formats.decode(self.stored)
+        if self.load_weight is None:
+            raise ValueError(f"layer '{self.name}': expected a constant weight, got none.")
+        return self.load_weight()
