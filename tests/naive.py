@@ -233,7 +233,7 @@ def conv_transpose(x, w, strides=None, pads=None, dilations=None, output_padding
 
 
 def requantise(acc, offset, scale, bias, zero_point, dtype, low=-np.inf, high=np.inf):
-    """acc (..., n) -> dtype: t = float32(acc + offset) * scale + bias, clip, round half to even, + zero_point, saturate.
+    """acc (..., n) -> dtype: t = float32(acc + offset) * scale + bias, clip, round half to even, + zp, saturate.
 
     Product and sum are each rounded to float32. offset, scale and bias are (n,).
     """

@@ -1,0 +1,444 @@
+"""The compressed form of a 2:4 weight: half the values, and a 2-bit index for each (docs/formats.md).
+
+Of every 4 contiguous input channels e0..e3 two values and two indexes in {0, 1, 2} are stored: the first value is
+element i0, the second element i1 + 1. Four indexes make a byte, first in the low bits. Decoding adds: two indexes may
+name one element. Source: the target's public description of its 2:4 filter rules (ATC option --sparsity).
+
+Zero means ``== 0``: -0.0 is a zero and comes back as +0.0; NaN is a nonzero and keeps its bits.
+"""
+
+import math
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparse_rt import patterns
+from sparse_rt.errors import FormatError, message
+
+__all__ = [
+    "DTYPES",
+    "CompressedWeight",
+    "encode",
+    "decode",
+    "encode_matrix",
+    "decode_matrix",
+    "check",
+    "check_index",
+    "to_nvidia_metadata",
+    "from_nvidia_metadata",
+]
+
+DTYPES = tuple(np.dtype(t) for t in (np.int8, np.uint8, np.float16, np.float32))
+
+# Nonzeros of a group as bits (bit j = e_j is nonzero) -> index nibble i0 | i1 << 2. More than two bits: not 2:4.
+_NIBBLE_OF_GROUP = {
+    0b0011: 0x0,
+    0b0101: 0x4,
+    0b1001: 0x8,
+    0b0110: 0x5,
+    0b1010: 0x9,
+    0b1100: 0xA,
+    0b0001: 0x0,
+    0b0010: 0x1,
+    0b0100: 0x2,
+    0b1000: 0x8,
+    0b0000: 0x0,
+}
+
+
+def _byte_tables() -> tuple[NDArray[np.uint8], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Tables over the nonzero bits of two groups (low nibble = first group).
+
+    Returns
+    -------
+    index : (256,) uint8
+        The index byte.
+    slots : (256, 4) bool
+        Which of the four stored values hold a nonzero, in order; a lone e3 takes the second slot of its group, because
+        the first index cannot name it.
+    excess : (256,) bool
+        Whether one of the groups has more than two nonzeros.
+    """
+    index = np.zeros(256, np.uint8)
+    slots = np.zeros((256, 4), np.bool_)
+    excess = np.zeros(256, np.bool_)
+    for byte in range(256):
+        for group, bits in enumerate((byte & 15, byte >> 4)):
+            if bits not in _NIBBLE_OF_GROUP:
+                excess[byte] = True
+                continue
+            index[byte] |= _NIBBLE_OF_GROUP[bits] << 4 * group
+            count = bits.bit_count()
+            slots[byte, 2 * group] = count > 0 and bits != 0b1000
+            slots[byte, 2 * group + 1] = count == 2 or bits == 0b1000
+    return index, slots, excess
+
+
+_INDEX_OF_BYTE, _SLOTS_OF_BYTE, _EXCESS = _byte_tables()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CompressedWeight:
+    """A 2:4 weight in canonical compressed form. The constructor does not validate; `check` does.
+
+    Attributes
+    ----------
+    values
+        (n, k4 / 2), dtype of the weight, C-contiguous.
+    index
+        (n, ceil(k4 / 8)) uint8, four 2-bit indexes a byte, first in the low bits, unused high bits zero.
+    shape
+        Of the dense weight, (n, c) or (n, c, *kernel). k4 = prod(kernel) * channels rounded up to a multiple of 4;
+        k runs over (kernel..., channel).
+    """
+
+    values: NDArray[Any]
+    index: NDArray[np.uint8]
+    shape: tuple[int, ...]
+
+    @property
+    def kernel(self) -> tuple[int, ...]:
+        """Kernel axes of the dense weight; empty for a matrix."""
+        return self.shape[2:]
+
+    @property
+    def padded_channels(self) -> int:
+        """Input channels rounded up to a multiple of 4."""
+        return _ceil4(self.shape[1])
+
+    @property
+    def k4(self) -> int:
+        """Columns of the matrix view: kernel positions times padded channels."""
+        return math.prod(self.kernel) * self.padded_channels
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of values and index together."""
+        return self.values.nbytes + self.index.nbytes
+
+
+def _ceil4(count: int) -> int:
+    return -(-count // 4) * 4
+
+
+def encode(weight: NDArray[Any], where: str = "weight", *, prune: bool = False) -> CompressedWeight:
+    """Compress a dense weight that holds 2:4 along its input channels.
+
+    Parameters
+    ----------
+    weight
+        (n, c) or (n, c, *kernel); int8, uint8, float16 or float32; any strides.
+    where
+        What errors call the weight.
+    prune
+        Drop all but the two largest |w| of each group first, instead of refusing.
+
+    Raises
+    ------
+    PatternError
+        If the weight does not hold 2:4; names the first offending coordinate.
+    FormatError
+        If the dtype is not one of `DTYPES`, or there are fewer than two axes.
+    """
+    _require_weight(weight, where)
+    if prune:
+        weight = np.where(patterns.magnitude_mask(weight), weight, weight.dtype.type(0))
+    matrix = _matrix_view(weight)
+    nonzero = patterns.magnitude_bits(matrix) != 0
+    # One bit an element: a byte describes two groups, and a missing second group reads as empty.
+    pairs = np.packbits(nonzero, axis=1, bitorder="little")
+    if _EXCESS[pairs].any():
+        patterns.require(weight, where=where)
+    rows, k4 = matrix.shape
+    slots = _SLOTS_OF_BYTE[pairs].reshape(rows, 4 * pairs.shape[1])[:, : k4 // 2]
+    values = np.zeros((rows, k4 // 2), matrix.dtype)
+    # Nonzeros and the slots that take them are in the same order, row by row and group by group.
+    values[slots] = matrix[nonzero]
+    return CompressedWeight(values, _INDEX_OF_BYTE[pairs], weight.shape)
+
+
+def decode(weight: CompressedWeight, where: str = "compressed weight") -> NDArray[Any]:
+    """Return the dense weight; ``decode(encode(w)) == w`` for every 2:4 w.
+
+    Raises
+    ------
+    FormatError
+        If values, index and shape do not fit each other (`check`), or if two integers that share one element
+        overflow.
+    """
+    check(weight, where)
+    rows, channels = weight.shape[:2]
+    matrix = _decode(weight.values, weight.index, where)
+    blocks = matrix.reshape(rows, math.prod(weight.kernel), weight.padded_channels)
+    dense = blocks[:, :, :channels].swapaxes(1, 2)
+    return np.ascontiguousarray(dense).reshape(weight.shape)
+
+
+def encode_matrix(matrix: NDArray[Any], where: str = "weight") -> tuple[NDArray[Any], NDArray[np.uint8]]:
+    """Compress an (n, k) matrix: values (n, k4 / 2) and index (n, ceil(k4 / 8)), where k4 is k padded to 4.
+
+    Raises
+    ------
+    PatternError, FormatError
+        As `encode`.
+    """
+    if matrix.ndim != 2:
+        raise FormatError(message(where, "a matrix (n, k)", f"shape {matrix.shape}", "Use encode for kernels."))
+    encoded = encode(matrix, where)
+    return encoded.values, encoded.index
+
+
+def decode_matrix(values: NDArray[Any], index: NDArray[np.uint8], where: str = "compressed weight") -> NDArray[Any]:
+    """Return the dense (n, k) matrix of values (n, k / 2) and index (n, ceil(k / 8)); k is a multiple of 4.
+
+    Raises
+    ------
+    FormatError
+        As `decode`.
+    """
+    columns = 2 * values.shape[1] if values.ndim == 2 else 0
+    return decode(CompressedWeight(values, index, (len(values) if values.ndim else 0, columns)), where)
+
+
+def check(weight: CompressedWeight, where: str = "compressed weight") -> None:
+    """Raise unless values, index and shape fit each other and every index is valid.
+
+    Sizes are compared before anything is allocated, so a shape that lies costs nothing.
+
+    Raises
+    ------
+    FormatError
+        Wrong dtype, wrong size, index 3 (with its coordinate), nonzero unused bits, a nonzero value that names a
+        channel of the padding.
+    """
+    shape = _checked_shape(weight.shape, where)
+    values = weight.values
+    if values.dtype not in DTYPES:
+        raise FormatError(message(where, f"values of {_dtype_names()}", str(values.dtype)))
+    k4 = math.prod(shape[2:]) * _ceil4(shape[1])
+    if values.shape != (shape[0], k4 // 2):
+        expected = f"values {(shape[0], k4 // 2)} for the dense shape {shape}"
+        raise FormatError(message(where, expected, str(values.shape), "The shape or the values are corrupt."))
+    check_index(weight.index, shape[0], k4, where)
+    if shape[1] % 4 and k4:
+        _refuse_padding(weight, where)
+
+
+def _refuse_padding(weight: CompressedWeight, where: str) -> None:
+    """Raise if the last group of a kernel position stores a nonzero for a channel beyond the shape."""
+    rows, channels = weight.shape[:2]
+    blocks = (rows, math.prod(weight.kernel), weight.padded_channels // 4)
+    i0, i1 = _group_indexes(weight.index, math.prod(blocks[1:]))
+    element = np.stack((i0.reshape(blocks)[..., -1], i1.reshape(blocks)[..., -1] + 1), axis=-1)
+    stored = weight.values.reshape(*blocks, 2)[:, :, -1]
+    outside = np.argwhere((element >= channels % 4) & (stored != 0))
+    if len(outside):
+        row, position, slot = (int(i) for i in outside[0])
+        channel = weight.padded_channels - 4 + int(element[row, position, slot])
+        got = f"a nonzero in row {row}, kernel position {position}, channel {channel}"
+        raise FormatError(message(where, f"input channels 0..{channels - 1} only", got, "The weight is corrupt."))
+
+
+def check_index(index: NDArray[np.uint8], rows: int, k4: int, where: str = "compressed weight") -> None:
+    """Raise unless `index` is (rows, ceil(k4 / 8)) uint8 with indexes 0..2 and zero unused high bits.
+
+    Raises
+    ------
+    FormatError
+        With the first offending coordinate.
+    """
+    if index.dtype != np.uint8:
+        raise FormatError(message(where, "an index of uint8", str(index.dtype), "View or cast it as uint8."))
+    expected_shape = (rows, -(-k4 // 8))
+    if index.shape != expected_shape:
+        raise FormatError(message(where, f"an index {expected_shape} for k = {k4}", str(index.shape)))
+    # Both bits of a field are set exactly where index & index >> 1 keeps the field's low bit.
+    invalid = index & (index >> 1) & 0x55
+    if invalid.any():
+        row, byte = (int(i) for i in np.argwhere(invalid)[0])
+        field = (int(invalid[row, byte]) & -int(invalid[row, byte])).bit_length() // 2
+        got = f"3 in row {row}, index {4 * byte + field} (byte {byte}, 0x{int(index[row, byte]):02X})"
+        raise FormatError(message(where, "every 2-bit index in {0, 1, 2}", got, "The index is corrupt."))
+    if k4 % 8 and (unused := index[:, -1] >> 4).any():
+        row = int(np.flatnonzero(unused)[0])
+        got = f"0x{int(index[row, -1]):02X} in row {row}"
+        raise FormatError(message(where, "zero in the unused high bits of a row's last index byte", got))
+
+
+def _checked_shape(shape: Sequence[int], where: str) -> tuple[int, ...]:
+    """Return `shape` as plain ints, refused if no array in memory could have it."""
+    try:
+        sizes = tuple(operator.index(size) for size in shape)
+    except TypeError as error:
+        raise FormatError(message(where, "a shape of whole numbers", repr(shape))) from error
+    if len(sizes) < 2 or min(sizes) < 0:
+        raise FormatError(message(where, "a shape (n, c) or (n, c, *kernel) without negative sizes", str(sizes)))
+    # Zero-size axes must not hide the others: numpy multiplies those out as well.
+    if math.prod(max(size, 1) for size in sizes) > 2**60:
+        raise FormatError(message(where, "a shape that memory can hold", str(sizes), "The shape is corrupt."))
+    return sizes
+
+
+def _require_weight(weight: NDArray[Any], where: str) -> None:
+    if weight.dtype not in DTYPES:
+        raise FormatError(message(f"{where} {weight.shape}", _dtype_names(), str(weight.dtype), "Cast it first."))
+    if weight.ndim < 2:
+        raise FormatError(message(f"{where} {weight.shape}", "(n, c) or (n, c, *kernel)", f"{weight.ndim} axes"))
+
+
+def _dtype_names() -> str:
+    return ", ".join(str(dtype) for dtype in DTYPES[:-1]) + f" or {DTYPES[-1]}"
+
+
+def _matrix_view(weight: NDArray[Any]) -> NDArray[Any]:
+    """Return (n, k4), C-contiguous: k over (kernel..., channel), channels zero-padded to a multiple of 4."""
+    rows, channels = weight.shape[:2]
+    positions = math.prod(weight.shape[2:])
+    native = weight.astype(weight.dtype.newbyteorder("="), copy=False)
+    if channels % 4 == 0:
+        return np.ascontiguousarray(np.moveaxis(native, 1, -1)).reshape(rows, positions * channels)
+    padded = np.zeros((rows, *weight.shape[2:], _ceil4(channels)), native.dtype)
+    padded[..., :channels] = np.moveaxis(native, 1, -1)
+    return padded.reshape(rows, positions * _ceil4(channels))
+
+
+def _group_indexes(index: NDArray[np.uint8], groups: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return i0 and i1 of each group, (n, groups) each."""
+    nibbles = np.empty((*index.shape, 2), np.uint8)
+    nibbles[..., 0] = index & 15
+    nibbles[..., 1] = index >> 4
+    flat = nibbles.reshape(len(index), 2 * index.shape[1])[:, :groups]
+    return np.bitwise_and(flat, 3, dtype=np.uint8), np.right_shift(flat, 2, dtype=np.uint8)
+
+
+def _decode(values: NDArray[Any], index: NDArray[np.uint8], where: str) -> NDArray[Any]:
+    """Return the dense (n, k4) matrix of a checked pair, each element the sum of the values that name it."""
+    rows, half = values.shape
+    i0, i1 = _group_indexes(index, half // 2)
+    native = values.astype(values.dtype.newbyteorder("="), copy=False)
+    v0, v1 = native[:, 0::2], native[:, 1::2]
+    if native.dtype.kind in "iu":
+        _refuse_overflow(v0, v1, i0 == i1 + 1, where)
+    zero = native.dtype.type(0)
+    dense = np.empty((rows, half // 2, 4), native.dtype)
+    dense[..., 0] = np.where(i0 == 0, v0, zero)
+    dense[..., 3] = np.where(i1 == 2, v1, zero)
+    for element in (1, 2):
+        np.add(np.where(i0 == element, v0, zero), np.where(i1 == element - 1, v1, zero), out=dense[..., element])
+    return dense.reshape(rows, 2 * half)
+
+
+def _refuse_overflow(v0: NDArray[Any], v1: NDArray[Any], shared: NDArray[np.bool_], where: str) -> None:
+    """Raise if two values of one element do not fit the dtype together."""
+    at = np.argwhere(shared & (v0 != 0) & (v1 != 0))
+    rows, groups = at[:, 0], at[:, 1]
+    total = v0[rows, groups].astype(np.int64) + v1[rows, groups]
+    limits = np.iinfo(v0.dtype)
+    outside = np.flatnonzero((total < limits.min) | (total > limits.max))
+    if len(outside):
+        first = outside[0]
+        got = f"{total[first]} in row {rows[first]}, group {groups[first]}, whose two indexes name one element"
+        raise FormatError(message(where, f"sums that fit {v0.dtype}", got, "The weight is corrupt."))
+
+
+# --- NVIDIA's 2:4 metadata ---------------------------------------------------------------------------------------
+# The same nibbles with absolute positions 0..3 in ascending order. Ours names the second element from e1 on, so for
+# the six canonical pairs ours = theirs - 4: one less in the upper field.
+
+_NVIDIA_NIBBLES = (0x4, 0x8, 0xC, 0x9, 0xD, 0xE)
+_METADATA_DTYPES = tuple(np.dtype(t) for t in (np.uint8, np.uint16, np.int16, np.uint32, np.int32))
+
+
+def _nvidia_table() -> NDArray[np.uint8]:
+    """Canonical index byte of ours -> metadata byte.
+
+    A lone value keeps its slot; its partner, a zero, is the neighbour after it. (01,00) names e1 twice, so it becomes
+    (1, 2); (10,00) becomes (2, 3).
+    """
+    single = {0x1: 0x9, 0x2: 0xE, 0x6: 0xE}
+    nibbles = [single.get(nibble, nibble + 4 if nibble + 4 in _NVIDIA_NIBBLES else 0) for nibble in range(16)]
+    return np.array([nibbles[byte & 15] | nibbles[byte >> 4] << 4 for byte in range(256)], np.uint8)
+
+
+_NVIDIA_OF_BYTE = _nvidia_table()
+_NVIDIA_BYTE_VALID = np.array(
+    [byte & 15 in _NVIDIA_NIBBLES and byte >> 4 in _NVIDIA_NIBBLES for byte in range(256)], np.bool_
+)
+
+
+def to_nvidia_metadata(weight: CompressedWeight) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+    """Return values (n, k4 / 2) and linear 2:4 metadata (n, ceil(k4 / 8)) uint8 of a compressed weight.
+
+    Group g of a row is the nibble ``p0 | p1 << 2`` with absolute positions p0 < p1; low nibble first. An unused high
+    nibble at a row's end is zero. View the bytes as little-endian words for the wider forms. This is the linear order,
+    not the interleaved one that some GEMM libraries reorder it to.
+
+    Raises
+    ------
+    FormatError
+        If `weight` is corrupt (see `decode`).
+    """
+    # A foreign file may hold pairs that NVIDIA cannot name (both indexes on one element): decode resolves them.
+    canonical = encode(decode(weight))
+    metadata = _NVIDIA_OF_BYTE[canonical.index]
+    if canonical.k4 % 8:
+        metadata[:, -1] &= 15
+    return canonical.values, metadata
+
+
+def from_nvidia_metadata(
+    values: NDArray[Any], metadata: NDArray[Any], shape: Sequence[int], where: str = "2:4 metadata"
+) -> CompressedWeight:
+    """Compress from NVIDIA's form: values and absolute positions.
+
+    Parameters
+    ----------
+    values
+        (n, k4 / 2), two a group, in ascending position.
+    metadata
+        (n, ceil(k4 / 8)) uint8, or the same bytes as little-endian 16- or 32-bit words, then padded with zeros to
+        whole words. The layout is that of `to_nvidia_metadata`: linear, low nibble first.
+    shape
+        Dense shape, (n, c) or (n, c, *kernel); k runs over (kernel..., channel), as in K R S C weights.
+    where
+        What errors call the weight.
+
+    Raises
+    ------
+    FormatError
+        If sizes do not fit, or a pair of positions is equal or descending (with its coordinate).
+    """
+    sizes = _checked_shape(shape, where)
+    rows, k4 = sizes[0], math.prod(sizes[2:]) * _ceil4(sizes[1])
+    index = _metadata_bytes(metadata, rows, k4, where)
+    valid = _NVIDIA_BYTE_VALID[index]
+    if k4 % 8:
+        last = index[:, -1]
+        valid[:, -1] = _NVIDIA_BYTE_VALID[last | 0x40] & (last < 16)
+    if not valid.all():
+        row, byte = (int(i) for i in np.argwhere(~valid)[0])
+        got = f"0x{int(index[row, byte]):02X} in row {row}, byte {byte} (columns {8 * byte}..{8 * byte + 7})"
+        raise FormatError(message(where, "two ascending positions in each group, nibble 4, 8, 9, C, D or E", got))
+    index -= 0x44
+    if k4 % 8:
+        index[:, -1] &= 15
+    return encode(decode(CompressedWeight(values, index, sizes), where), where)
+
+
+def _metadata_bytes(metadata: NDArray[Any], rows: int, k4: int, where: str) -> NDArray[np.uint8]:
+    """Return a copy of the metadata as (rows, ceil(k4 / 8)) bytes, its word padding checked and cut off."""
+    word = metadata.dtype.itemsize
+    expected = (rows, -(-k4 // (8 * word)))
+    if metadata.dtype not in _METADATA_DTYPES or metadata.shape != expected:
+        rule = f"uint8, uint16, int16, uint32 or int32 metadata {expected}"
+        raise FormatError(message(where, rule, f"{metadata.dtype} {metadata.shape}"))
+    little = np.ascontiguousarray(metadata, dtype=metadata.dtype.newbyteorder("<"))
+    words = little.view(np.uint8).reshape(rows, expected[1] * word)
+    used = -(-k4 // 8)
+    if words[:, used:].any():
+        raise FormatError(message(where, "zeros after the last group of each row", "a nonzero metadata byte"))
+    return words[:, :used].copy()
