@@ -10,10 +10,11 @@ import onnx_ir as ir
 from sparse_rt import formats
 from sparse_rt.formats import CompressedWeight
 
-__all__ = ["AttributeValue", "Form", "Kind", "Layer"]
+__all__ = ["AttributeValue", "Form", "Kind", "Layer", "Side"]
 
 Kind = Literal["matmul", "conv", "conv_transpose"]
 Form = Literal["float", "qdq", "qlinear", "integer"]
+Side = Literal["left", "right"]
 AttributeValue = int | float | str | tuple[int, ...] | None
 
 
@@ -43,7 +44,7 @@ class Layer:
     ``qlinear``, integers in and out with scales (QLinearConv, QLinearMatMul, QGemm); ``integer``, integers in and
     int32 out (ConvInteger, MatMulInteger)."""
 
-    constant_side: Literal["left", "right"]
+    constant_side: Side
     """Which operand is constant. ``left`` is y = W x with x (..., k, m), only for MatMul, QLinearMatMul and
     MatMulInteger; every other layer is ``right``."""
 

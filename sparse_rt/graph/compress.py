@@ -1,0 +1,292 @@
+"""The ``--sparsity=1`` pass: replace layers that hold 2:4 by operators with a compressed weight."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+
+from sparse_rt import formats, patterns
+from sparse_rt.errors import ConfigError, message
+from sparse_rt.formats import CompressedWeight
+from sparse_rt.graph import model_io
+from sparse_rt.graph.bodies import functions_for
+from sparse_rt.graph.gates import compressed_nbytes
+from sparse_rt.graph.layer import Layer
+from sparse_rt.graph.layers import find_layers, match
+from sparse_rt.graph.operators import (
+    ALG,
+    DOMAIN,
+    FILTER_SHAPE,
+    FORMS,
+    INPUTS,
+    IR_VERSION,
+    MIN_OPSET,
+    VERSION,
+    DenseForm,
+)
+from sparse_rt.graph.weights import LINKS, ConstantWeight
+
+__all__ = ["CompressResult", "LayerCompression", "compress", "compress_model"]
+
+
+@dataclass(frozen=True)
+class LayerCompression:
+    """What happened to one layer."""
+
+    name: str
+    op_type: str
+    """The dense operator."""
+    shape: tuple[int, ...]
+    """Canonical, output channel first; empty when the weight is not constant."""
+    dtype: str
+    """Of the stored weight; empty when the weight is not constant."""
+    pattern: str | None
+    """``"2:4"`` where the weight is compressed, else None."""
+    density: float | None
+    """Nonzeros / all; None when the weight is not constant."""
+    dense_bytes: int
+    compressed_bytes: int
+    """Bytes of values and index; equal to `dense_bytes` where the layer stays dense."""
+    reason: str | None
+    """Why the layer stays dense; None where it is compressed."""
+
+
+@dataclass(frozen=True)
+class CompressResult:
+    """The compressed model, and a line for each layer."""
+
+    model: ir.Model
+    layers: tuple[LayerCompression, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _Candidate:
+    """A dense layer that holds 2:4."""
+
+    layer: Layer
+    form: DenseForm
+    weight: ConstantWeight
+
+    @property
+    def orientation(self) -> tuple[int, ...]:
+        """Axes of the root tensor in canonical order: equal where two layers have one compressed weight."""
+        perm = self.weight.perm
+        return (perm[1], perm[0], *perm[2:]) if self.form.input_first else perm
+
+
+def compress(model: model_io.ModelSource, sparsity: int = 1) -> onnx.ModelProto:
+    """Return the model with every layer that holds 2:4 compressed; it runs in any onnxruntime.
+
+    Parameters
+    ----------
+    model
+        A path, bytes or a ModelProto, which is not changed.
+    sparsity
+        1, or 0 for a copy.
+
+    Raises
+    ------
+    ModelError
+        The model cannot be read, or the result is larger than a ModelProto can be.
+    ConfigError
+        `sparsity` is neither 0 nor 1.
+    """
+    return model_io.to_proto(compress_model(model_io.read(model), sparsity).model)
+
+
+def compress_model(model: ir.Model, sparsity: int = 1) -> CompressResult:
+    """Compress the layers that hold 2:4, and say why the others stay dense.
+
+    A layer that does not hold the pattern is never changed: prune first. Layers that are compressed already stay so.
+
+    Parameters
+    ----------
+    model
+        Not changed; the result shares the tensors of what stays dense.
+    sparsity
+        1, or 0 for a copy.
+
+    Raises
+    ------
+    ConfigError
+        `sparsity` is neither 0 nor 1.
+    """
+    if sparsity not in (0, 1):
+        raise ConfigError(message("sparsity", "0 or 1", repr(sparsity)))
+    result = model.clone()
+    layers = find_layers(result)
+    reasons = {id(layer): layer.reason for layer in layers}
+    left_out = _reason_for_model(result, sparsity)
+    candidates = []
+    for layer in layers:
+        if layer.stored is None and layer.reason is None:
+            if left_out is not None:
+                reasons[id(layer)] = left_out
+                continue
+            form, weight = match(layer.node, result.ir_version)
+            if weight is not None:
+                candidates.append(_Candidate(layer, form, weight))
+    shared = _stay_dense(candidates)
+    reasons |= {id(candidate.layer): reason for candidate, reason in shared.items()}
+    report = tuple(_report(layer, reasons[id(layer)]) for layer in layers)
+    _rewrite(result, [candidate for candidate in candidates if candidate not in shared])
+    return CompressResult(result, report)
+
+
+def _reason_for_model(model: ir.Model, sparsity: int) -> str | None:
+    if sparsity == 0:
+        return "sparsity is 0"
+    opset = model.opset_imports.get("", 0)
+    if opset < MIN_OPSET:
+        return f"the model's opset is {opset}, a compressed layer needs {MIN_OPSET}: convert the model first"
+    return None
+
+
+def _stay_dense(candidates: Sequence[_Candidate]) -> dict[_Candidate, str]:
+    """Return the candidates whose dense weight would stay in the file anyway, each with the reason."""
+    by_root: dict[ir.Value, list[_Candidate]] = {}
+    for candidate in candidates:
+        by_root.setdefault(candidate.weight.root, []).append(candidate)
+    reasons: dict[_Candidate, str] = {}
+    for root, users in by_root.items():
+        nodes = {candidate.layer.node for candidate in users}
+        others = [reader for reader in _readers(root) if reader not in nodes]
+        if others:
+            reason = f"its weight is also {_describe(others[0])}, so the dense weight has to stay"
+        elif len({candidate.orientation for candidate in users}) > 1:
+            reason = "its weight is shared by layers that read it in different orientations"
+        else:
+            continue
+        reasons |= dict.fromkeys(users, reason)
+    return reasons
+
+
+def _readers(value: ir.Value) -> Iterator[ir.Node | None]:
+    """Yield every node that reads a constant, through links; None for a graph output."""
+    if value.is_graph_output():
+        yield None
+    for node in value.consumers():
+        if node.domain == "" and node.op_type in LINKS and node.inputs[0] is value:
+            yield from _readers(node.outputs[0])
+        else:
+            yield node
+
+
+def _describe(reader: ir.Node | None) -> str:
+    if reader is None:
+        return "an output of the graph"
+    return f"read by '{reader.name or reader.op_type}'"
+
+
+def _report(layer: Layer, reason: str | None) -> LayerCompression:
+    constant = bool(layer.shape)
+    weight = layer.dense_weight() if constant else None
+    nbytes = weight.nbytes if weight is not None else 0
+    return LayerCompression(
+        name=layer.name,
+        op_type=layer.op_type,
+        shape=layer.shape,
+        dtype=str(layer.dtype) if constant else "",
+        pattern=None if reason else str(patterns.TWO_FOUR),
+        density=patterns.density(weight) if weight is not None else None,
+        dense_bytes=nbytes,
+        compressed_bytes=nbytes if reason else compressed_nbytes(layer.shape, layer.dtype.itemsize),
+        reason=reason,
+    )
+
+
+def _rewrite(model: ir.Model, candidates: Sequence[_Candidate]) -> None:
+    if not candidates:
+        return
+    if model.ir_version < 4:
+        # Initializers had to be inputs then; from IR 4 on the same would make every one of them overridable.
+        for value in [value for value in model.graph.inputs if value.is_initializer()]:
+            model.graph.inputs.remove(value)
+    compressed: dict[ir.Value, tuple[ir.Value, ir.Value]] = {}
+    names = _value_names(model)
+    for candidate in candidates:
+        root = candidate.weight.root
+        if root not in compressed:
+            weight = formats.encode(candidate.layer.dense_weight(), where=f"layer '{candidate.layer.name}'")
+            compressed[root] = _initializers(model.graph, root, weight, names)
+        _replace(candidate, *compressed[root])
+        _remove_dead(model.graph, candidate.weight)
+    model.ir_version = max(model.ir_version, IR_VERSION)
+    model.opset_imports[DOMAIN] = VERSION
+    _add_functions(model)
+
+
+def _value_names(model: ir.Model) -> set[str | None]:
+    names: set[str | None] = set()
+    for graph in model.graphs():
+        names.update(value.name for value in graph.inputs)
+        names.update(graph.initializers)
+        names.update(output.name for node in graph for output in node.outputs)
+    return names
+
+
+def _initializers(
+    graph: ir.Graph, root: ir.Value, weight: CompressedWeight, names: set[str | None]
+) -> tuple[ir.Value, ir.Value]:
+    """Register values and index under names derived from the dense weight's."""
+    values = []
+    for suffix, array in (("filter_compress", weight.values), ("compress_index", weight.index)):
+        name = base = f"{root.name or 'weight'}.{suffix}"
+        serial = 1
+        while name in names:
+            name, serial = f"{base}.{serial}", serial + 1
+        names.add(name)
+        tensor = ir.tensor(array, name=name)
+        value = ir.Value(name=name, const_value=tensor, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype))
+        graph.register_initializer(value)
+        values.append(value)
+    return values[0], values[1]
+
+
+def _replace(candidate: _Candidate, values: ir.Value, index: ir.Value) -> None:
+    """Turn the dense node into its compressed form in place, so that outputs, names and metadata stay."""
+    node, form, weight = candidate.layer.node, candidate.form, candidate.weight
+    named: dict[str, ir.Value | None] = dict(zip(form.inputs, node.inputs, strict=False))
+    if weight.dequantize is not None:
+        named |= dict(zip(("", "filter_scale", "filter_zero_point"), weight.dequantize.inputs, strict=False))
+    named |= {"filter_compress": values, "compress_index": index}
+    inputs = [named.get(name) for name in INPUTS]
+    while inputs[-1] is None:
+        inputs.pop()
+    node.resize_inputs(len(inputs))
+    for position, value in enumerate(inputs):
+        node.replace_input_with(position, value)
+    node.domain, node.op_type, node.overload, node.version = DOMAIN, form.operator, form.overload, None
+    for name in [name for name in node.attributes if name not in form.attributes]:
+        del node.attributes[name]
+    shape = ir.tensor(np.array(weight.shape, np.int64))
+    node.attributes.add(ir.AttrString("alg", ALG))
+    node.attributes.add(ir.AttrTensor(FILTER_SHAPE, shape))
+
+
+def _remove_dead(graph: ir.Graph, weight: ConstantWeight) -> None:
+    """Remove what nobody reads any more, from the operand back to the constant."""
+    for link in reversed(weight.chain):
+        if link.graph is not None and not _is_used(link.outputs[0]):
+            graph.remove(link, safe=True)
+    root = weight.root
+    if _is_used(root):
+        return
+    producer = root.producer()
+    if producer is not None and producer.graph is not None:
+        graph.remove(producer, safe=True)
+    elif root.name is not None and root.name in graph.initializers:
+        del graph.initializers[root.name]
+
+
+def _is_used(value: ir.Value) -> bool:
+    return bool(value.uses()) or value.is_graph_output()
+
+
+def _add_functions(model: ir.Model) -> None:
+    """Add the functions of every overload in use that the model does not have yet."""
+    used = dict.fromkeys((node.op_type, node.overload) for node in model.graph if node.domain == DOMAIN)
+    for function in functions_for([FORMS[key] for key in used], model.opset_imports):
+        model.functions.setdefault(function.identifier(), function)

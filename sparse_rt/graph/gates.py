@@ -1,0 +1,123 @@
+"""Why a dense layer does not qualify for 2:4, in words for the user."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from sparse_rt import patterns
+from sparse_rt.graph.layer import AttributeValue
+from sparse_rt.graph.operators import DenseForm
+from sparse_rt.graph.weights import ConstantWeight
+
+__all__ = ["compressed_nbytes", "quantisation_reason", "structural_reason", "value_reason"]
+
+MIN_CHANNELS = 5
+"""The target's own gate is Cin > 4."""
+MAX_KERNEL_RANK = 2
+_DTYPES = (ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.FLOAT16, ir.DataType.FLOAT)
+_FLOATS = (ir.DataType.FLOAT16, ir.DataType.FLOAT)
+
+
+def structural_reason(
+    form: DenseForm,
+    weight: ConstantWeight | None,
+    shape: tuple[int, ...],
+    attributes: Mapping[str, AttributeValue],
+) -> str | None:
+    """Return why no values of the weight could make the layer qualify, apart from its quantisation; else None.
+
+    Parameters
+    ----------
+    form
+        What the node computes.
+    weight
+        Its constant operand, if it has one.
+    shape
+        The operand's canonical shape.
+    attributes
+        Resolved.
+    """
+    if weight is None:
+        return "the weight is not constant"
+    if not _rank_fits(form, len(shape)):
+        return f"the weight has {len(shape)} axes; " + _allowed_ranks(form)
+    if min(shape) == 0:
+        return f"the weight is empty, {shape}"
+    dtype = weight.tensor.dtype
+    floating = form.form == "float"
+    if dtype not in _DTYPES or (dtype in _FLOATS) != floating:
+        return f"the weight is {dtype.name.lower()}; int8, uint8, float16 and float32 can be compressed"
+    if attributes.get("group", 1) != 1:
+        return f"a convolution with {attributes['group']} groups"
+    if attributes.get("transA"):
+        return "transA is set"
+    if shape[1] < MIN_CHANNELS:
+        return f"{shape[1]} input channels, 2:4 needs more than {MIN_CHANNELS - 1}"
+    dense, stored = math.prod(shape), compressed_nbytes(shape, dtype.itemsize)
+    if stored >= dense * dtype.itemsize:
+        return f"compressed it would take {stored} bytes, dense it takes {int(dense * dtype.itemsize)}"
+    return None
+
+
+def _rank_fits(form: DenseForm, rank: int) -> bool:
+    return rank == 2 if form.kind == "matmul" else 2 < rank <= 2 + MAX_KERNEL_RANK
+
+
+def _allowed_ranks(form: DenseForm) -> str:
+    return "a matrix can be compressed" if form.kind == "matmul" else "1-D and 2-D kernels can be compressed"
+
+
+def compressed_nbytes(shape: tuple[int, ...], itemsize: float) -> int:
+    """Return the bytes of values and index of a canonical shape."""
+    k4 = math.prod(shape[2:]) * (-(-shape[1] // 4) * 4)
+    return int(shape[0] * (k4 // 2 * itemsize + -(-k4 // 8)))
+
+
+def quantisation_reason(
+    form: DenseForm,
+    weight: ConstantWeight,
+    rows: int,
+    scale: np.ndarray[Any, Any] | None,
+    zero_point: np.ndarray[Any, Any] | None,
+    *,
+    zero_point_given: bool,
+) -> str | None:
+    """Return why the weight's scale and zero point do not fit a sparse layer; else None.
+
+    Parameters
+    ----------
+    form, weight
+        As for :func:`structural_reason`, which must have passed.
+    rows
+        Output channels.
+    scale, zero_point
+        The weight's, None where absent or not constant.
+    zero_point_given
+        Whether the model names a zero point at all.
+    """
+    if form.form == "float":
+        return None
+    if form.form != "integer" and scale is None:
+        return "the weight's scale is not constant"
+    if zero_point is None and zero_point_given:
+        return "the weight's zero point is not constant"
+    for what, array in (("scales", scale), ("zero points", zero_point)):
+        if array is not None and array.ndim and array.shape != (rows,):
+            return f"the weight's {what} have shape {array.shape}, not one or one an output channel"
+    if weight.dequantize is not None:
+        if weight.dequantize.attributes.get_int("block_size", 0):
+            return "the weight is quantised in blocks"
+        if scale is not None and scale.ndim and weight.axis != form.channel_axis:
+            return "the weight's scales do not run along the output channels"
+    if zero_point is not None and zero_point.any():
+        return "the weight's zero point is not 0, so a stored 0 is not a zero"
+    return None
+
+
+def value_reason(weight: np.ndarray[Any, Any]) -> str | None:
+    """Return where a canonical weight breaks 2:4, or None if it holds."""
+    violation = patterns.check(weight)
+    return None if violation is None else f"not 2:4: {violation}"

@@ -1,0 +1,229 @@
+"""Find the layers of a model, dense or compressed, and bring them to one normal form."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from sparse_rt import formats
+from sparse_rt.errors import ModelError, message
+from sparse_rt.formats import CompressedWeight
+from sparse_rt.graph import gates
+from sparse_rt.graph.attributes import resolve
+from sparse_rt.graph.layer import AttributeValue, Layer
+from sparse_rt.graph.operators import DOMAIN, FILTER_SHAPE, FORMS, INPUTS, DenseForm
+from sparse_rt.graph.weights import ConstantWeight, constant_array, trace
+
+__all__ = ["Match", "find_layers", "match"]
+
+_INSIDE_SUBGRAPH = "inside a subgraph"
+_NO_WEIGHT_DTYPE: np.dtype[Any] = np.dtype(np.float32)
+_BY_OPERATOR: dict[tuple[str, str], tuple[DenseForm, ...]] = {}
+for _form in FORMS.values():
+    _BY_OPERATOR[_form.domain, _form.op_type] = (*_BY_OPERATOR.get((_form.domain, _form.op_type), ()), _form)
+
+Match = tuple[DenseForm, ConstantWeight | None]
+
+
+def find_layers(model: ir.Model) -> list[Layer]:
+    """Return every layer of the model, in order of its nodes; those inside subgraphs follow, with that as reason.
+
+    A layer is every Conv, ConvTranspose, MatMul, Gemm, QLinearConv, QLinearMatMul, ConvInteger, MatMulInteger and
+    com.microsoft QGemm, whether or not its weight is constant, and every node of the ``sparse_rt`` domain.
+
+    The weights of layers that could qualify are read once, to check the pattern; none is kept.
+
+    Raises
+    ------
+    ModelError
+        A node of the ``sparse_rt`` domain is unknown, or lacks what it needs.
+    FormatError
+        A compressed weight is corrupt.
+    """
+    layers = [_layer(node, model.ir_version) for node in model.graph if _is_layer(node)]
+    for graph in model.graph.subgraphs():
+        layers += [_layer(node, model.ir_version, _INSIDE_SUBGRAPH) for node in graph if _is_layer(node)]
+    return layers
+
+
+def _is_layer(node: ir.Node) -> bool:
+    return node.domain == DOMAIN or (node.domain, node.op_type) in _BY_OPERATOR
+
+
+def match(node: ir.Node, ir_version: int) -> Match:
+    """Return the form of a dense layer's node and its constant operand, the right one where both are constant.
+
+    Where neither is constant, or what dequantises it does not belong to the form, the weight is None.
+    """
+    trans_b = bool(node.attributes.get_int("transB", 0))
+    candidates = [
+        form
+        for form in _BY_OPERATOR[node.domain, node.op_type]
+        if form.op_type not in ("Gemm", "QGemm") or form.input_first != trans_b
+    ]
+    for form in candidates:
+        weight = trace(_at(node, form.weight_index), ir_version)
+        if weight is not None and (weight.dequantize is not None) == (form.form == "qdq"):
+            return form, weight
+    return candidates[0], None
+
+
+def _at(node: ir.Node, index: int) -> ir.Value | None:
+    return node.inputs[index] if index < len(node.inputs) else None
+
+
+def _layer(node: ir.Node, ir_version: int, reason: str | None = None) -> Layer:
+    if node.domain == DOMAIN:
+        return _compressed_layer(node, ir_version, reason)
+    return _dense_layer(node, ir_version, reason)
+
+
+def _dense_layer(node: ir.Node, ir_version: int, reason: str | None) -> Layer:
+    form, weight = match(node, ir_version)
+    inputs = _named(form.inputs, node.inputs)
+    if weight is None:
+        attributes = resolve(form, node, ())
+        reason = reason or gates.structural_reason(form, None, (), attributes)
+        return _assemble(node, form, inputs, attributes, reason=reason)
+
+    if weight.dequantize is not None:
+        inputs |= _named(("filter", "filter_scale", "filter_zero_point"), weight.dequantize.inputs)
+    shape = _canonical_shape(form, weight.shape)
+    attributes = resolve(form, node, shape)
+    scale = _per_channel(inputs.get("filter_scale"), ir_version)
+    zero_point = _per_channel(inputs.get("filter_zero_point"), ir_version)
+    reason = (
+        reason
+        or gates.structural_reason(form, weight, shape, attributes)
+        or gates.quantisation_reason(
+            form, weight, shape[0], scale, zero_point, zero_point_given="filter_zero_point" in inputs
+        )
+    )
+    load = _loader(form, weight)
+    return _assemble(
+        node,
+        form,
+        inputs,
+        attributes,
+        shape=shape,
+        dtype=weight.tensor.dtype.numpy(),
+        weight_scale=scale,
+        weight_zero_point=zero_point,
+        reason=reason or gates.value_reason(load()),
+        eligible=reason is None,
+        load_weight=load,
+    )
+
+
+def _compressed_layer(node: ir.Node, ir_version: int, reason: str | None) -> Layer:
+    where = f"layer '{_name(node)}'"
+    form = FORMS.get((node.op_type, node.overload))
+    if form is None:
+        known = ", ".join(f"{operator}:{overload}" for operator, overload in FORMS)
+        got = f"'{node.op_type}:{node.overload}'"
+        raise ModelError(message(where, f"one of {known}", got, "Compress the model again with this version."))
+    inputs = _named(INPUTS, node.inputs)
+    stored = _stored_weight(node, form, inputs, ir_version, where)
+    attributes = resolve(form, node, stored.shape)
+    return _assemble(
+        node,
+        form,
+        inputs,
+        attributes,
+        shape=stored.shape,
+        dtype=stored.values.dtype,
+        weight_scale=_per_channel(inputs.get("filter_scale"), ir_version),
+        weight_zero_point=_per_channel(inputs.get("filter_zero_point"), ir_version),
+        reason=reason,
+        eligible=reason is None,
+        stored=stored,
+    )
+
+
+def _stored_weight(
+    node: ir.Node, form: DenseForm, inputs: Mapping[str, ir.Value], ir_version: int, where: str
+) -> CompressedWeight:
+    """Return the checked compressed weight of a node of the ``sparse_rt`` domain."""
+    values = constant_array(inputs.get("filter_compress"), ir_version)
+    index = constant_array(inputs.get("compress_index"), ir_version)
+    shape = node.attributes.get(FILTER_SHAPE)
+    if values is None or index is None:
+        raise ModelError(message(where, "constant filter_compress and compress_index", "an input or nothing"))
+    if shape is None or shape.type != ir.AttributeType.TENSOR:
+        raise ModelError(message(where, f"the attribute {FILTER_SHAPE}, a tensor", "none of that kind"))
+    operand_shape = tuple(int(size) for size in np.ravel(shape.as_tensor().numpy()))
+    weight = CompressedWeight(values, index, _canonical_shape(form, operand_shape))
+    formats.check(weight, where)
+    return weight
+
+
+def _named(names: Sequence[str], values: Sequence[ir.Value | None]) -> dict[str, ir.Value]:
+    """Return the given inputs by name, without the absent ones."""
+    return {name: value for name, value in zip(names, values, strict=False) if value is not None}
+
+
+def _per_channel(value: ir.Value | None, ir_version: int) -> np.ndarray[Any, Any] | None:
+    """Return a constant scale or zero point; one for the whole tensor comes as a scalar."""
+    array = constant_array(value, ir_version)
+    return array.reshape(()) if array is not None and array.size == 1 else array
+
+
+def _canonical_shape(form: DenseForm, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Turn the shape of the dense operator's weight output-channel-first."""
+    return (shape[1], shape[0], *shape[2:]) if form.input_first and len(shape) >= 2 else shape
+
+
+def _loader(form: DenseForm, weight: ConstantWeight) -> Callable[[], np.ndarray[Any, Any]]:
+    def load() -> np.ndarray[Any, Any]:
+        array = weight.array()
+        return array.swapaxes(0, 1) if form.input_first and array.ndim >= 2 else array
+
+    return load
+
+
+def _name(node: ir.Node) -> str:
+    return node.name or node.outputs[0].name or node.op_type
+
+
+def _assemble(
+    node: ir.Node,
+    form: DenseForm,
+    inputs: Mapping[str, ir.Value],
+    attributes: Mapping[str, AttributeValue],
+    *,
+    reason: str | None,
+    shape: tuple[int, ...] = (),
+    dtype: np.dtype[Any] = _NO_WEIGHT_DTYPE,
+    weight_scale: np.ndarray[Any, Any] | None = None,
+    weight_zero_point: np.ndarray[Any, Any] | None = None,
+    eligible: bool = False,
+    stored: CompressedWeight | None = None,
+    load_weight: Callable[[], np.ndarray[Any, Any]] | None = None,
+) -> Layer:
+    if "x" not in inputs:
+        raise ModelError(message(f"layer '{_name(node)}'", "an activation as input x", "none"))
+    return Layer(
+        name=_name(node),
+        node=node,
+        op_type=form.op_type,
+        kind=form.kind,
+        form=form.form,
+        constant_side=form.side,
+        x=inputs["x"],
+        y=node.outputs[0],
+        bias=inputs.get("bias"),
+        shape=shape,
+        dtype=dtype,
+        weight_scale=weight_scale,
+        weight_zero_point=weight_zero_point,
+        x_scale=inputs.get("x_scale"),
+        x_zero_point=inputs.get("x_zero_point"),
+        y_scale=inputs.get("y_scale"),
+        y_zero_point=inputs.get("y_zero_point"),
+        attributes=attributes,
+        reason=reason,
+        eligible=eligible,
+        stored=stored,
+        load_weight=load_weight,
+    )

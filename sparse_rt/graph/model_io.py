@@ -1,0 +1,224 @@
+"""Read and write ONNX models: from a path, bytes or a ModelProto; to a path, never half-written."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+from google.protobuf.message import DecodeError
+
+from sparse_rt.errors import ModelError, message
+from sparse_rt.graph.operators import DOMAIN, VERSION
+
+__all__ = ["EXTERNAL_DATA_LIMIT", "ModelSource", "read", "to_proto", "write"]
+
+ModelSource = str | os.PathLike[str] | bytes | bytearray | memoryview | onnx.ModelProto
+
+EXTERNAL_DATA_LIMIT = 2**31 - 2**26
+"""Tensor bytes from which on a model is written with external data: protobuf ends at 2 GiB, nodes included."""
+
+_EXPORT_AGAIN = "Export the model again."
+
+
+def read(source: ModelSource) -> ir.Model:
+    """Read and check a model.
+
+    Tensors in external files stay there, mapped from disk when they are used.
+
+    Parameters
+    ----------
+    source
+        A path, the bytes of a model, or a ModelProto (which is not changed, and may share its tensors' memory).
+        External data is found beside the path; for bytes and a ModelProto, in the working directory.
+
+    Raises
+    ------
+    ModelError
+        The file does not exist or cannot be read; is not ONNX or is truncated; has an IR version, or an opset, newer
+        than this onnx package knows; fails onnx.checker; lacks external data.
+    """
+    path = Path(source) if isinstance(source, str | os.PathLike) else None
+    where = f"model '{path}'" if path is not None else "model"
+    proto = source if isinstance(source, onnx.ModelProto) else _parse(_content(source, where), where)
+    _check_versions(proto, where)
+    model = _deserialize(proto, path, where)
+    for tensor in external_tensors(model):
+        _check_external(tensor, where)
+    _check(proto, path, where)
+    return model
+
+
+def _content(source: str | os.PathLike[str] | bytes | bytearray | memoryview, where: str) -> bytes:
+    if isinstance(source, bytes | bytearray | memoryview):
+        return bytes(source)
+    try:
+        return Path(source).read_bytes()
+    except FileNotFoundError as error:
+        raise ModelError(message(where, "an ONNX file", "no such file")) from error
+    except OSError as error:
+        raise ModelError(message(where, "a readable ONNX file", error.strerror or str(error))) from error
+
+
+def _parse(content: bytes, where: str) -> onnx.ModelProto:
+    if not content:
+        raise ModelError(message(where, "an ONNX file", "an empty file", _EXPORT_AGAIN))
+    proto = onnx.ModelProto()
+    try:
+        proto.ParseFromString(content)
+    except DecodeError as error:
+        got = f"{len(content)} bytes that do not parse (not ONNX, or truncated)"
+        raise ModelError(message(where, "an ONNX file", got, _EXPORT_AGAIN)) from error
+    return proto
+
+
+def _check_versions(proto: onnx.ModelProto, where: str) -> None:
+    if not proto.HasField("graph") or not (proto.graph.node or proto.graph.output):
+        raise ModelError(message(where, "a graph with nodes and outputs", "an empty graph", _EXPORT_AGAIN))
+    if not 0 < proto.ir_version <= onnx.IR_VERSION:
+        expected = f"ONNX IR version 1 to {onnx.IR_VERSION}"
+        raise ModelError(message(where, expected, str(proto.ir_version), "Export with an older IR, or update onnx."))
+    newest = onnx.defs.onnx_opset_version()
+    for opset in proto.opset_import:
+        if opset.domain in ("", "ai.onnx") and not 0 < opset.version <= newest:
+            remedy = "Export with an older opset, or update onnx."
+            raise ModelError(message(where, f"ai.onnx opset 1 to {newest}", str(opset.version), remedy))
+        if opset.domain == DOMAIN and opset.version != VERSION:
+            remedy = "Update sparse_rt."
+            raise ModelError(message(where, f"{DOMAIN} operators of version {VERSION}", str(opset.version), remedy))
+
+
+def _deserialize(proto: onnx.ModelProto, path: Path | None, where: str) -> ir.Model:
+    try:
+        model = ir.from_proto(proto)
+    except (ir.serde.SerdeError, ValueError, TypeError, KeyError) as error:
+        raise ModelError(message(where, "a well-formed ONNX graph", _first_line(error), _EXPORT_AGAIN)) from error
+    ir.external_data.set_base_dir(model.graph, path.parent if path is not None else Path())
+    return model
+
+
+def external_tensors(model: ir.Model) -> Iterator[ir.ExternalTensor]:
+    """Yield the initializers, of the graph and its subgraphs, whose data is in another file."""
+    for tensor in _tensors(model):
+        if isinstance(tensor, ir.ExternalTensor):
+            yield tensor
+
+
+def _tensors(model: ir.Model) -> Iterator[ir.TensorProtocol]:
+    for graph in model.graphs():
+        for value in graph.initializers.values():
+            if value.const_value is not None:
+                yield value.const_value
+
+
+def _check_external(tensor: ir.ExternalTensor, where: str) -> None:
+    """Raise unless the file has the bytes that the tensor says it has there."""
+    remedy = "Keep the model and its data files together."
+    offset, length = tensor.offset or 0, tensor.length if tensor.length is not None else tensor.nbytes
+    if offset < 0 or length != tensor.nbytes:
+        got = f"{length} at offset {offset}"
+        raise ModelError(message(f"{where}, tensor '{tensor.name}'", f"{tensor.nbytes} bytes", got, _EXPORT_AGAIN))
+    try:
+        size = os.stat(tensor.path).st_size
+    except OSError as error:
+        expected = f"external data in '{tensor.path}'"
+        got = error.strerror or str(error)
+        raise ModelError(message(f"{where}, tensor '{tensor.name}'", expected, got, remedy)) from error
+    if offset + length > size:
+        expected = f"external data at {offset}..{offset + length} of '{tensor.path}'"
+        raise ModelError(message(f"{where}, tensor '{tensor.name}'", expected, f"a file of {size} bytes", remedy))
+
+
+def _check(proto: onnx.ModelProto, path: Path | None, where: str) -> None:
+    """Run onnx.checker, on the file where there is one, because it then finds external data and has no 2 GiB limit.
+
+    The checker wants a shape for every input and output of the graph; onnxruntime takes models without. Those are
+    checked with an empty shape in its place.
+    """
+    shapeless = [value for value in (*proto.graph.input, *proto.graph.output) if _lacks_shape(value)]
+    try:
+        if not shapeless:
+            onnx.checker.check_model(proto if path is None else str(path))
+        elif not any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in proto.graph.initializer):
+            copy = onnx.ModelProto()
+            copy.CopyFrom(proto)
+            for value in filter(_lacks_shape, (*copy.graph.input, *copy.graph.output)):
+                value.type.tensor_type.shape.SetInParent()
+            onnx.checker.check_model(copy)
+    except (onnx.checker.ValidationError, ValueError) as error:
+        raise ModelError(message(where, "a model that onnx.checker accepts", _first_line(error))) from error
+
+
+def _lacks_shape(value: onnx.ValueInfoProto) -> bool:
+    return value.type.HasField("tensor_type") and not value.type.tensor_type.HasField("shape")
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip().rstrip(".") for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def to_proto(model: ir.Model) -> onnx.ModelProto:
+    """Return the model as one ModelProto, with external data read into it.
+
+    Raises
+    ------
+    ModelError
+        The tensors are larger than a ModelProto can be.
+    """
+    total = sum(tensor.nbytes for tensor in _tensors(model))
+    if total > EXTERNAL_DATA_LIMIT:
+        expected = f"at most {EXTERNAL_DATA_LIMIT} bytes of tensors in one ModelProto"
+        raise ModelError(message("model", expected, str(total), "Write it to a file instead."))
+    if next(external_tensors(model), None) is None:
+        return ir.to_proto(model)
+    return ir.to_proto(ir.external_data.load_to_model(model.clone()))
+
+
+def write(model: ir.Model, path: str | os.PathLike[str], *, external_data: bool | None = None) -> None:
+    """Check a model and write it to a file; on failure the old file, if there was one, stays as it was.
+
+    Parameters
+    ----------
+    model
+        Not changed.
+    path
+        Of the model. External data goes to the same name with ``.data`` appended.
+    external_data
+        Whether tensors of more than 1 KiB go to the second file. By default where the tensors together are larger
+        than :data:`EXTERNAL_DATA_LIMIT`.
+
+    Raises
+    ------
+    ModelError
+        onnx.checker refuses the model, or the files cannot be written.
+    """
+    target = Path(path)
+    where = f"model '{target}'"
+    if external_data is None:
+        external_data = sum(tensor.nbytes for tensor in _tensors(model)) > EXTERNAL_DATA_LIMIT
+    try:
+        # Beside the target, because only a rename within one file system replaces a file in one go.
+        folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    except OSError as error:
+        raise ModelError(message(where, "a writable folder", error.strerror or str(error))) from error
+    try:
+        draft = folder / target.name
+        _check(_save(model, draft, external_data=external_data), draft, where)
+        for file in sorted(folder.iterdir(), key=lambda file: file == draft):  # the model last: it names its data
+            os.replace(file, target.parent / file.name)
+    except OSError as error:
+        raise ModelError(message(where, "a writable file", error.strerror or str(error))) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _save(model: ir.Model, path: Path, *, external_data: bool) -> onnx.ModelProto:
+    """Write the model, and return what was written."""
+    if external_data:
+        ir.save(model, path, format="protobuf", external_data=f"{path.name}.data", size_threshold_bytes=1024)
+        return onnx.load(path, format="protobuf", load_external_data=False)
+    proto = to_proto(model)
+    path.write_bytes(proto.SerializeToString())
+    return proto

@@ -1,0 +1,216 @@
+"""The ``sparse_rt`` operator domain, version 1: its operators, and the dense forms that each stands for.
+
+The four operators are named after those that the target's graph compiler inserts. One operator stands for several
+dense ones (Conv2DCompress for Conv, for Conv behind DequantizeLinear, for QLinearConv, for ConvInteger); which one a
+node stands for is its *overload*. All operators share one list of inputs; a node leaves out what its form has not.
+See docs/compressed-model.md.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+import onnx_ir as ir
+
+from sparse_rt.graph.layer import Form, Kind, Side
+
+__all__ = [
+    "ALG",
+    "CONV",
+    "CONV_TRANSPOSE",
+    "DOMAIN",
+    "FILTER_SHAPE",
+    "FORMS",
+    "FULLY_CONNECTION",
+    "INPUTS",
+    "IR_VERSION",
+    "MATMUL",
+    "MICROSOFT",
+    "MIN_OPSET",
+    "VERSION",
+    "DenseForm",
+]
+
+DOMAIN = "sparse_rt"
+VERSION = 1
+ALG = "weight_sparse_4_2"
+"""The value of the attribute ``alg``, as on the target."""
+IR_VERSION = 10
+"""The first ONNX IR version with function overloads."""
+MIN_OPSET = 11
+"""The first ai.onnx opset with BitShift and an Equal for uint8, which the decoding body needs."""
+FILTER_SHAPE = "filter_shape"
+"""The attribute that holds the shape of the weight as the dense operator reads it; a tensor, because the Constant
+operator of opset 11 takes nothing else."""
+MICROSOFT = "com.microsoft"
+
+CONV = "Conv2DCompress"
+CONV_TRANSPOSE = "Conv2DTransposeDCompress"
+MATMUL = "MatMulV2Compress"
+FULLY_CONNECTION = "FullyConnectionCompress"
+
+INPUTS = (
+    "x",
+    "filter_compress",
+    "compress_index",
+    "bias",
+    "filter_scale",
+    "filter_zero_point",
+    "x_scale",
+    "x_zero_point",
+    "y_scale",
+    "y_zero_point",
+)
+"""The inputs of every operator, in order."""
+
+_CONV_ATTRIBUTES = {
+    "auto_pad": ir.AttributeType.STRING,
+    "dilations": ir.AttributeType.INTS,
+    "group": ir.AttributeType.INT,
+    "kernel_shape": ir.AttributeType.INTS,
+    "pads": ir.AttributeType.INTS,
+    "strides": ir.AttributeType.INTS,
+}
+_CONV_TRANSPOSE_ATTRIBUTES = {
+    **_CONV_ATTRIBUTES,
+    "output_padding": ir.AttributeType.INTS,
+    "output_shape": ir.AttributeType.INTS,
+}
+_QGEMM_ATTRIBUTES = {
+    "alpha": ir.AttributeType.FLOAT,
+    "transA": ir.AttributeType.INT,
+    "transB": ir.AttributeType.INT,
+}
+_GEMM_ATTRIBUTES = {**_QGEMM_ATTRIBUTES, "beta": ir.AttributeType.FLOAT}
+
+
+@dataclass(frozen=True)
+class DenseForm:
+    """One way in which a dense model writes a layer, and how the compressed model writes the same layer."""
+
+    operator: str
+    """The operator of the ``sparse_rt`` domain."""
+
+    overload: str
+    """The overload of :attr:`operator` that stands for this form; unique within the operator."""
+
+    domain: str
+    """The dense operator's domain, ``""`` or ``com.microsoft``."""
+
+    op_type: str
+    """The dense operator."""
+
+    kind: Kind
+    form: Form
+
+    side: Side
+    """Which operand of a matrix product is constant."""
+
+    input_first: bool
+    """True when the dense weight's axis 0 is the input channel: (c, n, *kernel) instead of (n, c, *kernel)."""
+
+    inputs: tuple[str, ...]
+    """The dense operator's inputs, named as in :data:`INPUTS`, with ``filter`` for the weight."""
+
+    attributes: Mapping[str, ir.AttributeType]
+    """The dense operator's attributes; a compressed node carries those that the dense node had."""
+
+    @property
+    def weight_index(self) -> int:
+        """Position of the weight among the dense operator's inputs."""
+        return self.inputs.index("filter")
+
+    @property
+    def channel_axis(self) -> int:
+        """Axis of the output channels in the dense operator's weight."""
+        return 1 if self.input_first else 0
+
+
+def _qdq(form: DenseForm) -> DenseForm:
+    return replace(form, overload=f"{form.overload}_qdq", form="qdq")
+
+
+def _left(form: DenseForm, inputs: tuple[str, ...]) -> DenseForm:
+    return replace(form, overload=f"{form.overload}_left", side="left", input_first=False, inputs=inputs)
+
+
+def _trans_b(form: DenseForm) -> DenseForm:
+    return replace(form, overload=f"{form.overload}_transB", input_first=False)
+
+
+def _forms() -> tuple[DenseForm, ...]:
+    conv = DenseForm(
+        CONV, "Conv", "", "Conv", "conv", "float", "right", False, ("x", "filter", "bias"), _CONV_ATTRIBUTES
+    )
+    conv_transpose = replace(
+        conv,
+        operator=CONV_TRANSPOSE,
+        overload="ConvTranspose",
+        op_type="ConvTranspose",
+        kind="conv_transpose",
+        input_first=True,
+        attributes=_CONV_TRANSPOSE_ATTRIBUTES,
+    )
+    x, w, y = (
+        ("x", "x_scale", "x_zero_point"),
+        ("filter", "filter_scale", "filter_zero_point"),
+        ("y_scale", "y_zero_point"),
+    )
+    qlinear_conv = replace(
+        conv, overload="QLinearConv", op_type="QLinearConv", form="qlinear", inputs=(*x, *w, *y, "bias")
+    )
+    conv_integer = replace(
+        conv,
+        overload="ConvInteger",
+        op_type="ConvInteger",
+        form="integer",
+        inputs=("x", "filter", "x_zero_point", "filter_zero_point"),
+    )
+    matmul = DenseForm(MATMUL, "MatMul", "", "MatMul", "matmul", "float", "right", True, ("x", "filter"), {})
+    matmul_left = _left(matmul, ("filter", "x"))
+    qlinear_matmul = replace(
+        matmul, overload="QLinearMatMul", op_type="QLinearMatMul", form="qlinear", inputs=(*x, *w, *y)
+    )
+    matmul_integer = replace(
+        matmul,
+        overload="MatMulInteger",
+        op_type="MatMulInteger",
+        form="integer",
+        inputs=("x", "filter", "x_zero_point", "filter_zero_point"),
+    )
+    gemm = replace(
+        matmul,
+        operator=FULLY_CONNECTION,
+        overload="Gemm",
+        op_type="Gemm",
+        inputs=("x", "filter", "bias"),
+        attributes=_GEMM_ATTRIBUTES,
+    )
+    qgemm = replace(
+        gemm,
+        overload="QGemm",
+        domain=MICROSOFT,
+        op_type="QGemm",
+        form="qlinear",
+        inputs=(*x, *w, "bias", *y),
+        attributes=_QGEMM_ATTRIBUTES,
+    )
+    floats = (conv, conv_transpose, matmul, matmul_left, gemm, _trans_b(gemm))
+    return (
+        *floats,
+        *(_qdq(form) for form in floats),
+        qlinear_conv,
+        conv_integer,
+        qlinear_matmul,
+        _left(qlinear_matmul, (*w, *x, *y)),
+        matmul_integer,
+        _left(matmul_integer, ("filter", "x", "filter_zero_point", "x_zero_point")),
+        qgemm,
+        _trans_b(qgemm),
+    )
+
+
+FORMS: Mapping[tuple[str, str], DenseForm] = MappingProxyType(
+    {(form.operator, form.overload): form for form in _forms()}
+)
+"""Every dense form, by operator and overload."""
