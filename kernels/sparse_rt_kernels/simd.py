@@ -1,0 +1,425 @@
+"""The vector vocabulary: each operation as LLVM IR, beside its meaning in NumPy.
+
+A kernel is a Numba intrinsic that unrolls a tile in Python and emits these operations. Plain IR on ``<16 x float>``
+and its like compiles for every CPU (LLVM splits what is wider than a register); the operations that name x86
+instructions say so and belong in kernels of that tier only.
+
+Every operation is an :class:`Operation`: call it with a builder and IR values to emit it; call its ``meaning`` with
+arrays to compute what the emitted code computes. Tests run both over the same lanes.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, ParamSpec, cast
+
+import numpy as np
+from llvmlite import ir
+from numba.core import cgutils
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+__all__ = [
+    "emitter",
+    "Operation",
+    "OPERATIONS",
+    "vector",
+    "constant",
+    "pointer",
+    "element",
+    "load",
+    "store",
+    "load_first",
+    "store_first",
+    "load_masked",
+    "gather",
+    "broadcast",
+    "bitcast",
+    "shuffle",
+    "add",
+    "subtract",
+    "multiply",
+    "fadd",
+    "fsubtract",
+    "fmultiply",
+    "fma",
+    "larger",
+    "smaller",
+    "bitwise_and",
+    "bitwise_xor",
+    "to_float",
+    "round_to_int",
+    "narrow_to_byte",
+    "widen_byte",
+    "transpose",
+    "dot_u8s8",
+    "shuffle_bytes",
+    "multishift",
+]
+
+Array = NDArray[Any]
+P = ParamSpec("P")
+
+I8 = ir.IntType(8)
+I32 = ir.IntType(32)
+I64 = ir.IntType(64)
+F32 = ir.FloatType()
+
+
+def emitter(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a Numba intrinsic of ``function(typing context, *types) -> (signature, codegen)``.
+
+    Plain integers arrive as literal types, so that the code can be unrolled by them.
+    """
+    return cast(Callable[..., Any], intrinsic(prefer_literal=True)(function))
+
+
+class Operation(Generic[P]):
+    """A vector operation: how it is emitted and what it means.
+
+    Attributes
+    ----------
+    name
+        Its name in this module.
+    meaning
+        The same on NumPy arrays of lanes.
+    needs
+        The tier of :mod:`sparse_rt_kernels.isa` whose instructions it names; ``"generic"`` for plain IR.
+    """
+
+    def __init__(self, emit: Callable[P, Any], meaning: Callable[..., Any], needs: str) -> None:
+        self.name = emit.__name__
+        self.meaning = meaning
+        self.needs = needs
+        self.__doc__ = emit.__doc__
+        self._emit = emit
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+        """Emit the operation; the first argument is the IR builder."""
+        return self._emit(*args, **kwargs)
+
+
+#: Every operation that has a meaning, by name.
+OPERATIONS: dict[str, Operation[Any]] = {}
+
+
+def _operation(meaning: Callable[..., Any], needs: str = "generic") -> Callable[[Callable[P, Any]], Operation[P]]:
+    def wrap(emit: Callable[P, Any]) -> Operation[P]:
+        made = Operation(emit, meaning, needs)
+        OPERATIONS[made.name] = made
+        return made
+
+    return wrap
+
+
+# --- types, constants, addresses ---------------------------------------------------------------------------------
+
+
+def vector(item: Any, lanes: int) -> Any:
+    """Return the IR type of `lanes` items: ``vector(F32, 16)`` is ``<16 x float>``."""
+    return ir.VectorType(item, lanes)
+
+
+def constant(item: Any, lanes: Sequence[int] | Sequence[float]) -> Any:
+    """Return a constant vector."""
+    return ir.Constant(vector(item, len(lanes)), list(lanes))
+
+
+def pointer(builder: Any, address: Any) -> Any:
+    """Return an address (an intp value in the kernel) as a byte pointer."""
+    return builder.inttoptr(address, I8.as_pointer())
+
+
+def element(builder: Any, base: Any, offset: Any) -> Any:
+    """Return the byte pointer `base` moved by `offset` bytes, an IR integer or a Python int."""
+    if isinstance(offset, int):
+        offset = ir.Constant(I64, offset)
+    return builder.gep(base, [offset], source_etype=I8)
+
+
+# --- memory: `memory` in a meaning is a uint8 array that begins at the pointer ---------------------------------------
+
+
+def _load_meaning(memory: Array, dtype: Any, lanes: int) -> Array:
+    return memory[: lanes * np.dtype(dtype).itemsize].view(dtype).copy()
+
+
+def _store_meaning(memory: Array, value: Array) -> Array:
+    out = memory.copy()
+    out[: value.nbytes] = value.view(np.uint8)
+    return out
+
+
+def _load_first_meaning(memory: Array, dtype: Any, lanes: int, count: int) -> Array:
+    out = np.zeros(lanes, dtype)
+    kept = min(max(count, 0), lanes)
+    out[:kept] = memory[: kept * out.itemsize].view(dtype)
+    return out
+
+
+@_operation(_load_meaning)
+def load(builder: Any, base: Any, kind: Any, align: int = 1) -> Any:
+    """Load a value of type `kind` from a byte pointer; `align` is what is known of the address."""
+    return builder.load(builder.bitcast(base, kind.as_pointer()), align=align, typ=kind)
+
+
+@_operation(_store_meaning)
+def store(builder: Any, base: Any, value: Any, align: int = 1) -> None:
+    """Store `value` at a byte pointer."""
+    builder.store(value, builder.bitcast(base, value.type.as_pointer()), align=align)
+
+
+def _first_lanes(builder: Any, lanes: int, count: Any) -> Any:
+    """Return the mask of lanes below `count`, an IR i64."""
+    return builder.icmp_signed("<", constant(I64, range(lanes)), broadcast(builder, count, lanes))
+
+
+def _masked_name(access: str, kind: Any) -> str:
+    item = "f" if isinstance(kind.element, ir.FloatType) else "i"
+    bits = 32 if item == "f" else kind.element.width
+    return f"llvm.masked.{access}.v{kind.count}{item}{bits}.p0"
+
+
+@_operation(_load_first_meaning)
+def load_first(builder: Any, base: Any, kind: Any, count: Any) -> Any:
+    """Load the first `count` lanes (an IR i64) and zeros for the others, whose memory is not touched."""
+    mask = _first_lanes(builder, kind.count, count)
+    passed = kind.as_pointer()
+    signature = ir.FunctionType(kind, [passed, I32, mask.type, kind])
+    function = cgutils.get_or_insert_function(builder.module, signature, _masked_name("load", kind))
+    return builder.call(function, [builder.bitcast(base, passed), I32(1), mask, ir.Constant(kind, None)])
+
+
+@_operation(lambda memory, value, count: _store_meaning(memory, value[: max(count, 0)]))
+def store_first(builder: Any, base: Any, value: Any, count: Any) -> None:
+    """Store the first `count` lanes (an IR i64); memory beyond them is not touched."""
+    mask = _first_lanes(builder, value.type.count, count)
+    passed = value.type.as_pointer()
+    signature = ir.FunctionType(ir.VoidType(), [value.type, passed, I32, mask.type])
+    function = cgutils.get_or_insert_function(builder.module, signature, _masked_name("store", value.type))
+    builder.call(function, [value, builder.bitcast(base, passed), I32(1), mask])
+
+
+def _gather_meaning(memory: Array, offsets: Array, dtype: Any) -> Array:
+    held = memory.view(dtype)
+    return np.array([held[offset] if offset >= 0 else 0 for offset in offsets], dtype)
+
+
+@_operation(lambda memory, dtype, mask, other: np.where(mask, _load_meaning(memory, dtype, mask.size), other))
+def load_masked(builder: Any, base: Any, kind: Any, mask: Any, other: Any) -> Any:
+    """Load the lanes of `mask` (<n x i1>) and take the others from `other`; their memory is not touched."""
+    passed = kind.as_pointer()
+    signature = ir.FunctionType(kind, [passed, I32, mask.type, kind])
+    function = cgutils.get_or_insert_function(builder.module, signature, _masked_name("load", kind))
+    return builder.call(function, [builder.bitcast(base, passed), I32(1), mask, other])
+
+
+@_operation(_gather_meaning)
+def gather(builder: Any, base: Any, offsets: Any, kind: Any) -> Any:
+    """Load item ``offsets[i]`` (int32, in items) of the array at `base` into lane i; 0 where the offset is negative."""
+    lanes, passed = kind.count, kind.element.as_pointer()
+    start = broadcast(builder, builder.ptrtoint(base, I64), lanes)
+    bytes_ = builder.mul(builder.sext(offsets, vector(I64, lanes)), constant(I64, [4] * lanes))
+    addresses = builder.inttoptr(builder.add(start, bytes_), vector(passed, lanes))
+    mask = builder.icmp_signed(">=", offsets, ir.Constant(offsets.type, None))
+    signature = ir.FunctionType(kind, [addresses.type, I32, mask.type, kind])
+    name = f"llvm.masked.gather.v{lanes}f32.v{lanes}p0"
+    function = cgutils.get_or_insert_function(builder.module, signature, name)
+    return builder.call(function, [addresses, I32(4), mask, ir.Constant(kind, None)])
+
+
+# --- lanes ---------------------------------------------------------------------------------------------------------
+
+
+@_operation(lambda scalar, lanes: np.full(lanes, scalar))
+def broadcast(builder: Any, scalar: Any, lanes: int) -> Any:
+    """Return `scalar` in every lane; of a loaded scalar this is one load-and-broadcast instruction."""
+    kind = vector(scalar.type, lanes)
+    first = builder.insert_element(ir.Constant(kind, ir.Undefined), scalar, I32(0))
+    return builder.shuffle_vector(first, ir.Constant(kind, ir.Undefined), constant(I32, [0] * lanes))
+
+
+@_operation(lambda a, dtype: a.view(dtype))
+def bitcast(builder: Any, a: Any, kind: Any) -> Any:
+    """Return the same bytes as another type."""
+    return builder.bitcast(a, kind)
+
+
+@_operation(lambda a, b, lanes: np.concatenate([a, b])[list(lanes)])
+def shuffle(builder: Any, a: Any, b: Any, lanes: Sequence[int]) -> Any:
+    """Return lane ``lanes[i]`` of a followed by b, for every i; a and b have one type."""
+    return builder.shuffle_vector(a, b, constant(I32, list(lanes)))
+
+
+# --- integers (two's complement, wrapping) ---------------------------------------------------------------------------
+
+
+@_operation(lambda a, b: a + b)
+def add(builder: Any, a: Any, b: Any) -> Any:
+    """Add integers."""
+    return builder.add(a, b)
+
+
+@_operation(lambda a, b: a - b)
+def subtract(builder: Any, a: Any, b: Any) -> Any:
+    """Subtract integers."""
+    return builder.sub(a, b)
+
+
+@_operation(lambda a, b: a * b)
+def multiply(builder: Any, a: Any, b: Any) -> Any:
+    """Multiply integers."""
+    return builder.mul(a, b)
+
+
+@_operation(lambda a, b: a & b)
+def bitwise_and(builder: Any, a: Any, b: Any) -> Any:
+    """Keep the bits that both have."""
+    return builder.and_(a, b)
+
+
+@_operation(lambda a, b: a ^ b)
+def bitwise_xor(builder: Any, a: Any, b: Any) -> Any:
+    """Flip the bits of a that b has."""
+    return builder.xor(a, b)
+
+
+@_operation(lambda a: a.astype(np.uint8))
+def narrow_to_byte(builder: Any, a: Any) -> Any:
+    """Return the low byte of each integer lane."""
+    return builder.trunc(a, vector(I8, a.type.count))
+
+
+@_operation(lambda a: a.view(np.uint8).astype(np.int32))
+def widen_byte(builder: Any, a: Any) -> Any:
+    """Return unsigned bytes as int32 lanes."""
+    return builder.zext(a, vector(I32, a.type.count))
+
+
+# --- floats: each operation is rounded on its own, never contracted --------------------------------------------------
+
+
+@_operation(lambda a, b: a + b)
+def fadd(builder: Any, a: Any, b: Any) -> Any:
+    """Add floats."""
+    return builder.fadd(a, b)
+
+
+@_operation(lambda a, b: a - b)
+def fsubtract(builder: Any, a: Any, b: Any) -> Any:
+    """Subtract floats."""
+    return builder.fsub(a, b)
+
+
+@_operation(lambda a, b: a * b)
+def fmultiply(builder: Any, a: Any, b: Any) -> Any:
+    """Multiply floats."""
+    return builder.fmul(a, b)
+
+
+# A float32 product is exact in float64; rounding the sum twice differs from once in rare ties only.
+@_operation(lambda a, b, c: (a.astype(np.float64) * b + c).astype(np.float32))
+def fma(builder: Any, a: Any, b: Any, c: Any) -> Any:
+    """Multiply and add floats: a * b + c, rounded once."""
+    signature = ir.FunctionType(a.type, [a.type] * 3)
+    name = f"llvm.fma.v{a.type.count}f32" if isinstance(a.type, ir.VectorType) else "llvm.fma.f32"
+    return builder.call(cgutils.get_or_insert_function(builder.module, signature, name), [a, b, c])
+
+
+@_operation(lambda a, b: np.where(a > b, a, b))
+def larger(builder: Any, a: Any, b: Any) -> Any:
+    """Return a where a > b, else b: if either is NaN, b. One x86 instruction; put the value to keep as NaN second."""
+    return builder.select(builder.fcmp_ordered(">", a, b), a, b)
+
+
+@_operation(lambda a, b: np.where(a < b, a, b))
+def smaller(builder: Any, a: Any, b: Any) -> Any:
+    """Return a where a < b, else b: if either is NaN, b."""
+    return builder.select(builder.fcmp_ordered("<", a, b), a, b)
+
+
+@_operation(lambda a: a.astype(np.float32))
+def to_float(builder: Any, a: Any) -> Any:
+    """int32 to float32, half to even."""
+    return builder.sitofp(a, vector(F32, a.type.count))
+
+
+@_operation(lambda a: np.rint(a).astype(np.int32))
+def round_to_int(builder: Any, a: Any) -> Any:
+    """float32 to int32, half to even; the caller has brought every lane into int32's range (NaN is undefined)."""
+    signature = ir.FunctionType(a.type, [a.type])
+    rint = cgutils.get_or_insert_function(builder.module, signature, f"llvm.rint.v{a.type.count}f32")
+    return builder.fptosi(builder.call(rint, [a]), vector(I32, a.type.count))
+
+
+# --- transpose -------------------------------------------------------------------------------------------------------
+
+
+@_operation(lambda rows: list(np.ascontiguousarray(np.stack(rows).T)))
+def transpose(builder: Any, rows: Sequence[Any]) -> list[Any]:
+    """Transpose a square of vectors: lane j of row i becomes lane i of row j.
+
+    A power of two of rows, as many as lanes; log2(rows) levels of two-operand shuffles. At each level the blocks of
+    `half` x `half` items swap across the diagonal.
+    """
+    size = len(rows)
+    current = list(rows)
+    half = size // 2
+    while half:
+        following = list(current)
+        for first in range(size):
+            if first & half:
+                continue
+            upper, lower = current[first], current[first + half]
+            following[first] = shuffle(builder, upper, lower, _swap_lanes(size, half, 0))
+            following[first + half] = shuffle(builder, upper, lower, _swap_lanes(size, half, half))
+        current = following
+        half //= 2
+    return current
+
+
+def _swap_lanes(size: int, half: int, part: int) -> list[int]:
+    """Return lanes that put block columns `part` of two rows side by side."""
+    return [(lane & ~half) + part + (size if lane & half else 0) for lane in range(size)]
+
+
+# --- x86 instructions ------------------------------------------------------------------------------------------------
+
+
+def _x86(builder: Any, name: str, result: Any, operands: Sequence[Any]) -> Any:
+    signature = ir.FunctionType(result, [operand.type for operand in operands])
+    return builder.call(cgutils.get_or_insert_function(builder.module, signature, name), operands)
+
+
+def _dot_meaning(acc: Array, a: Array, b: Array) -> Array:
+    products = a.view(np.uint8).astype(np.int32) * b.view(np.int8).astype(np.int32)
+    return acc + products.reshape(-1, 4).sum(axis=1, dtype=np.int32)
+
+
+@_operation(_dot_meaning, needs="avx512vnni")
+def dot_u8s8(builder: Any, acc: Any, a: Any, b: Any) -> Any:
+    """Add 4 products of unsigned bytes of a and signed bytes of b to each lane, wrapping: vpdpbusd, all <16 x i32>."""
+    return _x86(builder, "llvm.x86.avx512.vpdpbusd.512", acc.type, [acc, a, b])
+
+
+def _shuffle_bytes_meaning(a: Array, control: Array) -> Array:
+    lanes, steer = a.reshape(-1, 16), control.view(np.uint8).reshape(-1, 16)
+    moved = np.take_along_axis(lanes, (steer & 15).astype(np.intp), axis=1)
+    return np.where(steer & 128, 0, moved).astype(a.dtype).ravel()
+
+
+@_operation(_shuffle_bytes_meaning, needs="avx512vnni")
+def shuffle_bytes(builder: Any, a: Any, control: Any) -> Any:
+    """Return byte ``control & 15`` within each 16 bytes of a, 0 where control's top bit is set: vpshufb, <64 x i8>."""
+    return _x86(builder, "llvm.x86.avx512.pshuf.b.512", a.type, [a, control])
+
+
+def _multishift_meaning(control: Array, a: Array) -> Array:
+    words = np.repeat(a.view(np.uint64), 8)
+    shift = (control.view(np.uint8) & 63).astype(np.uint64)
+    rotated = (words >> shift) | (words << ((np.uint64(64) - shift) & np.uint64(63)))
+    return rotated.astype(np.uint8)
+
+
+@_operation(_multishift_meaning, needs="avx512vnni")
+def multishift(builder: Any, control: Any, a: Any) -> Any:
+    """Return 8 bits of a's 64-bit word ``i // 8`` from bit ``control[i] & 63`` on, cyclic: vpmultishiftqb, <64 x i8>."""
+    return _x86(builder, "llvm.x86.avx512.pmultishift.qb.512", a.type, [control, a])
