@@ -28,6 +28,7 @@ __all__ = [
     "decode_matrix",
     "check",
     "check_index",
+    "checked_shape",
     "to_nvidia_metadata",
     "from_nvidia_metadata",
 ]
@@ -215,7 +216,7 @@ def check(weight: CompressedWeight, where: str = "compressed weight") -> None:
         Wrong dtype, wrong size, index 3 (with its coordinate), nonzero unused bits, a nonzero value that names a
         channel of the padding.
     """
-    shape = _checked_shape(weight.shape, where)
+    shape = checked_shape(weight.shape, where)
     values = weight.values
     if values.dtype not in DTYPES:
         raise FormatError(message(where, f"values of {_dtype_names()}", str(values.dtype)))
@@ -269,8 +270,14 @@ def check_index(index: NDArray[np.uint8], rows: int, k4: int, where: str = "comp
         raise FormatError(message(where, "zero in the unused high bits of a row's last index byte", got))
 
 
-def _checked_shape(shape: Sequence[int], where: str) -> tuple[int, ...]:
-    """Return `shape` as plain ints, refused if no array in memory could have it."""
+def checked_shape(shape: Sequence[int], where: str) -> tuple[int, ...]:
+    """Return `shape` as plain ints.
+
+    Raises
+    ------
+    FormatError
+        If it is not (n, c) or (n, c, *kernel), or no array in memory could have it.
+    """
     try:
         sizes = tuple(operator.index(size) for size in shape)
     except TypeError as error:
@@ -412,7 +419,7 @@ def from_nvidia_metadata(
     FormatError
         If sizes do not fit, or a pair of positions is equal or descending (with its coordinate).
     """
-    sizes = _checked_shape(shape, where)
+    sizes = checked_shape(shape, where)
     rows, k4 = sizes[0], math.prod(sizes[2:]) * _ceil4(sizes[1])
     index = _metadata_bytes(metadata, rows, k4, where)
     valid = _NVIDIA_BYTE_VALID[index]
