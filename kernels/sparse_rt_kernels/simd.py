@@ -139,7 +139,7 @@ def element(builder: Any, base: Any, offset: Any) -> Any:
 
 
 def _load_meaning(memory: Array, dtype: Any, lanes: int) -> Array:
-    return memory[: lanes * np.dtype(dtype).itemsize].view(dtype).copy()
+    return np.array(memory[: lanes * np.dtype(dtype).itemsize].view(dtype))
 
 
 def _store_meaning(memory: Array, value: Array) -> Array:
@@ -391,7 +391,8 @@ def _x86(builder: Any, name: str, result: Any, operands: Sequence[Any]) -> Any:
 
 def _dot_meaning(acc: Array, a: Array, b: Array) -> Array:
     products = a.view(np.uint8).astype(np.int32) * b.view(np.int8).astype(np.int32)
-    return acc + products.reshape(-1, 4).sum(axis=1, dtype=np.int32)
+    total: Array = acc + products.reshape(-1, 4).sum(axis=1, dtype=np.int32)
+    return total
 
 
 @_operation(_dot_meaning, needs="avx512vnni")
@@ -421,5 +422,5 @@ def _multishift_meaning(control: Array, a: Array) -> Array:
 
 @_operation(_multishift_meaning, needs="avx512vnni")
 def multishift(builder: Any, control: Any, a: Any) -> Any:
-    """Return 8 bits of a's 64-bit word ``i // 8`` from bit ``control[i] & 63`` on, cyclic: vpmultishiftqb, <64 x i8>."""
+    """Return 8 bits of a's 64-bit word ``i // 8`` from bit ``control[i] & 63`` on, cyclic: vpmultishiftqb."""
     return _x86(builder, "llvm.x86.avx512.pmultishift.qb.512", a.type, [control, a])

@@ -176,6 +176,30 @@ def test_memory():
     np.testing.assert_array_equal(stored, simd.store.meaning(memory, source))
 
 
+def test_masked_load_and_gather():
+    source = random(np.float32, 32)
+    mask = random(np.int8, 16) > 0
+    other = random(np.float32, 16, 1)
+    offsets = np.array([0, 31, -1, 5, 5, -7, 16, 2, 3, 4, 30, -1, 9, 8, 7, 1], np.int32)
+    kind, mask_kind = kind_of(other), simd.vector(ir.IntType(1), 16)
+
+    def emit_masked(builder, pointer, passed, out):
+        value = simd.load_masked(
+            builder, pointer, kind, ir.Constant(mask_kind, mask.astype(int).tolist()), simd.load(builder, passed, kind)
+        )
+        simd.store(builder, out, value)
+
+    got = run(emit_masked, [source, other], np.zeros_like(other))
+    np.testing.assert_array_equal(got, simd.load_masked.meaning(source.view(np.uint8), np.float32, mask, other))
+
+    def emit_gather(builder, pointer, where, out):
+        chosen = simd.load(builder, where, kind_of(offsets))
+        simd.store(builder, out, simd.gather(builder, pointer, chosen, kind))
+
+    got = run(emit_gather, [source, offsets], np.zeros_like(other))
+    np.testing.assert_array_equal(got, simd.gather.meaning(source.view(np.uint8), offsets, np.float32))
+
+
 def test_dot_wraps_and_does_not_saturate():
     a, b = random(np.int8, 64).view(np.int32), random(np.int8, 64, 1).view(np.int32)
     check("dot_u8s8", random(np.int32, 16, 2), a, b)
@@ -192,7 +216,8 @@ def test_every_operation_is_tested():
     tested = {
         *("add", "subtract", "multiply", "bitwise_and", "bitwise_xor", "fadd", "fsubtract", "fmultiply", "fma"),
         *("larger", "smaller", "to_float", "round_to_int", "narrow_to_byte", "widen_byte", "bitcast", "shuffle"),
-        *("transpose", "broadcast", "load", "store", "load_first", "store_first"),
+        *("transpose", "broadcast", "load", "store", "load_first", "store_first", "load_masked"),
+        "gather",
         *("dot_u8s8", "shuffle_bytes", "multishift"),
     }
     assert tested == set(simd.OPERATIONS)
