@@ -1,6 +1,6 @@
 """The ``--sparsity=1`` pass: replace layers that hold 2:4 by operators with a compressed weight."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ from sparse_rt.graph import model_io
 from sparse_rt.graph.bodies import functions_for
 from sparse_rt.graph.gates import compressed_nbytes
 from sparse_rt.graph.layer import Layer
-from sparse_rt.graph.layers import find_layers, match
+from sparse_rt.graph.layers import find_layers
 from sparse_rt.graph.operators import (
     ALG,
     DOMAIN,
@@ -24,9 +24,9 @@ from sparse_rt.graph.operators import (
     IR_VERSION,
     MIN_OPSET,
     VERSION,
-    DenseForm,
 )
-from sparse_rt.graph.weights import LINKS, ConstantWeight
+from sparse_rt.graph.sharing import Candidate, candidate_of, stay_dense
+from sparse_rt.graph.weights import ConstantWeight
 
 __all__ = ["CompressResult", "LayerCompression", "compress", "compress_model"]
 
@@ -59,21 +59,6 @@ class CompressResult:
 
     model: ir.Model
     layers: tuple[LayerCompression, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class _Candidate:
-    """A dense layer that holds 2:4."""
-
-    layer: Layer
-    form: DenseForm
-    weight: ConstantWeight
-
-    @property
-    def orientation(self) -> tuple[int, ...]:
-        """Axes of the root tensor in canonical order: equal where two layers have one compressed weight."""
-        perm = self.weight.perm
-        return (perm[1], perm[0], *perm[2:]) if self.form.input_first else perm
 
 
 def compress(model: model_io.ModelSource, sparsity: int = 1) -> onnx.ModelProto:
@@ -125,10 +110,8 @@ def compress_model(model: ir.Model, sparsity: int = 1) -> CompressResult:
             if left_out is not None:
                 reasons[id(layer)] = left_out
                 continue
-            form, weight = match(layer.node, result.ir_version)
-            if weight is not None:
-                candidates.append(_Candidate(layer, form, weight))
-    shared = _stay_dense(candidates)
+            candidates.append(candidate_of(layer, result.ir_version))
+    shared = stay_dense(candidates)
     reasons |= {id(candidate.layer): reason for candidate, reason in shared.items()}
     report = tuple(_report(layer, reasons[id(layer)]) for layer in layers)
     _rewrite(result, [candidate for candidate in candidates if candidate not in shared])
@@ -142,42 +125,6 @@ def _reason_for_model(model: ir.Model, sparsity: int) -> str | None:
     if opset < MIN_OPSET:
         return f"the model's opset is {opset}, a compressed layer needs {MIN_OPSET}: convert the model first"
     return None
-
-
-def _stay_dense(candidates: Sequence[_Candidate]) -> dict[_Candidate, str]:
-    """Return the candidates whose dense weight would stay in the file anyway, each with the reason."""
-    by_root: dict[ir.Value, list[_Candidate]] = {}
-    for candidate in candidates:
-        by_root.setdefault(candidate.weight.root, []).append(candidate)
-    reasons: dict[_Candidate, str] = {}
-    for root, users in by_root.items():
-        nodes = {candidate.layer.node for candidate in users}
-        others = [reader for reader in _readers(root) if reader not in nodes]
-        if others:
-            reason = f"its weight is also {_describe(others[0])}, so the dense weight has to stay"
-        elif len({candidate.orientation for candidate in users}) > 1:
-            reason = "its weight is shared by layers that read it in different orientations"
-        else:
-            continue
-        reasons |= dict.fromkeys(users, reason)
-    return reasons
-
-
-def _readers(value: ir.Value) -> Iterator[ir.Node | None]:
-    """Yield every node that reads a constant, through links; None for a graph output."""
-    if value.is_graph_output():
-        yield None
-    for node in value.consumers():
-        if node.domain == "" and node.op_type in LINKS and node.inputs[0] is value:
-            yield from _readers(node.outputs[0])
-        else:
-            yield node
-
-
-def _describe(reader: ir.Node | None) -> str:
-    if reader is None:
-        return "an output of the graph"
-    return f"read by '{reader.name or reader.op_type}'"
 
 
 def _report(layer: Layer, reason: str | None) -> LayerCompression:
@@ -197,7 +144,7 @@ def _report(layer: Layer, reason: str | None) -> LayerCompression:
     )
 
 
-def _rewrite(model: ir.Model, candidates: Sequence[_Candidate]) -> None:
+def _rewrite(model: ir.Model, candidates: Sequence[Candidate]) -> None:
     if not candidates:
         return
     if model.ir_version < 4:
@@ -245,7 +192,7 @@ def _initializers(
     return values[0], values[1]
 
 
-def _replace(candidate: _Candidate, values: ir.Value, index: ir.Value) -> None:
+def _replace(candidate: Candidate, values: ir.Value, index: ir.Value) -> None:
     """Turn the dense node into its compressed form in place, so that outputs, names and metadata stay."""
     node, form, weight = candidate.layer.node, candidate.form, candidate.weight
     named: dict[str, ir.Value | None] = dict(zip(form.inputs, node.inputs, strict=False))

@@ -45,6 +45,17 @@ class ConstantWeight:
         """Return the operand's elements as stored (integers not dequantised), a view of the tensor."""
         return self.tensor.numpy().transpose(self.perm)
 
+    def replace(self, operand: np.ndarray[Any, Any]) -> None:
+        """Give the model's constant new elements, of the operand's shape and the tensor's dtype."""
+        array = np.ascontiguousarray(operand.transpose(np.argsort(self.perm)))
+        tensor = ir.tensor(array, dtype=self.tensor.dtype, name=self.tensor.name)
+        producer = self.root.producer()
+        if producer is None:
+            self.root.const_value = tensor
+            return
+        producer.attributes.clear()
+        producer.attributes.add(ir.AttrTensor("value", tensor))
+
 
 def constant_tensor(value: ir.Value | None, ir_version: int) -> ir.TensorProtocol | None:
     """Return the tensor of an initializer that no caller can override, or of a Constant node; else None."""

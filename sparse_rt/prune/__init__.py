@@ -1,1 +1,5 @@
-"""prune."""
+"""Choose which weights go: one-shot magnitude pruning."""
+
+from sparse_rt.prune.magnitude import LayerPruning, PruneResult, prune, prune_model
+
+__all__ = ["LayerPruning", "PruneResult", "prune", "prune_model"]

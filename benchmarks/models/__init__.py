@@ -1,0 +1,1 @@
+"""Models of well-known shapes with random weights, for benchmarks and tests."""

@@ -1,0 +1,141 @@
+"""One-shot magnitude pruning of a whole model."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+
+from sparse_rt import patterns
+from sparse_rt.errors import ConfigError, message
+from sparse_rt.graph import model_io
+from sparse_rt.graph.layer import Layer
+from sparse_rt.graph.layers import find_layers
+from sparse_rt.graph.sharing import Candidate, candidate_of, stay_dense
+
+__all__ = ["LayerPruning", "PruneResult", "prune", "prune_model"]
+
+
+@dataclass(frozen=True)
+class LayerPruning:
+    """What happened to one layer."""
+
+    name: str
+    op_type: str
+    """The dense operator."""
+    shape: tuple[int, ...]
+    """Canonical, output channel first; empty when the weight is not constant."""
+    density_before: float | None
+    """Nonzeros / all; None when the weight is not constant."""
+    density_after: float | None
+    magnitude_kept: float | None
+    """Sum of |w| after / before; 1 where nothing was dropped."""
+    reason: str | None
+    """Why the layer was left as it is; None where it holds the pattern now."""
+
+
+@dataclass(frozen=True)
+class PruneResult:
+    """The pruned model, and a line for each layer."""
+
+    model: ir.Model
+    layers: tuple[LayerPruning, ...]
+
+
+def prune(model: model_io.ModelSource, pattern: str = "2:4") -> onnx.ModelProto:
+    """Return the model with every eligible weight pruned to `pattern` by magnitude, in one shot.
+
+    Parameters
+    ----------
+    model
+        A path, bytes or a ModelProto, which is not changed.
+    pattern
+        ``"2:4"``.
+
+    Raises
+    ------
+    ModelError
+        The model cannot be read, or the result is larger than a ModelProto can be.
+    ConfigError
+        `pattern` is another one.
+    PatternError
+        `pattern` is none.
+    """
+    return model_io.to_proto(prune_model(model_io.read(model), pattern).model)
+
+
+def prune_model(model: ir.Model, pattern: str = "2:4") -> PruneResult:
+    """Keep the two largest |w| of every 4 input channels, for each output channel and kernel position.
+
+    Every layer is pruned that only the values of its weight keep from being compressed, float and integer weights
+    alike; biases and scales stay. The source of the rule is the target's own pruning tool: pad the channels with
+    zeros to a multiple of 4, drop the two smallest of each 4.
+
+    Parameters
+    ----------
+    model
+        Not changed; the result shares the tensors that stay as they are.
+    pattern
+        ``"2:4"``.
+
+    Raises
+    ------
+    ConfigError
+        `pattern` is another one.
+    PatternError
+        `pattern` is none.
+    """
+    wanted = patterns.parse(pattern)
+    if wanted != patterns.TWO_FOUR:
+        raise ConfigError(message("pattern", f"'{patterns.TWO_FOUR}'", f"'{wanted}'", "Other patterns come later."))
+    result = model.clone()
+    layers = find_layers(result)
+    before = [_density(layer) for layer in layers]
+    candidates = [candidate_of(layer, result.ir_version) for layer in layers if _to_prune(layer)]
+    fixed = stay_dense(candidates)
+    reasons = {candidate.layer: reason for candidate, reason in fixed.items()}
+    kept = {candidate.layer: _prune(candidate) for candidate in candidates if candidate not in fixed}
+    after = find_layers(result) if kept else layers
+    return PruneResult(
+        result,
+        tuple(
+            LayerPruning(
+                name=old.name,
+                op_type=old.op_type,
+                shape=old.shape,
+                density_before=density,
+                density_after=_density(new),
+                magnitude_kept=kept.get(old, 1.0) if old.shape else None,
+                reason=reasons.get(old, new.reason),
+            )
+            for old, density, new in zip(layers, before, after, strict=True)
+        ),
+    )
+
+
+def _density(layer: Layer) -> float | None:
+    return patterns.density(layer.dense_weight()) if layer.shape else None
+
+
+def _to_prune(layer: Layer) -> bool:
+    """Whether the layer is dense and could be compressed; one that holds the pattern already loses nothing."""
+    return layer.stored is None and layer.eligible
+
+
+def _prune(candidate: Candidate) -> float:
+    """Replace the layer's constant by its pruned twin; return the share of magnitude that is left.
+
+    A weight that several layers share is pruned by the first, and holds the pattern when the next one comes.
+    """
+    dense = candidate.layer.dense_weight()
+    pruned = np.where(patterns.magnitude_mask(dense), dense, dense.dtype.type(0))
+    total = _magnitude(dense)
+    operand = pruned.swapaxes(0, 1) if candidate.form.input_first else pruned
+    candidate.weight.replace(operand)
+    return _magnitude(pruned) / total if total else 1.0
+
+
+def _magnitude(weight: np.ndarray[Any, Any]) -> float:
+    # float32 holds |-128| as well, and float16 sums would overflow.
+    return float(np.abs(weight, dtype=np.float32).sum(dtype=np.float64))
