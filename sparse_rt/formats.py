@@ -29,6 +29,7 @@ __all__ = [
     "check",
     "check_index",
     "checked_shape",
+    "group_indexes",
     "to_nvidia_metadata",
     "from_nvidia_metadata",
 ]
@@ -132,7 +133,7 @@ def encode(weight: NDArray[Any], where: str = "weight", *, prune: bool = False) 
     Parameters
     ----------
     weight
-        (n, c) or (n, c, *kernel); int8, uint8, float16 or float32; any strides.
+        (n, c) or (n, c, *kernel); int8, uint8, float16 or float32; any strides and byte order.
     where
         What errors call the weight.
     prune
@@ -208,7 +209,8 @@ def decode_matrix(values: NDArray[Any], index: NDArray[np.uint8], where: str = "
 def check(weight: CompressedWeight, where: str = "compressed weight") -> None:
     """Raise unless values, index and shape fit each other and every index is valid.
 
-    Sizes are compared before anything is allocated, so a shape that lies costs nothing.
+    Sizes are compared before anything is allocated, so a shape that lies costs nothing. Strides are free; the
+    byte order is the machine's.
 
     Raises
     ------
@@ -233,7 +235,7 @@ def _refuse_padding(weight: CompressedWeight, where: str) -> None:
     """Raise if the last group of a kernel position stores a nonzero for a channel beyond the shape."""
     rows, channels = weight.shape[:2]
     blocks = (rows, math.prod(weight.kernel), weight.padded_channels // 4)
-    i0, i1 = _group_indexes(weight.index, math.prod(blocks[1:]))
+    i0, i1 = group_indexes(weight.index, math.prod(blocks[1:]))
     element = np.stack((i0.reshape(blocks)[..., -1], i1.reshape(blocks)[..., -1] + 1), axis=-1)
     stored = weight.values.reshape(*blocks, 2)[:, :, -1]
     outside = np.argwhere((element >= channels % 4) & (stored != 0))
@@ -291,7 +293,7 @@ def checked_shape(shape: Sequence[int], where: str) -> tuple[int, ...]:
 
 
 def _require_weight(weight: NDArray[Any], where: str) -> None:
-    if weight.dtype not in DTYPES:
+    if weight.dtype.newbyteorder("=") not in DTYPES:
         raise FormatError(message(f"{where} {weight.shape}", _dtype_names(), str(weight.dtype), "Cast it first."))
     if weight.ndim < 2:
         raise FormatError(message(f"{where} {weight.shape}", "(n, c) or (n, c, *kernel)", f"{weight.ndim} axes"))
@@ -313,7 +315,7 @@ def _matrix_view(weight: NDArray[Any]) -> NDArray[Any]:
     return padded.reshape(rows, positions * _ceil4(channels))
 
 
-def _group_indexes(index: NDArray[np.uint8], groups: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def group_indexes(index: NDArray[np.uint8], groups: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Return i0 and i1 of each group, (n, groups) each."""
     nibbles = np.empty((*index.shape, 2), np.uint8)
     nibbles[..., 0] = index & 15
@@ -325,7 +327,7 @@ def _group_indexes(index: NDArray[np.uint8], groups: int) -> tuple[NDArray[np.ui
 def _decode(values: NDArray[Any], index: NDArray[np.uint8], where: str) -> NDArray[Any]:
     """Return the dense (n, k4) matrix of a checked pair, each element the sum of the values that name it."""
     rows, half = values.shape
-    i0, i1 = _group_indexes(index, half // 2)
+    i0, i1 = group_indexes(index, half // 2)
     native = values.astype(values.dtype.newbyteorder("="), copy=False)
     v0, v1 = native[:, 0::2], native[:, 1::2]
     if native.dtype.kind in "iu":
@@ -440,7 +442,7 @@ def _metadata_bytes(metadata: NDArray[Any], rows: int, k4: int, where: str) -> N
     """Return a copy of the metadata as (rows, ceil(k4 / 8)) bytes, its word padding checked and cut off."""
     word = metadata.dtype.itemsize
     expected = (rows, -(-k4 // (8 * word)))
-    if metadata.dtype not in _METADATA_DTYPES or metadata.shape != expected:
+    if metadata.dtype.newbyteorder("=") not in _METADATA_DTYPES or metadata.shape != expected:
         rule = f"uint8, uint16, int16, uint32 or int32 metadata {expected}"
         raise FormatError(message(where, rule, f"{metadata.dtype} {metadata.shape}"))
     little = np.ascontiguousarray(metadata, dtype=metadata.dtype.newbyteorder("<"))
