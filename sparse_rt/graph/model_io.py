@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 from google.protobuf.message import DecodeError
@@ -91,12 +92,33 @@ def _check_versions(proto: onnx.ModelProto, where: str) -> None:
 
 
 def _deserialize(proto: onnx.ModelProto, path: Path | None, where: str) -> ir.Model:
+    if proto.graph.sparse_initializer:
+        proto = _densify(proto, where)
     try:
         model = ir.from_proto(proto)
     except (ir.serde.SerdeError, ValueError, TypeError, KeyError) as error:
         raise ModelError(message(where, "a well-formed ONNX graph", _first_line(error), _EXPORT_AGAIN)) from error
     ir.external_data.set_base_dir(model.graph, path.parent if path is not None else Path())
     return model
+
+
+def _densify(proto: onnx.ModelProto, where: str) -> onnx.ModelProto:
+    """Return a copy whose sparse initializers are dense ones, because onnx_ir leaves them out."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(proto)
+    for sparse in copy.graph.sparse_initializer:
+        name = sparse.values.name
+        try:
+            dense = np.zeros(tuple(sparse.dims), onnx.numpy_helper.to_array(sparse.values).dtype)
+            indices = onnx.numpy_helper.to_array(sparse.indices)
+            at = tuple(indices.T) if indices.ndim == 2 else np.unravel_index(indices, dense.shape)
+            dense[at] = onnx.numpy_helper.to_array(sparse.values)
+        except (ValueError, IndexError, TypeError) as error:
+            at_tensor = f"{where}, sparse initializer '{name}'"
+            raise ModelError(message(at_tensor, "values and indices that fit its shape", str(error))) from error
+        copy.graph.initializer.append(onnx.numpy_helper.from_array(dense, name))
+    del copy.graph.sparse_initializer[:]
+    return copy
 
 
 def external_tensors(model: ir.Model) -> Iterator[ir.ExternalTensor]:
@@ -171,9 +193,28 @@ def to_proto(model: ir.Model) -> onnx.ModelProto:
     if total > EXTERNAL_DATA_LIMIT:
         expected = f"at most {EXTERNAL_DATA_LIMIT} bytes of tensors in one ModelProto"
         raise ModelError(message("model", expected, str(total), "Write it to a file instead."))
-    if next(external_tensors(model), None) is None:
-        return ir.to_proto(model)
-    return ir.to_proto(ir.external_data.load_to_model(model.clone()))
+    if next(external_tensors(model), None) is not None:
+        model = ir.external_data.load_to_model(model.clone())
+    proto = ir.to_proto(model)
+    _drop_initializer_infos(proto.graph)
+    return proto
+
+
+def _drop_initializer_infos(graph: onnx.GraphProto) -> None:
+    """Remove the type and shape that onnx_ir repeats for every initializer.
+
+    Tools that change an initializer, onnxruntime.quantization among them, do not look for a second copy of its shape.
+    """
+    initializers = {tensor.name for tensor in graph.initializer}
+    kept = [info for info in graph.value_info if info.name not in initializers]
+    del graph.value_info[:]
+    graph.value_info.extend(kept)
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                _drop_initializer_infos(attribute.g)
+            for subgraph in attribute.graphs:
+                _drop_initializer_infos(subgraph)
 
 
 def write(model: ir.Model, path: str | os.PathLike[str], *, external_data: bool | None = None) -> None:
@@ -218,7 +259,9 @@ def _save(model: ir.Model, path: Path, *, external_data: bool) -> onnx.ModelProt
     """Write the model, and return what was written."""
     if external_data:
         ir.save(model, path, format="protobuf", external_data=f"{path.name}.data", size_threshold_bytes=1024)
-        return onnx.load(path, format="protobuf", load_external_data=False)
-    proto = to_proto(model)
+        proto = onnx.load(path, format="protobuf", load_external_data=False)
+        _drop_initializer_infos(proto.graph)
+    else:
+        proto = to_proto(model)
     path.write_bytes(proto.SerializeToString())
     return proto
