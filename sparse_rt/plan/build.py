@@ -1,0 +1,186 @@
+"""From a model to a plan: find layers, fuse, choose kernels, schedule, open the islands."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from numpy.typing import NDArray
+from onnx_ir.passes.common import InlinePass
+
+from sparse_rt.errors import ModelError, message
+from sparse_rt.graph import model_io
+from sparse_rt.graph.layers import find_layers
+from sparse_rt.graph.model_io import ModelSource
+from sparse_rt.graph.operators import DOMAIN
+from sparse_rt.plan.choose import choose
+from sparse_rt.plan.fuse import Fusion
+from sparse_rt.plan.island import cut
+from sparse_rt.plan.metadata import ModelMetadata
+from sparse_rt.plan.onnxruntime_step import OnnxRuntimeStep, open_island, open_session
+from sparse_rt.plan.options import SessionOptions
+from sparse_rt.plan.plan import Plan
+from sparse_rt.plan.schedule import Level, outer_inputs, schedule
+from sparse_rt.plan.signature import NodeArg, Signature
+from sparse_rt.plan.sparse_step import SparseStep
+from sparse_rt.plan.step import Step
+
+__all__ = ["build_plan"]
+
+_FIRST_IR_VERSION_WITH_OVERRIDES = 4
+
+
+def build_plan(source: ModelSource, options: SessionOptions) -> Plan:
+    """Return the plan of a model.
+
+    Raises
+    ------
+    ModelError
+        The model cannot be read, or onnxruntime does not load what no kernel runs.
+    FormatError
+        A compressed weight is corrupt.
+    """
+    model = model_io.read(source)
+    _inline(model)
+    choices = [choose(layer, model.ir_version) for layer in find_layers(model)]
+    reports = tuple(choice.report for choice in choices)
+    signature = _signature(model)
+    sparse = {choice.fusion: choice.step for choice in choices if choice.fusion is not None and choice.step is not None}
+    if not sparse:
+        return _whole(source, model, signature, reports, options)
+    return _partitioned(model, signature, reports, sparse, options)
+
+
+def _inline(model: ir.Model) -> None:
+    """Replace calls of the model's own functions by their bodies, where layers hide; ours keep their form."""
+    if all(function.domain == DOMAIN for function in model.functions.values()):
+        return
+    versions = model.opset_imports
+    foreign = [function for function in model.functions.values() if function.domain != DOMAIN]
+    if any(versions.get(domain, version) != version for f in foreign for domain, version in f.opset_imports.items()):
+        return  # bodies of another opset cannot be inlined; onnxruntime runs them as they are
+    InlinePass(criteria=lambda function: function.domain != DOMAIN)(model)
+
+
+def _signature(model: ir.Model) -> Signature:
+    graph = model.graph
+    defaults = {value.name for value in graph.inputs if value.is_initializer()}
+    inputs = tuple(NodeArg.of(value) for value in graph.inputs)
+    return Signature(
+        inputs=tuple(item for item in inputs if item.name not in defaults),
+        overridable=tuple(
+            item for item in inputs if item.name in defaults and model.ir_version >= _FIRST_IR_VERSION_WITH_OVERRIDES
+        ),
+        outputs=tuple(NodeArg.of(value) for value in graph.outputs),
+    )
+
+
+def _whole(source: ModelSource, model: ir.Model, signature: Signature, reports: Any, options: SessionOptions) -> Plan:
+    """Return the plan of a model without sparse layers: all of it is onnxruntime's, as if we were not here."""
+    native = options.onnxruntime_options()
+    if isinstance(source, str | os.PathLike):
+        session = open_session(os.fspath(source), native, f"model '{os.fspath(source)}'")
+    else:
+        folder = str(Path().resolve())
+        native.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
+        content = source.SerializeToString() if isinstance(source, onnx.ModelProto) else bytes(source)
+        session = open_session(content, native)
+    described = {item.name: item for item in (*session.get_inputs(), *session.get_outputs())}
+
+    def native_arg(item: NodeArg) -> NodeArg:
+        found = described.get(item.name)
+        known = found is not None and (item.has_rank or bool(found.shape))
+        return NodeArg(item.name, found.type, list(found.shape), True) if found is not None and known else item
+
+    signature = Signature(signature.inputs, signature.overridable, tuple(map(native_arg, signature.outputs)))
+    names = tuple(dict.fromkeys(item.name for item in signature.outputs))
+    inputs = tuple(item.name for item in (*signature.inputs, *signature.overridable))
+    step = OnnxRuntimeStep(session, inputs, names, len(model.graph))
+    defaults = {item.name: _default(model, item.name) for item in signature.overridable}
+    return Plan(signature, (step,), defaults, reports, ModelMetadata.of(model))
+
+
+def _partitioned(
+    model: ir.Model,
+    signature: Signature,
+    reports: Any,
+    sparse: dict[Fusion, SparseStep],
+    options: SessionOptions,
+) -> Plan:
+    zero_points = {fusion: _values(fusion.layer.x_zero_point, step) for fusion, step in sparse.items()}
+    levels = schedule(model.graph, list(sparse), lambda fusion: zero_points[fusion])
+    known = {item.name: item for item in (*signature.inputs, *signature.overridable)}
+    steps: list[Step] = []
+    for number, level in enumerate(levels):
+        if level.nodes:
+            leaving = _leaving(model, levels, number)
+            step = open_island(cut(model, level.nodes, leaving, known), options)
+            known.update({item.name: item for item in step.output_types()})
+            steps.append(step)
+        for fusion in level.fusions:
+            kernel_step = sparse[fusion]
+            known[kernel_step.y] = _output_type(kernel_step, known.get(kernel_step.x))
+            steps.append(kernel_step)
+    outputs = tuple(_described(item, known.get(item.name)) for item in signature.outputs)
+    signature = Signature(signature.inputs, signature.overridable, outputs)
+    return Plan(signature, tuple(steps), _constants(model, steps), reports, ModelMetadata.of(model))
+
+
+def _values(zero_point: ir.Value | None, step: SparseStep) -> tuple[ir.Value, ...]:
+    return (zero_point,) if step.x_zero_point is not None and zero_point is not None else ()
+
+
+def _leaving(model: ir.Model, levels: Sequence[Level], number: int) -> list[ir.Value]:
+    """Return the values of island `number` that later steps or the caller read."""
+    read = set(model.graph.outputs)
+    for later in levels[number + 1 :]:
+        read.update(value for node in later.nodes for value in outer_inputs(node))
+    for level in levels[number:]:
+        for fusion in level.fusions:
+            read.add(fusion.x)
+            if fusion.layer.x_zero_point is not None:
+                read.add(fusion.layer.x_zero_point)
+    return [value for node in levels[number].nodes for value in node.outputs if value in read]
+
+
+def _output_type(step: SparseStep, x: NodeArg | None) -> NodeArg:
+    """Return type and shape of a sparse step's output; sizes that are not plain numbers are dropped."""
+    names = {"float32": "float"}
+    kind = f"tensor({names.get(step.y_dtype.name, step.y_dtype.name)})"
+    shape = None
+    if x is not None and x.has_rank and x.shape:
+        shape = step.output_shape(tuple(size if isinstance(size, int) else None for size in x.shape))
+    return NodeArg(step.y, kind, list(shape or ()), shape is not None)
+
+
+def _described(item: NodeArg, inferred: NodeArg | None) -> NodeArg:
+    """Return a declared output, completed by what was inferred."""
+    if inferred is None or (item.type and item.has_rank):
+        return item
+    return NodeArg(
+        item.name,
+        item.type or inferred.type,
+        *((item.shape, True) if item.has_rank else (inferred.shape, inferred.has_rank)),
+    )
+
+
+def _constants(model: ir.Model, steps: Sequence[Step]) -> dict[str, NDArray[Any]]:
+    """Return the initializers that steps read as values, or that are outputs or overridable inputs."""
+    wanted = {name for step in steps for name in step.inputs}
+    wanted.update(str(value.name) for value in model.graph.outputs)
+    return {
+        name: _default(model, name)
+        for name, value in model.graph.initializers.items()
+        if name in wanted or value.is_graph_input()
+    }
+
+
+def _default(model: ir.Model, name: str) -> NDArray[Any]:
+    """Return a copy of an initializer, so that the file or protobuf it came from can go."""
+    tensor = model.graph.initializers[name].const_value
+    if tensor is None:
+        raise ModelError(message(f"initializer '{name}'", "a value", "none"))
+    return np.array(tensor.numpy())

@@ -1,0 +1,376 @@
+"""Choose a kernel for each layer, or say why none fits."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+from sparse_rt_kernels import registry
+
+from sparse_rt import formats, patterns
+from sparse_rt.formats import CompressedWeight
+from sparse_rt.graph.layer import Layer
+from sparse_rt.graph.weights import constant_array
+from sparse_rt.plan.constants import float_constant, per_channel, scalar
+from sparse_rt.plan.convolution import Convolution
+from sparse_rt.plan.epilogues import Requantisation, accumulator_fits, float_epilogue
+from sparse_rt.plan.flip import flip_kernel
+from sparse_rt.plan.fuse import Fusion, channel_position, fuse
+from sparse_rt.plan.report import LayerReport
+from sparse_rt.plan.sparse_step import SparseStep
+
+__all__ = ["Choice", "choose"]
+
+_MAX_AXES = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """The decision about one layer.
+
+    Attributes
+    ----------
+    report
+        For the user.
+    fusion, step
+        What the sparse kernel replaces and how it runs; both None for a layer that stays in onnxruntime.
+    """
+
+    report: LayerReport
+    fusion: Fusion | None = None
+    step: SparseStep | None = None
+
+
+class _Refusal(Exception):  # noqa: N818 - a decision on its way up, not an error
+    """Why no kernel fits; caught in :func:`choose`."""
+
+
+def choose(layer: Layer, ir_version: int) -> Choice:
+    """Decide how `layer` runs: pack its weight for a kernel, or report why it stays in onnxruntime.
+
+    Raises
+    ------
+    FormatError
+        The model's compressed weight is corrupt.
+    """
+    compressed = _compressed(layer)
+    if compressed is None:
+        return Choice(_report(layer, None, None, layer.reason or "the weight is not constant"))
+    fusion = fuse(layer, ir_version)
+    try:
+        step = _step(fusion, compressed, ir_version)
+    except _Refusal as refusal:
+        return Choice(_report(layer, compressed, None, str(refusal)))
+    reason = f"2:4 holds, and {step.kernel.name} is the best kernel for {step.kernel.dtype} on this CPU"
+    return Choice(_report(layer, compressed, step.kernel.name, reason), fusion, step)
+
+
+def _compressed(layer: Layer) -> CompressedWeight | None:
+    if layer.reason is not None and layer.stored is None:
+        return None
+    compressed = layer.compressed
+    if compressed is not None:
+        # The kernels trust their operands: a corrupt file is refused here.
+        formats.check(compressed, f"layer '{layer.name}'")
+    return compressed
+
+
+def _report(layer: Layer, compressed: CompressedWeight | None, kernel: str | None, reason: str) -> LayerReport:
+    density: float | None = None
+    if compressed is not None:
+        density = int(np.count_nonzero(compressed.values)) / max(1, math.prod(layer.shape))
+    elif layer.load_weight is not None:
+        density = patterns.density(layer.dense_weight())
+    return LayerReport(
+        name=layer.name,
+        op_type=layer.op_type,
+        shape=layer.shape,
+        pattern=None if compressed is None else "2:4",
+        density=density,
+        dtype=str(layer.dtype),
+        kernel=kernel,
+        reason=reason,
+        dense_bytes=math.prod(layer.shape) * layer.dtype.itemsize if layer.shape else 0,
+        compressed_bytes=None if compressed is None else compressed.nbytes,
+    )
+
+
+def _step(fusion: Fusion, compressed: CompressedWeight, ir_version: int) -> SparseStep:
+    layer = fusion.layer
+    if layer.reason is not None:
+        raise _Refusal(layer.reason)
+    if 0 in layer.shape:
+        raise _Refusal("the weight is empty")
+    if len(layer.shape) - 2 > _MAX_AXES:
+        raise _Refusal(f"expected at most 2 spatial axes, got {len(layer.shape) - 2}")
+    if layer.kind == "conv_transpose":
+        compressed = flip_kernel(compressed)
+    if layer.form == "float" or (layer.form == "qdq" and fusion.x_quantised is None):
+        return _float_step(fusion, compressed, ir_version)
+    return _integer_step(fusion, compressed, ir_version)
+
+
+def _kernel(dtype: str) -> registry.Kernel:
+    try:
+        return registry.select(dtype)
+    except LookupError as error:
+        raise _Refusal(f"no kernel for {dtype} fits this CPU") from error
+
+
+# --- floats --------------------------------------------------------------------------------------------------------
+
+
+def _float_step(fusion: Fusion, compressed: CompressedWeight, ir_version: int) -> SparseStep:
+    layer = fusion.layer
+    alpha = np.float32(_number(layer, "alpha"))
+    values = compressed.values
+    if layer.form == "qdq":
+        values = _dequantised(layer, values)
+    elif values.dtype != np.float32:
+        raise _Refusal(f"no kernel for {values.dtype} weights")
+    if alpha != 1:
+        values = values * alpha
+    bias = _float_bias(layer, ir_version)
+    if fusion.bias is not None:
+        bias = fusion.bias if bias is None else bias + fusion.bias
+    kernel = _kernel("f32")
+    epilogue = float_epilogue(layer.shape[0], bias, fusion.low, fusion.high)
+    real = np.dtype(np.float32)
+    return _assemble(fusion, kernel, values, compressed.index, epilogue=epilogue, x_dtype=real, y_dtype=real)
+
+
+def _dequantised(layer: Layer, values: NDArray[Any]) -> NDArray[np.float32]:
+    """Return the weights as DequantizeLinear makes them; a scale is of one output channel, so zeros stay zeros."""
+    scale = _weight_scale(layer)
+    return np.ascontiguousarray(values.astype(np.float32) * scale[:, None])
+
+
+def _float_bias(layer: Layer, ir_version: int) -> NDArray[np.float32] | None:
+    if layer.bias is None:
+        return None
+    constant = float_constant(layer.bias, ir_version)
+    if constant is None:
+        raise _Refusal("the bias is not a float32 constant")
+    values = per_channel(constant, layer.shape[0], *_bias_position(layer))
+    if values is None:
+        raise _Refusal(f"the bias {constant.shape} is not one value for each output channel")
+    beta = np.float32(_number(layer, "beta"))
+    return values if beta == 1 else values * beta
+
+
+def _bias_position(layer: Layer) -> tuple[int, int | None]:
+    # The bias of a convolution is (n,); that of a Gemm broadcasts onto (m, n).
+    return channel_position(layer) if layer.kind == "matmul" else (1, 1)
+
+
+def _number(layer: Layer, name: str) -> float:
+    value = layer.attributes.get(name)
+    return float(value) if isinstance(value, int | float) else 1.0
+
+
+# --- integers ------------------------------------------------------------------------------------------------------
+
+
+def _integer_step(fusion: Fusion, compressed: CompressedWeight, ir_version: int) -> SparseStep:
+    layer = fusion.layer
+    values = _signed(compressed.values)
+    wide = values.astype(np.int64)
+    row_sums, absolute_sums = wide.sum(axis=1), np.abs(wide).sum(axis=1)
+    x_dtype, zero_point, dynamic = _x_zero_point(fusion, ir_version)
+    if layer.form == "integer":
+        bias_integer = None
+        requantisation, y_dtype = Requantisation.to_int32(row_sums), np.dtype(np.int32)
+    else:
+        requantisation, y_dtype = _requantisation(fusion, row_sums, ir_version)
+        bias_integer = requantisation.bias_integer
+    if not accumulator_fits(absolute_sums, bias_integer):
+        raise _Refusal("the weights are so large or so many that an int32 accumulator could overflow")
+    if dynamic is not None and layer.kind != "matmul":
+        raise _Refusal("the zero point of x, which padding needs, is not constant")
+    kernel = _kernel("u8s8")
+    return _assemble(
+        fusion,
+        kernel,
+        values,
+        compressed.index,
+        epilogue=requantisation.epilogue(zero_point),
+        x_dtype=x_dtype,
+        y_dtype=y_dtype,
+        pad_value=zero_point,
+        x_zero_point=dynamic,
+        requantisation=requantisation if dynamic is not None else None,
+    )
+
+
+def _signed(values: NDArray[Any]) -> NDArray[np.int8]:
+    """Return the values as int8. uint8 weights with zero point 0 qualify where they do not reach 128."""
+    if values.dtype == np.int8:
+        return values
+    if values.dtype == np.uint8 and not (values > np.iinfo(np.int8).max).any():
+        return values.view(np.int8)
+    raise _Refusal(f"no kernel for {values.dtype} weights")
+
+
+def _x_zero_point(fusion: Fusion, ir_version: int) -> tuple[np.dtype[Any], int, str | None]:
+    """Return x's dtype, its zero point, and the name of the value that holds it where it is not constant.
+
+    A zero point that is not constant is 0 until then.
+    """
+    if fusion.x_quantised is not None:
+        return fusion.x_quantised.dtype, fusion.x_quantised.zero_point, None
+    value = fusion.layer.x_zero_point
+    if value is None:
+        known = {ir.DataType.UINT8: np.dtype(np.uint8), ir.DataType.INT8: np.dtype(np.int8)}
+        dtype = known.get(fusion.x.dtype) if fusion.x.dtype is not None else None
+        if dtype is None:
+            raise _Refusal("the dtype of x is not known while planning")
+        return dtype, 0, None
+    constant = constant_array(value, ir_version)
+    if constant is not None:
+        point = scalar(constant)
+        if point is None or point.dtype not in (np.int8, np.uint8):
+            raise _Refusal("the zero point of x is not one 8-bit integer")
+        return point.dtype, int(point), None
+    dtype_known = value.dtype if value.dtype is not None else fusion.x.dtype
+    producer = value.producer()
+    if dtype_known is None and producer is not None and producer.op_type == "DynamicQuantizeLinear":
+        dtype_known = ir.DataType.UINT8
+    if dtype_known not in (ir.DataType.UINT8, ir.DataType.INT8):
+        raise _Refusal("the dtype of x is not known while planning")
+    return np.dtype(dtype_known.numpy()), 0, value.name
+
+
+def _requantisation(
+    fusion: Fusion, row_sums: NDArray[np.int64], ir_version: int
+) -> tuple[Requantisation, np.dtype[Any]]:
+    layer = fusion.layer
+    x_scale = _x_scale(fusion, ir_version)
+    accumulator_scale = np.float32(_number(layer, "alpha")) * x_scale * _weight_scale(layer)
+    bias_integer, bias = _integer_bias(layer, accumulator_scale, ir_version)
+    if fusion.bias is not None:
+        bias = fusion.bias if bias is None else bias + fusion.bias
+    y_scale, y_zero_point, y_dtype = _y_quantisation(fusion, ir_version)
+    requantisation = Requantisation.of(
+        row_sums,
+        accumulator_scale,
+        y_scale,
+        zero_point=y_zero_point,
+        bias_integer=bias_integer,
+        bias=bias,
+        low=fusion.low,
+        high=fusion.high,
+    )
+    return requantisation, y_dtype
+
+
+def _x_scale(fusion: Fusion, ir_version: int) -> np.float32:
+    if fusion.x_quantised is not None:
+        return fusion.x_quantised.scale
+    return _scale(fusion.layer.x_scale, "x", ir_version)
+
+
+def _scale(value: ir.Value | None, operand: str, ir_version: int) -> np.float32:
+    found = scalar(constant_array(value, ir_version))
+    if found is None or found.dtype != np.float32:
+        raise _Refusal(f"the scale of {operand} is not one float32 constant")
+    return np.float32(found)
+
+
+def _weight_scale(layer: Layer) -> NDArray[np.float32]:
+    """Return the weight's scale as (n,) float32."""
+    scale = layer.weight_scale
+    if scale is None or scale.dtype != np.float32 or scale.size not in (1, layer.shape[0]):
+        raise _Refusal("the scale of the weight is not a float32 constant")
+    return np.broadcast_to(scale.reshape(-1), (layer.shape[0],)).copy()
+
+
+def _y_quantisation(fusion: Fusion, ir_version: int) -> tuple[np.float32 | None, int, np.dtype[Any]]:
+    """Return scale, zero point and dtype of the output; no scale for a float output."""
+    if fusion.y_quantised is not None:
+        return fusion.y_quantised.scale, fusion.y_quantised.zero_point, fusion.y_quantised.dtype
+    layer = fusion.layer
+    if layer.form == "qdq" or layer.y_scale is None:
+        return None, 0, np.dtype(np.float32)
+    scale = _scale(layer.y_scale, "y", ir_version)
+    if layer.y_zero_point is None:
+        return scale, 0, np.dtype(np.uint8)
+    point = scalar(constant_array(layer.y_zero_point, ir_version))
+    if point is None or point.dtype not in (np.int8, np.uint8):
+        raise _Refusal("the zero point of y is not one constant 8-bit integer")
+    return scale, int(point), point.dtype
+
+
+def _integer_bias(
+    layer: Layer, accumulator_scale: NDArray[np.float32], ir_version: int
+) -> tuple[NDArray[np.int64] | None, NDArray[np.float32] | None]:
+    """Return the bias in units of the accumulator, or else in real units."""
+    if layer.bias is None:
+        return None, None
+    position = _bias_position(layer)
+    beta = _number(layer, "beta")
+    stored = _quantised_bias(layer, accumulator_scale, ir_version)
+    if stored is not None and beta == 1:
+        values = per_channel(stored, layer.shape[0], *position)
+        if values is None:
+            raise _Refusal(f"the bias {stored.shape} is not one value for each output channel")
+        return values.astype(np.int64), None
+    if layer.form == "qlinear":
+        raise _Refusal("the bias is not an int32 constant")
+    return None, _float_bias(layer, ir_version)
+
+
+def _quantised_bias(layer: Layer, accumulator_scale: NDArray[np.float32], ir_version: int) -> NDArray[np.int32] | None:
+    """Return an int32 bias that counts in the accumulator's own units, as onnxruntime's fusion takes it."""
+    if layer.form == "qlinear":
+        constant = constant_array(layer.bias, ir_version)
+        return constant if constant is not None and constant.dtype == np.int32 else None
+    node = None if layer.bias is None else layer.bias.producer()
+    if node is None or node.op_type != "DequantizeLinear":
+        return None
+    stored = constant_array(node.inputs[0], ir_version)
+    scale = constant_array(node.inputs[1], ir_version)
+    if stored is None or stored.dtype != np.int32 or scale is None or scale.size not in (1, layer.shape[0]):
+        return None
+    if len(node.inputs) > 2 and node.inputs[2] is not None:
+        point = constant_array(node.inputs[2], ir_version)
+        if point is None or point.any():
+            return None
+    return stored if np.allclose(scale.reshape(-1), accumulator_scale, rtol=1e-5, atol=0) else None
+
+
+# --- both ----------------------------------------------------------------------------------------------------------
+
+
+def _assemble(
+    fusion: Fusion,
+    kernel: registry.Kernel,
+    values: NDArray[Any],
+    index: NDArray[np.uint8],
+    *,
+    epilogue: FloatEpilogue | IntegerEpilogue,
+    x_dtype: np.dtype[Any],
+    y_dtype: np.dtype[Any],
+    pad_value: int = 0,
+    x_zero_point: str | None = None,
+    requantisation: Requantisation | None = None,
+) -> SparseStep:
+    layer = fusion.layer
+    packed = kernel.pack_weight(np.ascontiguousarray(values), np.ascontiguousarray(index))
+    return SparseStep(
+        name=layer.name,
+        x=str(fusion.x.name),
+        y=str(fusion.y.name),
+        x_dtype=x_dtype,
+        y_dtype=y_dtype,
+        kernel=kernel,
+        packed=packed,
+        epilogue=epilogue,
+        n=layer.shape[0],
+        channels=layer.shape[1],
+        side=layer.constant_side,
+        convolution=None if layer.kind == "matmul" else Convolution.of(layer, pad_value),
+        x_zero_point=x_zero_point,
+        requantisation=requantisation,
+    )

@@ -1,0 +1,157 @@
+"""Absorb a layer's neighbours: bias, activation, and the quantisation around it."""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from sparse_rt.graph.layer import Layer
+from sparse_rt.graph.weights import constant_array
+from sparse_rt.plan.constants import Quantisation, float_constant, per_channel, quantisation_of, scalar
+
+__all__ = ["Fusion", "fuse"]
+
+
+@dataclass(frozen=True, eq=False)
+class Fusion:
+    """A layer and the neighbours that its kernel computes along with it.
+
+    The result is ``clip(product + bias, low, high)``, quantised where `y_quantised` says so.
+
+    Attributes
+    ----------
+    layer
+        The layer.
+    x
+        What the kernel reads; behind DequantizeLinear, the quantised tensor.
+    y
+        What the kernel writes.
+    absorbed
+        The layer's node and those after it, whose outputs, `y` apart, nobody else reads. (DequantizeLinear before the
+        layer is bypassed, not absorbed: it dies if nobody else reads it.)
+    x_quantised
+        Parameters of a bypassed DequantizeLinear.
+    bias
+        (n,) float32, of Add nodes and float biases; None for none.
+    low, high
+        Bounds of Relu and Clip nodes.
+    y_quantised
+        Parameters of an absorbed QuantizeLinear.
+    """
+
+    layer: Layer
+    x: ir.Value
+    y: ir.Value
+    absorbed: tuple[ir.Node, ...]
+    x_quantised: Quantisation | None = None
+    bias: NDArray[np.float32] | None = None
+    low: float = -np.inf
+    high: float = np.inf
+    y_quantised: Quantisation | None = None
+    _clipped: bool = field(default=False, repr=False)
+
+
+def fuse(layer: Layer, ir_version: int) -> Fusion:
+    """Absorb as many neighbours of `layer` as the epilogue of a kernel can compute.
+
+    Whatever somebody else needs ends the chain: the kernel then writes that value.
+    """
+    fusion = Fusion(layer, layer.x, layer.y, (layer.node,))
+    if layer.form == "qdq":
+        fusion = _bypass_dequantize(fusion, ir_version)
+    if layer.form in ("float", "qdq"):
+        while (extended := _extend(fusion, ir_version)) is not None:
+            fusion = extended
+    return fusion
+
+
+def _bypass_dequantize(fusion: Fusion, ir_version: int) -> Fusion:
+    node = fusion.x.producer()
+    if node is None or node.op_type != "DequantizeLinear" or node.inputs[0] is None:
+        return fusion
+    # Integer transposed convolutions do not exist in ONNX: the layer stays a float one.
+    if fusion.layer.kind == "conv_transpose":
+        return fusion
+    parameters = quantisation_of(node, ir_version)
+    return fusion if parameters is None else replace(fusion, x=node.inputs[0], x_quantised=parameters)
+
+
+def _sole_consumer(value: ir.Value) -> ir.Node | None:
+    """Return the one node of the same graph that reads `value`, if nobody else does."""
+    if value.is_graph_output():
+        return None
+    uses = list(value.uses())
+    if len(uses) != 1 or uses[0].node.graph is not value.graph:
+        return None
+    return uses[0].node
+
+
+def _extend(fusion: Fusion, ir_version: int) -> Fusion | None:
+    """Absorb the next node, or return None at the end of the chain."""
+    node = _sole_consumer(fusion.y)
+    if node is None or fusion.y_quantised is not None or len(node.outputs) != 1:
+        return None
+    grown: Fusion | None = None
+    if node.op_type == "QuantizeLinear" and fusion.x_quantised is not None and node.inputs[0] is fusion.y:
+        parameters = quantisation_of(node, ir_version)
+        grown = None if parameters is None else replace(fusion, y_quantised=parameters)
+    elif node.domain == "" and node.op_type == "Add" and not fusion._clipped:
+        grown = _absorb_add(fusion, node, ir_version)
+    elif node.domain == "" and node.op_type == "Relu":
+        grown = _absorb_clip(fusion, 0.0, np.inf)
+    elif node.domain == "" and node.op_type == "Clip" and node.inputs[0] is fusion.y:
+        bounds = _clip_bounds(node, ir_version)
+        grown = None if bounds is None else _absorb_clip(fusion, *bounds)
+    if grown is None:
+        return None
+    return replace(grown, y=node.outputs[0], absorbed=(*fusion.absorbed, node))
+
+
+def _absorb_add(fusion: Fusion, node: ir.Node, ir_version: int) -> Fusion | None:
+    other = node.inputs[1] if node.inputs[0] is fusion.y else node.inputs[0]
+    constant = float_constant(other, ir_version)
+    layer = fusion.layer
+    if constant is None:
+        return None
+    values = per_channel(constant, layer.shape[0], *channel_position(layer))
+    if values is None:
+        return None
+    return replace(fusion, bias=values if fusion.bias is None else fusion.bias + values)
+
+
+def channel_position(layer: Layer) -> tuple[int, int | None]:
+    """Return the output's channel axis, counted from the end, and the output's rank (None where unknown)."""
+    if layer.kind != "matmul":
+        spatial = len(layer.shape) - 2
+        return spatial + 1, spatial + 2
+    if layer.op_type in ("Gemm", "QGemm"):
+        return 1, 2
+    rank = None if layer.x.shape is None else len(layer.x.shape)
+    if layer.constant_side == "left":
+        # A vector x has no axis m behind the channels.
+        return (1, 1) if rank == 1 else (2, rank)
+    return 1, rank
+
+
+def _absorb_clip(fusion: Fusion, low: float, high: float) -> Fusion | None:
+    # Clipping to [a, b] and then [c, d] is clipping to one interval, whichever way they lie.
+    floor = min(max(fusion.low, low), high)
+    ceiling = min(max(fusion.high, low), high)
+    return replace(fusion, low=floor, high=ceiling, _clipped=True)
+
+
+def _clip_bounds(node: ir.Node, ir_version: int) -> tuple[float, float] | None:
+    """Return the constant bounds of a Clip of any opset, None if they are not constant or not ordered."""
+    low = node.attributes.get_float("min", -np.inf)
+    high = node.attributes.get_float("max", np.inf)
+    found = [low, high]
+    for position in (1, 2):
+        value = node.inputs[position] if len(node.inputs) > position else None
+        if value is None:
+            continue
+        bound = scalar(constant_array(value, ir_version))
+        if bound is None or bound.dtype != np.float32:
+            return None
+        found[position - 1] = float(bound)
+    return (found[0], found[1]) if found[0] <= found[1] else None

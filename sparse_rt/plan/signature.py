@@ -1,0 +1,214 @@
+"""What a model takes and gives: names, types and shapes, and the check of feeds against them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnxruntime as ort
+
+from sparse_rt.errors import FeedError, message
+from sparse_rt.plan.step import Environment
+
+__all__ = ["NodeArg", "Signature", "numpy_dtype", "type_proto"]
+
+_ELEMENT_NAMES = {
+    "float": onnx.TensorProto.FLOAT,
+    "double": onnx.TensorProto.DOUBLE,
+    "float16": onnx.TensorProto.FLOAT16,
+    "bfloat16": onnx.TensorProto.BFLOAT16,
+    "int8": onnx.TensorProto.INT8,
+    "uint8": onnx.TensorProto.UINT8,
+    "int16": onnx.TensorProto.INT16,
+    "uint16": onnx.TensorProto.UINT16,
+    "int32": onnx.TensorProto.INT32,
+    "uint32": onnx.TensorProto.UINT32,
+    "int64": onnx.TensorProto.INT64,
+    "uint64": onnx.TensorProto.UINT64,
+    "bool": onnx.TensorProto.BOOL,
+    "string": onnx.TensorProto.STRING,
+    "complex64": onnx.TensorProto.COMPLEX64,
+    "complex128": onnx.TensorProto.COMPLEX128,
+    "float8e4m3fn": onnx.TensorProto.FLOAT8E4M3FN,
+    "float8e4m3fnuz": onnx.TensorProto.FLOAT8E4M3FNUZ,
+    "float8e5m2": onnx.TensorProto.FLOAT8E5M2,
+    "float8e5m2fnuz": onnx.TensorProto.FLOAT8E5M2FNUZ,
+    "int4": onnx.TensorProto.INT4,
+    "uint4": onnx.TensorProto.UINT4,
+}
+_NAMES_OF_ELEMENTS = {number: name for name, number in _ELEMENT_NAMES.items()}
+_NUMPY = {
+    "float": np.float32,
+    "double": np.float64,
+    "float16": np.float16,
+    "int8": np.int8,
+    "uint8": np.uint8,
+    "int16": np.int16,
+    "uint16": np.uint16,
+    "int32": np.int32,
+    "uint32": np.uint32,
+    "int64": np.int64,
+    "uint64": np.uint64,
+    "bool": np.bool_,
+    "complex64": np.complex64,
+    "complex128": np.complex128,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class NodeArg:
+    """An input or output as onnxruntime's own ``NodeArg`` describes it.
+
+    Attributes
+    ----------
+    name
+        Of the value.
+    type
+        Such as ``tensor(float)`` or ``seq(tensor(int64))``; empty where unknown.
+    shape
+        A size, a symbolic name, or None, for each axis; empty where the rank is unknown, or 0.
+    has_rank
+        Whether `shape` was declared at all.
+    """
+
+    name: str
+    type: str
+    shape: list[int | str | None]
+    has_rank: bool = True
+
+    @staticmethod
+    def of(value: ir.Value) -> "NodeArg":
+        """Describe a value of a graph."""
+        shape = None if value.shape is None else [_dimension(size) for size in value.shape]
+        return NodeArg(str(value.name), _type_name(value.type), shape or [], shape is not None)
+
+
+def _dimension(size: int | ir.SymbolicDim) -> int | str | None:
+    return size if isinstance(size, int) else size.value
+
+
+def _type_name(kind: ir.TypeProtocol | None) -> str:
+    if kind is None:
+        return ""
+    if isinstance(kind, ir.SequenceType | ir.OptionalType):
+        outer = "seq" if isinstance(kind, ir.SequenceType) else "optional"
+        return f"{outer}({_type_name(kind.elem_type)})"
+    outer = "sparse_tensor" if isinstance(kind, ir.SparseTensorType) else "tensor"
+    return f"{outer}({_NAMES_OF_ELEMENTS.get(int(kind.dtype), kind.dtype.name.lower())})"
+
+
+def type_proto(type_name: str, shape: Sequence[int | str | None] | None = None) -> onnx.TypeProto | None:
+    """Return the protobuf of a type such as ``tensor(float)``; None for one that cannot be spelled out."""
+    outer, _, rest = type_name.partition("(")
+    inner = rest[:-1]
+    if outer == "tensor" and inner in _ELEMENT_NAMES:
+        return onnx.helper.make_tensor_type_proto(_ELEMENT_NAMES[inner], shape)
+    if outer in ("seq", "optional") and (element := type_proto(inner)) is not None:
+        make = onnx.helper.make_sequence_type_proto if outer == "seq" else onnx.helper.make_optional_type_proto
+        return make(element)
+    return None
+
+
+def numpy_dtype(type_name: str) -> np.dtype[Any] | None:
+    """Return the NumPy dtype of a tensor type; None for strings, sequences and types that NumPy lacks."""
+    found = _NUMPY.get(type_name.removeprefix("tensor(").removesuffix(")"))
+    return None if found is None else np.dtype(found)
+
+
+@dataclass(frozen=True, eq=False)
+class Signature:
+    """Inputs and outputs of a model, in order.
+
+    Attributes
+    ----------
+    inputs
+        That must be fed.
+    overridable
+        Inputs with a default: initializers that the model also lists as inputs.
+    outputs
+        Outputs.
+    """
+
+    inputs: tuple[NodeArg, ...]
+    overridable: tuple[NodeArg, ...]
+    outputs: tuple[NodeArg, ...]
+
+    def output_names(self, names: Sequence[str] | None) -> list[str]:
+        """Return the outputs that a call asks for; all of them for None or an empty sequence.
+
+        Raises
+        ------
+        FeedError
+            The model has no such output.
+        """
+        known = [output.name for output in self.outputs]
+        if not names:
+            return known
+        if isinstance(names, str):
+            raise FeedError(message("output names", "a list of names", repr(names), f"Write [{names!r}]."))
+        for name in names:
+            if name not in known:
+                raise FeedError(message("output names", f"names among {known}", repr(name)))
+        return list(names)
+
+    def checked(self, feeds: Mapping[str, Any]) -> Environment:
+        """Return the feeds as native, aligned, C-contiguous arrays that fit the declared inputs.
+
+        Raises
+        ------
+        FeedError
+            A feed is missing, unknown, of the wrong type, rank or size.
+        """
+        if not isinstance(feeds, Mapping):
+            raise FeedError(message("feeds", "a dict of arrays by input name", type(feeds).__name__))
+        missing = [item.name for item in self.inputs if item.name not in feeds]
+        if missing:
+            raise FeedError(message("feeds", f"the inputs {missing}", f"only {list(feeds)}"))
+        known = {item.name: item for item in (*self.inputs, *self.overridable)}
+        values: Environment = {}
+        for name, feed in feeds.items():
+            if name not in known:
+                raise FeedError(message("feeds", f"input names among {list(known)}", repr(name)))
+            values[name] = _checked(known[name], feed)
+        return values
+
+
+def _checked(item: NodeArg, feed: Any) -> Any:
+    if not item.type.startswith("tensor("):
+        return feed  # sequences and optionals: onnxruntime looks at them itself
+    where = f"input '{item.name}'"
+    dtype = numpy_dtype(item.type)
+    if isinstance(feed, ort.OrtValue):
+        feed = feed.numpy()
+    if isinstance(feed, list):
+        # onnxruntime takes lists, and reads them as the type that the model declares.
+        feed = _array_of_list(feed, dtype, where)
+    if not isinstance(feed, np.ndarray):
+        raise FeedError(message(where, f"an array, {item.type}", type(feed).__name__))
+    if dtype is not None and feed.dtype != dtype:
+        if feed.dtype.newbyteorder("=") != dtype:
+            raise FeedError(message(where, str(dtype), str(feed.dtype), f"Cast it: x.astype(np.{dtype})."))
+        feed = feed.astype(dtype)
+    _check_shape(item, feed.shape, where)
+    return np.require(feed, requirements=("C", "A"))
+
+
+def _array_of_list(feed: list[Any], dtype: np.dtype[Any] | None, where: str) -> np.ndarray[Any, Any]:
+    try:
+        return np.array(feed, object if dtype is None else dtype)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise FeedError(message(where, f"a rectangular list of {dtype}", str(error))) from error
+
+
+def _check_shape(item: NodeArg, shape: tuple[int, ...], where: str) -> None:
+    if not item.has_rank:
+        return
+    if len(shape) != len(item.shape):
+        raise FeedError(message(where, f"{len(item.shape)} axes, {item.shape}", f"{len(shape)} axes, {list(shape)}"))
+    for axis, (size, declared) in enumerate(zip(shape, item.shape, strict=True)):
+        if isinstance(declared, int) and declared != size:
+            raise FeedError(
+                message(where, f"{declared} elements on axis {axis}, {item.shape}", f"{size}, {list(shape)}")
+            )

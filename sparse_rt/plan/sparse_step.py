@@ -1,0 +1,181 @@
+"""One layer that a sparse kernel runs."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from sparse_rt_kernels.epilogue import FloatEpilogue, IntegerEpilogue
+from sparse_rt_kernels.geometry import ConvGeometry
+from sparse_rt_kernels.parallel import ThreadPool
+from sparse_rt_kernels.registry import Kernel, PackedWeight
+
+from sparse_rt.errors import FeedError, ModelError, message
+from sparse_rt.plan.convolution import Convolution
+from sparse_rt.plan.epilogues import Requantisation
+from sparse_rt.plan.step import Environment
+
+__all__ = ["SparseStep"]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class SparseStep:
+    """Run one layer through a kernel.
+
+    Kernels use raw pointers, so this is the one place that checks what they trust: :meth:`__post_init__` the weight
+    and the epilogue, :meth:`run` the activation; outputs are allocated here.
+
+    Attributes
+    ----------
+    name
+        Of the layer.
+    x, y
+        Names of the values that are read and written.
+    x_dtype, y_dtype
+        Of the arrays.
+    kernel, packed, epilogue
+        What runs.
+    n, channels
+        Output and input channels of the dense weight.
+    side
+        Which operand of a matrix product is constant.
+    convolution
+        None for matrix products.
+    x_zero_point, requantisation
+        Name of the value that holds a zero point which is known only at run time, and what the epilogue is then made
+        from; None otherwise.
+    """
+
+    name: str
+    x: str
+    y: str
+    x_dtype: np.dtype[Any]
+    y_dtype: np.dtype[Any]
+    kernel: Kernel
+    packed: PackedWeight
+    epilogue: FloatEpilogue | IntegerEpilogue
+    n: int
+    channels: int
+    side: Literal["left", "right"] = "right"
+    convolution: Convolution | None = None
+    x_zero_point: str | None = None
+    requantisation: Requantisation | None = None
+
+    def __post_init__(self) -> None:
+        where = f"layer '{self.name}'"
+        kernel_size = 1 if self.convolution is None else math.prod(self.convolution.kernel)
+        k = kernel_size * (-(-self.channels // 4) * 4)
+        if (self.packed.kernel, self.packed.n, self.packed.k) != (self.kernel.name, self.n, k):
+            got = f"{self.packed.kernel}, n = {self.packed.n}, k = {self.packed.k}"
+            raise ModelError(message(where, f"a weight for {self.kernel.name}, n = {self.n}, k = {k}", got))
+        vectors = [self.epilogue.bias]
+        if isinstance(self.epilogue, IntegerEpilogue):
+            vectors += [self.epilogue.scale, self.epilogue.offset.view(np.float32)]
+        for vector in vectors:
+            if vector.shape != (self.n,) or vector.dtype != np.float32 or not vector.flags.c_contiguous:
+                raise ModelError(
+                    message(where, f"{self.n} contiguous values a vector of the epilogue", str(vector.shape))
+                )
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the values that it reads."""
+        return (self.x,) if self.x_zero_point is None else (self.x, self.x_zero_point)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the values that it writes."""
+        return (self.y,)
+
+    def run(self, values: Environment, pool: ThreadPool, run_options: Any = None) -> None:
+        """Compute y.
+
+        Raises
+        ------
+        FeedError
+            x has the wrong dtype or does not fit the weight.
+        """
+        x = self._checked(values[self.x])
+        epilogue = self._epilogue(values)
+        if self.convolution is not None:
+            values[self.y] = self._convolve(x, self.convolution, epilogue, pool)
+        elif self.side == "right" or x.ndim == 1:
+            values[self.y] = self._multiply(x, epilogue, pool)
+        else:
+            values[self.y] = self._multiply_left(x, epilogue, pool)
+
+    def describe(self) -> str:
+        """Return one line for a person."""
+        return f"{self.kernel.name}  {self.name}  {self.x} -> {self.y}"
+
+    def output_shape(self, shape: tuple[int | None, ...] | None) -> tuple[int | None, ...] | None:
+        """Return y's shape for an x whose sizes may be partly unknown (None), or None where nothing is known."""
+        if shape is None:
+            return None
+        if self.convolution is not None:
+            if len(shape) != self.convolution.axes + 2:
+                return None
+            known = tuple(size for size in shape if size is not None)
+            if len(known) == len(shape):
+                return self.convolution.output(self.convolution.geometry(known))
+            return (shape[0], self.n, *(None for _ in shape[2:]))
+        if self.side == "right" or len(shape) == 1:
+            return (*shape[:-1], self.n)
+        return (*shape[:-2], self.n, shape[-1])
+
+    def _checked(self, x: NDArray[Any]) -> NDArray[Any]:
+        where = f"layer '{self.name}', input '{self.x}'"
+        if x.dtype != self.x_dtype:
+            raise FeedError(message(where, str(self.x_dtype), str(x.dtype)))
+        if self.convolution is None:
+            axis = -1 if self.side == "right" or x.ndim == 1 else -2
+            if x.ndim == 0 or x.shape[axis] != self.channels:
+                raise FeedError(message(where, f"{self.channels} elements on axis {axis}", f"shape {x.shape}"))
+        if not (x.flags.c_contiguous and x.flags.aligned):
+            return np.require(x, requirements=("C", "A"))
+        return x
+
+    def _epilogue(self, values: Environment) -> FloatEpilogue | IntegerEpilogue:
+        if self.x_zero_point is None or self.requantisation is None:
+            return self.epilogue
+        point = values[self.x_zero_point]
+        if point.size != 1 or point.dtype != self.x_dtype:
+            where = f"layer '{self.name}', zero point '{self.x_zero_point}'"
+            raise FeedError(message(where, f"one {self.x_dtype}", f"{point.dtype} {point.shape}"))
+        return self.requantisation.epilogue(int(point.reshape(())))
+
+    def _multiply(self, x: NDArray[Any], epilogue: FloatEpilogue | IntegerEpilogue, pool: ThreadPool) -> NDArray[Any]:
+        out = np.empty((*x.shape[:-1], self.n), self.y_dtype)
+        if out.size:
+            rows = x.reshape(-1, self.channels)
+            self.kernel.matmul(rows, self.packed, epilogue, out.reshape(-1, self.n), pool)
+        return out
+
+    def _multiply_left(
+        self, x: NDArray[Any], epilogue: FloatEpilogue | IntegerEpilogue, pool: ThreadPool
+    ) -> NDArray[Any]:
+        """Y = W x: a pointwise convolution over an image of one row and m pixels."""
+        lead, m = x.shape[:-2], x.shape[-1]
+        out = np.empty((*lead, self.n, m), self.y_dtype)
+        if out.size:
+            batch = math.prod(lead)
+            geometry = ConvGeometry(batch, self.channels, 1, m, self.n)
+            image = x.reshape(batch, self.channels, 1, m)
+            self.kernel.conv(image, geometry, self.packed, epilogue, out.reshape(batch, self.n, 1, m), pool)
+        return out
+
+    def _convolve(
+        self,
+        x: NDArray[Any],
+        convolution: Convolution,
+        epilogue: FloatEpilogue | IntegerEpilogue,
+        pool: ThreadPool,
+    ) -> NDArray[Any]:
+        geometry = convolution.geometry(x.shape)
+        out = np.empty(convolution.output(geometry), self.y_dtype)
+        if out.size:
+            image = x.reshape(geometry.batch, geometry.channels, geometry.height, geometry.width)
+            shape = (geometry.batch, geometry.out_channels, geometry.out_height, geometry.out_width)
+            self.kernel.conv(image, geometry, self.packed, epilogue, out.reshape(shape), pool)
+        return out

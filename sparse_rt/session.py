@@ -1,0 +1,147 @@
+"""``InferenceSession``: run a model, sparse layers through kernels, everything else through onnxruntime."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+from sparse_rt_kernels.parallel import ThreadPool
+
+from sparse_rt.errors import ConfigError, SparseRTWarning, message
+from sparse_rt.graph.model_io import ModelSource
+from sparse_rt.plan.build import build_plan
+from sparse_rt.plan.metadata import ModelMetadata
+from sparse_rt.plan.options import SessionOptions
+from sparse_rt.plan.plan import Plan
+from sparse_rt.plan.report import LayerReport
+from sparse_rt.plan.signature import NodeArg
+from sparse_rt.plan.warm_up import warm_up
+
+__all__ = ["InferenceSession", "LayerReport", "ModelMetadata", "NodeArg", "SessionOptions"]
+
+_CPU = "CPUExecutionProvider"
+
+
+class InferenceSession:
+    """Run an ONNX model, compressed or plain; shaped after :class:`onnxruntime.InferenceSession`.
+
+    Several threads may call :meth:`run` at once. A forked child may use its parent's session.
+
+    Parameters
+    ----------
+    path_or_bytes
+        A path, the bytes of a model, or a ModelProto; compressed by sparse_rt, or any model whose weights merely
+        happen to be 2:4. It is read once and may change afterwards.
+    sess_options
+        Threads and the like; by default all CPUs.
+    providers
+        For callers of onnxruntime: the CPU is the only one.
+    provider_options
+        Likewise; not read.
+
+    Raises
+    ------
+    ModelError
+        The model cannot be read, is not valid, or holds operators that onnxruntime does not know.
+    FormatError
+        A compressed weight is corrupt.
+    ConfigError
+        `sess_options` are not ours, or `providers` leave out the CPU.
+    """
+
+    def __init__(
+        self,
+        path_or_bytes: ModelSource,
+        sess_options: SessionOptions | None = None,
+        providers: Sequence[Any] | None = None,
+        provider_options: Sequence[Any] | None = None,
+    ) -> None:
+        _check_providers(providers)
+        options = SessionOptions() if sess_options is None else sess_options
+        if not isinstance(options, SessionOptions):
+            got = f"{type(options).__module__}.{type(options).__name__}"
+            raise ConfigError(message("sess_options", "sparse_rt.SessionOptions", got))
+        self._options = options.copy()
+        self._plan: Plan = build_plan(path_or_bytes, self._options)
+        self._pool = ThreadPool(self._options.threads)
+        warm_up(self._plan.steps)
+
+    def __enter__(self) -> "InferenceSession":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        return None
+
+    def run(
+        self,
+        output_names: Sequence[str] | None,
+        input_feed: Mapping[str, Any],
+        run_options: Any = None,
+    ) -> list[Any]:
+        """Return the outputs, as arrays that belong to the caller.
+
+        Parameters
+        ----------
+        output_names
+            Outputs in the order wanted; all of them for None.
+        input_feed
+            An array for each input by name; of any strides, alignment and byte order.
+        run_options
+            :class:`onnxruntime.RunOptions`, for the parts that onnxruntime runs.
+
+        Raises
+        ------
+        FeedError
+            A feed is missing, unknown, or has the wrong type, rank or size; an output does not exist.
+        """
+        names = self._plan.signature.output_names(output_names)
+        feeds = self._plan.signature.checked(input_feed)
+        return self._plan.run(names, feeds, self._pool, run_options)
+
+    def get_inputs(self) -> list[NodeArg]:
+        """Return the inputs that must be fed, with symbolic sizes by name."""
+        return list(self._plan.signature.inputs)
+
+    def get_outputs(self) -> list[NodeArg]:
+        """Return the outputs."""
+        return list(self._plan.signature.outputs)
+
+    def get_overridable_initializers(self) -> list[NodeArg]:
+        """Return the inputs that have a default."""
+        return list(self._plan.signature.overridable)
+
+    def get_modelmeta(self) -> ModelMetadata:
+        """Return the model's own description of itself."""
+        return self._plan.metadata
+
+    def get_providers(self) -> list[str]:
+        """Return what runs the model: the CPU."""
+        return [_CPU]
+
+    def get_session_options(self) -> SessionOptions:
+        """Return a copy of the session's options."""
+        return self._options.copy()
+
+    def explain(self) -> tuple[LayerReport, ...]:
+        """Return for each layer its pattern and kernel, and why this kernel, or why it stays dense."""
+        return self._plan.reports
+
+    @property
+    def plan(self) -> Plan:
+        """The steps that :meth:`run` takes."""
+        return self._plan
+
+
+def _check_providers(providers: Sequence[Any] | None) -> None:
+    """Raise unless the CPU is among the providers, warn of any other; each is a name or (name, options)."""
+    if providers is None:
+        return
+    names = [provider if isinstance(provider, str) else provider[0] for provider in providers]
+    if names and _CPU not in names:
+        raise ConfigError(message("providers", f"{_CPU!r} among them", repr(names), "sparse_rt runs on the CPU only."))
+    others = [name for name in names if name != _CPU]
+    if others:
+        text = message("providers", f"{_CPU!r} only", repr(names), "The others are ignored.")
+        warnings.warn(text, SparseRTWarning, stacklevel=3)

@@ -1,0 +1,54 @@
+"""A kernel in plain NumPy over the naive judges, so that plans can be tested apart from the real kernels."""
+
+import numpy as np
+from sparse_rt_kernels.registry import Kernel, PackedWeight
+
+from tests import naive
+
+
+def pack_weight(values, index):
+    return PackedWeight(
+        "integers" if values.dtype == np.int8 else "floats", len(values), 2 * values.shape[1], values, index, None
+    )
+
+
+def _store(acc, epilogue, out):
+    """acc (m, n)."""
+    if out.dtype == np.int32:
+        out[:] = naive.wrap_int32(acc + epilogue.offset)
+    elif hasattr(epilogue, "offset"):
+        total = naive.wrap_int32(acc + epilogue.offset).astype(np.float32)
+        t = np.clip(total * epilogue.scale + epilogue.bias, np.float32(epilogue.low), np.float32(epilogue.high))
+        if out.dtype == np.float32:
+            out[:] = t
+        else:
+            info = np.iinfo(out.dtype)
+            out[:] = np.clip(np.rint(t).astype(np.float64) + epilogue.zero_point, info.min, info.max)
+    else:
+        out[:] = np.clip(acc + epilogue.bias, epilogue.low, epilogue.high)
+
+
+def matmul(x, packed, epilogue, out, pool):
+    assert x.flags.aligned and out.flags.aligned and x.strides[1] == x.itemsize
+    w = naive.decode_matrix(packed.values, packed.index)[:, : x.shape[1]]
+    _store(naive.wide(x) @ naive.wide(w).T, epilogue, out)
+
+
+def conv(x, geometry, packed, epilogue, out, pool):
+    assert x.flags.c_contiguous and out.flags.c_contiguous and x.flags.aligned
+    w = naive.decode_matrix(packed.values, packed.index)
+    w = w.reshape(len(w), *geometry.kernel, geometry.padded_channels).transpose(0, 3, 1, 2)[:, : geometry.channels]
+    a, b = geometry.input_stride
+    shape = ((geometry.height - 1) * a + 1, (geometry.width - 1) * b + 1)
+    stuffed = np.full((*x.shape[:2], *shape), geometry.pad_value, x.dtype)
+    stuffed[:, :, ::a, ::b] = x
+    y = naive.conv2d(stuffed, w, geometry.strides, geometry.pads, geometry.dilations, geometry.pad_value)
+    flat = np.empty((y.shape[0] * y.shape[2] * y.shape[3], y.shape[1]), out.dtype)
+    _store(y.transpose(0, 2, 3, 1).reshape(flat.shape), epilogue, flat)
+    out[:] = flat.reshape(y.shape[0], y.shape[2], y.shape[3], y.shape[1]).transpose(0, 3, 1, 2)
+
+
+KERNELS = {
+    "u8s8": Kernel("integers", "u8s8", 1, 1, "generic", pack_weight, matmul, conv),
+    "f32": Kernel("floats", "f32", 1, 1, "generic", pack_weight, matmul, conv),
+}
