@@ -64,12 +64,12 @@ I64 = ir.IntType(64)
 F32 = ir.FloatType()
 
 
-def emitter(function: Callable[..., Any]) -> Callable[..., Any]:
+def emitter(function: Callable[..., Any]) -> Callable[..., int]:
     """Make a Numba intrinsic of ``function(typing context, *types) -> (signature, codegen)``.
 
     Plain integers arrive as literal types, so that the code can be unrolled by them.
     """
-    return cast(Callable[..., Any], intrinsic(prefer_literal=True)(function))
+    return cast(Callable[..., int], intrinsic(prefer_literal=True)(function))
 
 
 class Operation(Generic[P]):

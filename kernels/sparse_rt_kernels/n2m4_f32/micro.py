@@ -1,0 +1,303 @@
+"""SIMD micro-kernels of the float32 2:4 family: the register tile and what moves data into and out of panels.
+
+Each is a Numba intrinsic on addresses (intp). They return an intp, because Numba may drop a call that returns nothing.
+The IR is plain ``<16 x float>``: LLVM splits it for CPUs with narrower registers.
+"""
+
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils, types
+
+from sparse_rt_kernels import simd
+from sparse_rt_kernels.n2m4_f32.tiling import CHANNELS, LANES, REDUCTION
+
+__all__ = ["all_finite", "copy_lanes", "gather_lanes", "lanes_on_line", "tile", "transpose_in", "transpose_out"]
+
+_VECTOR = simd.vector(simd.F32, LANES)
+_OFFSETS = simd.vector(simd.I32, LANES)
+_MASK = simd.vector(ir.IntType(1), LANES)
+_BYTES = LANES * 4
+
+
+def _int(value: int) -> Any:
+    return ir.Constant(simd.I64, value)
+
+
+def _returns_intp(arguments: int) -> Any:
+    return types.intp(*[types.intp] * arguments)
+
+
+def _mask(builder: Any, bits: Any) -> Any:
+    """Return the low 16 bits of an i64 as a mask of lanes."""
+    return builder.bitcast(builder.trunc(bits, ir.IntType(LANES)), _MASK)
+
+
+def _bits(builder: Any, mask: Any) -> Any:
+    """Return a mask of lanes as the low 16 bits of an i64."""
+    return builder.zext(builder.bitcast(mask, ir.IntType(LANES)), simd.I64)
+
+
+# --- the register tile -----------------------------------------------------------------------------------------------
+
+
+def _load_accumulators(builder: Any, accumulators: list[list[Any]], partial: Any) -> None:
+    """Start from the partial sums at address `partial`, (4, 16 * vectors) float32, or from zero if it is 0."""
+    with builder.if_else(builder.icmp_signed("==", partial, _int(0))) as (fresh, resumed):
+        with fresh:
+            for row in accumulators:
+                for slot in row:
+                    builder.store(ir.Constant(_VECTOR, None), slot)
+        with resumed:
+            base = simd.pointer(builder, partial)
+            for channel, row in enumerate(accumulators):
+                for vector, slot in enumerate(row):
+                    place = simd.element(builder, base, (channel * len(row) + vector) * _BYTES)
+                    builder.store(simd.load(builder, place, _VECTOR, _BYTES), slot)
+
+
+def _multiply(builder: Any, accumulators: list[list[Any]], panel: Any, values: Any, index: Any, octets: Any) -> None:
+    """Add 8 reduction elements a turn. Channels alternate innermost, so that no FMA waits for the one before."""
+    row_bytes = len(accumulators[0]) * _BYTES
+    panel_at = cgutils.alloca_once_value(builder, panel)
+    values_at = cgutils.alloca_once_value(builder, values)
+    index_at = cgutils.alloca_once_value(builder, index)
+    with cgutils.for_range(builder, octets):
+        octet_rows = builder.load(panel_at)
+        weights = simd.pointer(builder, builder.load(values_at))
+        index_bytes = simd.pointer(builder, builder.load(index_at))
+        positions = [
+            builder.zext(simd.load(builder, simd.element(builder, index_bytes, channel), simd.I8), simd.I64)
+            for channel in range(CHANNELS)
+        ]
+        for slot in range(4):
+            # Slot 0 and 1 belong to the first group of 4 rows; the second slot of a group names e1..e3.
+            first_row = 4 * (slot // 2) + slot % 2
+            for channel in range(CHANNELS):
+                named = builder.and_(builder.lshr(positions[channel], _int(2 * slot)), _int(3))
+                row = builder.add(octet_rows, builder.mul(named, _int(row_bytes)))
+                row = simd.pointer(builder, builder.add(row, _int(first_row * row_bytes)))
+                weight = simd.load(
+                    builder, simd.element(builder, weights, (slot * CHANNELS + channel) * 4), simd.F32, 4
+                )
+                weight = simd.broadcast(builder, weight, LANES)
+                for vector, place in enumerate(accumulators[channel]):
+                    x = simd.load(builder, simd.element(builder, row, vector * _BYTES), _VECTOR, _BYTES)
+                    builder.store(simd.fma(builder, weight, x, builder.load(place)), place)
+        builder.store(builder.add(octet_rows, _int(REDUCTION * row_bytes)), panel_at)
+        builder.store(builder.add(builder.load(values_at), _int(4 * CHANNELS * 4)), values_at)
+        builder.store(builder.add(builder.load(index_at), _int(CHANNELS)), index_at)
+
+
+def _store_results(
+    builder: Any, accumulators: list[list[Any]], epilogue: tuple[Any, Any, Any], out: tuple[Any, Any, Any, Any]
+) -> None:
+    bias, low, high = epilogue
+    base, stride, channels, last_lanes = out
+    low, high = simd.broadcast(builder, low, LANES), simd.broadcast(builder, high, LANES)
+    has_bias = builder.icmp_signed("!=", bias, _int(0))
+    last_is_full = builder.icmp_signed(">=", last_lanes, _int(LANES))
+    for channel, row in enumerate(accumulators):
+        with builder.if_then(builder.icmp_signed("<", _int(channel), channels)):
+            shift_at = cgutils.alloca_once_value(builder, ir.Constant(simd.F32, 0.0))
+            builder.store(ir.Constant(simd.F32, 0.0), shift_at)
+            with builder.if_then(has_bias):
+                place = simd.pointer(builder, builder.add(bias, _int(channel * 4)))
+                builder.store(simd.load(builder, place, simd.F32, 4), shift_at)
+            shift = simd.broadcast(builder, builder.load(shift_at), LANES)
+            target = simd.pointer(builder, builder.add(base, builder.mul(stride, _int(channel))))
+            for vector, slot in enumerate(row):
+                # larger and smaller return their second operand if it is NaN.
+                result = simd.fadd(builder, builder.load(slot), shift)
+                result = simd.smaller(builder, high, simd.larger(builder, low, result))
+                place = simd.element(builder, target, vector * _BYTES)
+                if vector + 1 < len(row):
+                    simd.store(builder, place, result, 4)
+                    continue
+                with builder.if_else(last_is_full) as (full, ragged):
+                    with full:
+                        simd.store(builder, place, result, 4)
+                    with ragged:
+                        simd.store_first(builder, place, result, last_lanes)
+
+
+@simd.emitter
+def tile(
+    context: Any,
+    vectors: Any,
+    panel: Any,
+    values: Any,
+    index: Any,
+    octets: Any,
+    partial: Any,
+    bias: Any,
+    low: Any,
+    high: Any,
+    out: Any,
+    stride: Any,
+    channels: Any,
+    last_lanes: Any,
+) -> Any:
+    """``out[c, p] = clip(partial[c, p] + bias[c] + sum_s values[s, c] * panel[row(s, c), p])`` for 4 channels c.
+
+    ``row(s, c)`` is the panel row that slot s of channel c names: 4 (s // 2) + s % 2 + its 2 index bits.
+
+    Parameters
+    ----------
+    vectors
+        Literal int: the tile spans 16 * `vectors` lanes p.
+    panel
+        (8 * octets, 16 * vectors) float32, 64-byte aligned.
+    values, index
+        (octets, 4, 4) float32 and (octets, 4) uint8 of one tile of channels; see :mod:`.weight`.
+    octets
+        Reduction elements / 8; may be 0.
+    partial
+        (4, 16 * vectors) float32, 64-byte aligned; 0 starts from zero.
+    bias
+        (channels,) float32; 0 for none.
+    low, high
+        float32 clip bounds; a NaN stays NaN.
+    out, stride
+        First channel's first lane, and bytes from channel to channel. May hold NaN on entry; may be `partial`.
+    channels
+        How many of the 4 channels are stored.
+    last_lanes
+        How many lanes of the last vector are stored, at least 1.
+    """
+
+    def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
+        _, panel, values, index, octets, partial, bias, low, high, out, stride, channels, last_lanes = given
+        width = vectors.literal_value
+        accumulators = [[cgutils.alloca_once(builder, _VECTOR) for _ in range(width)] for _ in range(CHANNELS)]
+        _load_accumulators(builder, accumulators, partial)
+        _multiply(builder, accumulators, panel, values, index, octets)
+        _store_results(builder, accumulators, (bias, low, high), (out, stride, channels, last_lanes))
+        return _int(0)
+
+    addresses = [types.intp] * 6
+    floats = [types.float32] * 2
+    return types.intp(vectors, *addresses, *floats, *[types.intp] * 4), generate
+
+
+# --- into the panel --------------------------------------------------------------------------------------------------
+
+
+@simd.emitter
+def transpose_in(context: Any, source: Any, stride: Any, rows: Any, columns: Any, out: Any, out_stride: Any) -> Any:
+    """Write a 16 x 16 block of a row-major float32 matrix transposed: ``out[j, i] = source[i, j]``.
+
+    Only the first `rows` rows and `columns` columns (each at least 1) of the source are read; the others are zero.
+    Strides are in bytes; `out` is 64-byte aligned.
+    """
+
+    def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
+        source, stride, rows, columns, out, out_stride = given
+        block = []
+        for row in range(LANES):
+            place = simd.pointer(builder, builder.add(source, builder.mul(stride, _int(row))))
+            present = builder.select(builder.icmp_signed("<", _int(row), rows), columns, _int(0))
+            block.append(simd.load_first(builder, place, _VECTOR, present))
+        for row, value in enumerate(simd.transpose(builder, block)):
+            place = simd.pointer(builder, builder.add(out, builder.mul(out_stride, _int(row))))
+            simd.store(builder, place, value, _BYTES)
+        return _int(0)
+
+    return _returns_intp(6), generate
+
+
+@simd.emitter
+def lanes_on_line(context: Any, offsets: Any, base: Any, step: Any) -> Any:
+    """Return, as 16 bits, the lanes l whose int32 offset is ``base + step * l``."""
+
+    def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
+        offsets, base, step = given
+        found = simd.load(builder, simd.pointer(builder, offsets), _OFFSETS, 4)
+        step, base = builder.trunc(step, simd.I32), builder.trunc(base, simd.I32)
+        line = simd.multiply(builder, simd.broadcast(builder, step, LANES), simd.constant(simd.I32, range(LANES)))
+        line = simd.add(builder, line, simd.broadcast(builder, base, LANES))
+        return _bits(builder, builder.icmp_signed("==", found, line))
+
+    return _returns_intp(3), generate
+
+
+@simd.emitter
+def copy_lanes(context: Any, source: Any, mask: Any, kept: Any, out: Any) -> Any:
+    """``out[l] = source[l]`` for the lanes of `mask`; of the others those in `kept` stay, the rest become zero."""
+
+    def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
+        source, mask, kept, out = given
+        place = simd.pointer(builder, out)
+        held = simd.load_masked(builder, place, _VECTOR, _mask(builder, kept), ir.Constant(_VECTOR, None))
+        value = simd.load_masked(builder, simd.pointer(builder, source), _VECTOR, _mask(builder, mask), held)
+        simd.store(builder, place, value, _BYTES)
+        return _int(0)
+
+    return _returns_intp(4), generate
+
+
+@simd.emitter
+def gather_lanes(context: Any, source: Any, offsets: Any, out: Any) -> Any:
+    """``out[l] = source[offsets[l]]`` (float32 items, int32 offsets), zero where the offset is negative."""
+
+    def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
+        source, offsets, out = given
+        where = simd.load(builder, simd.pointer(builder, offsets), _OFFSETS, 4)
+        value = simd.gather(builder, simd.pointer(builder, source), where, _VECTOR)
+        simd.store(builder, simd.pointer(builder, out), value, _BYTES)
+        return _int(0)
+
+    return _returns_intp(3), generate
+
+
+@simd.emitter
+def all_finite(context: Any, panel: Any, vectors: Any) -> Any:
+    """Return 1 if no value of `vectors` aligned vectors is infinite or NaN, else 0."""
+
+    def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
+        panel, vectors = given
+        zero = ir.Constant(_VECTOR, None)
+        # 0 * x is NaN for what is not finite, and a NaN stays in the sum.
+        total = cgutils.alloca_once_value(builder, zero)
+        with cgutils.for_range(builder, vectors) as loop:
+            place = simd.pointer(builder, builder.add(panel, builder.mul(loop.index, _int(_BYTES))))
+            x = simd.load(builder, place, _VECTOR, _BYTES)
+            builder.store(simd.fma(builder, zero, x, builder.load(total)), total)
+        value = builder.load(total)
+        spoiled = _bits(builder, builder.fcmp_unordered("uno", value, value))
+        return builder.zext(builder.icmp_signed("==", spoiled, _int(0)), simd.I64)
+
+    return _returns_intp(2), generate
+
+
+# --- out of the tile -------------------------------------------------------------------------------------------------
+
+
+@simd.emitter
+def transpose_out(context: Any, source: Any, stride: Any, out: Any, out_stride: Any, rows: Any, columns: Any) -> Any:
+    """Write a 16 x 16 block transposed into a row-major float32 matrix: ``out[i, j] = source[j, i]``.
+
+    Only the first `rows` rows and `columns` columns of `out` are written. Strides are in bytes; `source` is 64-byte
+    aligned.
+    """
+
+    def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
+        source, stride, out, out_stride, rows, columns = given
+        block = [
+            simd.load(builder, simd.pointer(builder, builder.add(source, builder.mul(stride, _int(row)))), _VECTOR, 64)
+            for row in range(LANES)
+        ]
+        turned = simd.transpose(builder, block)
+        places = [simd.pointer(builder, builder.add(out, builder.mul(out_stride, _int(i)))) for i in range(LANES)]
+        whole = builder.icmp_signed("==", builder.add(rows, columns), _int(2 * LANES))
+        with builder.if_else(whole) as (full, ragged):
+            with full:
+                for place, value in zip(places, turned, strict=True):
+                    simd.store(builder, place, value, 4)
+            with ragged:
+                for row, (place, value) in enumerate(zip(places, turned, strict=True)):
+                    with builder.if_then(builder.icmp_signed("<", _int(row), rows)):
+                        simd.store_first(builder, place, value, columns)
+        return _int(0)
+
+    return _returns_intp(6), generate
