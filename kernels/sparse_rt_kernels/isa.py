@@ -36,7 +36,12 @@ def cpu_features() -> frozenset[str]:
 
 @functools.cache
 def supported_tiers() -> tuple[str, ...]:
-    """Return the tiers that this CPU can run, the most specific first; ``"generic"`` is always the last."""
+    """Return the tiers that this CPU can run, the most specific first; ``"generic"`` is always the last.
+
+    Under ``NUMBA_DISABLE_JIT`` it is the only one: explicit SIMD exists as machine code alone.
+    """
+    if config.DISABLE_JIT:
+        return ("generic",)
     features = cpu_features()
     return tuple(name for name, needed in TIERS.items() if needed <= features)
 

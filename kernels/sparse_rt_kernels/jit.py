@@ -28,7 +28,7 @@ def cache_key() -> str:
 
     Numba's own index looks only at the file that holds the decorated function, so an edited helper or intrinsic in
     another file would run stale code without a word. The key therefore hashes every source file of this package,
-    beside the CPU that LLVM compiles for and the versions of the compilers.
+    beside the CPU that LLVM compiles for, the compilers' versions and the settings that change what they emit.
     """
     digest = hashlib.sha256()
     root = Path(__file__).parent
@@ -36,7 +36,9 @@ def cache_key() -> str:
         digest.update(path.relative_to(root).as_posix().encode() + b"\0")
         digest.update(path.read_bytes())
     versions = (sys.version, np.__version__, numba.__version__, llvmlite.__version__)
-    digest.update(repr((versions, isa.cpu_name(), sorted(isa.cpu_features()))).encode())
+    # Numba's index does not tell code with bounds checks from code without.
+    settings = (isa.cpu_name(), sorted(isa.cpu_features()), config.BOUNDSCHECK, config.OPT)
+    digest.update(repr((versions, settings)).encode())
     return digest.hexdigest()[:20]
 
 

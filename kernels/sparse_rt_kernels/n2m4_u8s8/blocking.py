@@ -1,0 +1,92 @@
+"""Block sizes of the int8 2:4 family, all derived from cache sizes in this one place."""
+
+import functools
+from typing import Final, NamedTuple
+
+from sparse_rt_kernels import caches
+from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS, ROWS, STEP
+
+__all__ = ["Blocking", "Partition", "blocking", "images_per_group", "partition"]
+
+_REGISTER: Final = 64
+_PANEL_STEP: Final = ROWS * STEP
+
+
+def _ceil_div(count: int, unit: int) -> int:
+    return -(-count // unit)
+
+
+class Blocking(NamedTuple):
+    """How one thread walks its part of the product.
+
+    Attributes
+    ----------
+    rows
+        Activation rows that are packed at a time, a multiple of 24.
+    steps
+        Steps of 8 reduction elements whose controls are expanded at a time.
+    panel, controls, sums, table, end
+        Byte offsets into the thread's scratch: packed rows, controls, int32 sums, row addresses; and its size.
+    """
+
+    rows: int
+    steps: int
+    panel: int
+    controls: int
+    sums: int
+    table: int
+    end: int
+
+
+@functools.lru_cache(maxsize=1024)
+def blocking(steps: int, most_rows: int) -> Blocking:
+    """Return the blocking for a reduction of `steps` steps and at most `most_rows` rows a thread.
+
+    Half of L2 holds the packed rows, which are read once for each 16 channels; half of L1 the controls and the values
+    that every tile of them meets again; a quarter of L1 the sums of all packed rows, which the epilogue reads back.
+    """
+    in_level2 = caches.level2_bytes() // 2 // (max(steps, 1) * STEP)
+    in_level1 = caches.level1_bytes() // 2 // (CHANNELS * 4)
+    rows = max(ROWS, min(in_level2, in_level1, _ceil_div(most_rows, ROWS) * ROWS) // ROWS * ROWS)
+    most_steps = max(8, caches.level1_bytes() // 2 // (2 * _REGISTER))
+    blocks = max(1, _ceil_div(steps, most_steps))
+    # Balanced, and a multiple of 8, so that unrolled tiles have no remainder but in the last block.
+    block_steps = _ceil_div(_ceil_div(steps, blocks), 8) * 8
+    controls = rows // ROWS * steps * _PANEL_STEP
+    sums = controls + block_steps * _REGISTER
+    # The transposed epilogue reads 16 rows of sums at a time, wherever an image begins.
+    table = sums + (rows + 16) * _REGISTER
+    return Blocking(rows, block_steps, 0, controls, sums, table, table + (rows + 8) * 8)
+
+
+class Partition(NamedTuple):
+    """A grid of tasks: `row_parts` x `channel_parts`."""
+
+    row_parts: int
+    channel_parts: int
+
+    @property
+    def tasks(self) -> int:
+        """Number of tasks."""
+        return self.row_parts * self.channel_parts
+
+
+@functools.lru_cache(maxsize=1024)
+def partition(rows: int, channels: int, threads: int) -> Partition:
+    """Split a product among threads: by rows if each gets two tiles or more, else by channels.
+
+    Split by channels every thread packs the same rows; split by rows every thread reads the whole weight, which costs
+    nothing as long as it multiplies it with many rows.
+    """
+    if threads == 1:
+        return Partition(1, 1)
+    tiles, blocks = _ceil_div(rows, ROWS), _ceil_div(channels, CHANNELS)
+    if tiles >= 2 * threads:
+        # Twice as many tasks as threads where they stay large: one core may be slower, or busy elsewhere.
+        return Partition(2 * threads if tiles >= 16 * threads else threads, 1)
+    return Partition(1, min(threads, blocks))
+
+
+def images_per_group(image_bytes: int, batch: int) -> int:
+    """Return how many staged images are convolved at a time: as many as stay in a cache, at least one."""
+    return max(1, min(batch, 2 * caches.level2_bytes() // max(image_bytes, 1)))

@@ -1,0 +1,178 @@
+"""SIMD data movement of the int8 2:4 family: bytes into panels, into channels-last images, and back to planes.
+
+Each is a Numba intrinsic on addresses (intp) that returns an intp: Numba may drop a call that returns nothing.
+"""
+
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils, types
+
+from sparse_rt_kernels import simd
+from sparse_rt_kernels.n2m4_u8s8.layout import ROWS, STEP
+
+__all__ = ["byte", "fill_bytes", "interleave_planes", "octet", "octets_of_rows", "put_octet", "transpose_bytes", "word"]
+
+_OCTETS = simd.vector(simd.I64, 8)
+_SIXTEEN = simd.vector(simd.I8, 16)
+_PANEL_STEP = ROWS * STEP
+
+
+def _int(value: int) -> Any:
+    return ir.Constant(simd.I64, value)
+
+
+def _at(builder: Any, base: Any, offset: Any) -> Any:
+    """Return the byte pointer at an address plus an offset, both IR integers."""
+    return simd.pointer(builder, builder.add(base, offset))
+
+
+@simd.emitter
+def octets_of_rows(context: Any, rows: Any, offset: Any, panel: Any, flip: Any) -> Any:
+    """``panel[s, r, :] = row_r[offset + 8 s : offset + 8 s + 8] ^ flip`` for 8 rows r and 8 steps s: 64 bytes a row.
+
+    Parameters
+    ----------
+    rows
+        (8,) int64: the addresses of the rows.
+    panel
+        (8, 24, 8) uint8, first of the 8 rows; 64-byte aligned.
+    flip
+        8 bytes as an integer: 0, or 0x80 in each byte to shift int8 to uint8.
+    """
+
+    def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
+        rows, offset, panel, flip = given
+        flips = simd.broadcast(builder, flip, 8)
+        block = []
+        for row in range(8):
+            place = simd.element(builder, simd.pointer(builder, rows), row * 8)
+            source = _at(builder, simd.load(builder, place, simd.I64, 8), offset)
+            block.append(simd.bitwise_xor(builder, simd.load(builder, source, _OCTETS), flips))
+        out = simd.pointer(builder, panel)
+        for step, value in enumerate(simd.transpose(builder, block)):
+            simd.store(builder, simd.element(builder, out, step * _PANEL_STEP), value, 64)
+        return _int(0)
+
+    return types.intp(*[types.intp] * 4), generate
+
+
+@simd.emitter
+def octet(context: Any, address: Any) -> Any:
+    """Return the 8 bytes at `address` as an integer."""
+
+    def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
+        return simd.load(builder, simd.pointer(builder, given[0]), simd.I64)
+
+    return types.intp(types.intp), generate
+
+
+@simd.emitter
+def byte(context: Any, address: Any) -> Any:
+    """Return the byte at `address` as an integer, zero-extended."""
+
+    def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
+        return builder.zext(simd.load(builder, simd.pointer(builder, given[0]), simd.I8), simd.I64)
+
+    return types.intp(types.intp), generate
+
+
+@simd.emitter
+def word(context: Any, address: Any) -> Any:
+    """Return the 4 bytes at `address` as an integer, zero-extended."""
+
+    def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
+        return builder.zext(simd.load(builder, simd.pointer(builder, given[0]), simd.I32), simd.I64)
+
+    return types.intp(types.intp), generate
+
+
+@simd.emitter
+def put_octet(context: Any, address: Any, value: Any) -> Any:
+    """Store an integer's 8 bytes at `address`, a multiple of 8."""
+
+    def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
+        simd.store(builder, simd.pointer(builder, given[0]), given[1], 8)
+        return _int(0)
+
+    return types.intp(types.intp, types.intp), generate
+
+
+@simd.emitter
+def fill_bytes(context: Any, address: Any, count: Any, value: Any) -> Any:
+    """Store the low byte of `value` at `count` addresses from `address` on."""
+
+    def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
+        address, count, value = given
+        cgutils.memset(builder, simd.pointer(builder, address), count, builder.trunc(value, simd.I8))
+        return _int(0)
+
+    return types.intp(*[types.intp] * 3), generate
+
+
+@simd.emitter
+def transpose_bytes(
+    context: Any, source: Any, stride: Any, rows: Any, columns: Any, out: Any, out_stride: Any, flip: Any
+) -> Any:
+    """``out[j, i] = source[i, j] ^ flip`` for i < rows <= 16 and j < columns <= 16; strides in bytes.
+
+    Nothing else is read or written.
+    """
+
+    def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
+        source, stride, rows, columns, out, out_stride, flip = given
+        flips = simd.broadcast(builder, builder.trunc(flip, simd.I8), 16)
+        whole = builder.icmp_signed("==", builder.add(rows, columns), _int(32))
+        slots = [cgutils.alloca_once(builder, _SIXTEEN) for _ in range(16)]
+        with builder.if_else(whole) as (full, ragged):
+            with full:
+                for row, slot in enumerate(slots):
+                    place = _at(builder, source, builder.mul(stride, _int(row)))
+                    builder.store(simd.load(builder, place, _SIXTEEN), slot)
+            with ragged:
+                for row, slot in enumerate(slots):
+                    builder.store(ir.Constant(_SIXTEEN, None), slot)
+                    with builder.if_then(builder.icmp_signed("<", _int(row), rows)):
+                        place = _at(builder, source, builder.mul(stride, _int(row)))
+                        builder.store(simd.load_first(builder, place, _SIXTEEN, columns), slot)
+        block = [simd.bitwise_xor(builder, builder.load(slot), flips) for slot in slots]
+        turned = simd.transpose(builder, block)
+        with builder.if_else(whole) as (full, ragged):
+            with full:
+                for column, value in enumerate(turned):
+                    simd.store(builder, _at(builder, out, builder.mul(out_stride, _int(column))), value)
+            with ragged:
+                for column, value in enumerate(turned):
+                    with builder.if_then(builder.icmp_signed("<", _int(column), columns)):
+                        simd.store_first(builder, _at(builder, out, builder.mul(out_stride, _int(column))), value, rows)
+        return _int(0)
+
+    return types.intp(*[types.intp] * 7), generate
+
+
+@simd.emitter
+def interleave_planes(context: Any, source: Any, stride: Any, rows: Any, columns: Any, out: Any, flip: Any) -> Any:
+    """``out[j, i] = source[i, j] ^ flip`` for i < rows <= 4 and j < columns <= 16, `out` being (columns, 4) bytes.
+
+    Bytes i >= rows become `flip`; `stride` is in bytes.
+    """
+
+    def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
+        source, stride, rows, columns, out, flip = given
+        planes = []
+        for row in range(4):
+            count = builder.select(builder.icmp_signed("<", _int(row), rows), columns, _int(0))
+            place = _at(builder, source, builder.mul(stride, _int(row)))
+            planes.append(simd.load_first(builder, place, _SIXTEEN, count))
+        pairs = [lane for pixel in range(16) for lane in (pixel, 16 + pixel)]
+        low = simd.shuffle(builder, planes[0], planes[1], pairs)
+        high = simd.shuffle(builder, planes[2], planes[3], pairs)
+        lanes = [lane for pixel in range(16) for lane in (2 * pixel, 2 * pixel + 1, 32 + 2 * pixel, 33 + 2 * pixel)]
+        mixed = simd.shuffle(builder, low, high, lanes)
+        flips = simd.broadcast(builder, builder.trunc(flip, simd.I8), 64)
+        mixed = simd.bitwise_xor(builder, mixed, flips)
+        words = simd.bitcast(builder, mixed, simd.vector(simd.I32, 16))
+        simd.store_first(builder, simd.pointer(builder, out), words, columns)
+        return _int(0)
+
+    return types.intp(*[types.intp] * 6), generate

@@ -1,0 +1,310 @@
+"""The macro-kernel of the int8 2:4 family: packed rows times the weight, block by block, through the epilogue."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from sparse_rt_kernels.jit import kernel_jit
+from sparse_rt_kernels.n2m4_u8s8 import micro
+from sparse_rt_kernels.n2m4_u8s8.finish import BYTE, FLOAT32, INT32, finish_planes, finish_rows
+from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS, ROWS, STEP
+from sparse_rt_kernels.n2m4_u8s8.moves import put_octet
+from sparse_rt_kernels.n2m4_u8s8.panels import pack_image_rows, pack_matrix_rows
+
+__all__ = ["Epilogue", "Output", "Scratch", "Weight", "conv_task", "matmul_task"]
+
+_PANEL_STEP = ROWS * STEP
+_REGISTER = 64
+
+
+class Weight(NamedTuple):
+    """Addresses and sizes of a packed weight, and which of its channel blocks a task multiplies."""
+
+    values: int
+    indexes: int
+    n: int
+    steps: int
+    first_block: int
+    last_block: int
+
+
+class Scratch(NamedTuple):
+    """Addresses in a thread's scratch and the sizes of its blocks; see :class:`blocking.Blocking`."""
+
+    rows: int
+    steps: int
+    panel: int
+    controls: int
+    sums: int
+    table: int
+
+
+class Epilogue(NamedTuple):
+    """The operands of :func:`finish.finish_rows`, as addresses of the first channel, and the output's kind."""
+
+    kind: int
+    offset: int
+    row_sums: int
+    shift: int
+    scale: int
+    bias: int
+    low: float
+    high: float
+    zero_point: int
+
+
+class Output(NamedTuple):
+    """Where results go: element (row, channel) at ``address + row * row_stride + channel * channel_stride`` bytes.
+
+    With planes the rows are output pixels of several images: pixel p of image i at ``i * image_stride + p * itemsize``.
+    """
+
+    address: int
+    itemsize: int
+    row_stride: int
+    pixels: int
+    channel_stride: int
+    image_stride: int
+
+
+@kernel_jit
+def _multiply_panel(rows: int, panel: int, values: int, controls: int, steps: int, sums: int, resume: int) -> int:
+    """Multiply one panel of up to 24 rows with 16 channels: one tile if it is full, else a few smaller ones."""
+    if rows == ROWS:
+        micro.tile(24, 1, panel, values, controls, steps, sums, resume)
+        return 0
+    if rows >= 12:
+        micro.tile(12, 1, panel, values, controls, steps, sums, resume)
+        panel, sums, rows = panel + 12 * STEP, sums + 12 * _REGISTER, rows - 12
+    if rows >= 8:
+        micro.tile(8, 1, panel, values, controls, steps, sums, resume)
+        panel, sums, rows = panel + 8 * STEP, sums + 8 * _REGISTER, rows - 8
+    if rows >= 4:
+        micro.tile(4, 1, panel, values, controls, steps, sums, resume)
+        panel, sums, rows = panel + 4 * STEP, sums + 4 * _REGISTER, rows - 4
+    if rows >= 2:
+        micro.tile(2, 2, panel, values, controls, steps, sums, resume)
+        panel, sums, rows = panel + 2 * STEP, sums + 2 * _REGISTER, rows - 2
+    if rows == 1:
+        micro.tile(1, 4, panel, values, controls, steps, sums, resume)
+    return 0
+
+
+@kernel_jit
+def _multiply_block(weight: Weight, block: int, rows: int, scratch: Scratch) -> int:
+    """Fill the scratch's sums, (rows, 16) int32, with the packed rows times one block of 16 channels."""
+    for first in range(0, weight.steps, scratch.steps):
+        steps = min(scratch.steps, weight.steps - first)
+        at = block * weight.steps + first
+        micro.expand_index(weight.indexes + at * CHANNELS, steps, scratch.controls)
+        values = weight.values + at * _REGISTER
+        for row in range(0, rows, ROWS):
+            panel = scratch.panel + (row // ROWS * weight.steps + first) * _PANEL_STEP
+            sums = scratch.sums + row * _REGISTER
+            _multiply_panel(min(ROWS, rows - row), panel, values, scratch.controls, steps, sums, first)
+    return 0
+
+
+@kernel_jit
+def _finish_rows(epilogue: Epilogue, channel: int, channels: int, sums: int, rows: int, out: int, stride: int) -> int:
+    e = epilogue
+    offset, row_sums = e.offset + 4 * channel, e.row_sums + 4 * channel
+    scale, bias = e.scale + 4 * channel, e.bias + 4 * channel
+    shift, low, high, zero_point = e.shift, np.float32(e.low), np.float32(e.high), e.zero_point
+    if e.kind == INT32:
+        finish_rows(
+            INT32, sums, rows, out, stride, channels, offset, row_sums, shift, scale, bias, low, high, zero_point
+        )
+    elif e.kind == FLOAT32:
+        finish_rows(
+            FLOAT32, sums, rows, out, stride, channels, offset, row_sums, shift, scale, bias, low, high, zero_point
+        )
+    else:
+        finish_rows(
+            BYTE, sums, rows, out, stride, channels, offset, row_sums, shift, scale, bias, low, high, zero_point
+        )
+    return 0
+
+
+@kernel_jit
+def _finish_planes(epilogue: Epilogue, channel: int, channels: int, sums: int, rows: int, out: int, stride: int) -> int:
+    e = epilogue
+    offset, row_sums = e.offset + 4 * channel, e.row_sums + 4 * channel
+    scale, bias = e.scale + 4 * channel, e.bias + 4 * channel
+    shift, low, high, zero_point = e.shift, np.float32(e.low), np.float32(e.high), e.zero_point
+    if e.kind == INT32:
+        finish_planes(
+            INT32, sums, rows, out, stride, channels, offset, row_sums, shift, scale, bias, low, high, zero_point
+        )
+    elif e.kind == FLOAT32:
+        finish_planes(
+            FLOAT32, sums, rows, out, stride, channels, offset, row_sums, shift, scale, bias, low, high, zero_point
+        )
+    else:
+        finish_planes(
+            BYTE, sums, rows, out, stride, channels, offset, row_sums, shift, scale, bias, low, high, zero_point
+        )
+    return 0
+
+
+@kernel_jit
+def _split(extent: int, unit: int, part: int, parts: int) -> tuple[int, int]:
+    """Return the `part`-th of `parts` nearly equal ranges of [0, extent), cut at multiples of `unit`."""
+    units = (extent + unit - 1) // unit
+    return units * part // parts * unit, min(extent, units * (part + 1) // parts * unit)
+
+
+@kernel_jit
+def matmul_task(
+    task: int,
+    row_parts: int,
+    channel_parts: int,
+    x: int,
+    x_stride: int,
+    columns: int,
+    m: int,
+    flip: int,
+    values: int,
+    index: int,
+    n: int,
+    steps: int,
+    out: int,
+    out_stride: int,
+    itemsize: int,
+    kind: int,
+    offset: int,
+    row_sums: int,
+    shift: int,
+    scale: int,
+    bias: int,
+    low: float,
+    high: float,
+    zero_point: int,
+    block_rows: int,
+    block_steps: int,
+    panel: int,
+    controls: int,
+    sums: int,
+    table: int,
+) -> int:
+    """Compute one task of ``out = epilogue(x @ w.T)``: rows and channels that the task's number stands for.
+
+    All of `x` to `table` are the fields of the tuples above, and addresses; x is (m, columns) bytes.
+    """
+    first_row, last_row = _split(m, ROWS, task // channel_parts, row_parts)
+    first_channel, last_channel = _split(n, CHANNELS, task % channel_parts, channel_parts)
+    weight = Weight(values, index, n, steps, first_channel // CHANNELS, (last_channel + CHANNELS - 1) // CHANNELS)
+    epilogue = Epilogue(kind, offset, row_sums, shift, scale, bias, low, high, zero_point)
+    scratch = Scratch(block_rows, block_steps, panel, controls, sums, table)
+    for first in range(first_row, last_row, block_rows):
+        rows = min(block_rows, last_row - first)
+        pack_matrix_rows(x + first * x_stride, x_stride, columns, rows, steps, table, panel, flip)
+        for block in range(weight.first_block, weight.last_block):
+            _multiply_block(weight, block, rows, scratch)
+            channel = block * CHANNELS
+            target = out + first * out_stride + channel * itemsize
+            _finish_rows(epilogue, channel, min(CHANNELS, n - channel), sums, rows, target, out_stride)
+    return 0
+
+
+@kernel_jit
+def _finish_pixels(
+    epilogue: Epilogue, channel: int, channels: int, sums: int, first: int, rows: int, out: Output
+) -> int:
+    """Store rows [first, first + rows), output pixels counted over images, as planes, 16 pixels at a time."""
+    row = 0
+    while row < rows:
+        image = (first + row) // out.pixels
+        pixel = first + row - image * out.pixels
+        count = min(16, rows - row, out.pixels - pixel)
+        target = out.address + image * out.image_stride + channel * out.channel_stride + pixel * out.itemsize
+        _finish_planes(epilogue, channel, channels, sums + row * _REGISTER, count, target, out.channel_stride)
+        row += count
+    return 0
+
+
+@kernel_jit
+def _pixel_addresses(
+    first: int,
+    rows: int,
+    staged: int,
+    height: int,
+    width: int,
+    down: int,
+    right: int,
+    image_bytes: int,
+    table: int,
+) -> int:
+    """Fill in where output pixels [first, first + rows) begin, the last one repeated up to a multiple of 8."""
+    image = first // (height * width)
+    row = first // width - image * height
+    column = first - first // width * width
+    address = 0
+    for slot in range((rows + 7) // 8 * 8):
+        if slot < rows:
+            address = staged + image * image_bytes + row * down + column * right
+            column += 1
+            if column == width:
+                column, row = 0, row + 1
+                if row == height:
+                    row, image = 0, image + 1
+        put_octet(table + slot * 8, address)
+    return 0
+
+
+@kernel_jit
+def conv_task(
+    task: int,
+    row_parts: int,
+    channel_parts: int,
+    staged: int,
+    words: int,
+    images: int,
+    out_height: int,
+    out_width: int,
+    down: int,
+    right: int,
+    image_bytes: int,
+    values: int,
+    index: int,
+    n: int,
+    steps: int,
+    out: int,
+    itemsize: int,
+    kind: int,
+    offset: int,
+    row_sums: int,
+    shift: int,
+    scale: int,
+    bias: int,
+    low: float,
+    high: float,
+    zero_point: int,
+    block_rows: int,
+    block_steps: int,
+    panel: int,
+    controls: int,
+    sums: int,
+    table: int,
+) -> int:
+    """Compute one task of a convolution over a staged, channels-last image.
+
+    Output pixel (p, q) of image i begins at ``staged + i * image_bytes + p * down + q * right``; `words` are the
+    offsets from there of each 4 reduction elements. The other parameters are those of :func:`matmul_task`.
+    """
+    pixels = out_height * out_width
+    first_row, last_row = _split(images * pixels, ROWS, task // channel_parts, row_parts)
+    first_channel, last_channel = _split(n, CHANNELS, task % channel_parts, channel_parts)
+    weight = Weight(values, index, n, steps, first_channel // CHANNELS, (last_channel + CHANNELS - 1) // CHANNELS)
+    epilogue = Epilogue(kind, offset, row_sums, shift, scale, bias, low, high, zero_point)
+    scratch = Scratch(block_rows, block_steps, panel, controls, sums, table)
+    planes = Output(out, itemsize, itemsize, pixels, pixels * itemsize, n * pixels * itemsize)
+    for first in range(first_row, last_row, block_rows):
+        rows = min(block_rows, last_row - first)
+        _pixel_addresses(first, rows, staged, out_height, out_width, down, right, image_bytes, table)
+        pack_image_rows(table, rows, words, steps, panel)
+        for block in range(weight.first_block, weight.last_block):
+            _multiply_block(weight, block, rows, scratch)
+            channel = block * CHANNELS
+            _finish_pixels(epilogue, channel, min(CHANNELS, n - channel), sums, first, rows, planes)
+    return 0
