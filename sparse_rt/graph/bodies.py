@@ -183,17 +183,20 @@ def _operator(form: DenseForm, opset_imports: dict[str, int]) -> ir.Function:
     opset = opset_imports[""]
     body = _Body(opset)
     inputs = {name: ir.val(name) for name in INPUTS}
+    values = inputs["filter_compress"]
     weight = body(
         DECODE_FILTER[form.input_first],
-        inputs["filter_compress"],
+        body("Cast", values, to=ir.DataType.FLOAT.value) if form.half else values,
         inputs["compress_index"],
         domain=DOMAIN,
         **{FILTER_SHAPE: ir.RefAttr(FILTER_SHAPE, FILTER_SHAPE, ir.AttributeType.TENSOR)},
     )
+    if form.half:
+        weight = body("Cast", weight, to=ir.DataType.FLOAT16.value)
     if form.form == "qdq":
         # DequantizeLinear took one scale a tensor, and no axis, before opset 13.
         axis: dict[str, Any] = {"axis": form.channel_axis} if opset >= 13 else {}
-        weight = body("DequantizeLinear", weight, inputs["filter_scale"], inputs["filter_zero_point"], **axis)
+        weight = body("DequantizeLinear", weight, *(inputs[name] for name in form.dequantize_inputs), **axis)
     operands = [weight if name == "filter" else inputs[name] for name in form.inputs]
     references = {name: ir.RefAttr(name, name, kind) for name, kind in form.attributes.items()}
     y = body(form.op_type, *operands, domain=form.domain, **references)

@@ -19,10 +19,10 @@ from sparse_rt.graph.operators import (
     ALG,
     DOMAIN,
     FILTER_SHAPE,
-    FORMS,
     INPUTS,
     IR_VERSION,
     MIN_OPSET,
+    OVERLOADS,
     VERSION,
 )
 from sparse_rt.graph.sharing import Candidate, candidate_of, stay_dense
@@ -199,6 +199,7 @@ def _replace(candidate: Candidate, values: ir.Value, index: ir.Value) -> None:
     if weight.dequantize is not None:
         named |= dict(zip(("", "filter_scale", "filter_zero_point"), weight.dequantize.inputs, strict=False))
     named |= {"filter_compress": values, "compress_index": index}
+    form = form.without_absent({name for name, value in named.items() if value is not None})
     inputs = [named.get(name) for name in INPUTS]
     while inputs[-1] is None:
         inputs.pop()
@@ -235,5 +236,5 @@ def _is_used(value: ir.Value) -> bool:
 def _add_functions(model: ir.Model) -> None:
     """Add the functions of every overload in use that the model does not have yet."""
     used = dict.fromkeys((node.op_type, node.overload) for node in model.graph if node.domain == DOMAIN)
-    for function in functions_for([FORMS[key] for key in used], model.opset_imports):
+    for function in functions_for([OVERLOADS[key] for key in used], model.opset_imports):
         model.functions.setdefault(function.identifier(), function)

@@ -12,7 +12,7 @@ from sparse_rt.formats import CompressedWeight
 from sparse_rt.graph import gates
 from sparse_rt.graph.attributes import resolve
 from sparse_rt.graph.layer import AttributeValue, Layer
-from sparse_rt.graph.operators import DOMAIN, FILTER_SHAPE, FORMS, INPUTS, DenseForm
+from sparse_rt.graph.operators import DOMAIN, FILTER_SHAPE, FORMS, INPUTS, OVERLOADS, VERSION, DenseForm
 from sparse_rt.graph.weights import ConstantWeight, constant_array, trace
 
 __all__ = ["Match", "find_layers", "match"]
@@ -20,7 +20,7 @@ __all__ = ["Match", "find_layers", "match"]
 _INSIDE_SUBGRAPH = "inside a subgraph"
 _NO_WEIGHT_DTYPE: np.dtype[Any] = np.dtype(np.float32)
 _BY_OPERATOR: dict[tuple[str, str], tuple[DenseForm, ...]] = {}
-for _form in FORMS.values():
+for _form in FORMS:
     _BY_OPERATOR[_form.domain, _form.op_type] = (*_BY_OPERATOR.get((_form.domain, _form.op_type), ()), _form)
 
 Match = tuple[DenseForm, ConstantWeight | None]
@@ -64,9 +64,14 @@ def match(node: ir.Node, ir_version: int) -> Match:
     ]
     for form in candidates:
         weight = trace(_at(node, form.weight_index), ir_version)
-        if weight is not None and (weight.dequantize is not None) == (form.form == "qdq"):
+        if weight is not None and _fits(form, weight):
             return form, weight
     return candidates[0], None
+
+
+def _fits(form: DenseForm, weight: ConstantWeight) -> bool:
+    half = form.form == "float" and weight.tensor.dtype == ir.DataType.FLOAT16
+    return (weight.dequantize is not None) == (form.form == "qdq") and half == form.half
 
 
 def _at(node: ir.Node, index: int) -> ir.Value | None:
@@ -118,11 +123,11 @@ def _dense_layer(node: ir.Node, ir_version: int, reason: str | None) -> Layer:
 
 def _compressed_layer(node: ir.Node, ir_version: int, reason: str | None) -> Layer:
     where = f"layer '{_name(node)}'"
-    form = FORMS.get((node.op_type, node.overload))
+    form = OVERLOADS.get((node.op_type, node.overload))
     if form is None:
-        known = ", ".join(f"{operator}:{overload}" for operator, overload in FORMS)
-        got = f"'{node.op_type}:{node.overload}'"
-        raise ModelError(message(where, f"one of {known}", got, "Compress the model again with this version."))
+        expected = f"an operator of the domain {DOMAIN}, version {VERSION}"
+        got = f"'{node.op_type}', overload '{node.overload}'"
+        raise ModelError(message(where, expected, got, "Compress the model again with this version."))
     inputs = _named(INPUTS, node.inputs)
     stored = _stored_weight(node, form, inputs, ir_version, where)
     attributes = resolve(form, node, stored.shape)

@@ -32,7 +32,7 @@ def read(source: ModelSource) -> ir.Model:
     Parameters
     ----------
     source
-        A path, the bytes of a model, or a ModelProto (which is not changed, and may share its tensors' memory).
+        A path, the bytes of a model, or a ModelProto, which is not changed.
         External data is found beside the path; for bytes and a ModelProto, in the working directory.
 
     Raises
@@ -43,7 +43,7 @@ def read(source: ModelSource) -> ir.Model:
     """
     path = Path(source) if isinstance(source, str | os.PathLike) else None
     where = f"model '{path}'" if path is not None else "model"
-    proto = source if isinstance(source, onnx.ModelProto) else _parse(_content(source, where), where)
+    proto = _copy(source) if isinstance(source, onnx.ModelProto) else _parse(_content(source, where), where)
     _check_versions(proto, where)
     model = _deserialize(proto, path, where)
     for tensor in external_tensors(model):
@@ -61,6 +61,13 @@ def _content(source: str | os.PathLike[str] | bytes | bytearray | memoryview, wh
         raise ModelError(message(where, "an ONNX file", "no such file")) from error
     except OSError as error:
         raise ModelError(message(where, "a readable ONNX file", error.strerror or str(error))) from error
+
+
+def _copy(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a deep copy, because onnx_ir works on the tensors of the proto that it is given, and names them."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(proto)
+    return copy
 
 
 def _parse(content: bytes, where: str) -> onnx.ModelProto:
@@ -104,8 +111,7 @@ def _deserialize(proto: onnx.ModelProto, path: Path | None, where: str) -> ir.Mo
 
 def _densify(proto: onnx.ModelProto, where: str) -> onnx.ModelProto:
     """Return a copy whose sparse initializers are dense ones, because onnx_ir leaves them out."""
-    copy = onnx.ModelProto()
-    copy.CopyFrom(proto)
+    copy = _copy(proto)
     for sparse in copy.graph.sparse_initializer:
         name = sparse.values.name
         try:
@@ -164,8 +170,7 @@ def _check(proto: onnx.ModelProto, path: Path | None, where: str) -> None:
         if not shapeless:
             onnx.checker.check_model(proto if path is None else str(path))
         elif not any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in proto.graph.initializer):
-            copy = onnx.ModelProto()
-            copy.CopyFrom(proto)
+            copy = _copy(proto)
             for value in filter(_lacks_shape, (*copy.graph.input, *copy.graph.output)):
                 value.type.tensor_type.shape.SetInParent()
             onnx.checker.check_model(copy)

@@ -6,7 +6,7 @@ node stands for is its *overload*. All operators share one list of inputs; a nod
 See docs/compressed-model.md.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -27,6 +27,7 @@ __all__ = [
     "MATMUL",
     "MICROSOFT",
     "MIN_OPSET",
+    "OVERLOADS",
     "VERSION",
     "DenseForm",
 ]
@@ -115,6 +116,34 @@ class DenseForm:
     attributes: Mapping[str, ir.AttributeType]
     """The dense operator's attributes; a compressed node carries those that the dense node had."""
 
+    required: int
+    """How many of :attr:`inputs` the dense operator cannot do without."""
+
+    half: bool = False
+    """True for a float16 weight. Its body decodes in float32, which is exact: onnxruntime's CPU provider has no float16
+    kernels for the decoding, and would neither fold it nor run it fast."""
+
+    dequantize_inputs: tuple[str, ...] = ("filter_scale", "filter_zero_point")
+    """In ``qdq`` form: what DequantizeLinear reads beside the weight."""
+
+    def without_absent(self, inputs: Collection[str]) -> "DenseForm":
+        """Return the form with the same meaning for a node that has only the given inputs.
+
+        An absent optional input at the end is a form of its own, because onnxruntime takes a fast path for a Conv of
+        two inputs, and not for one whose third is empty (checked with 1.31). Elsewhere absent inputs stay empty.
+        """
+        form = self
+        if form.form == "qdq" and "filter_zero_point" not in inputs:
+            overload = f"{form.overload}_without_filter_zero_point"
+            form = replace(form, overload=overload, dequantize_inputs=("filter_scale",))
+        present = len(form.inputs)
+        while present > form.required and form.inputs[present - 1] not in inputs:
+            present -= 1
+        if present < len(form.inputs):
+            overload = f"{form.overload}_without_{form.inputs[present]}"
+            form = replace(form, overload=overload, inputs=form.inputs[:present])
+        return form
+
     @property
     def weight_index(self) -> int:
         """Position of the weight among the dense operator's inputs."""
@@ -130,6 +159,10 @@ def _qdq(form: DenseForm) -> DenseForm:
     return replace(form, overload=f"{form.overload}_qdq", form="qdq")
 
 
+def _half(form: DenseForm) -> DenseForm:
+    return replace(form, overload=f"{form.overload}_float16", half=True)
+
+
 def _left(form: DenseForm, inputs: tuple[str, ...]) -> DenseForm:
     return replace(form, overload=f"{form.overload}_left", side="left", input_first=False, inputs=inputs)
 
@@ -140,7 +173,7 @@ def _trans_b(form: DenseForm) -> DenseForm:
 
 def _forms() -> tuple[DenseForm, ...]:
     conv = DenseForm(
-        CONV, "Conv", "", "Conv", "conv", "float", "right", False, ("x", "filter", "bias"), _CONV_ATTRIBUTES
+        CONV, "Conv", "", "Conv", "conv", "float", "right", False, ("x", "filter", "bias"), _CONV_ATTRIBUTES, 2
     )
     conv_transpose = replace(
         conv,
@@ -157,7 +190,7 @@ def _forms() -> tuple[DenseForm, ...]:
         ("y_scale", "y_zero_point"),
     )
     qlinear_conv = replace(
-        conv, overload="QLinearConv", op_type="QLinearConv", form="qlinear", inputs=(*x, *w, *y, "bias")
+        conv, overload="QLinearConv", op_type="QLinearConv", form="qlinear", inputs=(*x, *w, *y, "bias"), required=8
     )
     conv_integer = replace(
         conv,
@@ -166,10 +199,10 @@ def _forms() -> tuple[DenseForm, ...]:
         form="integer",
         inputs=("x", "filter", "x_zero_point", "filter_zero_point"),
     )
-    matmul = DenseForm(MATMUL, "MatMul", "", "MatMul", "matmul", "float", "right", True, ("x", "filter"), {})
+    matmul = DenseForm(MATMUL, "MatMul", "", "MatMul", "matmul", "float", "right", True, ("x", "filter"), {}, 2)
     matmul_left = _left(matmul, ("filter", "x"))
     qlinear_matmul = replace(
-        matmul, overload="QLinearMatMul", op_type="QLinearMatMul", form="qlinear", inputs=(*x, *w, *y)
+        matmul, overload="QLinearMatMul", op_type="QLinearMatMul", form="qlinear", inputs=(*x, *w, *y), required=8
     )
     matmul_integer = replace(
         matmul,
@@ -193,11 +226,13 @@ def _forms() -> tuple[DenseForm, ...]:
         op_type="QGemm",
         form="qlinear",
         inputs=(*x, *w, "bias", *y),
+        required=6,
         attributes=_QGEMM_ATTRIBUTES,
     )
     floats = (conv, conv_transpose, matmul, matmul_left, gemm, _trans_b(gemm))
     return (
         *floats,
+        *(_half(form) for form in floats),
         *(_qdq(form) for form in floats),
         qlinear_conv,
         conv_integer,
@@ -210,7 +245,18 @@ def _forms() -> tuple[DenseForm, ...]:
     )
 
 
-FORMS: Mapping[tuple[str, str], DenseForm] = MappingProxyType(
-    {(form.operator, form.overload): form for form in _forms()}
+FORMS = _forms()
+"""Every form with all of its optional inputs; see :meth:`DenseForm.without_absent`."""
+
+
+def _overloads() -> Iterator[DenseForm]:
+    for form in FORMS:
+        for dequantized in ({"filter_zero_point"}, set()) if form.form == "qdq" else (set(),):
+            for present in range(form.required, len(form.inputs) + 1):
+                yield form.without_absent({*form.inputs[:present], *dequantized})
+
+
+OVERLOADS: Mapping[tuple[str, str], DenseForm] = MappingProxyType(
+    {(form.operator, form.overload): form for form in _overloads()}
 )
-"""Every dense form, by operator and overload."""
+"""The form that a compressed node stands for, by operator and overload."""
