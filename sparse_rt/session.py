@@ -133,6 +133,11 @@ class InferenceSession:
         """The steps that :meth:`run` takes."""
         return self._plan
 
+    @property
+    def pool(self) -> ThreadPool:
+        """The threads that kernels run on; for running single steps of :attr:`plan`."""
+        return self._pool
+
 
 def _check_providers(providers: Sequence[Any] | None) -> None:
     """Raise unless the CPU is among the providers, warn of any other; each is a name or (name, options)."""

@@ -8,6 +8,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 from sparse_rt_kernels import registry
+from sparse_rt_kernels.epilogue import FloatEpilogue, IntegerEpilogue
 
 from sparse_rt import formats, patterns
 from sparse_rt.formats import CompressedWeight

@@ -35,5 +35,5 @@ def _unpack(index: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _pack(nibbles: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """(n, groups) nibbles -> (n, ceil(groups / 2)) bytes, low nibble first, the unused high nibble zero."""
     even = np.pad(nibbles, ((0, 0), (0, nibbles.shape[1] % 2)))
-    packed: NDArray[np.uint8] = even[:, 0::2] | even[:, 1::2] << 4
+    packed: NDArray[np.uint8] = even[:, 0::2] | np.left_shift(even[:, 1::2], np.uint8(4))
     return packed

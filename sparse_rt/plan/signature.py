@@ -38,7 +38,7 @@ _ELEMENT_NAMES = {
     "int4": onnx.TensorProto.INT4,
     "uint4": onnx.TensorProto.UINT4,
 }
-_NAMES_OF_ELEMENTS = {number: name for name, number in _ELEMENT_NAMES.items()}
+_NAMES_OF_ELEMENTS = {int(number): name for name, number in _ELEMENT_NAMES.items()}
 _NUMPY = {
     "float": np.float32,
     "double": np.float64,
