@@ -18,6 +18,7 @@ from sparse_rt.graph.weights import ConstantWeight, constant_array, trace
 __all__ = ["Match", "find_layers", "match"]
 
 _INSIDE_SUBGRAPH = "inside a subgraph"
+_INSIDE_FUNCTION = "inside a local function of the model"
 _NO_WEIGHT_DTYPE: np.dtype[Any] = np.dtype(np.float32)
 _BY_OPERATOR: dict[tuple[str, str], tuple[DenseForm, ...]] = {}
 for _form in FORMS:
@@ -27,7 +28,9 @@ Match = tuple[DenseForm, ConstantWeight | None]
 
 
 def find_layers(model: ir.Model) -> list[Layer]:
-    """Return every layer of the model, in order of its nodes; those inside subgraphs follow, with that as reason.
+    """Return every layer of the model, in order of its nodes.
+
+    Those inside subgraphs and inside the model's own local functions follow, with that as reason.
 
     A layer is every Conv, ConvTranspose, MatMul, Gemm, QLinearConv, QLinearMatMul, ConvInteger, MatMulInteger and
     com.microsoft QGemm, whether or not its weight is constant, and every node of the ``sparse_rt`` domain.
@@ -44,6 +47,10 @@ def find_layers(model: ir.Model) -> list[Layer]:
     layers = [_layer(node, model.ir_version) for node in model.graph if _is_layer(node)]
     for graph in model.graph.subgraphs():
         layers += [_layer(node, model.ir_version, _INSIDE_SUBGRAPH) for node in graph if _is_layer(node)]
+    for function in model.functions.values():
+        if function.domain != DOMAIN:
+            inner = [node for node in function.all_nodes() if _is_layer(node)]
+            layers += [_layer(node, model.ir_version, _INSIDE_FUNCTION) for node in inner]
     return layers
 
 

@@ -423,3 +423,25 @@ def test_a_model_without_output_shapes():
     assert models.operators(compressed) == [("MatMulV2Compress", "MatMul")]
     inputs = models.feeds(dense)
     np.testing.assert_array_equal(models.run(dense, inputs)[0], models.run(compressed, inputs)[0])
+
+
+def test_local_functions(tmp_path):
+    body = helper.make_function(
+        "tests",
+        "Block",
+        ["x", "w"],
+        ["y"],
+        [helper.make_node("MatMul", ["x", "w"], ["y"], name="inner")],
+        [helper.make_opsetid("", 17)],
+    )
+    weight = models.two_four(0, (8, 8)).T.copy()
+    nodes = [
+        helper.make_node("Block", ["x", "w"], ["h"], domain="tests"),
+        helper.make_node("MatMul", ["h", "w2"], ["y"], name="outer"),
+    ]
+    x, y = models.info("x", ["n", 8]), models.info("y", ["n", 8])
+    dense = models.model(nodes, [x], [y], {"w": weight, "w2": weight}, domains=["tests"], functions=[body])
+    result = compress_model(model_io.read(dense))
+    reasons = {layer.name: layer.reason for layer in result.layers}
+    assert reasons == {"outer": None, "inner": "inside a local function of the model"}
+    models.assert_same_in_onnxruntime(dense, model_io.to_proto(result.model), tmp_path)
