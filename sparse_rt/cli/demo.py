@@ -1,0 +1,182 @@
+"""``sparse-rt demo``: the whole way on a real model."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sparse_rt.cli.options import Threads
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from sparse_rt.graph.layer import Layer
+
+__all__ = ["demo"]
+
+_ROWS = 4
+_COLUMNS = 16
+_SECONDS = 3.0
+
+
+def demo(
+    seconds: Annotated[float, typer.Option("--seconds", help="Wall time of each of the two speed measurements.")] = (
+        _SECONDS
+    ),
+    threads: Threads = None,
+) -> None:
+    """Compress, run, verify and time a CNN that reads handwritten digits; everything it needs is built in.
+
+    [bold]Examples[/bold]
+
+      sparse-rt demo
+    """
+    import tempfile
+
+    from sparse_rt.cli.console import output_console
+    from sparse_rt.demo_data import DENSE_MODEL, SPARSE_INT8_MODEL, SPARSE_MODEL, load_test_images, read_model
+
+    console = output_console()
+    images, labels = load_test_images()
+    with tempfile.TemporaryDirectory(prefix="sparse_rt-demo-") as name:
+        folder = Path(name)
+        files = {}
+        for model in (DENSE_MODEL, SPARSE_MODEL, SPARSE_INT8_MODEL):
+            files[model] = folder / model
+            files[model].write_bytes(read_model(model))
+        small = {model: _compress(files[model]) for model in (SPARSE_MODEL, SPARSE_INT8_MODEL)}
+        _show_models(files, small, images, labels, console)
+        _show_index_bytes(small[SPARSE_INT8_MODEL], console)
+        equal = _show_equivalence(files, small, images, console)
+        _show_speed(files, small, images, seconds, threads, console)
+    if not equal:
+        raise typer.Exit(1)
+
+
+def _heading(console: Any, text: str) -> None:
+    from rich.text import Text
+
+    console.print()
+    console.print(Text(text, style="bold"))
+
+
+def _compress(path: Path) -> Path:
+    """Write the compressed twin of a model beside it and return its path."""
+    from sparse_rt.graph import model_io
+    from sparse_rt.graph.compress import compress_model
+
+    target = path.with_name(f"{path.stem}_compressed.onnx")
+    model_io.write(compress_model(model_io.read(path)).model, target)
+    return target
+
+
+def _show_models(
+    files: dict[str, Path], small: dict[str, Path], images: "NDArray[Any]", labels: "NDArray[Any]", console: Any
+) -> None:
+    from sparse_rt.cli.console import table
+    from sparse_rt.demo_data import DENSE_MODEL, SPARSE_INT8_MODEL, SPARSE_MODEL
+
+    _heading(console, f"A CNN for handwritten digits, on {len(images)} held-out images")
+    titles = {DENSE_MODEL: "dense", SPARSE_MODEL: "2:4, retrained", SPARSE_INT8_MODEL: "2:4 int8 (QDQ)"}
+    rows = []
+    for model, title in titles.items():
+        runs = small.get(model, files[model])
+        dense = f"{files[model].stat().st_size:,}"
+        compressed = f"{small[model].stat().st_size:,}" if model in small else "-"
+        accuracy, sparse = _accuracy(runs, images, labels)
+        rows.append((title, f"{accuracy:.1%}", dense, compressed, sparse))
+    columns = ("model", "accuracy", "file bytes", "compressed", "layers that run sparse")
+    console.print(table("", columns, rows, right=columns[1:4]))
+
+
+def _accuracy(model: Path, images: "NDArray[Any]", labels: "NDArray[Any]") -> tuple[float, str]:
+    """Return the share of right answers of our session, and how many of its layers run sparse."""
+    from sparse_rt.session import InferenceSession
+
+    session = InferenceSession(str(model))
+    (logits,) = session.run(["logits"], {"image": images})
+    layers = session.explain()
+    sparse = f"{sum(layer.is_sparse for layer in layers)} of {len(layers)}"
+    return float((logits.argmax(axis=1) == labels).mean()), sparse
+
+
+def _show_index_bytes(model: Path, console: Any) -> None:
+    """Print rows of one layer's weights and what the file stores instead."""
+    from sparse_rt.graph import model_io
+    from sparse_rt.graph.layers import find_layers
+
+    layers = [layer for layer in find_layers(model_io.read(model)) if layer.stored is not None]
+    matrices = [layer for layer in layers if layer.kind == "matmul"] or layers
+    if not matrices:
+        return
+    layer = matrices[0]
+    _heading(console, f"Layer '{layer.name}': its 2:4 weights, and what the compressed file stores")
+    for line in _index_lines(layer):
+        console.print(line)
+
+
+def _index_lines(layer: "Layer") -> list[Any]:
+    from rich.text import Text
+
+    stored = layer.stored
+    if stored is None:
+        return []
+    matrix = layer.dense_weight().reshape(layer.shape[0], -1)
+    lines = []
+    for row in range(min(_ROWS, len(matrix))):
+        weights = Text()
+        for column, value in enumerate(matrix[row, :_COLUMNS]):
+            weights.append(f"{value:5d}", style="dim" if value == 0 else "cyan")
+            if column % 4 == 3:
+                weights.append(" |", style="dim")
+        values = " ".join(f"{value:4d}" for value in stored.values[row, : _COLUMNS // 2])
+        index = stored.index[row, : _COLUMNS // 8].tobytes().hex(" ")
+        lines.append(Text.assemble(f"w[{row}, :{_COLUMNS}] ", weights))
+        lines.append(Text.assemble("   values ", (values, "green"), "   index bytes ", (index, "bold yellow")))
+    total = (
+        f"{matrix.size:,} weight bytes become {stored.values.nbytes:,} of values and {stored.index.nbytes:,} of index"
+    )
+    return [*lines, total]
+
+
+def _show_equivalence(files: dict[str, Path], small: dict[str, Path], images: "NDArray[Any]", console: Any) -> bool:
+    from sparse_rt.cli.verify import print_verdict
+    from sparse_rt.verify import verify
+
+    _heading(console, "The compressed file in sparse_rt against the uncompressed one in onnxruntime")
+    equal = True
+    for model, compressed in small.items():
+        report = verify(str(compressed), str(files[model]), {"image": images})
+        console.print(f"{model}: ", end="")
+        print_verdict(report, console)
+        for check in report.outputs:
+            if check.comparison is not None and check.top1_agreement is not None:
+                agreement = f"the same digit for {check.top1_agreement:.1%} of the images"
+                console.print(f"  {check.name}: largest difference {check.comparison.max_error:.3g}, {agreement}")
+        equal = equal and report.equal
+    return equal
+
+
+def _show_speed(
+    files: dict[str, Path],
+    small: dict[str, Path],
+    images: "NDArray[Any]",
+    seconds: float,
+    threads: int | None,
+    console: Any,
+) -> None:
+    from sparse_rt.bench import bench
+    from sparse_rt.cli.bench import ratio_text
+    from sparse_rt.cli.console import table
+
+    _heading(console, f"Speed on {len(images)} images at once, dense onnxruntime time / sparse_rt time")
+    rows = []
+    for model, compressed in small.items():
+        report = bench(
+            str(compressed), str(files[model]), threads=threads, seconds=seconds, feeds={"image": images}, layers=False
+        )
+        dense, sparse = (f"{times.median * 1e3:.2f}" for times in (report.dense, report.sparse))
+        rows.append((model, str(report.threads), dense, sparse, ratio_text(report)))
+    columns = ("model", "threads", "onnxruntime ms", "sparse_rt ms", "ratio, 95 % interval")
+    console.print(table("", columns, rows, right=columns[1:4]))
+    console.print("A small model shows little of it; `sparse-rt bench MODEL` measures yours.")

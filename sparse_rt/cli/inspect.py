@@ -1,0 +1,76 @@
+"""``sparse-rt inspect``: what is in a model, and what would run sparse."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from sparse_rt.cli.options import Json, Model
+
+if TYPE_CHECKING:
+    from sparse_rt.session import LayerReport
+
+__all__ = ["inspect"]
+
+
+def inspect(model: Model, json: Json = None) -> None:
+    """Show each layer's shape, sparsity pattern, density, bytes, and its sparse kernel or why it has none.
+
+    [bold]Examples[/bold]
+
+      sparse-rt inspect model.onnx
+
+      sparse-rt inspect model.onnx --json layers.json
+    """
+    from sparse_rt.cli.console import output_console
+    from sparse_rt.cli.json_file import STDOUT, write_json
+    from sparse_rt.session import InferenceSession
+
+    layers = InferenceSession(str(model)).explain()
+    if json != STDOUT:
+        _print(layers, output_console())
+    if json is not None:
+        write_json(json, _document(str(model), layers))
+
+
+def _document(model: str, layers: Sequence["LayerReport"]) -> dict[str, Any]:
+    return {
+        "model": model,
+        "layers": [dataclasses.asdict(layer) for layer in layers],
+        "sparse_layers": sum(layer.is_sparse for layer in layers),
+        "dense_bytes": sum(layer.dense_bytes for layer in layers),
+        "compressed_bytes": sum(_bytes(layer) for layer in layers),
+    }
+
+
+def _bytes(layer: "LayerReport") -> int:
+    """Return the layer's bytes in a compressed file."""
+    return layer.dense_bytes if layer.compressed_bytes is None else layer.compressed_bytes
+
+
+def _print(layers: Sequence["LayerReport"], console: Any) -> None:
+    from sparse_rt.cli.console import bytes_text, shape_text, table
+
+    columns = ("layer", "operator", "weight", "dtype", "pattern", "density", "dense", "2:4", "kernel, or why not")
+    rows = [
+        (
+            layer.name,
+            layer.op_type,
+            shape_text(layer.shape),
+            layer.dtype,
+            layer.pattern or "-",
+            "-" if layer.density is None else f"{layer.density:.1%}",
+            bytes_text(layer.dense_bytes),
+            "-" if layer.compressed_bytes is None else bytes_text(layer.compressed_bytes),
+            layer.kernel or layer.reason,
+        )
+        for layer in layers
+    ]
+    console.print(table("", columns, rows, right=("density", "dense", "2:4")))
+    dense = sum(layer.dense_bytes for layer in layers)
+    compressed = sum(_bytes(layer) for layer in layers)
+    share = f" ({compressed / dense:.1%})" if dense else ""
+    sparse = sum(layer.is_sparse for layer in layers)
+    console.print(
+        f"{sparse} of {len(layers)} layers run sparse; weights {bytes_text(dense)} dense,"
+        f" {bytes_text(compressed)} compressed{share}"
+    )

@@ -1,0 +1,88 @@
+"""The command ``sparse-rt``: one module a command."""
+
+import os
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from sparse_rt.cli import bench, compress, demo, inspect, prune, quantize, run, verify
+
+__all__ = ["app"]
+
+#: Bad usage, bad input, or an answer that cannot be given. 1 is reserved for verify's "not equal".
+ERROR = 2
+
+
+class _Group(TyperGroup):
+    """The commands; whatever goes wrong in one ends as one line on standard error and exit code 2."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            if not _is_for_the_user(error):
+                raise
+            _print_error(error)
+            raise typer.Exit(ERROR) from error
+
+
+def _is_for_the_user(error: Exception) -> bool:
+    """Return False for what typer itself handles, and for everything when a traceback is wanted."""
+    from click.exceptions import Abort, ClickException, Exit
+
+    return not isinstance(error, Abort | ClickException | Exit | BrokenPipeError | typer.Exit | typer.Abort)
+
+
+def _print_error(error: Exception) -> None:
+    from rich.text import Text
+
+    from sparse_rt.cli.console import error_console
+    from sparse_rt.errors import SparseRTError
+
+    text = str(error)
+    if not isinstance(error, SparseRTError):
+        if os.environ.get("SPARSE_RT_TRACEBACK"):
+            raise error
+        hint = "This is a bug in sparse_rt; SPARSE_RT_TRACEBACK=1 shows where."
+        text = f"unexpected {type(error).__name__}: {text or 'no message'}. {hint}"
+    error_console().print(Text(f"error: {' '.join(text.split())}", style="red"))
+
+
+app = typer.Typer(
+    name="sparse-rt",
+    cls=_Group,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("inspect")(inspect.inspect)
+app.command("prune")(prune.prune)
+app.command("quantize")(quantize.quantize)
+app.command("compress")(compress.compress)
+app.command("run")(run.run)
+app.command("verify")(verify.verify)
+app.command("bench")(bench.bench)
+app.command("demo")(demo.demo)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from sparse_rt import __version__
+
+        typer.echo(f"sparse-rt {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Store 2:4-sparse ONNX models compressed, run them on a CPU, and prove that the answer is the same.
+
+    The whole way on a small real model: [bold]sparse-rt demo[/bold]
+    """

@@ -1,0 +1,127 @@
+"""``sparse-rt verify``: prove that a model computes what its reference does."""
+
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from sparse_rt.cli.options import Batch, Inputs, Json, Model, Reference, Seed, Threads
+
+if TYPE_CHECKING:
+    from sparse_rt.verify import LayerCheck, OutputCheck, VerifyReport
+
+__all__ = ["print_verdict", "verify"]
+
+
+def verify(
+    model: Model,
+    reference: Reference = None,
+    inputs: Inputs = None,
+    json: Json = None,
+    batch: Batch = None,
+    seed: Seed = 0,
+    threads: Threads = None,
+) -> None:
+    """Compare with stock onnxruntime, layer by layer and at the outputs.
+
+    Exit code 0: equal. 1: not equal, the first layer that differs is named. 2: cannot say.
+
+    [bold]Examples[/bold]
+
+      sparse-rt verify compressed.onnx
+
+      sparse-rt verify compressed.onnx --reference pruned.onnx --inputs in.npz --json report.json
+    """
+    from sparse_rt.cli.console import output_console
+    from sparse_rt.cli.json_file import STDOUT, write_json
+    from sparse_rt.feeds import read_npz
+    from sparse_rt.verify import verify as compare
+
+    feeds = read_npz(inputs) if inputs else None
+    report = compare(
+        str(model), str(reference) if reference else None, feeds, batch=batch, seed=seed, threads=threads or 0
+    )
+    if json != STDOUT:
+        console = output_console()
+        _print(report, console)
+        print_verdict(report, console)
+    if json is not None:
+        write_json(json, _document(report))
+    raise typer.Exit(report.exit_code)
+
+
+def _document(report: "VerifyReport") -> dict[str, Any]:
+    import dataclasses
+
+    document = dataclasses.asdict(report)
+    for name, statuses in (
+        ("layers", [check.status for check in report.layers]),
+        ("outputs", [check.status for check in report.outputs]),
+    ):
+        for item, status in zip(document[name], statuses, strict=True):
+            item["status"] = status
+    document["status"] = report.status
+    document["exit_code"] = report.exit_code
+    document["first_difference"] = report.first_difference
+    document["reason"] = report.reason
+    return document
+
+
+def _print(report: "VerifyReport", console: Any) -> None:
+    from sparse_rt.cli.console import table
+
+    numbers = ("differing", "max error", "of allowed")
+    if report.layers:
+        columns = ("layer", "operator", "kernel", "weight", "rule", *numbers, "result")
+        rows = [_layer_row(check) for check in report.layers]
+        console.print(table("Layers, each fed with the reference's input", columns, rows, numbers))
+        console.print()
+    names = ("output", "rule", *numbers, "cosine", "top-1", "result")
+    rows = [_output_row(check) for check in report.outputs]
+    console.print(table("Outputs, end to end", names, rows, (*numbers, "cosine", "top-1")))
+    console.print()
+
+
+def print_verdict(report: "VerifyReport", console: Any) -> None:
+    """Print the last line: equal or not, and where."""
+    from rich.text import Text
+
+    style = {"equal": "bold green", "different": "bold red", "unknown": "bold yellow"}[report.status]
+    console.print(Text(report.reason, style=style))
+
+
+def _layer_row(check: "LayerCheck") -> list[Any]:
+    return [
+        check.name,
+        check.op_type,
+        check.kernel,
+        check.weight,
+        check.rule,
+        *_numbers(check),
+        _result(check),
+    ]
+
+
+def _output_row(check: "OutputCheck") -> list[Any]:
+    rule = "exact" if check.rule == "exact" else f"{check.tolerance:.2g} of max"
+    cosine = "-" if check.cosine is None else f"{check.cosine:.9f}"
+    top1 = "-" if check.top1_agreement is None else f"{check.top1_agreement:.1%}"
+    return [check.name, rule, *_numbers(check), cosine, top1, _result(check)]
+
+
+def _numbers(check: "LayerCheck | OutputCheck") -> tuple[str, str, str]:
+    comparison = check.comparison
+    if comparison is None:
+        return "-", "-", "-"
+    worst = "-" if check.rule == "exact" else f"{comparison.worst:.2g}"
+    return f"{comparison.differing} of {comparison.elements}", f"{comparison.max_error:.3g}", worst
+
+
+def _result(check: "LayerCheck | OutputCheck") -> Any:
+    from rich.text import Text
+
+    word, style = {
+        "equal": ("ok", "green"),
+        "different": ("DIFFERS", "bold red"),
+        "unknown": ("not compared", "yellow"),
+    }[check.status]
+    return Text(f"{word}: {check.note}" if check.note else word, style=style)

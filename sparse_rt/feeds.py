@@ -1,0 +1,205 @@
+"""Feeds: random ones that fit a model's declared inputs, and arrays read from and written to ``.npz`` files."""
+
+import os
+import re
+import tempfile
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparse_rt.errors import FeedError, SparseRTError, message
+
+__all__ = ["DEFAULT_BATCH", "DEFAULT_LENGTH", "DEFAULT_SPATIAL", "Input", "random_feeds", "read_npz", "write_npz"]
+
+#: Sizes of symbolic dimensions unless told otherwise: samples, positions of a sequence, rows or columns of an image.
+DEFAULT_BATCH = 1
+DEFAULT_LENGTH = 128
+DEFAULT_SPATIAL = 224
+_DEFAULT_CHANNELS = 3
+
+_TYPES: dict[str, Any] = {
+    "tensor(float)": np.float32,
+    "tensor(double)": np.float64,
+    "tensor(float16)": np.float16,
+    "tensor(int8)": np.int8,
+    "tensor(uint8)": np.uint8,
+    "tensor(int16)": np.int16,
+    "tensor(uint16)": np.uint16,
+    "tensor(int32)": np.int32,
+    "tensor(uint32)": np.uint32,
+    "tensor(int64)": np.int64,
+    "tensor(uint64)": np.uint64,
+    "tensor(bool)": np.bool_,
+}
+
+# What exporters call their symbolic dimensions. Looked at before the position, which says less.
+_BATCH_NAME = re.compile(r"batch|^(n|b|bs)$|num_?samples", re.IGNORECASE)
+_LENGTH_NAME = re.compile(r"seq|len|token|time|^(l|s|t)$", re.IGNORECASE)
+_SPATIAL_NAME = re.compile(r"height|width|^(h|w)$", re.IGNORECASE)
+
+
+class Input(Protocol):
+    """One input as a session's ``get_inputs()`` describes it; onnxruntime's ``NodeArg`` is one."""
+
+    @property
+    def name(self) -> str:
+        """Name of the input."""
+
+    @property
+    def shape(self) -> Sequence[int | str | None]:
+        """Sizes; a symbolic dimension is its name, or None."""
+
+    @property
+    def type(self) -> str:
+        """Element type, such as ``tensor(float)``."""
+
+
+def random_feeds(inputs: Iterable[Input], batch: int | None = None, seed: int = 0) -> dict[str, NDArray[Any]]:
+    """Return one random array for each input.
+
+    Symbolic dimensions: a name that says batch, sequence length, height or width, else the first axis of any tensor
+    for a batch, the second of a matrix or a 3-D tensor for a length, the last two of a 4-D tensor for an image and its
+    second for 3 channels. Batch is `batch`, or 1; lengths are 128, images 224 x 224. One name has one size throughout.
+
+    Values: floats from the standard normal distribution; bool, and integers of which the name says mask, all ones
+    (a mask of zeros only would make an attention row NaN); 8-bit integers over their whole range; other integers 0 or
+    1, since they may be indexes into a table of unknown length.
+
+    Parameters
+    ----------
+    inputs
+        ``session.get_inputs()``.
+    batch
+        Size of symbolic batch dimensions; also stands in for a first axis without a telling name.
+    seed
+        Of NumPy's default generator.
+
+    Raises
+    ------
+    FeedError
+        An input is no dense tensor of numbers, or a symbolic dimension has neither a telling name nor a usual place.
+    """
+    if batch is not None and batch < 1:
+        raise FeedError(message("batch", "at least 1", str(batch)))
+    rng = np.random.default_rng(seed)
+    sizes: dict[str, int] = {}
+    return {item.name: _random(rng, item, _shape(item, batch or DEFAULT_BATCH, sizes)) for item in inputs}
+
+
+def _shape(item: Input, batch: int, sizes: dict[str, int]) -> tuple[int, ...]:
+    """Return the input's shape with every symbolic dimension chosen; `sizes` remembers the choice for each name."""
+    shape = []
+    for axis, size in enumerate(item.shape):
+        if isinstance(size, int):
+            shape.append(size)
+        else:
+            chosen = sizes.get(size) if size else None
+            chosen = chosen or _size(item, axis, size or "", batch)
+            if size:
+                sizes[size] = chosen
+            shape.append(chosen)
+    return tuple(shape)
+
+
+def _size(item: Input, axis: int, name: str, batch: int) -> int:
+    if _BATCH_NAME.search(name):
+        return batch
+    if _LENGTH_NAME.search(name):
+        return DEFAULT_LENGTH
+    if _SPATIAL_NAME.search(name):
+        return DEFAULT_SPATIAL
+    if axis == 0:
+        return batch
+    rank = len(item.shape)
+    if rank in {2, 3} and axis == 1:
+        return DEFAULT_LENGTH
+    if rank == 4:
+        return _DEFAULT_CHANNELS if axis == 1 else DEFAULT_SPATIAL
+    raise FeedError(
+        message(
+            f"input '{item.name}'",
+            "a size that can be guessed for every symbolic dimension",
+            f"dimension {axis} of {list(item.shape)}",
+            "Give the inputs in an .npz file.",
+        )
+    )
+
+
+def _random(rng: np.random.Generator, item: Input, shape: tuple[int, ...]) -> NDArray[Any]:
+    dtype = _TYPES.get(item.type)
+    if dtype is None:
+        raise FeedError(
+            message(
+                f"input '{item.name}'",
+                "a tensor of numbers to fill at random",
+                item.type,
+                "Give the inputs in an .npz file.",
+            )
+        )
+    kind = np.dtype(dtype).kind
+    if kind == "f":
+        return rng.standard_normal(shape, np.float32).astype(dtype)
+    if kind == "b" or "mask" in item.name.lower():
+        return np.ones(shape, dtype)
+    if np.dtype(dtype).itemsize == 1:
+        limits = np.iinfo(dtype)
+        return rng.integers(limits.min, limits.max, shape, dtype, endpoint=True)
+    return rng.integers(0, 2, shape, dtype)
+
+
+def read_npz(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
+    """Return the arrays of an ``.npz`` file by name.
+
+    Raises
+    ------
+    FeedError
+        The file cannot be read, is no ``.npz`` archive, is damaged, or holds Python objects.
+    """
+    where = f"file '{os.fspath(path)}'"
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise FeedError(message(where, "an .npz archive of named arrays", "a single .npy array"))
+            return {name: np.asarray(archive[name]) for name in archive.files}
+    except OSError as error:
+        raise FeedError(message(where, "a readable .npz file", error.strerror or str(error))) from error
+    except (ValueError, EOFError, zipfile.BadZipFile, KeyError, NotImplementedError) as error:
+        if isinstance(error, FeedError):
+            raise
+        raise FeedError(message(where, "an .npz archive of plain arrays", str(error) or "a damaged file")) from error
+
+
+def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write named arrays so that `path` holds either all of them or what it held before.
+
+    Member names are not restricted; :func:`numpy.savez` would refuse an array named ``file``.
+
+    Raises
+    ------
+    SparseRTError
+        The file cannot be written.
+    """
+    target = Path(path)
+    try:
+        descriptor, partial = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
+    except OSError as error:
+        raise _unwritable(target, error) from error
+    try:
+        with os.fdopen(descriptor, "wb") as file, zipfile.ZipFile(file, "w", allowZip64=True) as archive:
+            for name, array in arrays.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+        os.replace(partial, target)
+    except BaseException as error:
+        Path(partial).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise _unwritable(target, error) from error
+        raise
+
+
+def _unwritable(target: Path, error: OSError) -> SparseRTError:
+    return SparseRTError(message(f"file '{target}'", "a file that can be written", error.strerror or str(error)))

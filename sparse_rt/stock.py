@@ -1,0 +1,97 @@
+"""Stock onnxruntime: the dense engine that verify and bench hold sparse_rt against."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import onnx
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from sparse_rt.errors import FeedError, ModelError, message
+
+__all__ = ["ModelSource", "open_session", "run"]
+
+ModelSource: TypeAlias = str | os.PathLike[str] | bytes | onnx.ModelProto
+
+_FATAL = 4
+
+
+def open_session(
+    model: ModelSource, threads: int = 0, extra_outputs: Iterable[str] = (), where: str = "model"
+) -> ort.InferenceSession:
+    """Return an onnxruntime session on the CPU, every optimisation on, nothing of sparse_rt in it.
+
+    Parameters
+    ----------
+    model
+        Path, serialised model or ModelProto. External data is found beside a path.
+    threads
+        Of one operator; 0 leaves the choice to onnxruntime.
+    extra_outputs
+        Names of values inside the main graph that shall be outputs too, in this order after the model's own.
+    where
+        What to call the model in messages.
+
+    Raises
+    ------
+    ModelError
+        onnxruntime does not load the model.
+    """
+    options = ort.SessionOptions()
+    options.log_severity_level = _FATAL
+    if threads:
+        options.intra_op_num_threads = threads
+    extra = list(extra_outputs)
+    try:
+        if isinstance(model, str | os.PathLike) and not extra:
+            source: str | bytes = os.fspath(model)
+        else:
+            source = _serialise(model, extra, options)
+        return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    except OSError as error:
+        raise ModelError(message(where, "a readable file", error.strerror or str(error))) from error
+    except Exception as error:  # onnxruntime and protobuf raise a dozen unrelated types for a bad model
+        raise ModelError(message(where, "a model that stock onnxruntime loads", _one_line(error))) from error
+
+
+def _serialise(model: ModelSource, extra: Sequence[str], options: ort.SessionOptions) -> bytes:
+    if isinstance(model, bytes):
+        if not extra:
+            return model
+        proto = onnx.load_model_from_string(model)
+    elif isinstance(model, onnx.ModelProto):
+        if not extra:
+            return bytes(model.SerializeToString())
+        proto = onnx.ModelProto()
+        proto.CopyFrom(model)
+    else:
+        # Tensors stay in their files: a model may be larger than one protobuf message can be.
+        proto = onnx.load(os.fspath(model), load_external_data=False)
+        folder = str(Path(model).resolve().parent)
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
+    present = {value.name for value in proto.graph.output}
+    # A bare name suffices: onnxruntime infers the type.
+    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in extra if name not in present)
+    return bytes(proto.SerializeToString())
+
+
+def run(
+    session: ort.InferenceSession, names: Sequence[str] | None, feeds: Mapping[str, NDArray[Any]]
+) -> list[NDArray[Any]]:
+    """Run `session` and return the outputs `names`, or all.
+
+    Raises
+    ------
+    FeedError
+        onnxruntime refuses the feeds or fails on them.
+    """
+    try:
+        return list(session.run(names, dict(feeds)))
+    except Exception as error:  # see open_session
+        raise FeedError(message("stock onnxruntime", "feeds that it runs", _one_line(error))) from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,166 @@
+"""Every sparse layer on its own, fed with the reference's input."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from sparse_rt.graph.layer import Layer
+from sparse_rt.graph.layers import find_layers
+from sparse_rt.graph.weights import constant_array
+from sparse_rt.plan.fuse import fuse
+from sparse_rt.plan.sparse_step import SparseStep
+from sparse_rt.session import InferenceSession
+from sparse_rt.verify.bounds import elementwise_bound
+from sparse_rt.verify.compare import Comparison, bounded, exact
+from sparse_rt.verify.reference import Inside, Reference
+from sparse_rt.verify.report import LayerCheck
+
+__all__ = ["check_layers"]
+
+#: Layers whose values are fetched in one run of the reference.
+_LAYERS_A_RUN = 16
+
+
+def check_layers(
+    session: InferenceSession,
+    model: ir.Model,
+    reference: Reference,
+    reference_model: ir.Model | None,
+    feeds: Mapping[str, NDArray[Any]],
+) -> tuple[LayerCheck, ...]:
+    """Return one check for each sparse step of the session, in order of execution.
+
+    Parameters
+    ----------
+    session
+        Of the sparse model.
+    model
+        The same model.
+    reference
+        The dense model.
+    reference_model
+        The same, where it is another model, for the comparison of weights.
+    feeds
+        Of the models' inputs.
+    """
+    return _Checker(session, model, reference, reference_model, feeds).run()
+
+
+class _Checker:
+    def __init__(
+        self,
+        session: InferenceSession,
+        model: ir.Model,
+        reference: Reference,
+        reference_model: ir.Model | None,
+        feeds: Mapping[str, NDArray[Any]],
+    ) -> None:
+        self._session = session
+        self._reference = reference
+        self._ir_version = model.ir_version
+        # Known without a run of the reference.
+        self._given = {**session.plan.constants, **feeds}
+        self._steps = [step for step in session.plan.steps if isinstance(step, SparseStep)]
+        self._op_types = {report.name: report.op_type for report in session.explain()}
+        runnable = [layer for layer in find_layers(model) if layer.reason is None]
+        # By output, since names need not be unique.
+        self._layers = {str(fuse(layer, model.ir_version).y.name): layer for layer in runnable}
+        self._reference_layers: dict[str, Layer] | None = None
+        if reference_model is not None:
+            self._reference_layers = {layer.name: layer for layer in find_layers(reference_model)}
+
+    def run(self) -> tuple[LayerCheck, ...]:
+        comparable = [step for step in self._steps if not self._missing(step)]
+        names = dict.fromkeys(name for step in comparable for name in self._to_fetch(step))
+        inside = self._reference.look_inside(names) if names else None
+        checks: dict[str, LayerCheck] = {}
+        for start in range(0, len(comparable), _LAYERS_A_RUN):
+            group = comparable[start : start + _LAYERS_A_RUN]
+            values = self._fetch(group, inside)
+            checks.update((step.y, self._compare(step, values)) for step in group)
+        return tuple(checks.get(step.y) or self._not_compared(step) for step in self._steps)
+
+    def _to_fetch(self, step: SparseStep) -> list[str]:
+        return [name for name in (*step.inputs, step.y) if name not in self._given]
+
+    def _missing(self, step: SparseStep) -> list[str]:
+        return [name for name in self._to_fetch(step) if name not in self._reference.names]
+
+    def _fetch(self, steps: list[SparseStep], inside: Inside | None) -> dict[str, NDArray[Any]]:
+        names = list(dict.fromkeys(name for step in steps for name in self._to_fetch(step)))
+        return {**self._given, **(inside.values(names) if inside is not None and names else {})}
+
+    def _check(self, step: SparseStep, comparison: Comparison | None, note: str) -> LayerCheck:
+        return LayerCheck(
+            name=step.name,
+            op_type=self._op_types.get(step.name, ""),
+            kernel=step.kernel.name,
+            rule="bound" if step.y_dtype.kind == "f" else "exact",
+            weight=self._compare_weight(step),
+            comparison=comparison,
+            note=note,
+        )
+
+    def _not_compared(self, step: SparseStep) -> LayerCheck:
+        return self._check(step, None, f"the reference has no value '{self._missing(step)[0]}'")
+
+    def _compare_weight(self, step: SparseStep) -> Any:
+        if self._reference_layers is None:
+            return "same file"
+        ours, theirs = self._layers.get(step.y), self._reference_layers.get(step.name)
+        if ours is None or theirs is None or (ours.shape, ours.dtype) != (theirs.shape, theirs.dtype):
+            return "not compared"
+        if theirs.stored is None and theirs.load_weight is None:
+            return "not compared"
+        equal_nan = ours.dtype.kind == "f"
+        return "equal" if np.array_equal(ours.dense_weight(), theirs.dense_weight(), equal_nan) else "different"
+
+    def _compare(self, step: SparseStep, values: Mapping[str, NDArray[Any]]) -> LayerCheck:
+        expected = values[step.y]
+        found = {name: values[name] for name in step.inputs}
+        if found[step.x].dtype != step.x_dtype:
+            note = f"its input is {found[step.x].dtype} in the reference, {step.x_dtype} in the model"
+            return self._check(step, None, note)
+        step.run(found, self._session.pool)
+        y = found[step.y]
+        if step.y_dtype.kind != "f":
+            comparison = exact(y, expected)
+        elif (layer := self._layers.get(step.y)) is None:
+            return self._check(step, None, "the layer stands in a function of the model, where no bound is known")
+        else:
+            allowed = self._bound(step, layer, values)
+            finite = found[step.x].dtype.kind != "f" or bool(np.isfinite(found[step.x]).all())
+            comparison = bounded(y, expected, allowed, may_lose_nan=not finite)
+        return self._check(step, comparison, comparison.note)
+
+    def _bound(self, step: SparseStep, layer: Layer, values: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
+        x = values[step.x]
+        epilogue = dataclasses.asdict(step.epilogue)  # by name: this room does not see the kernels' classes
+        bias = np.abs(epilogue["bias"])
+        if "offset" not in epilogue:
+            alpha = layer.attributes.get("alpha")
+            scale = np.asarray(1 if layer.weight_scale is None else layer.weight_scale, np.float32)
+            if isinstance(alpha, int | float):
+                scale = scale * np.float32(alpha)
+            return elementwise_bound(layer, x.astype(np.float32), scale, bias)
+        # A float made of integers: the epilogue's scale holds those of x and w, its offset the integer bias.
+        zero_point = self._x_zero_point(step, layer, values)
+        sums = step.packed.row_sums
+        offset = epilogue["offset"].astype(np.float64)
+        if sums is not None:
+            offset = offset + sums.astype(np.float64) * zero_point
+        real = x.astype(np.float32) - np.float32(zero_point)
+        return elementwise_bound(layer, real, epilogue["scale"], bias + np.abs(offset * epilogue["scale"]))
+
+    def _x_zero_point(self, step: SparseStep, layer: Layer, values: Mapping[str, NDArray[Any]]) -> int:
+        if step.x_zero_point is not None:
+            return int(values[step.x_zero_point].reshape(()))
+        quantised = fuse(layer, self._ir_version).x_quantised
+        if quantised is not None:
+            return quantised.zero_point
+        point = constant_array(layer.x_zero_point, self._ir_version)
+        return 0 if point is None else int(point.reshape(()))

@@ -1,0 +1,80 @@
+"""The reference: a model in stock onnxruntime whose inner values can be looked at."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import onnx
+from numpy.typing import NDArray
+
+from sparse_rt import stock
+from sparse_rt.errors import ModelError, message
+from sparse_rt.stock import ModelSource
+
+__all__ = ["Reference"]
+
+
+class Reference:
+    """A model in stock onnxruntime, and a second session of it that shows inner values.
+
+    Outputs come from a session of the untouched model: showing an inner value can keep onnxruntime from fusing what
+    lies around it.
+
+    Parameters
+    ----------
+    model
+        Path, bytes or ModelProto.
+    feeds
+        Of the one run that everything is taken from.
+    where
+        What to call the model in messages.
+    """
+
+    def __init__(self, model: ModelSource, feeds: Mapping[str, NDArray[Any]], where: str) -> None:
+        self._model = model
+        self._where = where
+        self._session = stock.open_session(model, where=where)
+        known = {item.name for item in self._session.get_inputs()}
+        self._feeds = {name: array for name, array in feeds.items() if name in known}
+        self.names = _value_names(model, where)
+
+    @property
+    def output_names(self) -> list[str]:
+        """Names of the model's outputs."""
+        return [item.name for item in self._session.get_outputs()]
+
+    def outputs(self) -> dict[str, Any]:
+        """Return the outputs by name."""
+        return dict(zip(self.output_names, stock.run(self._session, None, self._feeds), strict=True))
+
+    def look_inside(self, names: Iterable[str]) -> "Inside":
+        """Return a view on the values `names`, each among :attr:`names`."""
+        session = stock.open_session(self._model, extra_outputs=names, where=self._where)
+        return Inside(session, self._feeds)
+
+
+class Inside:
+    """A session that can return inner values."""
+
+    def __init__(self, session: Any, feeds: Mapping[str, NDArray[Any]]) -> None:
+        self._session = session
+        self._feeds = feeds
+
+    def values(self, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+        """Return some of the values; a run of its own, so that a large model's values need not fit memory at once."""
+        return dict(zip(names, stock.run(self._session, names, self._feeds), strict=True))
+
+
+def _value_names(model: ModelSource, where: str) -> frozenset[str]:
+    """Return the names of values that nodes of the main graph write."""
+    if isinstance(model, onnx.ModelProto):
+        proto = model
+    else:
+        try:
+            if isinstance(model, bytes):
+                proto = onnx.load_model_from_string(model)
+            else:
+                proto = onnx.load(os.fspath(model), load_external_data=False)
+        except Exception as error:  # protobuf's own types are not public
+            raise ModelError(message(where, "a model in ONNX protobuf form", str(error))) from error
+    return frozenset(name for node in proto.graph.node for name in node.output if name)
