@@ -45,7 +45,6 @@ def cut(
     nodes: Sequence[ir.Node],
     outputs: Sequence[ir.Value],
     known: Mapping[str, NodeArg],
-    external_limit: int = EXTERNAL_LIMIT,
 ) -> Island:
     """Return an island.
 
@@ -59,8 +58,6 @@ def cut(
         Values that must leave the island, each written by one of the nodes.
     known
         Type and shape of each value that may enter the island.
-    external_limit
-        Bytes of initializers up to which they are written into the protobuf.
     """
     inside = {value for node in nodes for value in node.outputs}
     entering = dict.fromkeys(value for node in nodes for value in outer_inputs(node) if value not in inside)
@@ -72,7 +69,7 @@ def cut(
     for value, tensor in constants.items():
         if tensor is None:
             continue
-        if total > external_limit and tensor.nbytes > _SMALL and tensor.dtype != ir.DataType.STRING:
+        if total > EXTERNAL_LIMIT and tensor.nbytes > _SMALL and tensor.dtype != ir.DataType.STRING:
             graph.initializer.append(_reference(str(value.name), tensor))
             external[str(value.name)] = _ort_value(tensor)
         else:

@@ -1,6 +1,7 @@
 """A kernel in plain NumPy over the naive judges, so that plans can be tested apart from the real kernels."""
 
 import numpy as np
+from sparse_rt_kernels.epilogue import FloatEpilogue
 from sparse_rt_kernels.registry import Kernel, PackedWeight
 
 from tests import naive
@@ -54,3 +55,7 @@ KERNELS = {
     "u8s8": Kernel("integers", "u8s8", 1, 1, "generic", pack_weight, matmul, conv),
     "f32": Kernel("floats", "f32", 1, 1, "generic", pack_weight, matmul, conv),
 }
+
+
+def float_epilogue(n):
+    return FloatEpilogue(np.zeros(n, np.float32))
