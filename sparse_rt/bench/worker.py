@@ -10,7 +10,7 @@ from sparse_rt.bench.engines import ENGINES, Engine, LayerSpec, time_runs
 from sparse_rt.errors import SparseRTError
 from sparse_rt.feeds import read_npz
 
-__all__ = ["Worker", "serve"]
+__all__ = ["Worker", "main", "serve"]
 
 
 class Worker:
@@ -83,12 +83,13 @@ def serve(worker: Worker, requests: Iterable[str], answers: IO[str]) -> None:
         answers.flush()
 
 
-def _main() -> None:
+def main(engine: str) -> None:
+    """Serve `engine`, a key of ``ENGINES``, on standard input and output until the input ends."""
     # Whatever a library prints must not end up between the answers.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    serve(Worker(sys.argv[1]), sys.stdin, answers)
+    serve(Worker(engine), sys.stdin, answers)
 
 
 if __name__ == "__main__":
-    _main()
+    main(sys.argv[1])
