@@ -6,7 +6,6 @@ from llvmlite import ir
 from numba import njit, types
 from numba.core import config
 from numba.extending import intrinsic
-
 from sparse_rt_kernels import isa, simd
 
 pytestmark = pytest.mark.skipif(bool(config.DISABLE_JIT), reason="emitted code needs the JIT")

@@ -1,9 +1,11 @@
-"""int8 2:4 GEMM and convolution, lanes = output channels."""
+"""int8 2:4 GEMM and convolution: lanes are output channels (SIMD) or activation rows (portable)."""
 
-from sparse_rt_kernels.n2m4_u8s8.kernel import KERNEL
 from sparse_rt_kernels.n2m4_u8s8.layout import MAX_K
+from sparse_rt_kernels.n2m4_u8s8.portable import PORTABLE
+from sparse_rt_kernels.n2m4_u8s8.vnni import VNNI
 from sparse_rt_kernels.registry import register
 
-__all__ = ["KERNEL", "MAX_K"]
+__all__ = ["MAX_K", "PORTABLE", "VNNI"]
 
-register(KERNEL)
+register(VNNI)
+register(PORTABLE)

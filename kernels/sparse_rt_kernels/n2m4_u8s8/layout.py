@@ -38,14 +38,14 @@ def pack(kernel: str, values: NDArray[np.int8], index: NDArray[np.uint8]) -> Pac
     -------
     PackedWeight
         ``values`` is (blocks, steps, 16, 4) int8 and ``index`` (blocks, steps, 16) uint8 with blocks = ceil(n / 16)
-        and steps = ceil(k / 8); what is added are zeros. 80 bytes for 128 dense ones: 62.5 %.
+        and steps = max(1, ceil(k / 8)); what is added are zeros. 80 bytes for 128 dense ones: 62.5 %.
     """
     n, half = values.shape
-    blocks, steps = -(-n // CHANNELS), -(-2 * half // STEP)
+    blocks, steps = -(-n // CHANNELS), max(1, -(-2 * half // STEP))
     padded_values = np.zeros((blocks * CHANNELS, steps * VALUES), np.int8)
     padded_values[:n, :half] = values
     padded_index = np.zeros((blocks * CHANNELS, steps), np.uint8)
-    padded_index[:n] = index
+    padded_index[:n, : index.shape[1]] = index
 
     packed_values = aligned_empty(padded_values.nbytes).view(np.int8).reshape(blocks, steps, CHANNELS, VALUES)
     packed_values[...] = padded_values.reshape(blocks, CHANNELS, steps, VALUES).transpose(0, 2, 1, 3)

@@ -9,15 +9,16 @@ from sparse_rt_kernels.epilogue import FloatEpilogue, IntegerEpilogue
 from sparse_rt_kernels.geometry import ConvGeometry
 from sparse_rt_kernels.n2m4_u8s8 import layout
 from sparse_rt_kernels.n2m4_u8s8.blocking import Blocking, blocking, images_per_group, partition
+from sparse_rt_kernels.n2m4_u8s8.clipping import clip_bounds
 from sparse_rt_kernels.n2m4_u8s8.finish import BYTE, FLOAT32, INT32
-from sparse_rt_kernels.n2m4_u8s8.gather import gather_of
 from sparse_rt_kernels.n2m4_u8s8.panels import stage_rows
 from sparse_rt_kernels.n2m4_u8s8.product import conv_task, matmul_task
+from sparse_rt_kernels.n2m4_u8s8.staging import staging_of
 from sparse_rt_kernels.parallel import ThreadPool
 from sparse_rt_kernels.registry import Kernel, PackedWeight
 from sparse_rt_kernels.workspace import address_of, scratch_address
 
-__all__ = ["KERNEL"]
+__all__ = ["VNNI"]
 
 NAME = f"u8s8_n2m4_gemm_{layout.ROWS}x{layout.CHANNELS}__avx512vnni"
 
@@ -34,12 +35,7 @@ def _pack(values: NDArray[np.int8], index: NDArray[np.uint8]) -> PackedWeight:
 
 def _epilogue(epilogue: IntegerEpilogue, packed: PackedWeight, x: Any, out: NDArray[Any]) -> tuple[Any, ...]:
     """Return the kernels' arguments from `kind` to `zero_point`."""
-    low, high = epilogue.low, epilogue.high
-    if out.itemsize == 1:
-        # Saturation after rounding is clipping to whole numbers before it, and one clip does both.
-        least, most = (0, 255) if out.dtype == np.uint8 else (-128, 127)
-        least, most = least - epilogue.zero_point, most - epilogue.zero_point
-        low, high = min(max(low, least), most), min(max(high, least), most)
+    low, high = clip_bounds(epilogue, out.dtype)
     return (
         _KINDS[out.dtype.name],
         address_of(epilogue.offset),
@@ -47,8 +43,8 @@ def _epilogue(epilogue: IntegerEpilogue, packed: PackedWeight, x: Any, out: NDAr
         128 if x.dtype == np.int8 else 0,
         address_of(epilogue.scale),
         address_of(epilogue.bias),
-        float(low),
-        float(high),
+        low,
+        high,
         epilogue.zero_point,
     )
 
@@ -118,22 +114,22 @@ def conv(
         raise TypeError(f"{NAME}: expected an IntegerEpilogue, got {type(epilogue).__name__}.")
     if not out.size:
         return
-    gather = gather_of(geometry)
-    group = images_per_group(gather.image_bytes, geometry.batch)
+    staging = staging_of(geometry)
+    group = images_per_group(staging.image_bytes, geometry.batch)
     # The last step may reach 4 bytes beyond the last pixel.
-    staged = scratch_address("u8s8 staged", group * gather.image_bytes + 8)
+    staged = scratch_address("u8s8 staged", group * staging.image_bytes + 8)
     flip = _SIGN_BITS if x.dtype == np.int8 else 0
     pixels = geometry.out_height * geometry.out_width
     steps = packed.values.shape[1]
     stage = (
         geometry.channels,
-        gather.source_height,
-        gather.source_width,
+        staging.source_height,
+        staging.source_width,
         *geometry.pads[:2],
         *geometry.input_stride,
-        gather.padded_height,
-        gather.padded_width,
-        gather.depth,
+        staging.padded_height,
+        staging.padded_width,
+        staging.depth,
         (geometry.pad_value ^ flip) & 255,
         flip,
         staged,
@@ -141,21 +137,21 @@ def conv(
     product = (
         geometry.out_height,
         geometry.out_width,
-        gather.row_stride,
-        gather.pixel_stride,
-        gather.image_bytes,
+        staging.row_stride,
+        staging.pixel_stride,
+        staging.image_bytes,
         address_of(packed.values),
         address_of(packed.index),
         packed.n,
         steps,
     )
     finish = (out.itemsize, *_epilogue(epilogue, packed, x, out))
-    x_address, out_address, words = address_of(x), address_of(out), address_of(gather.words)
+    x_address, out_address, words = address_of(x), address_of(out), address_of(staging.words)
     for first in range(0, geometry.batch, group):
         images = min(group, geometry.batch - first)
         source = x_address + first * geometry.channels * geometry.height * geometry.width
         target = out_address + first * packed.n * pixels * out.itemsize
-        _stage(source, images * gather.padded_height, images * gather.image_bytes, stage, pool)
+        _stage(source, images * staging.padded_height, images * staging.image_bytes, stage, pool)
         parts = partition(images * pixels, packed.n, pool.threads)
         blocks = blocking(steps, -(-images * pixels // parts.row_parts))
         arguments = (*parts, staged, words, images, *product, target, *finish)
@@ -174,4 +170,4 @@ def _run_conv(arguments: tuple[Any, ...], blocks: Blocking, tasks: int, pool: Th
     pool.run(lambda task: _discard(conv_task(task, *arguments, *_scratch(blocks))), tasks)
 
 
-KERNEL = Kernel(NAME, "u8s8", layout.ROWS, layout.CHANNELS, "avx512vnni", _pack, matmul, conv)
+VNNI = Kernel(NAME, "u8s8", layout.ROWS, layout.CHANNELS, "avx512vnni", _pack, matmul, conv)

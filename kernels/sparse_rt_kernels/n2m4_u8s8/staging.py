@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 
 from sparse_rt_kernels.geometry import ConvGeometry
 
-__all__ = ["Gather", "gather_of"]
+__all__ = ["Staging", "staging_of"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Gather:
+class Staging:
     """Where a convolution's rows and reduction elements lie in the staged, padded, channels-last image.
 
     Attributes
@@ -41,21 +41,23 @@ class Gather:
 
 
 @functools.lru_cache(maxsize=512)
-def gather_of(geometry: ConvGeometry) -> Gather:
-    """Return the gather of a convolution whose output is not empty."""
+def staging_of(geometry: ConvGeometry) -> Staging:
+    """Return the staging of a convolution whose output is not empty."""
     depth = geometry.padded_channels
     row_bytes = geometry.padded_width * depth
     rows = np.arange(geometry.kernel[0]) * geometry.dilations[0] * row_bytes
     columns = np.arange(geometry.kernel[1]) * geometry.dilations[1] * depth
     channels = np.arange(0, depth, 4)
     words = (rows[:, None, None] + columns[:, None] + channels).ravel()
+    # The weight is padded to whole steps of 8, at least one; what its zeros meet is read, so staging has slack.
+    if not len(words):
+        words = np.array([0])
     if len(words) % 2:
-        # The weight is padded to whole steps of 8; what its zeros meet is read, so it must exist: staging has slack.
         words = np.append(words, words[-1] + 4)
     flat = geometry.pads == (0, 0, 0, 0) and geometry.input_stride == (1, 1)
     height, width = geometry.height, geometry.width
     padded_height, padded_width = geometry.padded_height, geometry.padded_width
-    return Gather(
+    return Staging(
         depth,
         1 if flat else height,
         height * width if flat else width,
