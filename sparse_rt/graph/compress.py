@@ -1,5 +1,6 @@
 """The ``--sparsity=1`` pass: replace layers that hold 2:4 by operators with a compressed weight."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -28,7 +29,10 @@ from sparse_rt.graph.operators import (
 from sparse_rt.graph.sharing import Candidate, candidate_of, stay_dense
 from sparse_rt.graph.weights import ConstantWeight
 
-__all__ = ["CompressResult", "LayerCompression", "compress", "compress_model"]
+__all__ = ["FOLDING_LIMIT", "CompressResult", "LayerCompression", "compress", "compress_model"]
+
+FOLDING_LIMIT = 2**30
+"""Bytes of a tensor from which on onnxruntime does not fold what computes it (checked with 1.31)."""
 
 
 @dataclass(frozen=True)
@@ -103,10 +107,11 @@ def compress_model(model: ir.Model, sparsity: int = 1) -> CompressResult:
     result = model.clone()
     layers = find_layers(result)
     reasons = {id(layer): layer.reason for layer in layers}
-    left_out = _reason_for_model(result, sparsity)
+    reason_for_model = _reason_for_model(result, sparsity)
     candidates = []
     for layer in layers:
         if layer.stored is None and layer.reason is None:
+            left_out = reason_for_model or _reason_for_size(layer)
             if left_out is not None:
                 reasons[id(layer)] = left_out
                 continue
@@ -125,6 +130,17 @@ def _reason_for_model(model: ir.Model, sparsity: int) -> str | None:
     if opset < MIN_OPSET:
         return f"the model's opset is {opset}, a compressed layer needs {MIN_OPSET}: convert the model first"
     return None
+
+
+def _reason_for_size(layer: Layer) -> str | None:
+    """Return why the compressed layer would run slowly in onnxruntime; sparse_rt runs it from the dense file."""
+    rows, channels, *kernel = layer.shape
+    k8 = -(-math.prod(kernel) * (-(-channels // 4) * 4) // 8) * 8
+    # The decoding goes through rows padded to whole index bytes, in float32 for float16 weights.
+    decoded = rows * k8 * (4 if layer.dtype == np.float16 else layer.dtype.itemsize)
+    if decoded < FOLDING_LIMIT:
+        return None
+    return f"its dense weight takes {decoded} bytes, and onnxruntime decodes at load only below {FOLDING_LIMIT}"
 
 
 def _report(layer: Layer, reason: str | None) -> LayerCompression:

@@ -6,6 +6,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 from sparse_rt.errors import ConfigError
+from sparse_rt.graph import compress as compress_module
 from sparse_rt.graph import model_io
 from sparse_rt.graph.compress import compress, compress_model
 from tests import naive
@@ -445,3 +446,12 @@ def test_local_functions(tmp_path):
     reasons = {layer.name: layer.reason for layer in result.layers}
     assert reasons == {"outer": None, "inner": "inside a local function of the model"}
     models.assert_same_in_onnxruntime(dense, model_io.to_proto(result.model), tmp_path)
+
+
+@pytest.mark.parametrize(("dtype", "limit"), [(np.float32, 8 * 16 * 4), (np.float16, 8 * 16 * 4)])
+def test_what_onnxruntime_would_not_fold_stays_dense(dtype, limit, monkeypatch):
+    dense = models.matmul_model(models.two_four(0, (8, 12), dtype), dtype=dtype)
+    monkeypatch.setattr(compress_module, "FOLDING_LIMIT", limit)
+    assert "only below" in compress_model(model_io.read(dense)).layers[0].reason
+    monkeypatch.setattr(compress_module, "FOLDING_LIMIT", limit + 1)
+    assert compress_model(model_io.read(dense)).layers[0].reason is None
