@@ -53,6 +53,7 @@ __all__ = [
     "dot_u8s8",
     "shuffle_bytes",
     "multishift",
+    "in_register",
 ]
 
 Array = NDArray[Any]
@@ -424,3 +425,14 @@ def _multishift_meaning(control: Array, a: Array) -> Array:
 def multishift(builder: Any, control: Any, a: Any) -> Any:
     """Return 8 bits of a's 64-bit word ``i // 8`` from bit ``control[i] & 63`` on, cyclic: vpmultishiftqb."""
     return _x86(builder, "llvm.x86.avx512.pmultishift.qb.512", a.type, [control, a])
+
+
+@_operation(lambda a: a, needs="avx512")
+def in_register(builder: Any, a: Any) -> Any:
+    """Return the vector `a` unchanged, but as if LLVM did not know where it came from.
+
+    LLVM turns "broadcast lane i of a loaded vector" into one load a lane; where loads are the bottleneck and shuffles
+    are free, this keeps it one load and shuffles.
+    """
+    signature = ir.FunctionType(a.type, [a.type])
+    return builder.asm(signature, "", "=v,0", [a], False)

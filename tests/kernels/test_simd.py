@@ -211,12 +211,17 @@ def test_byte_shuffles():
     check("multishift", random(np.int8, 64), random(np.int8, 64, 1))
 
 
+def test_in_register_changes_nothing():
+    check("in_register", random(np.float32, 16))
+    check("in_register", random(np.int32, 16))
+
+
 def test_every_operation_is_tested():
     tested = {
         *("add", "subtract", "multiply", "bitwise_and", "bitwise_xor", "fadd", "fsubtract", "fmultiply", "fma"),
         *("larger", "smaller", "to_float", "round_to_int", "narrow_to_byte", "widen_byte", "bitcast", "shuffle"),
         *("transpose", "broadcast", "load", "store", "load_first", "store_first", "load_masked"),
         "gather",
-        *("dot_u8s8", "shuffle_bytes", "multishift"),
+        *("dot_u8s8", "shuffle_bytes", "multishift", "in_register"),
     }
     assert tested == set(simd.OPERATIONS)

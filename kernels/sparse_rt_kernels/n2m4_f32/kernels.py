@@ -14,13 +14,15 @@ from sparse_rt_kernels.n2m4_f32.tiling import (
     LANES,
     MAX_VECTORS,
     PORTABLE_VECTORS,
+    REDUCTION,
     block_length,
     panel_bounds,
+    panel_bytes,
     panel_count,
 )
 from sparse_rt_kernels.parallel import ThreadPool
 from sparse_rt_kernels.registry import Kernel, PackedWeight
-from sparse_rt_kernels.workspace import scratch
+from sparse_rt_kernels.workspace import address_of, scratch
 
 __all__ = ["PORTABLE", "SIMD"]
 
@@ -35,10 +37,6 @@ def _float(epilogue: Epilogue) -> FloatEpilogue:
     if not isinstance(epilogue, FloatEpilogue):
         raise TypeError(f"f32 kernel: expected a FloatEpilogue, got {type(epilogue).__name__}.")
     return epilogue
-
-
-def _address(array: NDArray[Any]) -> int:
-    return int(array.__array_interface__["data"][0])
 
 
 def _shares(panels: int, tiles: int, threads: int) -> list[macro.Work]:
@@ -60,20 +58,17 @@ def _shares(panels: int, tiles: int, threads: int) -> list[macro.Work]:
 
 
 def _run_simd(call: macro.Call, gather: Any, packed: PackedWeight, epilogue: FloatEpilogue, pool: ThreadPool) -> None:
-    low, high = np.float32(epilogue.low), np.float32(epilogue.high)
+    clip = (np.float32(epilogue.low), np.float32(epilogue.high))
     panels = call.images * panel_count(call.lanes, MAX_VECTORS)
     shares = _shares(panels, packed.values.shape[0], pool.threads)
-    widest = min(MAX_VECTORS, -(-call.lanes // LANES))
-    block = max(block_length(packed.k, vectors) * vectors for vectors in range(1, widest + 1))
 
     def task(number: int) -> None:
         work = shares[number]
-        sums = CHANNELS * (work.last_tile - work.first_tile) * widest
-        needed = (LANES * MAX_VECTORS + block + LANES * widest + sums) * LANES
-        floats = scratch("f32_n2m4", needed * 4).view(np.float32)
-        copies = scratch("f32_n2m4_copies", MAX_VECTORS * LANES * 4 * 8).view(np.int64).reshape(-1, 4)
+        items = macro.float_scratch(call, work.last_tile - work.first_tile)
+        floats = scratch("f32_n2m4", items * 4).view(np.float32)
+        copies = scratch("f32_n2m4_copies", macro.COPIES * 4 * 8).view(np.int64).reshape(-1, 4)
         lanes = scratch("f32_n2m4_lanes", 3 * MAX_VECTORS * LANES * 4).view(np.int32)
-        macro.run_panels(call, gather, packed.values, packed.index, low, high, work, floats, copies, lanes)
+        macro.run_panels(call, gather, work, packed.values, packed.index, clip, floats, copies, lanes)
 
     pool.run(task, len(shares))
 
@@ -84,16 +79,17 @@ def _simd_matmul(x: Array, packed: PackedWeight, epilogue: Epilogue, out: Array,
         return
     floats = _float(epilogue)
     call = macro.Call(
-        _address(x),
+        address_of(x),
         x.strides[0],
         columns,
-        _address(out),
+        address_of(out),
         out.strides[0],
-        _address(floats.bias),
+        address_of(floats.bias),
         packed.n,
         packed.values.shape[1],
         1,
         rows,
+        panel_bytes(),
         0,
     )
     _run_simd(call, _NO_GATHER, packed, floats, pool)
@@ -106,16 +102,17 @@ def _simd_conv(
         return
     floats = _float(epilogue)
     call = macro.Call(
-        _address(x),
+        address_of(x),
         0,
         0,
-        _address(out),
+        address_of(out),
         0,
-        _address(floats.bias),
+        address_of(floats.bias),
         packed.n,
         packed.values.shape[1],
         geometry.batch,
         geometry.out_height * geometry.out_width,
+        panel_bytes(),
         1,
     )
     _run_simd(call, gather_of(geometry), packed, floats, pool)
@@ -126,7 +123,7 @@ def _simd_conv(
 
 def _portable_workspace(packed: PackedWeight, tiles: int) -> tuple[Array, Array, NDArray[np.int32]]:
     lanes = PORTABLE_VECTORS * LANES
-    block = block_length(packed.k, PORTABLE_VECTORS)
+    block = block_length(packed.values.shape[1] * REDUCTION, PORTABLE_VECTORS, panel_bytes())
     floats = scratch("f32_n2m4", (block + tiles * CHANNELS) * lanes * 4).view(np.float32)
     panel = floats[: block * lanes].reshape(block, lanes)
     partial = floats[block * lanes : (block + tiles * CHANNELS) * lanes].reshape(tiles * CHANNELS, lanes)
@@ -174,7 +171,7 @@ def _portable_conv(
     pixels = gather.out_pixels
     panels = panel_count(pixels, PORTABLE_VECTORS)
     shares = _shares(geometry.batch * panels, packed.values.shape[0], pool.threads)
-    images = _unwritable(x).reshape(geometry.batch, geometry.channels, -1)
+    images = _unwritable(x).reshape(geometry.batch, geometry.channels, geometry.height * geometry.width)
     results = out.reshape(geometry.batch, packed.n, pixels)
 
     def task(number: int) -> None:

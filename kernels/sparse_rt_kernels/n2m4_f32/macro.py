@@ -24,15 +24,22 @@ from sparse_rt_kernels.n2m4_f32.tiling import (
     panel_count,
 )
 
-__all__ = ["Call", "Work", "run_panels"]
+__all__ = ["COPIES", "Call", "Work", "float_scratch", "run_panels"]
+
+#: Rows of a copy plan: every lane of the widest panel on its own.
+COPIES = MAX_VECTORS * LANES
 
 _BYTES = LANES * 4
+# Where the panel block begins in the scratch, after 16 finished channels; in items.
+_PANEL_AT = LANES * MAX_VECTORS * LANES
 # Channels whose finished tiles are gathered before they are transposed into a row-major output.
 _STRIP = LANES // CHANNELS
 # Input channels copied at once for all lanes: their pages and cache lines are still at hand for the next vector.
-_CHANNEL_BLOCK = 16
+_CHANNEL_BLOCK = 32
 # More pieces of straight memory than this in one vector: an instruction that gathers is quicker.
 _MOST_PIECES = 5
+# Steps between lanes that copies know.
+_MOST_STEP = 2
 
 
 class Call(NamedTuple):
@@ -50,6 +57,8 @@ class Call(NamedTuple):
         Output channels; reduction elements / 8, rounded up.
     images, lanes
         How many matrices of how many lanes: 1 and m, or batch and output pixels.
+    panel_bytes
+        Of :func:`.tiling.panel_bytes`.
     is_conv
         Whether lanes are pixels of an image, gathered, or rows of a matrix, transposed.
     """
@@ -64,7 +73,19 @@ class Call(NamedTuple):
     octets: int
     images: int
     lanes: int
+    panel_bytes: int
     is_conv: int
+
+
+class Block(NamedTuple):
+    """One panel block: which image, lanes and octets (8 reduction elements) it holds; where the partial sums begin."""
+
+    image: int
+    first_lane: int
+    vectors: int
+    first_octet: int
+    octets: int
+    sums_at: int
 
 
 class Work(NamedTuple):
@@ -77,7 +98,7 @@ class Work(NamedTuple):
 
 
 @kernel_jit
-def _multiply(
+def register_tile(
     vectors: int,
     panel: int,
     values: int,
@@ -109,16 +130,25 @@ def _multiply(
 
 
 @kernel_jit
+def _zero_rows(panel: int, vectors: int, first: int, last: int) -> int:
+    """Zero rows [first, last) of a panel."""
+    for vector in range(first * vectors, last * vectors):
+        micro.zero_lanes(panel + vector * _BYTES)
+    return 0
+
+
+@kernel_jit
 def _rows_into_panel(call: Call, first_row: int, vectors: int, k0: int, length: int, panel: int) -> int:
-    """``panel[k, p] = x[first_row + p, k0 + k]`` for k < length, zero beyond x."""
+    """``panel[k, p] = x[first_row + p, k0 + k]`` for k < length, zero beyond x. Returns 0 if all are finite."""
     stride = vectors * _BYTES
     present = max(0, min(length, call.columns - k0))
+    spoiled = 0
     for vector in range(vectors):
         row = first_row + vector * LANES
         source = call.x + row * call.x_stride + k0 * 4
         for k in range(0, present, LANES):
-            # A panel row beyond `length` may be written: the block has room for 8 more.
-            micro.transpose_in(
+            # Rows of the panel beyond `length` may be written: there is room for 16 more.
+            spoiled |= micro.transpose_in(
                 source + k * 4,
                 call.x_stride,
                 call.lanes - row,
@@ -126,26 +156,23 @@ def _rows_into_panel(call: Call, first_row: int, vectors: int, k0: int, length: 
                 panel + vector * _BYTES + k * stride,
                 stride,
             )
-    for k in range(-(-present // LANES) * LANES, length):
-        for vector in range(vectors):
-            micro.copy_lanes(panel, 0, 0, panel + k * stride + vector * _BYTES)
-    return 0
+    _zero_rows(panel, vectors, -(-present // LANES) * LANES, length)
+    return spoiled
 
 
 @kernel_jit
 def _plan_copies(offsets: NDArray[np.int32], vectors: int, step: int, copies: NDArray[np.int64]) -> int:
     """Split each vector's lanes into straight pieces: rows (vector, offset of lane 0, lanes, lanes kept) of `copies`.
 
-    `offsets` is (16 * vectors,). A vector in too many pieces becomes one row with lanes = 0: gather.
-    Returns how many rows were written.
+    `offsets` is (16 * vectors,). A vector in too many pieces, or with a step that no copy knows, becomes one row with
+    lanes = kept = 0: gather. Returns how many rows were written.
     """
     count = 0
     for vector in range(vectors):
         here = int(np.intp(offsets.ctypes.data)) + vector * _BYTES
-        padding = micro.lanes_on_line(here, -1, 0)
-        left = ~padding & 0xFFFF
+        left = ~micro.lanes_on_line(here, -1, 0) & 0xFFFF
         first, kept = count, 0
-        while left != 0 and count - first < _MOST_PIECES:
+        while left != 0 and count - first < _MOST_PIECES and step <= _MOST_STEP:
             lane = 0
             while (left >> lane) & 1 == 0:
                 lane += 1
@@ -155,20 +182,43 @@ def _plan_copies(offsets: NDArray[np.int32], vectors: int, step: int, copies: ND
             count += 1
             kept |= lanes
             left &= ~lanes
-        if left != 0 or (step != 1 and count != first):
-            count = first
-            copies[count, 0], copies[count, 1], copies[count, 2], copies[count, 3] = vector, 0, 0, 0
-            count += 1
-        elif kept == 0:
-            # All padding: a copy of no lanes that writes zeros.
-            copies[count, 0], copies[count, 1], copies[count, 2], copies[count, 3] = vector, 0, 0, 1
-            count += 1
+        if left != 0 or kept == 0:
+            count = first + 1
+            copies[first, 0], copies[first, 1], copies[first, 2], copies[first, 3] = vector, 0, 0, 0
     return count
 
 
 @kernel_jit
+def _copy_channels(
+    source: int,
+    source_stride: int,
+    offsets: int,
+    step: int,
+    copy: NDArray[np.int64],
+    out: int,
+    out_stride: int,
+    rows: int,
+) -> int:
+    """Carry out one row of the copy plan for `rows` input channels. Returns 0 if all are finite."""
+    vector, base, lanes, kept = copy[0], copy[1], copy[2], copy[3]
+    to = out + vector * _BYTES
+    spoiled = 0
+    if lanes == 0:
+        for row in range(rows):
+            spoiled |= micro.gather_lanes(
+                source + row * source_stride, offsets + vector * _BYTES, to + row * out_stride
+            )
+    elif step == 1:
+        for row in range(rows):
+            spoiled |= micro.copy_lanes(source + row * source_stride + base * 4, 1, lanes, kept, to + row * out_stride)
+    else:
+        for row in range(rows):
+            spoiled |= micro.copy_lanes(source + row * source_stride + base * 4, 2, lanes, kept, to + row * out_stride)
+    return spoiled
+
+
+@kernel_jit
 def _pixels_into_panel(
-    call: Call,
     gather: Gather,
     image: int,
     vectors: int,
@@ -180,45 +230,114 @@ def _pixels_into_panel(
 ) -> int:
     """``panel[k, p]`` = the element of the image at address `image` that lane p reads at reduction index k0 + k.
 
-    `lanes` is (3, 16 * vectors): each lane's row and column of :func:`lane_origins`, and room for offsets.
+    `lanes` is (3, 16 * vectors): each lane's row and column of :func:`lane_origins`, and room for offsets. Returns 0 if
+    all are finite.
     """
     row_bytes = vectors * _BYTES
     image_bytes = gather.height * gather.width * 4
     padded = -(-gather.channels // 4) * 4
     end = min(k0 + length, padded * gather.kernel_rows * gather.kernel_columns)
     offsets = int(np.intp(lanes[2].ctypes.data))
+    step = gather.column_stride
+    spoiled = 0
     k = k0
     while k < end:
         position = k // padded
-        stop = min(end, (position + 1) * padded)
-        present = min(stop, position * padded + gather.channels)
-        lane_offsets(gather, position, lanes[0], lanes[1], lanes[2])
-        count = _plan_copies(lanes[2], vectors, gather.column_stride, copies)
+        first = position * padded
+        stop = min(end, first + padded)
+        present = min(stop, first + gather.channels)
+        if lane_offsets(gather, position, lanes[0], lanes[1], lanes[2]) == 0:
+            present = k
+        count = _plan_copies(lanes[2], vectors, step, copies)
         while k < present:
-            last = min(present, k + _CHANNEL_BLOCK)
-            source = image + (k - position * padded) * image_bytes
-            target = panel + (k - k0) * row_bytes
+            rows = min(present - k, _CHANNEL_BLOCK)
+            source, to = image + (k - first) * image_bytes, panel + (k - k0) * row_bytes
             for copy in range(count):
-                vector, base, mask, kept = copies[copy, 0], copies[copy, 1], copies[copy, 2], copies[copy, 3]
-                to = target + vector * _BYTES
-                if mask == 0 and kept == 0:
-                    for channel in range(last - k):
-                        micro.gather_lanes(
-                            source + channel * image_bytes, offsets + vector * _BYTES, to + channel * row_bytes
-                        )
-                    continue
-                if mask == 0:
-                    kept = 0
-                for channel in range(last - k):
-                    micro.copy_lanes(source + channel * image_bytes + base * 4, mask, kept, to + channel * row_bytes)
-            k = last
-        for row in range(max(k, present), stop):
-            for vector in range(vectors):
-                micro.copy_lanes(panel, 0, 0, panel + (row - k0) * row_bytes + vector * _BYTES)
+                spoiled |= _copy_channels(source, image_bytes, offsets, step, copies[copy], to, row_bytes, rows)
+            k += rows
+        _zero_rows(panel, vectors, k - k0, stop - k0)
         k = stop
-    for row in range(max(0, end - k0), length):
-        for vector in range(vectors):
-            micro.copy_lanes(panel, 0, 0, panel + row * row_bytes + vector * _BYTES)
+    _zero_rows(panel, vectors, k - k0, length)
+    return spoiled
+
+
+@kernel_jit
+def _strip_to_rows(call: Call, block: Block, first_tile: int, last_channel: int, strip: int) -> int:
+    """Transpose up to 16 finished channels into the rows of the output."""
+    first_channel = first_tile * CHANNELS
+    for vector in range(block.vectors):
+        row = block.first_lane + vector * LANES
+        micro.transpose_out(
+            strip + vector * _BYTES,
+            block.vectors * _BYTES,
+            call.out + row * call.out_stride + first_channel * 4,
+            call.out_stride,
+            min(LANES, call.lanes - row),
+            last_channel - first_channel,
+        )
+    return 0
+
+
+@kernel_jit
+def _multiply_tiles(
+    call: Call,
+    block: Block,
+    work: Work,
+    values: NDArray[np.float32],
+    index: NDArray[np.uint8],
+    clip: tuple[np.float32, np.float32],
+    floats: NDArray[np.float32],
+    spoiled: int,
+) -> int:
+    """Run every tile of channels of this share over one panel block; after the last block, finish them."""
+    width, stop = block.vectors * LANES, block.first_octet + block.octets
+    is_last = stop == call.octets
+    strip = int(np.intp(floats.ctypes.data))
+    panel = strip + _PANEL_AT * 4
+    rows = floats[_PANEL_AT : _PANEL_AT + block.octets * REDUCTION * width].reshape(block.octets * REDUCTION, width)
+    for tile in range(work.first_tile, work.last_tile):
+        number = tile - work.first_tile
+        sums = floats[block.sums_at + number * CHANNELS * width :][: CHANNELS * width].reshape(CHANNELS, width)
+        held = int(np.intp(sums.ctypes.data))
+        partial = held if block.first_octet > 0 else 0
+        octets = block.octets
+        if spoiled:
+            # The register tile multiplies stored zeros too, and 0 * inf is NaN: take the loops that skip them.
+            if partial == 0:
+                sums[:] = 0
+            multiply_tile(rows, values[tile, block.first_octet : stop], index[tile, block.first_octet : stop], sums)
+            partial, octets = held, 0
+        out, stride, channels, last_lanes = held, width * 4, CHANNELS, LANES
+        bias, low, high = 0, np.float32(-np.inf), np.float32(np.inf)
+        channel = tile * CHANNELS
+        if is_last:
+            channels = min(CHANNELS, call.n - channel)
+            bias, low, high = call.bias + channel * 4, clip[0], clip[1]
+            if call.is_conv:
+                out = call.out + ((block.image * call.n + channel) * call.lanes + block.first_lane) * 4
+                stride = call.lanes * 4
+                last_lanes = min(LANES, call.lanes - block.first_lane - width + LANES)
+            else:
+                out = strip + number % _STRIP * CHANNELS * width * 4
+        weights = int(np.intp(values[tile, block.first_octet].ctypes.data))
+        positions = int(np.intp(index[tile, block.first_octet].ctypes.data))
+        register_tile(
+            block.vectors,
+            panel,
+            weights,
+            positions,
+            octets,
+            partial,
+            bias,
+            low,
+            high,
+            out,
+            stride,
+            channels,
+            last_lanes,
+        )
+        if is_last and not call.is_conv and (number % _STRIP == _STRIP - 1 or tile == work.last_tile - 1):
+            _strip_to_rows(call, block, tile - number % _STRIP, channel + channels, strip)
     return 0
 
 
@@ -226,11 +345,10 @@ def _pixels_into_panel(
 def run_panels(
     call: Call,
     gather: Gather,
+    work: Work,
     values: NDArray[np.float32],
     index: NDArray[np.uint8],
-    low: np.float32,
-    high: np.float32,
-    work: Work,
+    clip: tuple[np.float32, np.float32],
     floats: NDArray[np.float32],
     copies: NDArray[np.int64],
     lane_table: NDArray[np.int32],
@@ -243,101 +361,45 @@ def run_panels(
         What to compute; `gather` matters to convolutions alone.
     values, index
         Of :func:`.weight.pack`.
-    low, high
-        Clip bounds.
+    clip
+        Low and high.
     floats
-        64-byte aligned scratch: 16 * 112 of a strip of finished channels, the panel block and 8 rows more, then the
-        partial sums (channels of this share, 112).
+        Scratch of :func:`float_scratch` items, 64-byte aligned: finished channels before they are transposed, the
+        panel block, the partial sums.
     copies, lane_table
-        Scratch of (7 * 16, 4) and (3 * 112,).
+        Scratch of (:data:`COPIES`, 4) and (3 * 16 * 7,).
     """
     panels = panel_count(call.lanes, MAX_VECTORS)
-    strip = int(np.intp(floats.ctypes.data))
+    panel = int(np.intp(floats.ctypes.data)) + _PANEL_AT * 4
     for job in range(work.first_panel, work.last_panel):
         image = job // panels
-        first, vectors = panel_bounds(call.lanes, MAX_VECTORS, job - image * panels)
+        first_lane, vectors = panel_bounds(call.lanes, MAX_VECTORS, job - image * panels)
         width = vectors * LANES
-        row_bytes = width * 4
-        last_lanes = min(LANES, call.lanes - first - (vectors - 1) * LANES)
-        block = block_length(call.octets * REDUCTION, vectors)
-        panel_at = LANES * MAX_VECTORS * LANES
-        partial_at = panel_at + (block + LANES) * width
-        panel = strip + panel_at * 4
+        length = block_length(call.octets * REDUCTION, vectors, call.panel_bytes)
+        sums_at = _PANEL_AT + (length + LANES) * width
+        source = call.x + image * gather.channels * gather.height * gather.width * 4
         lanes = lane_table[: 3 * width].reshape(3, width)
         if call.is_conv:
-            lane_origins(gather, first, lanes[0], lanes[1])
-        for octet in range(0, call.octets, block // REDUCTION):
-            count = min(call.octets - octet, block // REDUCTION)
-            k0, length = octet * REDUCTION, count * REDUCTION
+            lane_origins(gather, first_lane, lanes[0], lanes[1])
+        for octet in range(0, call.octets, length // REDUCTION):
+            octets = min(call.octets - octet, length // REDUCTION)
+            block = Block(image, first_lane, vectors, octet, octets, sums_at)
+            k0, rows = octet * REDUCTION, octets * REDUCTION
             if call.is_conv:
-                source = call.x + image * gather.channels * gather.height * gather.width * 4
-                _pixels_into_panel(call, gather, source, vectors, k0, length, panel, lanes, copies)
+                spoiled = _pixels_into_panel(gather, source, vectors, k0, rows, panel, lanes, copies)
             else:
-                _rows_into_panel(call, first, vectors, k0, length, panel)
-            finite = micro.all_finite(panel, length * vectors)
-            is_last = octet + count == call.octets
-            for tile in range(work.first_tile, work.last_tile):
-                number = tile - work.first_tile
-                held = strip + (partial_at + number * CHANNELS * width) * 4
-                resumed = held if octet > 0 else 0
-                weights = int(np.intp(values[tile, octet].ctypes.data))
-                positions = int(np.intp(index[tile, octet].ctypes.data))
-                todo = count
-                if not finite:
-                    # The register tile multiplies stored zeros too, and 0 * inf is NaN: take the loops that skip them.
-                    at = partial_at + number * CHANNELS * width
-                    sums = floats[at : at + CHANNELS * width].reshape(CHANNELS, width)
-                    if octet == 0:
-                        sums[:] = 0
-                    rows = floats[panel_at : panel_at + length * width].reshape(length, width)
-                    multiply_tile(rows, values[tile, octet : octet + count], index[tile, octet : octet + count], sums)
-                    resumed, todo = held, 0
-                if not is_last:
-                    _multiply(
-                        vectors,
-                        panel,
-                        weights,
-                        positions,
-                        todo,
-                        resumed,
-                        0,
-                        np.float32(-np.inf),
-                        np.float32(np.inf),
-                        held,
-                        row_bytes,
-                        CHANNELS,
-                        LANES,
-                    )
-                    continue
-                channel = tile * CHANNELS
-                channels = min(CHANNELS, call.n - channel)
-                bias = call.bias + channel * 4
-                if call.is_conv:
-                    out = call.out + ((image * call.n + channel) * call.lanes + first) * 4
-                    stride, stored = call.lanes * 4, last_lanes
-                else:
-                    out = strip + (number % _STRIP) * CHANNELS * row_bytes
-                    stride, stored = row_bytes, LANES
-                _multiply(
-                    vectors, panel, weights, positions, todo, resumed, bias, low, high, out, stride, channels, stored
-                )
-                if not call.is_conv and (number % _STRIP == _STRIP - 1 or tile == work.last_tile - 1):
-                    _strip_to_rows(call, first, vectors, tile - number % _STRIP, channel + channels, strip)
+                spoiled = _rows_into_panel(call, first_lane, vectors, k0, rows, panel)
+            _multiply_tiles(call, block, work, values, index, clip, floats, spoiled)
     return 0
 
 
-@kernel_jit
-def _strip_to_rows(call: Call, first: int, vectors: int, first_tile: int, last_channel: int, strip: int) -> int:
-    """Transpose up to 16 finished channels into the rows of the output."""
-    first_channel = first_tile * CHANNELS
-    for vector in range(vectors):
-        row = first + vector * LANES
-        micro.transpose_out(
-            strip + vector * _BYTES,
-            vectors * _BYTES,
-            call.out + row * call.out_stride + first_channel * 4,
-            call.out_stride,
-            min(LANES, call.lanes - row),
-            last_channel - first_channel,
-        )
-    return 0
+def float_scratch(call: Call, tiles: int) -> int:
+    """Return the float32 items of scratch that a share of `tiles` channel tiles needs."""
+    widest = min(MAX_VECTORS, -(-call.lanes // LANES))
+    k = call.octets * REDUCTION
+    # Panels of one call differ by one vector, and the narrower have longer blocks.
+    panel = max(
+        (block_length(k, vectors, call.panel_bytes) + LANES) * vectors * LANES
+        for vectors in range(max(1, widest // 2), widest + 1)
+    )
+    return _PANEL_AT + panel + tiles * CHANNELS * widest * LANES

@@ -12,7 +12,7 @@ from numba.core import cgutils, types
 from sparse_rt_kernels import simd
 from sparse_rt_kernels.n2m4_f32.tiling import CHANNELS, LANES, REDUCTION
 
-__all__ = ["all_finite", "copy_lanes", "gather_lanes", "lanes_on_line", "tile", "transpose_in", "transpose_out"]
+__all__ = ["copy_lanes", "gather_lanes", "lanes_on_line", "tile", "transpose_in", "transpose_out", "zero_lanes"]
 
 _VECTOR = simd.vector(simd.F32, LANES)
 _OFFSETS = simd.vector(simd.I32, LANES)
@@ -36,6 +36,15 @@ def _mask(builder: Any, bits: Any) -> Any:
 def _bits(builder: Any, mask: Any) -> Any:
     """Return a mask of lanes as the low 16 bits of an i64."""
     return builder.zext(builder.bitcast(mask, ir.IntType(LANES)), simd.I64)
+
+
+def _not_finite(builder: Any, values: list[Any]) -> Any:
+    """Return, as 16 bits, the lanes in which any of `values` is infinite or NaN."""
+    # 0 * x is NaN exactly for those, and a NaN stays in the sum.
+    zero = total = ir.Constant(_VECTOR, None)
+    for value in values:
+        total = simd.fma(builder, zero, value, total)
+    return _bits(builder, builder.fcmp_unordered("uno", total, total))
 
 
 # --- the register tile -----------------------------------------------------------------------------------------------
@@ -65,22 +74,19 @@ def _multiply(builder: Any, accumulators: list[list[Any]], panel: Any, values: A
     with cgutils.for_range(builder, octets):
         octet_rows = builder.load(panel_at)
         weights = simd.pointer(builder, builder.load(values_at))
-        index_bytes = simd.pointer(builder, builder.load(index_at))
-        positions = [
-            builder.zext(simd.load(builder, simd.element(builder, index_bytes, channel), simd.I8), simd.I64)
-            for channel in range(CHANNELS)
-        ]
+        # One load for the weights of 8 elements and one for their indexes: FMAs with a memory operand keep the load
+        # ports busy and leave a shuffle port idle, so each weight is broadcast from the register.
+        held = simd.in_register(builder, simd.load(builder, weights, _VECTOR, _BYTES))
+        positions = simd.load(builder, simd.pointer(builder, builder.load(index_at)), simd.I32, CHANNELS)
+        positions = builder.zext(positions, simd.I64)
         for slot in range(4):
             # Slot 0 and 1 belong to the first group of 4 rows; the second slot of a group names e1..e3.
             first_row = 4 * (slot // 2) + slot % 2
             for channel in range(CHANNELS):
-                named = builder.and_(builder.lshr(positions[channel], _int(2 * slot)), _int(3))
+                named = builder.and_(builder.lshr(positions, _int(8 * channel + 2 * slot)), _int(3))
                 row = builder.add(octet_rows, builder.mul(named, _int(row_bytes)))
                 row = simd.pointer(builder, builder.add(row, _int(first_row * row_bytes)))
-                weight = simd.load(
-                    builder, simd.element(builder, weights, (slot * CHANNELS + channel) * 4), simd.F32, 4
-                )
-                weight = simd.broadcast(builder, weight, LANES)
+                weight = simd.shuffle(builder, held, held, [slot * CHANNELS + channel] * LANES)
                 for vector, place in enumerate(accumulators[channel]):
                     x = simd.load(builder, simd.element(builder, row, vector * _BYTES), _VECTOR, _BYTES)
                     builder.store(simd.fma(builder, weight, x, builder.load(place)), place)
@@ -149,7 +155,7 @@ def tile(
     panel
         (8 * octets, 16 * vectors) float32, 64-byte aligned.
     values, index
-        (octets, 4, 4) float32 and (octets, 4) uint8 of one tile of channels; see :mod:`.weight`.
+        (octets, 4, 4) float32, 64-byte aligned, and (octets, 4) uint8 of one tile of channels; see :mod:`.weight`.
     octets
         Reduction elements / 8; may be 0.
     partial
@@ -188,7 +194,7 @@ def transpose_in(context: Any, source: Any, stride: Any, rows: Any, columns: Any
     """Write a 16 x 16 block of a row-major float32 matrix transposed: ``out[j, i] = source[i, j]``.
 
     Only the first `rows` rows and `columns` columns (each at least 1) of the source are read; the others are zero.
-    Strides are in bytes; `out` is 64-byte aligned.
+    Strides are in bytes; `out` is 64-byte aligned. Returns 0 if all that was read is finite.
     """
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
@@ -201,7 +207,7 @@ def transpose_in(context: Any, source: Any, stride: Any, rows: Any, columns: Any
         for row, value in enumerate(simd.transpose(builder, block)):
             place = simd.pointer(builder, builder.add(out, builder.mul(out_stride, _int(row))))
             simd.store(builder, place, value, _BYTES)
-        return _int(0)
+        return _not_finite(builder, block)
 
     return _returns_intp(6), generate
 
@@ -222,52 +228,65 @@ def lanes_on_line(context: Any, offsets: Any, base: Any, step: Any) -> Any:
 
 
 @simd.emitter
-def copy_lanes(context: Any, source: Any, mask: Any, kept: Any, out: Any) -> Any:
-    """``out[l] = source[l]`` for the lanes of `mask`; of the others those in `kept` stay, the rest become zero."""
+def copy_lanes(context: Any, source: Any, step: Any, mask: Any, kept: Any, out: Any) -> Any:
+    """``out[l] = source[step * l]`` for the lanes of `mask`; of the others those of `kept` stay, the rest become zero.
+
+    `step` is a literal 1 or 2; masks are 16 bits; `out` is 64-byte aligned. Only the lanes of `mask` are read. Returns
+    0 if `out` is finite.
+    """
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
-        source, mask, kept, out = given
-        place = simd.pointer(builder, out)
-        held = simd.load_masked(builder, place, _VECTOR, _mask(builder, kept), ir.Constant(_VECTOR, None))
-        value = simd.load_masked(builder, simd.pointer(builder, source), _VECTOR, _mask(builder, mask), held)
+        source, _, mask, kept, out = given
+        place, source = simd.pointer(builder, out), simd.pointer(builder, source)
+        zero = ir.Constant(_VECTOR, None)
+        lanes = _mask(builder, mask)
+        held = simd.load_masked(builder, place, _VECTOR, _mask(builder, kept), zero)
+        if step.literal_value == 1:
+            value = simd.load_masked(builder, source, _VECTOR, lanes, held)
+        else:
+            none = ir.Constant(_MASK, None)
+            halves = []
+            for half in range(2):
+                # Element 2 * i of a half is lane i of it; the elements between are not read.
+                spread = [LANES if i % 2 else LANES // 2 * half + i // 2 for i in range(LANES)]
+                wanted = simd.shuffle(builder, lanes, none, spread)
+                halves.append(
+                    simd.load_masked(builder, simd.element(builder, source, half * _BYTES), _VECTOR, wanted, zero)
+                )
+            even = simd.shuffle(builder, halves[0], halves[1], range(0, 2 * LANES, 2))
+            value = builder.select(lanes, even, held)
         simd.store(builder, place, value, _BYTES)
-        return _int(0)
+        return _not_finite(builder, [value])
 
-    return _returns_intp(4), generate
+    return types.intp(types.intp, step, *[types.intp] * 3), generate
 
 
 @simd.emitter
 def gather_lanes(context: Any, source: Any, offsets: Any, out: Any) -> Any:
-    """``out[l] = source[offsets[l]]`` (float32 items, int32 offsets), zero where the offset is negative."""
+    """``out[l] = source[offsets[l]]`` (float32 items, int32 offsets), zero where the offset is negative.
+
+    Returns 0 if `out` is finite.
+    """
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         source, offsets, out = given
         where = simd.load(builder, simd.pointer(builder, offsets), _OFFSETS, 4)
         value = simd.gather(builder, simd.pointer(builder, source), where, _VECTOR)
         simd.store(builder, simd.pointer(builder, out), value, _BYTES)
-        return _int(0)
+        return _not_finite(builder, [value])
 
     return _returns_intp(3), generate
 
 
 @simd.emitter
-def all_finite(context: Any, panel: Any, vectors: Any) -> Any:
-    """Return 1 if no value of `vectors` aligned vectors is infinite or NaN, else 0."""
+def zero_lanes(context: Any, out: Any) -> Any:
+    """``out[l] = 0`` for 16 lanes; `out` is 64-byte aligned."""
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
-        panel, vectors = given
-        zero = ir.Constant(_VECTOR, None)
-        # 0 * x is NaN for what is not finite, and a NaN stays in the sum.
-        total = cgutils.alloca_once_value(builder, zero)
-        with cgutils.for_range(builder, vectors) as loop:
-            place = simd.pointer(builder, builder.add(panel, builder.mul(loop.index, _int(_BYTES))))
-            x = simd.load(builder, place, _VECTOR, _BYTES)
-            builder.store(simd.fma(builder, zero, x, builder.load(total)), total)
-        value = builder.load(total)
-        spoiled = _bits(builder, builder.fcmp_unordered("uno", value, value))
-        return builder.zext(builder.icmp_signed("==", spoiled, _int(0)), simd.I64)
+        simd.store(builder, simd.pointer(builder, given[0]), ir.Constant(_VECTOR, None), _BYTES)
+        return _int(0)
 
-    return _returns_intp(2), generate
+    return _returns_intp(1), generate
 
 
 # --- out of the tile -------------------------------------------------------------------------------------------------

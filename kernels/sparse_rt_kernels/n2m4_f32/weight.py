@@ -26,15 +26,16 @@ def pack(kernel: str, values: NDArray[np.float32], index: NDArray[np.uint8]) -> 
     -------
     PackedWeight
         ``values`` is (tiles, k8, 4, 4) float32: tile, 8 reduction elements, nonzero, channel. ``index`` is
-        (tiles, k8, 4) uint8: the byte of each channel. tiles = ceil(n / 4) and k8 = ceil(k / 8); what is added are
+        (tiles, k8, 4) uint8: the byte of each channel. tiles = ceil(n / 4) and k8 = max(1, ceil(k / 8)); what is added are
         zeros whose index bits are zero. 4.25 bytes a nonzero, 53.1 % of the dense weight if n % 4 = k % 8 = 0.
     """
     n, half = values.shape
-    tiles, octets = -(-n // CHANNELS), -(-2 * half // REDUCTION)
+    # An empty reduction becomes one of zeros, so that no loop has to know about it.
+    tiles, octets = -(-n // CHANNELS), max(1, -(-2 * half // REDUCTION))
     padded_values = np.zeros((tiles * CHANNELS, octets * 4), np.float32)
     padded_values[:n, :half] = values
     padded_index = np.zeros((tiles * CHANNELS, octets), np.uint8)
-    padded_index[:n] = index
+    padded_index[:n, : index.shape[1]] = index
 
     packed_values = aligned_empty(padded_values.nbytes).view(np.float32).reshape(tiles, octets, 4, CHANNELS)
     packed_values[...] = padded_values.reshape(tiles, CHANNELS, octets, 4).transpose(0, 2, 3, 1)
