@@ -1,6 +1,6 @@
 """What happens to an accumulator before it is stored: bias, scale, clip, requantise."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,13 +37,15 @@ class IntegerEpilogue:
     Attributes
     ----------
     offset
-        (n,) int32: the int32 bias less x_zero_point * sum(w). The sum acc + offset wraps like int32.
+        (n,) int32, contiguous: the int32 bias less x_zero_point * sum(w). The sum acc + offset wraps like int32.
     scale, bias
-        (n,) float32.
+        (n,) float32, contiguous.
     low, high
         Clip bounds of t, before rounding and before `zero_point`.
     zero_point
         Of the output.
+    addresses
+        Of offset, scale and bias, looked up once because kernels need them in every call.
     """
 
     offset: NDArray[np.int32]
@@ -52,3 +54,8 @@ class IntegerEpilogue:
     low: float = -np.inf
     high: float = np.inf
     zero_point: int = 0
+    addresses: tuple[int, int, int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        arrays = (self.offset, self.scale, self.bias)
+        object.__setattr__(self, "addresses", tuple(array.ctypes.data for array in arrays))

@@ -1,7 +1,7 @@
 """All kernels by name, and the choice among them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,8 @@ class PackedWeight:
         The panels.
     row_sums
         (n,) int32 sums over k of the stored values, for zero-point corrections; None for floats.
+    addresses
+        Of values, index and row_sums (0 for None), looked up once because kernels need them in every call.
     """
 
     kernel: str
@@ -37,6 +39,11 @@ class PackedWeight:
     values: NDArray[Any]
     index: NDArray[np.uint8]
     row_sums: NDArray[np.int32] | None = None
+    addresses: tuple[int, int, int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        sums = 0 if self.row_sums is None else self.row_sums.ctypes.data
+        object.__setattr__(self, "addresses", (self.values.ctypes.data, self.index.ctypes.data, sums))
 
     @property
     def nbytes(self) -> int:

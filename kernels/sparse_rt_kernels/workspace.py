@@ -1,10 +1,12 @@
-"""Scratch memory for packing: one growing, cache-line-aligned buffer a purpose and a thread."""
+"""Addresses, and scratch memory for packing: one growing, cache-line-aligned buffer a purpose and a thread."""
 
 import threading
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from sparse_rt_kernels.jit import kernel_jit
 
 __all__ = ["ALIGNMENT", "address_of", "aligned_empty", "scratch", "scratch_address"]
 
@@ -14,9 +16,13 @@ ALIGNMENT = 64
 _local = threading.local()
 
 
-def address_of(array: Any) -> int:
-    """Return the address of an array's first element, faster than its ``ctypes`` attribute does."""
-    address: int = array.__array_interface__["data"][0]
+@kernel_jit
+def address_of(array: NDArray[Any]) -> int:
+    """Return the address of an array's first element.
+
+    Compiled because kernels are called once a layer: NumPy's own ways take 1 us each, this 0.2 us.
+    """
+    address: int = array.ctypes.data
     return address
 
 
@@ -33,13 +39,18 @@ def scratch(purpose: str, nbytes: int) -> NDArray[np.uint8]:
     The buffer is valid until the same thread asks for the same purpose again. It is kept between calls because fresh
     pages from the system cost more than packing into them.
     """
-    buffers: dict[str, NDArray[np.uint8]] = _local.__dict__
-    held = buffers.get(purpose)
-    if held is None or held.size < nbytes:
-        held = buffers[purpose] = aligned_empty(nbytes)
-    return held
+    return _held(purpose, nbytes)[0]
 
 
 def scratch_address(purpose: str, nbytes: int) -> int:
     """Return the address of :func:`scratch`."""
-    return address_of(scratch(purpose, nbytes))
+    return _held(purpose, nbytes)[1]
+
+
+def _held(purpose: str, nbytes: int) -> tuple[NDArray[np.uint8], int]:
+    buffers: dict[str, tuple[NDArray[np.uint8], int]] = _local.__dict__
+    held = buffers.get(purpose)
+    if held is None or held[0].size < nbytes:
+        buffer = aligned_empty(nbytes)
+        held = buffers[purpose] = (buffer, buffer.ctypes.data)
+    return held

@@ -17,6 +17,6 @@ def clip_bounds(epilogue: IntegerEpilogue, dtype: np.dtype[Any]) -> tuple[float,
     low, high = float(epilogue.low), float(epilogue.high)
     if dtype.itemsize > 1:
         return low, high
-    range_ = np.iinfo(dtype)
-    least, most = float(range_.min - epilogue.zero_point), float(range_.max - epilogue.zero_point)
-    return min(max(low, least), most), min(max(high, least), most)
+    least, most = (0, 255) if dtype.char == "B" else (-128, 127)
+    least, most = least - epilogue.zero_point, most - epilogue.zero_point
+    return float(min(max(low, least), most)), float(min(max(high, least), most))

@@ -69,16 +69,17 @@ def _multiply_block(
             row1 = first + 1 + (bits >> 2 & 3)
             row2 = first + 4 + (bits >> 4 & 3)
             row3 = first + 5 + (bits >> 6)
-            value0 = np.int32(values[step, channel, 0])
-            value1 = np.int32(values[step, channel, 1])
-            value2 = np.int32(values[step, channel, 2])
-            value3 = np.int32(values[step, channel, 3])
+            value0 = np.int16(values[step, channel, 0])
+            value1 = np.int16(values[step, channel, 1])
+            value2 = np.int16(values[step, channel, 2])
+            value3 = np.int16(values[step, channel, 3])
             for lane in range(LANES):
+                # A product of two bytes, one of them signed, fits 16 bits: half as many vectors are multiplied.
                 sums[channel, lane] += (
-                    value0 * panel[row0, lane]
-                    + value1 * panel[row1, lane]
-                    + value2 * panel[row2, lane]
-                    + value3 * panel[row3, lane]
+                    np.int32(np.int16(value0 * panel[row0, lane]))
+                    + np.int16(value1 * panel[row1, lane])
+                    + np.int16(value2 * panel[row2, lane])
+                    + np.int16(value3 * panel[row3, lane])
                 )
     return 0
 

@@ -71,28 +71,36 @@ class Output(NamedTuple):
 def _multiply_panel(rows: int, panel: int, values: int, controls: int, steps: int, sums: int, resume: int) -> int:
     """Multiply one panel of up to 24 rows with 16 channels: one tile if it is full, else a few smaller ones."""
     if rows == ROWS:
-        micro.tile(24, 1, panel, values, controls, steps, sums, resume)
+        micro.tile(24, 1, 1, panel, values, controls, steps, sums, resume)
         return 0
     if rows >= 12:
-        micro.tile(12, 1, panel, values, controls, steps, sums, resume)
+        micro.tile(12, 1, 1, panel, values, controls, steps, sums, resume)
         panel, sums, rows = panel + 12 * STEP, sums + 12 * _REGISTER, rows - 12
     if rows >= 8:
-        micro.tile(8, 1, panel, values, controls, steps, sums, resume)
+        micro.tile(8, 1, 1, panel, values, controls, steps, sums, resume)
         panel, sums, rows = panel + 8 * STEP, sums + 8 * _REGISTER, rows - 8
     if rows >= 4:
-        micro.tile(4, 1, panel, values, controls, steps, sums, resume)
+        micro.tile(4, 1, 1, panel, values, controls, steps, sums, resume)
         panel, sums, rows = panel + 4 * STEP, sums + 4 * _REGISTER, rows - 4
     if rows >= 2:
-        micro.tile(2, 2, panel, values, controls, steps, sums, resume)
+        micro.tile(2, 2, 1, panel, values, controls, steps, sums, resume)
         panel, sums, rows = panel + 2 * STEP, sums + 2 * _REGISTER, rows - 2
     if rows == 1:
-        micro.tile(1, 4, panel, values, controls, steps, sums, resume)
+        micro.tile(1, 4, 1, panel, values, controls, steps, sums, resume)
     return 0
 
 
 @kernel_jit
 def _multiply_block(weight: Weight, block: int, rows: int, scratch: Scratch) -> int:
     """Fill the scratch's sums, (rows, 16) int32, with the packed rows times one block of 16 channels."""
+    if rows <= 2:
+        at = block * weight.steps
+        values, index = weight.values + at * _REGISTER, weight.indexes + at * CHANNELS
+        if rows == 2:
+            micro.tile(2, 2, 0, scratch.panel, values, index, weight.steps, scratch.sums, 0)
+        else:
+            micro.tile(1, 4, 0, scratch.panel, values, index, weight.steps, scratch.sums, 0)
+        return 0
     for first in range(0, weight.steps, scratch.steps):
         steps = min(scratch.steps, weight.steps - first)
         at = block * weight.steps + first

@@ -25,7 +25,7 @@ class Staging:
         Of the staged image.
     pixel_stride, row_stride, image_bytes
         Bytes from one output column, output row, image to the next.
-    words
+    words, words_address
         (2 * steps,) int32, ascending: offset of each 4 reduction elements.
     """
 
@@ -38,6 +38,7 @@ class Staging:
     row_stride: int
     image_bytes: int
     words: NDArray[np.int32]
+    words_address: int
 
 
 @functools.lru_cache(maxsize=512)
@@ -54,6 +55,7 @@ def staging_of(geometry: ConvGeometry) -> Staging:
         words = np.array([0])
     if len(words) % 2:
         words = np.append(words, words[-1] + 4)
+    words = words.astype(np.int32)
     flat = geometry.pads == (0, 0, 0, 0) and geometry.input_stride == (1, 1)
     height, width = geometry.height, geometry.width
     padded_height, padded_width = geometry.padded_height, geometry.padded_width
@@ -66,5 +68,6 @@ def staging_of(geometry: ConvGeometry) -> Staging:
         geometry.strides[1] * depth,
         geometry.strides[0] * row_bytes,
         padded_height * row_bytes,
-        words.astype(np.int32),
+        words,
+        words.ctypes.data,
     )

@@ -24,7 +24,8 @@ NAME = f"u8s8_n2m4_gemm_{layout.ROWS}x{layout.CHANNELS}__avx512vnni"
 
 #: What turns int8 into uint8, in each of 8 bytes; as a signed integer, which is what kernels take.
 _SIGN_BITS = int.from_bytes(b"\x80" * 8, "little", signed=True)
-_KINDS = {"int32": INT32, "float32": FLOAT32, "uint8": BYTE, "int8": BYTE}
+#: By dtype character.
+_KINDS = {np.dtype(np.int32).char: INT32, np.dtype(np.float32).char: FLOAT32, "B": BYTE, "b": BYTE}
 #: Rows of a staged image that are worth a task of their own.
 _STAGED_BYTES = 32 * 1024
 
@@ -36,17 +37,9 @@ def _pack(values: NDArray[np.int8], index: NDArray[np.uint8]) -> PackedWeight:
 def _epilogue(epilogue: IntegerEpilogue, packed: PackedWeight, x: Any, out: NDArray[Any]) -> tuple[Any, ...]:
     """Return the kernels' arguments from `kind` to `zero_point`."""
     low, high = clip_bounds(epilogue, out.dtype)
-    return (
-        _KINDS[out.dtype.name],
-        address_of(epilogue.offset),
-        address_of(packed.row_sums),
-        128 if x.dtype == np.int8 else 0,
-        address_of(epilogue.scale),
-        address_of(epilogue.bias),
-        low,
-        high,
-        epilogue.zero_point,
-    )
+    offset, scale, bias = epilogue.addresses
+    kind, shift = _KINDS[out.dtype.char], 128 if x.dtype.char == "b" else 0
+    return kind, offset, packed.addresses[2], shift, scale, bias, low, high, epilogue.zero_point
 
 
 def _scratch(blocks: Blocking) -> tuple[int, ...]:
@@ -84,9 +77,8 @@ def matmul(
         x.strides[0],
         columns,
         m,
-        _SIGN_BITS if x.dtype == np.int8 else 0,
-        address_of(packed.values),
-        address_of(packed.index),
+        _SIGN_BITS if x.dtype.char == "b" else 0,
+        *packed.addresses[:2],
         packed.n,
         steps,
         address_of(out),
@@ -118,7 +110,7 @@ def conv(
     group = images_per_group(staging.image_bytes, geometry.batch)
     # The last step may reach 4 bytes beyond the last pixel.
     staged = scratch_address("u8s8 staged", group * staging.image_bytes + 8)
-    flip = _SIGN_BITS if x.dtype == np.int8 else 0
+    flip = _SIGN_BITS if x.dtype.char == "b" else 0
     pixels = geometry.out_height * geometry.out_width
     steps = packed.values.shape[1]
     stage = (
@@ -140,13 +132,12 @@ def conv(
         staging.row_stride,
         staging.pixel_stride,
         staging.image_bytes,
-        address_of(packed.values),
-        address_of(packed.index),
+        *packed.addresses[:2],
         packed.n,
         steps,
     )
     finish = (out.itemsize, *_epilogue(epilogue, packed, x, out))
-    x_address, out_address, words = address_of(x), address_of(out), address_of(staging.words)
+    x_address, out_address, words = address_of(x), address_of(out), staging.words_address
     for first in range(0, geometry.batch, group):
         images = min(group, geometry.batch - first)
         source = x_address + first * geometry.channels * geometry.height * geometry.width
