@@ -110,13 +110,12 @@ def _partitioned(
     sparse: dict[Fusion, SparseStep],
     options: SessionOptions,
 ) -> Plan:
-    zero_points = {fusion: _values(fusion.layer.x_zero_point, step) for fusion, step in sparse.items()}
-    levels = schedule(model.graph, list(sparse), lambda fusion: zero_points[fusion])
+    levels = schedule(model.graph, list(sparse), lambda fusion: _read(fusion, sparse[fusion]))
     known = {item.name: item for item in (*signature.inputs, *signature.overridable)}
     steps: list[Step] = []
     for number, level in enumerate(levels):
         if level.nodes:
-            leaving = _leaving(model, levels, number)
+            leaving = _leaving(model, levels, number, sparse)
             step = open_island(cut(model, level.nodes, leaving, known), options)
             known.update({item.name: item for item in step.output_types()})
             steps.append(step)
@@ -129,20 +128,19 @@ def _partitioned(
     return Plan(signature, tuple(steps), _constants(model, steps), reports, ModelMetadata.of(model))
 
 
-def _values(zero_point: ir.Value | None, step: SparseStep) -> tuple[ir.Value, ...]:
-    return (zero_point,) if step.x_zero_point is not None and zero_point is not None else ()
+def _read(fusion: Fusion, step: SparseStep) -> list[ir.Value]:
+    """Return the values that a sparse step reads."""
+    candidates = (fusion.x, fusion.layer.x_zero_point, fusion.scale)
+    return [value for value in candidates if value is not None and value.name in step.inputs]
 
 
-def _leaving(model: ir.Model, levels: Sequence[Level], number: int) -> list[ir.Value]:
+def _leaving(model: ir.Model, levels: Sequence[Level], number: int, sparse: dict[Fusion, SparseStep]) -> list[ir.Value]:
     """Return the values of island `number` that later steps or the caller read."""
     read = set(model.graph.outputs)
     for later in levels[number + 1 :]:
         read.update(value for node in later.nodes for value in outer_inputs(node))
     for level in levels[number:]:
-        for fusion in level.fusions:
-            read.add(fusion.x)
-            if fusion.layer.x_zero_point is not None:
-                read.add(fusion.layer.x_zero_point)
+        read.update(value for fusion in level.fusions for value in _read(fusion, sparse[fusion]))
     return [value for node in levels[number].nodes for value in node.outputs if value in read]
 
 

@@ -182,14 +182,12 @@ def _integer_step(fusion: Fusion, compressed: CompressedWeight, ir_version: int)
     x_dtype, zero_point, dynamic = _x_zero_point(fusion, ir_version)
     if layer.form == "integer":
         bias_integer = None
-        requantisation, y_dtype = Requantisation.to_int32(row_sums), np.dtype(np.int32)
+        requantisation, y_dtype = _dynamic_requantisation(fusion, row_sums)
     else:
         requantisation, y_dtype = _requantisation(fusion, row_sums, ir_version)
         bias_integer = requantisation.bias_integer
     if not accumulator_fits(absolute_sums, bias_integer):
         raise _Refusal("the weights are so large or so many that an int32 accumulator could overflow")
-    if dynamic is not None and layer.kind != "matmul":
-        raise _Refusal("the zero point of x, which padding needs, is not constant")
     kernel = _kernel("u8s8")
     return _assemble(
         fusion,
@@ -201,7 +199,8 @@ def _integer_step(fusion: Fusion, compressed: CompressedWeight, ir_version: int)
         y_dtype=y_dtype,
         pad_value=zero_point,
         x_zero_point=dynamic,
-        requantisation=requantisation if dynamic is not None else None,
+        scale=None if fusion.scale is None else str(fusion.scale.name),
+        requantisation=requantisation if dynamic is not None or fusion.scale is not None else None,
     )
 
 
@@ -264,6 +263,23 @@ def _requantisation(
         high=fusion.high,
     )
     return requantisation, y_dtype
+
+
+def _dynamic_requantisation(fusion: Fusion, row_sums: NDArray[np.int64]) -> tuple[Requantisation, np.dtype[Any]]:
+    """Return what MatMulInteger and ConvInteger need: int32 as it is, or floats by a scale of run time."""
+    if fusion.scale is None:
+        return Requantisation.to_int32(row_sums), np.dtype(np.int32)
+    requantisation = Requantisation.of(
+        row_sums,
+        np.ones(len(row_sums), np.float32),
+        None,
+        zero_point=0,
+        bias_integer=None,
+        bias=fusion.bias,
+        low=fusion.low,
+        high=fusion.high,
+    )
+    return requantisation, np.dtype(np.float32)
 
 
 def _x_scale(fusion: Fusion, ir_version: int) -> np.float32:
@@ -355,6 +371,7 @@ def _assemble(
     y_dtype: np.dtype[Any],
     pad_value: int = 0,
     x_zero_point: str | None = None,
+    scale: str | None = None,
     requantisation: Requantisation | None = None,
 ) -> SparseStep:
     layer = fusion.layer
@@ -373,5 +390,7 @@ def _assemble(
         side=layer.constant_side,
         convolution=None if layer.kind == "matmul" else Convolution.of(layer, pad_value),
         x_zero_point=x_zero_point,
+        scale=scale,
+        pad_value=pad_value,
         requantisation=requantisation,
     )

@@ -49,11 +49,15 @@ class Requantisation:
     high: float
     zero_point: int
 
-    def epilogue(self, x_zero_point: int) -> IntegerEpilogue:
-        """Return the kernel's epilogue for one zero point of x. Offsets wrap like int32, as accumulators do."""
+    def epilogue(self, x_zero_point: int, scale: NDArray[np.float32] | None = None) -> IntegerEpilogue:
+        """Return the kernel's epilogue for one zero point of x and, where it is dynamic, one (n,) scale.
+
+        Offsets wrap like int32, as accumulators do.
+        """
         total = self.bias_integer - x_zero_point * self.row_sums
         offset = (total & 0xFFFFFFFF).astype(np.uint32).view(np.int32)
-        return IntegerEpilogue(offset, self.scale, self.bias, self.low, self.high, self.zero_point)
+        factor = self.scale if scale is None else scale
+        return IntegerEpilogue(offset, factor, self.bias, self.low, self.high, self.zero_point)
 
     @staticmethod
     def to_int32(row_sums: NDArray[np.int64]) -> "Requantisation":

@@ -38,6 +38,9 @@ class Fusion:
         Bounds of Relu and Clip nodes.
     y_quantised
         Parameters of an absorbed QuantizeLinear.
+    scale
+        What an absorbed Cast and Mul multiply an int32 product by: one number, or one for each channel, known only at
+        run time. The end of a dynamic quantisation chain.
     """
 
     layer: Layer
@@ -49,6 +52,7 @@ class Fusion:
     low: float = -np.inf
     high: float = np.inf
     y_quantised: Quantisation | None = None
+    scale: ir.Value | None = None
     _clipped: bool = field(default=False, repr=False)
 
 
@@ -60,7 +64,9 @@ def fuse(layer: Layer, ir_version: int) -> Fusion:
     fusion = Fusion(layer, layer.x, layer.y, (layer.node,))
     if layer.form == "qdq":
         fusion = _bypass_dequantize(fusion, ir_version)
-    if layer.form in ("float", "qdq"):
+    if layer.form == "integer":
+        fusion = _absorb_dynamic_scale(fusion, ir_version)
+    if layer.form in ("float", "qdq") or fusion.scale is not None:
         while (extended := _extend(fusion, ir_version)) is not None:
             fusion = extended
     return fusion
@@ -75,6 +81,40 @@ def _bypass_dequantize(fusion: Fusion, ir_version: int) -> Fusion:
         return fusion
     parameters = quantisation_of(node, ir_version)
     return fusion if parameters is None else replace(fusion, x=node.inputs[0], x_quantised=parameters)
+
+
+def _absorb_dynamic_scale(fusion: Fusion, ir_version: int) -> Fusion:
+    """Absorb Cast and Mul after an integer layer where the factor is DynamicQuantizeLinear's scale times a constant.
+
+    That is how dynamic quantisation is written; only then is the factor's shape known before it is computed.
+    """
+    cast = _sole_consumer(fusion.y)
+    if cast is None or cast.op_type != "Cast" or cast.attributes.get_int("to", 0) != ir.DataType.FLOAT:
+        return fusion
+    product = _sole_consumer(cast.outputs[0])
+    if product is None or product.op_type != "Mul":
+        return fusion
+    left = product.inputs[0] is cast.outputs[0]
+    factor = product.inputs[1 if left else 0]
+    if factor is None or not _is_dynamic_scale(factor, fusion.layer, ir_version):
+        return fusion
+    absorbed = (*fusion.absorbed, cast, product)
+    return replace(fusion, y=product.outputs[0], absorbed=absorbed, scale=factor)
+
+
+def _is_dynamic_scale(factor: ir.Value, layer: Layer, ir_version: int) -> bool:
+    producer = factor.producer()
+    if producer is None or producer.op_type != "Mul" or producer.domain != "":
+        return False
+    for dynamic, constant in (producer.inputs, tuple(reversed(producer.inputs))):
+        source = None if dynamic is None else dynamic.producer()
+        if source is None or source.op_type != "DynamicQuantizeLinear" or dynamic is not source.outputs[1]:
+            continue
+        array = constant_array(constant, ir_version)
+        if array is None or array.dtype != np.float32:
+            return False
+        return per_channel(array, layer.shape[0], *channel_position(layer)) is not None
+    return False
 
 
 def _sole_consumer(value: ir.Value) -> ir.Node | None:

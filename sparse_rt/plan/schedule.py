@@ -66,7 +66,7 @@ def _captured(graph: ir.Graph) -> list[ir.Value]:
     return [value for value in read if value not in own]
 
 
-def schedule(graph: ir.Graph, fusions: Sequence[Fusion], extra: Callable[[Fusion], Iterable[ir.Value]]) -> list[Level]:
+def schedule(graph: ir.Graph, fusions: Sequence[Fusion], reads: Callable[[Fusion], Iterable[ir.Value]]) -> list[Level]:
     """Return the levels, in order of execution; nodes whose results nobody needs are left out.
 
     Parameters
@@ -75,10 +75,10 @@ def schedule(graph: ir.Graph, fusions: Sequence[Fusion], extra: Callable[[Fusion
         Of the model; not changed, but for DequantizeLinear nodes, of which every reader gets its own.
     fusions
         The layers that sparse kernels run.
-    extra
-        Values that a fusion reads beside x.
+    reads
+        Values that a fusion reads.
     """
-    tasks = _live(graph, _tasks(graph, fusions, extra))
+    tasks = _live(graph, _tasks(graph, fusions, reads))
     producers = {value: task for task in tasks for value in task.outputs}
     earliest = _earliest(tasks, producers)
     assigned = _assign(tasks, producers, earliest)
@@ -92,7 +92,7 @@ def schedule(graph: ir.Graph, fusions: Sequence[Fusion], extra: Callable[[Fusion
     return levels
 
 
-def _tasks(graph: ir.Graph, fusions: Sequence[Fusion], extra: Callable[[Fusion], Iterable[ir.Value]]) -> list[Task]:
+def _tasks(graph: ir.Graph, fusions: Sequence[Fusion], reads: Callable[[Fusion], Iterable[ir.Value]]) -> list[Task]:
     """Return all tasks in topological order: a fusion stands where its last absorbed node stood."""
     last = {fusion.absorbed[-1]: fusion for fusion in fusions}
     absorbed = {node for fusion in fusions for node in fusion.absorbed}
@@ -101,7 +101,7 @@ def _tasks(graph: ir.Graph, fusions: Sequence[Fusion], extra: Callable[[Fusion],
     for node in graph:
         if node in last:
             fusion = last[node]
-            tasks.append(Task((fusion.x, *extra(fusion)), (fusion.y,), fusion=fusion))
+            tasks.append(Task(tuple(reads(fusion)), (fusion.y,), fusion=fusion))
         elif node not in absorbed:
             tasks.append(Task(outer_inputs(node), tuple(node.outputs), node=node))
     return tasks

@@ -1,7 +1,7 @@
 """One layer that a sparse kernel runs."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -42,9 +42,12 @@ class SparseStep:
         Which operand of a matrix product is constant.
     convolution
         None for matrix products.
-    x_zero_point, requantisation
-        Name of the value that holds a zero point which is known only at run time, and what the epilogue is then made
-        from; None otherwise.
+    x_zero_point, scale
+        Names of the values that hold a zero point of x, and a scale of the product, which are known only at run time.
+    pad_value
+        The zero point of x where it is constant.
+    requantisation
+        What the epilogue is then made from; None where `epilogue` holds as it is.
     """
 
     name: str
@@ -60,6 +63,8 @@ class SparseStep:
     side: Literal["left", "right"] = "right"
     convolution: Convolution | None = None
     x_zero_point: str | None = None
+    scale: str | None = None
+    pad_value: int = 0
     requantisation: Requantisation | None = None
 
     def __post_init__(self) -> None:
@@ -81,7 +86,7 @@ class SparseStep:
     @property
     def inputs(self) -> tuple[str, ...]:
         """Names of the values that it reads."""
-        return (self.x,) if self.x_zero_point is None else (self.x, self.x_zero_point)
+        return tuple(name for name in (self.x, self.x_zero_point, self.scale) if name is not None)
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -97,9 +102,13 @@ class SparseStep:
             x has the wrong dtype or does not fit the weight.
         """
         x = self._checked(values[self.x])
-        epilogue = self._epilogue(values)
+        zero_point = self._dynamic_zero_point(values)
+        epilogue = self._epilogue(values, zero_point)
         if self.convolution is not None:
-            values[self.y] = self._convolve(x, self.convolution, epilogue, pool)
+            geometry = self.convolution.geometry(x.shape)
+            if zero_point is not None:
+                geometry = replace(geometry, pad_value=zero_point)
+            values[self.y] = self._convolve(x, geometry, epilogue, pool)
         elif self.side == "right" or x.ndim == 1:
             values[self.y] = self._multiply(x, epilogue, pool)
         else:
@@ -136,14 +145,26 @@ class SparseStep:
             return np.require(x, requirements=("C", "A"))
         return x
 
-    def _epilogue(self, values: Environment) -> FloatEpilogue | IntegerEpilogue:
-        if self.x_zero_point is None or self.requantisation is None:
-            return self.epilogue
+    def _dynamic_zero_point(self, values: Environment) -> int | None:
+        if self.x_zero_point is None:
+            return None
         point = values[self.x_zero_point]
         if point.size != 1 or point.dtype != self.x_dtype:
             where = f"layer '{self.name}', zero point '{self.x_zero_point}'"
             raise FeedError(message(where, f"one {self.x_dtype}", f"{point.dtype} {point.shape}"))
-        return self.requantisation.epilogue(int(point.reshape(())))
+        return int(point.reshape(()))
+
+    def _epilogue(self, values: Environment, zero_point: int | None) -> FloatEpilogue | IntegerEpilogue:
+        if self.requantisation is None:
+            return self.epilogue
+        scale = None
+        if self.scale is not None:
+            factor = values[self.scale]
+            if factor.size not in (1, self.n) or factor.dtype != np.float32:
+                where = f"layer '{self.name}', scale '{self.scale}'"
+                raise FeedError(message(where, f"1 or {self.n} float32", f"{factor.dtype} {factor.shape}"))
+            scale = np.ascontiguousarray(np.broadcast_to(factor.reshape(-1), (self.n,)))
+        return self.requantisation.epilogue(self.pad_value if zero_point is None else zero_point, scale)
 
     def _multiply(self, x: NDArray[Any], epilogue: FloatEpilogue | IntegerEpilogue, pool: ThreadPool) -> NDArray[Any]:
         out = np.empty((*x.shape[:-1], self.n), self.y_dtype)
@@ -166,16 +187,12 @@ class SparseStep:
         return out
 
     def _convolve(
-        self,
-        x: NDArray[Any],
-        convolution: Convolution,
-        epilogue: FloatEpilogue | IntegerEpilogue,
-        pool: ThreadPool,
+        self, x: NDArray[Any], geometry: ConvGeometry, epilogue: FloatEpilogue | IntegerEpilogue, pool: ThreadPool
     ) -> NDArray[Any]:
-        geometry = convolution.geometry(x.shape)
-        out = np.empty(convolution.output(geometry), self.y_dtype)
+        rows = () if x.ndim == 3 else (geometry.out_height,)
+        out = np.empty((geometry.batch, self.n, *rows, geometry.out_width), self.y_dtype)
         if out.size:
             image = x.reshape(geometry.batch, geometry.channels, geometry.height, geometry.width)
-            shape = (geometry.batch, geometry.out_channels, geometry.out_height, geometry.out_width)
+            shape = (geometry.batch, self.n, geometry.out_height, geometry.out_width)
             self.kernel.conv(image, geometry, self.packed, epilogue, out.reshape(shape), pool)
         return out

@@ -33,7 +33,7 @@ def rng():
 def levels_of(proto):
     parsed = ir.from_proto(proto)
     fusions = [fuse(layer, parsed.ir_version) for layer in find_layers(parsed) if layer.reason is None]
-    levels = schedule(parsed.graph, fusions, lambda fusion: ())
+    levels = schedule(parsed.graph, fusions, lambda fusion: (fusion.x,))
     return [([item.op_type for item in level.nodes], [f.layer.name for f in level.fusions]) for level in levels]
 
 

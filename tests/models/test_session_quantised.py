@@ -399,7 +399,8 @@ def test_conv_integer(rng, zero_point):
     compare(proto, {"x": quantised(rng, np.uint8, 2, 12, 5, 6)}, layers=1, islands=0)
 
 
-def test_dynamic_quantisation_chain(rng):
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_dynamic_quantisation_chain(rng, per_channel):
     proto = model(
         [
             node("DynamicQuantizeLinear", ["x"], ["x_q", "x_s", "x_z"]),
@@ -407,14 +408,35 @@ def test_dynamic_quantisation_chain(rng):
             node("Cast", ["a"], ["f"], to=1),
             node("Mul", ["x_s", "w_s"], ["s"]),
             node("Mul", ["f", "s"], ["m"]),
-            node("Add", ["m", "b"], ["y"]),
+            node("Add", ["m", "b"], ["r"]),
+            node("Relu", ["r"], ["y"]),
         ],
         [info("x", "b", "s", 32)],
         [info("y", "b", "s", 20)],
-        {"w": sparse_int8(rng, 20, 32).T.copy(), "b": normal(rng, 20), **weight_parameters(rng, 20, False)},
+        {"w": sparse_int8(rng, 20, 32).T.copy(), "b": normal(rng, 20), **weight_parameters(rng, 20, per_channel)},
     )
     for size in (1, 7):
-        compare(proto, {"x": normal(rng, 2, size, 32)}, layers=1)
+        session = compare(proto, {"x": normal(rng, 2, size, 32)}, layers=1, islands=1, tolerance=1e-6)
+        assert session.plan.steps[-1].inputs == ("x_q", "x_z", "s")
+
+
+def test_dynamic_convolution_pads_with_the_zero_point_of_the_run(rng):
+    proto = model(
+        [
+            node("DynamicQuantizeLinear", ["x"], ["x_q", "x_s", "x_z"]),
+            node("ConvInteger", ["x_q", "w", "x_z", "w_z"], ["a"], pads=[1, 1, 1, 1]),
+            node("Cast", ["a"], ["f"], to=1),
+            node("Mul", ["w_s", "x_s"], ["s"]),
+            node("Mul", ["s", "f"], ["m"]),
+            node("Add", ["m", "b"], ["y"]),
+        ],
+        [info("x", "b", 12, "h", "w_")],
+        [info("y", "b", 6, "h", "w_")],
+        {"w": sparse_int8(rng, 6, 12, 3, 3), "b": normal(rng, 6, 1, 1), **weight_parameters(rng, 6, False)},
+    )
+    for shift in (0, 2, -1):
+        x = normal(rng, 2, 12, 5, 6) + np.float32(shift)
+        compare(proto, {"x": x}, layers=1, islands=1, tolerance=1e-6)
 
 
 def test_uint8_weights_stay_in_onnxruntime_unless_they_fit_int8(rng):
