@@ -109,16 +109,19 @@ def pack_image_rows(table: int, rows: int, words: int, steps: int, panel: int) -
 @kernel_jit
 def _turn_row(source: int, plane: int, channels: int, pixels: int, out: int, depth: int, flip: int) -> int:
     """Turn one row of `channels` planes into `pixels` x `depth` bytes, depth = channels rounded up to 4."""
-    for column in range(0, pixels, 16):
-        count = min(16, pixels - column)
-        target = out + column * depth
-        if depth == 4:
-            moves.interleave_planes(source + column, plane, channels, count, target, flip)
-        else:
-            for channel in range(0, channels, 16):
-                present = min(16, channels - channel)
+    if depth == 4:
+        for column in range(0, pixels, 16):
+            count = min(16, pixels - column)
+            moves.interleave_planes(source + column, plane, channels, count, out + column * 4, flip)
+        return 0
+    # A cache line of each plane at a time.
+    for line in range(0, pixels, 64):
+        for channel in range(0, channels, 16):
+            present = min(16, channels - channel)
+            for column in range(line, min(line + 64, pixels), 16):
+                count = min(16, pixels - column)
                 address = source + channel * plane + column
-                moves.transpose_bytes(address, plane, present, count, target + channel, depth, flip)
+                moves.transpose_bytes(address, plane, present, count, out + column * depth + channel, depth, flip)
     return 0
 
 
