@@ -28,8 +28,8 @@ PINNED = {
     ("u8s8", "avx512"): "u8s8_n2m4_gemm_64x16__generic",
     ("u8s8", "avx2"): "u8s8_n2m4_gemm_64x16__generic",
     ("u8s8", "generic"): "u8s8_n2m4_gemm_64x16__generic",
-    ("f32", "avx512vnni"): "f32_n2m4_gemm_112x4__avx512",
-    ("f32", "avx512"): "f32_n2m4_gemm_112x4__avx512",
+    ("f32", "avx512vnni"): "f32_n2m4_gemm_96x4__avx512",
+    ("f32", "avx512"): "f32_n2m4_gemm_96x4__avx512",
 }
 
 

@@ -24,7 +24,7 @@ from sparse_rt_kernels.parallel import ThreadPool
 from sparse_rt_kernels.registry import Kernel, PackedWeight
 from sparse_rt_kernels.workspace import address_of, scratch
 
-__all__ = ["PORTABLE", "SIMD"]
+__all__ = ["PORTABLE", "SIMD", "split_work"]
 
 Array = NDArray[np.float32]
 Epilogue = FloatEpilogue | IntegerEpilogue
@@ -39,7 +39,7 @@ def _float(epilogue: Epilogue) -> FloatEpilogue:
     return epilogue
 
 
-def _shares(panels: int, tiles: int, threads: int) -> list[macro.Work]:
+def split_work(panels: int, tiles: int, threads: int) -> list[macro.Work]:
     """Split panels over threads if there are enough of them, else channel tiles too, in strips of 16 channels."""
     if threads == 1 or panels * tiles <= 1:
         return [macro.Work(0, panels, 0, tiles)]
@@ -60,7 +60,7 @@ def _shares(panels: int, tiles: int, threads: int) -> list[macro.Work]:
 def _run_simd(call: macro.Call, gather: Any, packed: PackedWeight, epilogue: FloatEpilogue, pool: ThreadPool) -> None:
     clip = (np.float32(epilogue.low), np.float32(epilogue.high))
     panels = call.images * panel_count(call.lanes, MAX_VECTORS)
-    shares = _shares(panels, packed.values.shape[0], pool.threads)
+    shares = split_work(panels, packed.values.shape[0], pool.threads)
 
     def task(number: int) -> None:
         work = shares[number]
@@ -146,7 +146,7 @@ def _portable_matmul(x: Array, packed: PackedWeight, epilogue: Epilogue, out: Ar
     if rows == 0 or packed.n == 0:
         return
     finish = _portable_epilogue(_float(epilogue))
-    shares = _shares(panel_count(rows, PORTABLE_VECTORS), packed.values.shape[0], pool.threads)
+    shares = split_work(panel_count(rows, PORTABLE_VECTORS), packed.values.shape[0], pool.threads)
     x = _unwritable(x)
 
     def task(number: int) -> None:
@@ -170,7 +170,7 @@ def _portable_conv(
     gather = gather_of(geometry)
     pixels = gather.out_pixels
     panels = panel_count(pixels, PORTABLE_VECTORS)
-    shares = _shares(geometry.batch * panels, packed.values.shape[0], pool.threads)
+    shares = split_work(geometry.batch * panels, packed.values.shape[0], pool.threads)
     images = _unwritable(x).reshape(geometry.batch, geometry.channels, geometry.height * geometry.width)
     results = out.reshape(geometry.batch, packed.n, pixels)
 

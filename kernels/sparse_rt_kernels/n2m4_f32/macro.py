@@ -1,6 +1,6 @@
 """The SIMD macro-kernel: panels of lanes, blocks of k, tiles of channels; packing fused before, the epilogue after.
 
-For one panel of up to 7 x 16 lanes and one block of k, the block of X is brought into a panel (k, lanes) that stays in
+For one panel of up to 6 x 16 lanes and one block of k, the block of X is brought into a panel (k, lanes) that stays in
 L2, and every tile of 4 output channels streams once over it. Only if k takes more than one block do partial sums leave
 the registers.
 """
@@ -114,8 +114,6 @@ def register_tile(
     last_lanes: int,
 ) -> int:
     """Run the register tile of `vectors` vectors; see :func:`.micro.tile`."""
-    if vectors == 7:
-        return micro.tile(7, panel, values, index, octets, partial, bias, low, high, out, stride, channels, last_lanes)
     if vectors == 6:
         return micro.tile(6, panel, values, index, octets, partial, bias, low, high, out, stride, channels, last_lanes)
     if vectors == 5:
@@ -367,7 +365,7 @@ def run_panels(
         Scratch of :func:`float_scratch` items, 64-byte aligned: finished channels before they are transposed, the
         panel block, the partial sums.
     copies, lane_table
-        Scratch of (:data:`COPIES`, 4) and (3 * 16 * 7,).
+        Scratch of (:data:`COPIES`, 4) and (3 * 16 * 6,).
     """
     panels = panel_count(call.lanes, MAX_VECTORS)
     panel = int(np.intp(floats.ctypes.data)) + _PANEL_AT * 4

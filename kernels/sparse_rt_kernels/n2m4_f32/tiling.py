@@ -19,10 +19,11 @@ __all__ = [
 #: Floats of one vector: lanes are activation rows (output pixels, tokens).
 LANES: Final = 16
 #: Vectors of the widest register tile.
-MAX_VECTORS: Final = 7
+MAX_VECTORS: Final = 6
 #: Vectors of a panel of the portable loops.
 PORTABLE_VECTORS: Final = 4
-#: Output channels of a register tile. 7 x 4 accumulators leave 4 of AVX-512's 32 registers for broadcast weights.
+#: Output channels of a register tile. 6 x 4 accumulators leave 8 of AVX-512's 32 registers for the weights and their
+#: broadcasts; with 7 x 4, one accumulator is spilled.
 CHANNELS: Final = 4
 #: Reduction elements that one index byte covers; panels and packed weights are padded to it.
 REDUCTION: Final = 8
@@ -39,7 +40,7 @@ def panel_count(rows: int, max_vectors: int) -> int:
 def panel_bounds(rows: int, max_vectors: int, panel: int) -> tuple[int, int]:
     """Return ``(first_row, vectors)`` of panel number `panel` of those that cover `rows` rows.
 
-    Widths differ by at most one vector: 13 vectors become 6 + 7.
+    Widths differ by at most one vector: 13 vectors become 4 + 4 + 5.
     """
     total = -(-rows // LANES)
     panels = panel_count(rows, max_vectors)

@@ -26,8 +26,8 @@ def pack(kernel: str, values: NDArray[np.float32], index: NDArray[np.uint8]) -> 
     -------
     PackedWeight
         ``values`` is (tiles, k8, 4, 4) float32: tile, 8 reduction elements, nonzero, channel. ``index`` is
-        (tiles, k8, 4) uint8: the byte of each channel. tiles = ceil(n / 4) and k8 = max(1, ceil(k / 8)); what is added are
-        zeros whose index bits are zero. 4.25 bytes a nonzero, 53.1 % of the dense weight if n % 4 = k % 8 = 0.
+        (tiles, k8, 4) uint8: the byte of each channel. tiles = ceil(n / 4) and k8 = max(1, ceil(k / 8)); what is added
+        are zeros whose index bits are zero. 4.25 bytes a nonzero: 53.1 % of the dense weight if n % 4 = k % 8 = 0.
     """
     n, half = values.shape
     # An empty reduction becomes one of zeros, so that no loop has to know about it.
