@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,17 @@ from sparse_rt.plan.onnxruntime_step import OnnxRuntimeStep, open_island, open_s
 from sparse_rt.plan.options import SessionOptions
 from sparse_rt.plan.plan import Plan
 from sparse_rt.plan.schedule import Level, outer_inputs, schedule
-from sparse_rt.plan.signature import NodeArg, Signature
+from sparse_rt.plan.signature import NodeArg, Signature, is_exchangeable
 from sparse_rt.plan.sparse_step import SparseStep
 from sparse_rt.plan.step import Step
 
 __all__ = ["build_plan"]
 
 _FIRST_IR_VERSION_WITH_OVERRIDES = 4
+
+
+class _NotExchangeable(Exception):  # noqa: N818 - a decision on its way up, not an error
+    """Islands would have to exchange a value of a type that NumPy lacks; caught in :func:`build_plan`."""
 
 
 def build_plan(source: ModelSource, options: SessionOptions) -> Plan:
@@ -51,7 +56,11 @@ def build_plan(source: ModelSource, options: SessionOptions) -> Plan:
     sparse = {choice.fusion: choice.step for choice in choices if choice.fusion is not None and choice.step is not None}
     if not sparse:
         return _whole(source, model, signature, reports, options)
-    return _partitioned(model, signature, reports, sparse, options)
+    try:
+        return _partitioned(model, signature, reports, sparse, options)
+    except _NotExchangeable as obstacle:
+        dense = tuple(replace(report, kernel=None, reason=str(obstacle)) for report in reports)
+        return _whole(source, model, signature, dense, options)
 
 
 def _inline(model: ir.Model) -> None:
@@ -117,7 +126,9 @@ def _partitioned(
         if level.nodes:
             leaving = _leaving(model, levels, number, sparse)
             step = open_island(cut(model, level.nodes, leaving, known), options)
-            known.update({item.name: item for item in step.output_types()})
+            found = step.output_types()
+            _require_exchangeable(found)
+            known.update({item.name: item for item in found})
             steps.append(step)
         for fusion in level.fusions:
             kernel_step = sparse[fusion]
@@ -126,6 +137,12 @@ def _partitioned(
     outputs = tuple(_described(item, known.get(item.name)) for item in signature.outputs)
     signature = Signature(signature.inputs, signature.overridable, outputs)
     return Plan(signature, tuple(steps), _constants(model, steps), reports, ModelMetadata.of(model))
+
+
+def _require_exchangeable(values: Sequence[NodeArg]) -> None:
+    for item in values:
+        if not is_exchangeable(item.type):
+            raise _NotExchangeable(f"'{item.name}' is a {item.type}, which onnxruntime cannot hand to other steps")
 
 
 def _read(fusion: Fusion, step: SparseStep) -> list[ir.Value]:

@@ -177,8 +177,8 @@ def _number(layer: Layer, name: str) -> float:
 def _integer_step(fusion: Fusion, compressed: CompressedWeight, ir_version: int) -> SparseStep:
     layer = fusion.layer
     values = _signed(compressed.values)
-    wide = values.astype(np.int64)
-    row_sums, absolute_sums = wide.sum(axis=1), np.abs(wide).sum(axis=1)
+    row_sums = values.sum(axis=1, dtype=np.int64)
+    absolute_sums = np.abs(values, dtype=np.int16).sum(axis=1, dtype=np.int64)
     x_dtype, zero_point, dynamic = _x_zero_point(fusion, ir_version)
     if layer.form == "integer":
         bias_integer = None

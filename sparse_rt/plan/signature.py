@@ -12,7 +12,7 @@ import onnxruntime as ort
 from sparse_rt.errors import FeedError, message
 from sparse_rt.plan.step import Environment
 
-__all__ = ["NodeArg", "Signature", "numpy_dtype", "type_proto"]
+__all__ = ["NodeArg", "Signature", "is_exchangeable", "numpy_dtype", "type_proto"]
 
 _ELEMENT_NAMES = {
     "float": onnx.TensorProto.FLOAT,
@@ -117,6 +117,12 @@ def numpy_dtype(type_name: str) -> np.dtype[Any] | None:
     return None if found is None else np.dtype(found)
 
 
+def is_exchangeable(type_name: str) -> bool:
+    """Return whether onnxruntime's Python interface takes and gives values of this type as Python objects."""
+    element = type_name.rpartition("(")[2].rstrip(")")
+    return element in _NUMPY or element == "string" or not element
+
+
 @dataclass(frozen=True, eq=False)
 class Signature:
     """Inputs and outputs of a model, in order.
@@ -176,8 +182,8 @@ class Signature:
 
 
 def _checked(item: NodeArg, feed: Any) -> Any:
-    if not item.type.startswith("tensor("):
-        return feed  # sequences and optionals: onnxruntime looks at them itself
+    if not item.type.startswith("tensor(") or not is_exchangeable(item.type):
+        return feed  # sequences, optionals, OrtValues of a type that NumPy lacks: onnxruntime looks at them itself
     where = f"input '{item.name}'"
     dtype = numpy_dtype(item.type)
     if isinstance(feed, ort.OrtValue):

@@ -429,13 +429,33 @@ def test_local_functions_are_inlined(rng):
     compare(proto, {"x": normal(rng, 2, 8)}, layers=2, islands=0)
 
 
-def test_float16_and_bfloat16_models_run_in_onnxruntime(rng):
+def test_float16_models_run_in_onnxruntime(rng):
     half = sparse(rng, 6, 8).T.astype(np.float16)
     proto = model(
         [node("MatMul", ["x", "w"], ["y"])], [info("x", 2, 8, kind=10)], [info("y", 2, 6, kind=10)], {"w": half}
     )
     session = compare(proto, {"x": normal(rng, 2, 8).astype(np.float16)}, layers=0)
     assert "float16" in session.explain()[0].reason
+
+
+@pytest.mark.parametrize("crossing", [False, True])
+def test_bfloat16_stays_within_one_island(rng, crossing):
+    nodes = [
+        node("Cast", ["x"], ["h"], to=16),
+        node("Cast", ["h"], ["f"], to=1),
+        node("MatMul", ["f", "w"], ["a"]),
+        node("Cast", ["h" if crossing else "x"], ["g"], to=1),
+        node("Add", ["a", "g"], ["b"]),
+        node("Add", ["b", "x"], ["y"]),
+    ]
+    weight = sparse(rng, 8, 8).T.copy()
+    proto = model(nodes, [info("x", "b", 8)], [info("y", "b", 8)], {"w": weight})
+    session = sparse_session(proto)
+    assert session.plan.is_sparse != crossing
+    x = normal(rng, 3, 8)
+    np.testing.assert_allclose(session.run(None, {"x": x})[0], stock(proto, {"x": x})[0], rtol=1e-2, atol=1e-2)
+    if crossing:
+        assert "bfloat16" in session.explain()[0].reason
 
 
 def test_a_stored_zero_is_skipped_but_nan_and_inf_pass(rng):
