@@ -358,28 +358,18 @@ def round_to_int(builder: Any, a: Any) -> Any:
 def transpose(builder: Any, rows: Sequence[Any]) -> list[Any]:
     """Transpose a square of vectors: lane j of row i becomes lane i of row j.
 
-    A power of two of rows, as many as lanes; log2(rows) levels of two-operand shuffles. At each level the blocks of
-    `half` x `half` items swap across the diagonal.
+    A power of two of rows, as many as lanes. log2(rows) times the first half of the rows is interleaved with the
+    second, lane by lane: a perfect shuffle, after which each lane number has become a row number. Of 16-byte vectors
+    these are the unpack instructions.
     """
     size = len(rows)
+    low = [lane for first in range(size // 2) for lane in (first, size + first)]
+    high = [lane + size // 2 for lane in low]
     current = list(rows)
-    half = size // 2
-    while half:
-        following = list(current)
-        for first in range(size):
-            if first & half:
-                continue
-            upper, lower = current[first], current[first + half]
-            following[first] = shuffle(builder, upper, lower, _swap_lanes(size, half, 0))
-            following[first + half] = shuffle(builder, upper, lower, _swap_lanes(size, half, half))
-        current = following
-        half //= 2
+    for _ in range(size.bit_length() - 1):
+        pairs = list(zip(current[: size // 2], current[size // 2 :], strict=True))
+        current = [shuffle(builder, a, b, half) for a, b in pairs for half in (low, high)]
     return current
-
-
-def _swap_lanes(size: int, half: int, part: int) -> list[int]:
-    """Return lanes that put block columns `part` of two rows side by side."""
-    return [(lane & ~half) + part + (size if lane & half else 0) for lane in range(size)]
 
 
 # --- x86 instructions ------------------------------------------------------------------------------------------------
