@@ -12,7 +12,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx_ir.passes.common import InlinePass
 
-from sparse_rt.errors import ModelError, message
+from sparse_rt.errors import FeedError, ModelError, message
 from sparse_rt.graph import model_io
 from sparse_rt.graph.layers import find_layers
 from sparse_rt.graph.model_io import ModelSource
@@ -24,6 +24,7 @@ from sparse_rt.plan.metadata import ModelMetadata
 from sparse_rt.plan.onnxruntime_step import OnnxRuntimeStep, open_island, open_session
 from sparse_rt.plan.options import SessionOptions
 from sparse_rt.plan.plan import Plan
+from sparse_rt.plan.report import LayerReport
 from sparse_rt.plan.schedule import Level, outer_inputs, schedule
 from sparse_rt.plan.signature import NodeArg, Signature, is_exchangeable
 from sparse_rt.plan.sparse_step import SparseStep
@@ -34,7 +35,7 @@ __all__ = ["build_plan"]
 _FIRST_IR_VERSION_WITH_OVERRIDES = 4
 
 
-class _NotExchangeable(Exception):  # noqa: N818 - a decision on its way up, not an error
+class _NotExchangeableError(Exception):
     """Islands would have to exchange a value of a type that NumPy lacks; caught in :func:`build_plan`."""
 
 
@@ -58,7 +59,7 @@ def build_plan(source: ModelSource, options: SessionOptions) -> Plan:
         return _whole(source, model, signature, reports, options)
     try:
         return _partitioned(model, signature, reports, sparse, options)
-    except _NotExchangeable as obstacle:
+    except _NotExchangeableError as obstacle:
         dense = tuple(replace(report, kernel=None, reason=str(obstacle)) for report in reports)
         return _whole(source, model, signature, dense, options)
 
@@ -87,7 +88,13 @@ def _signature(model: ir.Model) -> Signature:
     )
 
 
-def _whole(source: ModelSource, model: ir.Model, signature: Signature, reports: Any, options: SessionOptions) -> Plan:
+def _whole(
+    source: ModelSource,
+    model: ir.Model,
+    signature: Signature,
+    reports: tuple[LayerReport, ...],
+    options: SessionOptions,
+) -> Plan:
     """Return the plan of a model without sparse layers: all of it is onnxruntime's, as if we were not here."""
     native = options.onnxruntime_options()
     if isinstance(source, str | os.PathLike):
@@ -115,7 +122,7 @@ def _whole(source: ModelSource, model: ir.Model, signature: Signature, reports: 
 def _partitioned(
     model: ir.Model,
     signature: Signature,
-    reports: Any,
+    reports: tuple[LayerReport, ...],
     sparse: dict[Fusion, SparseStep],
     options: SessionOptions,
 ) -> Plan:
@@ -142,7 +149,7 @@ def _partitioned(
 def _require_exchangeable(values: Sequence[NodeArg]) -> None:
     for item in values:
         if not is_exchangeable(item.type):
-            raise _NotExchangeable(f"'{item.name}' is a {item.type}, which onnxruntime cannot hand to other steps")
+            raise _NotExchangeableError(f"'{item.name}' is a {item.type}, which onnxruntime cannot hand to other steps")
 
 
 def _read(fusion: Fusion, step: SparseStep) -> list[ir.Value]:
@@ -167,7 +174,11 @@ def _output_type(step: SparseStep, x: NodeArg | None) -> NodeArg:
     kind = f"tensor({names.get(step.y_dtype.name, step.y_dtype.name)})"
     shape = None
     if x is not None and x.has_rank and x.shape:
-        shape = step.output_shape(tuple(size if isinstance(size, int) else None for size in x.shape))
+        try:
+            shape = step.output_shape(tuple(size if isinstance(size, int) else None for size in x.shape))
+        except FeedError as error:
+            remedy = "No input of this model can be run."
+            raise ModelError(message("model", "shapes that fit each other", str(error).rstrip("."), remedy)) from error
     return NodeArg(step.y, kind, list(shape or ()), shape is not None)
 
 

@@ -44,7 +44,7 @@ class Choice:
     step: SparseStep | None = None
 
 
-class _Refusal(Exception):  # noqa: N818 - a decision on its way up, not an error
+class _RefusalError(Exception):
     """Why no kernel fits; caught in :func:`choose`."""
 
 
@@ -62,7 +62,7 @@ def choose(layer: Layer, ir_version: int) -> Choice:
     fusion = fuse(layer, ir_version)
     try:
         step = _step(fusion, compressed, ir_version)
-    except _Refusal as refusal:
+    except _RefusalError as refusal:
         return Choice(_report(layer, compressed, None, str(refusal)))
     reason = f"2:4 holds, and {step.kernel.name} is the best kernel for {step.kernel.dtype} on this CPU"
     return Choice(_report(layer, compressed, step.kernel.name, reason), fusion, step)
@@ -101,11 +101,11 @@ def _report(layer: Layer, compressed: CompressedWeight | None, kernel: str | Non
 def _step(fusion: Fusion, compressed: CompressedWeight, ir_version: int) -> SparseStep:
     layer = fusion.layer
     if layer.reason is not None:
-        raise _Refusal(layer.reason)
+        raise _RefusalError(layer.reason)
     if 0 in layer.shape:
-        raise _Refusal("the weight is empty")
+        raise _RefusalError("the weight is empty")
     if len(layer.shape) - 2 > _MAX_AXES:
-        raise _Refusal(f"expected at most 2 spatial axes, got {len(layer.shape) - 2}")
+        raise _RefusalError(f"expected at most 2 spatial axes, got {len(layer.shape) - 2}")
     if layer.kind == "conv_transpose":
         compressed = flip_kernel(compressed)
     if layer.form == "float" or (layer.form == "qdq" and fusion.x_quantised is None):
@@ -117,7 +117,7 @@ def _kernel(dtype: str) -> registry.Kernel:
     try:
         return registry.select(dtype)
     except LookupError as error:
-        raise _Refusal(f"no kernel for {dtype} fits this CPU") from error
+        raise _RefusalError(f"no kernel for {dtype} fits this CPU") from error
 
 
 # --- floats --------------------------------------------------------------------------------------------------------
@@ -130,7 +130,7 @@ def _float_step(fusion: Fusion, compressed: CompressedWeight, ir_version: int) -
     if layer.form == "qdq":
         values = _dequantised(layer, values)
     elif values.dtype != np.float32:
-        raise _Refusal(f"no kernel for {values.dtype} weights")
+        raise _RefusalError(f"no kernel for {values.dtype} weights")
     if alpha != 1:
         values = values * alpha
     bias = _float_bias(layer, ir_version)
@@ -153,10 +153,10 @@ def _float_bias(layer: Layer, ir_version: int) -> NDArray[np.float32] | None:
         return None
     constant = float_constant(layer.bias, ir_version)
     if constant is None:
-        raise _Refusal("the bias is not a float32 constant")
+        raise _RefusalError("the bias is not a float32 constant")
     values = per_channel(constant, layer.shape[0], *_bias_position(layer))
     if values is None:
-        raise _Refusal(f"the bias {constant.shape} is not one value for each output channel")
+        raise _RefusalError(f"the bias {constant.shape} is not one value for each output channel")
     beta = np.float32(_number(layer, "beta"))
     return values if beta == 1 else values * beta
 
@@ -187,7 +187,7 @@ def _integer_step(fusion: Fusion, compressed: CompressedWeight, ir_version: int)
         requantisation, y_dtype = _requantisation(fusion, row_sums, ir_version)
         bias_integer = requantisation.bias_integer
     if not accumulator_fits(absolute_sums, bias_integer):
-        raise _Refusal("the weights are so large or so many that an int32 accumulator could overflow")
+        raise _RefusalError("the weights are so large or so many that an int32 accumulator could overflow")
     kernel = _kernel("u8s8")
     return _assemble(
         fusion,
@@ -210,7 +210,7 @@ def _signed(values: NDArray[Any]) -> NDArray[np.int8]:
         return values
     if values.dtype == np.uint8 and not (values > np.iinfo(np.int8).max).any():
         return values.view(np.int8)
-    raise _Refusal(f"no kernel for {values.dtype} weights")
+    raise _RefusalError(f"no kernel for {values.dtype} weights")
 
 
 def _x_zero_point(fusion: Fusion, ir_version: int) -> tuple[np.dtype[Any], int, str | None]:
@@ -225,20 +225,20 @@ def _x_zero_point(fusion: Fusion, ir_version: int) -> tuple[np.dtype[Any], int, 
         known = {ir.DataType.UINT8: np.dtype(np.uint8), ir.DataType.INT8: np.dtype(np.int8)}
         dtype = known.get(fusion.x.dtype) if fusion.x.dtype is not None else None
         if dtype is None:
-            raise _Refusal("the dtype of x is not known while planning")
+            raise _RefusalError("the dtype of x is not known while planning")
         return dtype, 0, None
     constant = constant_array(value, ir_version)
     if constant is not None:
         point = scalar(constant)
         if point is None or point.dtype not in (np.int8, np.uint8):
-            raise _Refusal("the zero point of x is not one 8-bit integer")
+            raise _RefusalError("the zero point of x is not one 8-bit integer")
         return point.dtype, int(point), None
     dtype_known = value.dtype if value.dtype is not None else fusion.x.dtype
     producer = value.producer()
     if dtype_known is None and producer is not None and producer.op_type == "DynamicQuantizeLinear":
         dtype_known = ir.DataType.UINT8
     if dtype_known not in (ir.DataType.UINT8, ir.DataType.INT8):
-        raise _Refusal("the dtype of x is not known while planning")
+        raise _RefusalError("the dtype of x is not known while planning")
     return np.dtype(dtype_known.numpy()), 0, value.name
 
 
@@ -291,7 +291,7 @@ def _x_scale(fusion: Fusion, ir_version: int) -> np.float32:
 def _scale(value: ir.Value | None, operand: str, ir_version: int) -> np.float32:
     found = scalar(constant_array(value, ir_version))
     if found is None or found.dtype != np.float32:
-        raise _Refusal(f"the scale of {operand} is not one float32 constant")
+        raise _RefusalError(f"the scale of {operand} is not one float32 constant")
     return np.float32(found)
 
 
@@ -299,7 +299,7 @@ def _weight_scale(layer: Layer) -> NDArray[np.float32]:
     """Return the weight's scale as (n,) float32."""
     scale = layer.weight_scale
     if scale is None or scale.dtype != np.float32 or scale.size not in (1, layer.shape[0]):
-        raise _Refusal("the scale of the weight is not a float32 constant")
+        raise _RefusalError("the scale of the weight is not a float32 constant")
     return np.broadcast_to(scale.reshape(-1), (layer.shape[0],)).copy()
 
 
@@ -315,7 +315,7 @@ def _y_quantisation(fusion: Fusion, ir_version: int) -> tuple[np.float32 | None,
         return scale, 0, np.dtype(np.uint8)
     point = scalar(constant_array(layer.y_zero_point, ir_version))
     if point is None or point.dtype not in (np.int8, np.uint8):
-        raise _Refusal("the zero point of y is not one constant 8-bit integer")
+        raise _RefusalError("the zero point of y is not one constant 8-bit integer")
     return scale, int(point), point.dtype
 
 
@@ -331,10 +331,10 @@ def _integer_bias(
     if stored is not None and beta == 1:
         values = per_channel(stored, layer.shape[0], *position)
         if values is None:
-            raise _Refusal(f"the bias {stored.shape} is not one value for each output channel")
+            raise _RefusalError(f"the bias {stored.shape} is not one value for each output channel")
         return values.astype(np.int64), None
     if layer.form == "qlinear":
-        raise _Refusal("the bias is not an int32 constant")
+        raise _RefusalError("the bias is not an int32 constant")
     return None, _float_bias(layer, ir_version)
 
 

@@ -84,14 +84,12 @@ def _dequantised(node: ir.Node | None, ir_version: int) -> NDArray[np.float32] |
     scale = constant_array(node.inputs[1], ir_version)
     if stored is None or scale is None or scale.dtype != np.float32 or scale.size not in (1, stored.size):
         return None
-    zero_point = 0
     if len(node.inputs) > 2 and node.inputs[2] is not None:
         points = constant_array(node.inputs[2], ir_version)
         if points is None or points.any():
             return None
-    product: NDArray[np.float32] = (stored.astype(np.int64) - zero_point).astype(np.float32) * scale.reshape(
-        stored.shape if scale.size == stored.size else ()
-    )
+    factor = scale.reshape(stored.shape if scale.size == stored.size else ())
+    product: NDArray[np.float32] = stored.astype(np.float32) * factor
     return product
 
 

@@ -1,7 +1,6 @@
 """ONNX's attributes of a convolution, resolved against the shape of its input."""
 
 import functools
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -131,8 +130,13 @@ def _geometry(conv: Convolution, shape: tuple[int, ...]) -> ConvGeometry:
         input_stride=_pair(lead + stuffing),
         pad_value=conv.pad_value,
     )
-    if math.prod(spatial) and min(geometry.out_height, geometry.out_width) < 0:
-        raise FeedError(message(where, f"an input that holds the kernel {conv.kernel}", str(shape)))
+    # An empty axis gives an empty output where that makes sense; a transposed one would have to give pixels from none.
+    fits = all(
+        out > 0 or (size == 0 and out == 0)
+        for size, out in zip(spatial, (geometry.out_height, geometry.out_width)[-conv.axes :], strict=True)
+    )
+    if not fits or (conv.transposed and 0 in spatial):
+        raise FeedError(message(where, f"an input that the kernel {conv.kernel} fits into", str(shape)))
     return geometry
 
 

@@ -96,9 +96,31 @@ def test_symbolic_shape_that_does_not_fit_the_weight(rng):
         {"w": sparse(rng, 8, 16, 3, 3)},
     )
     session = sparse_session(proto)
-    for shape in [(1, 15, 4, 4), (1, 16, 1, 1), (1, 16, 1, 4)]:
+    for shape in [(1, 15, 4, 4), (1, 16, 1, 1), (1, 16, 2, 4), (1, 16, 0, 4)]:
         with pytest.raises(srt.FeedError, match="expected an input"):
             session.run(None, {"x": np.ones(shape, np.float32)})
+
+
+def test_empty_axes_of_convolutions(rng):
+    """Beyond onnxruntime, which refuses them: what has pixels, or plainly has none, is given."""
+    x = normal(rng, 2, 8, 0, 5)
+    for kernel, pads, shape in [(1, 0, (2, 6, 0, 5)), (3, 1, (2, 6, 0, 5)), (3, 2, (2, 6, 2, 7))]:
+        proto = model(
+            [node("Conv", ["x", "w", "b"], ["y"], pads=[pads] * 4)],
+            [info("x", "b", 8, "h", "w_")],
+            [info("y", "b", 6, "p", "q")],
+            {"w": sparse(rng, 6, 8, kernel, kernel), "b": np.arange(6, dtype=np.float32)},
+        )
+        (y,) = sparse_session(proto).run(None, {"x": x})
+        np.testing.assert_array_equal(y, np.broadcast_to(np.arange(6, dtype=np.float32)[:, None, None], shape))
+    proto = model(
+        [node("ConvTranspose", ["x", "w"], ["y"], strides=[2, 2])],
+        [info("x", "b", 8, "h", "w_")],
+        [info("y", "b", 6, "p", "q")],
+        {"w": sparse(rng, 6, 8, 3, 3).swapaxes(0, 1).copy()},
+    )
+    with pytest.raises(srt.FeedError, match="fits into"):
+        sparse_session(proto).run(None, {"x": x})
 
 
 def test_feeds_of_any_layout(proto, rng):
@@ -175,6 +197,17 @@ def test_unknown_operators_are_model_errors(rng):
         )
         with pytest.raises(srt.ModelError, match="Mystery"):
             sparse_session(proto)
+
+
+def test_declared_shapes_that_cannot_run_are_model_errors(rng):
+    proto = model(
+        [node("Conv", ["x", "w"], ["y"])],
+        [info("x", 1, 8, 2, 2)],
+        [info("y", "b", 6, "p", "q")],
+        {"w": sparse(rng, 6, 8, 3, 3)},
+    )
+    with pytest.raises(srt.ModelError, match="fits into"):
+        sparse_session(proto)
 
 
 def test_options():
