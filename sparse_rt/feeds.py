@@ -4,6 +4,7 @@ import os
 import re
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -161,13 +162,14 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
     """
     where = f"file '{os.fspath(path)}'"
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise FeedError(message(where, "an .npz archive of named arrays", "a single .npy array"))
+        archive = np.load(path, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise FeedError(message(where, "an .npz archive of named arrays", "a single .npy array"))
+        with archive:
             return {name: np.asarray(archive[name]) for name in archive.files}
     except OSError as error:
         raise FeedError(message(where, "a readable .npz file", error.strerror or str(error))) from error
-    except (ValueError, EOFError, zipfile.BadZipFile, KeyError, NotImplementedError) as error:
+    except (ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
         if isinstance(error, FeedError):
             raise
         raise FeedError(message(where, "an .npz archive of plain arrays", str(error) or "a damaged file")) from error

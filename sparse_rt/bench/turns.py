@@ -1,5 +1,6 @@
 """Alternating turns: who measures, for how long, and how often."""
 
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -47,7 +48,7 @@ def alternate(
         for side in order:
             times = list((dense, sparse)[side](counts[side] + 1))[1:]
             (turns.dense, turns.sparse)[side].append(times)
-            counts[side] = _runs_in(seconds / (2 * _PAIRS), min(times))
+            counts[side] = _runs_in(seconds / (2 * _PAIRS), statistics.median(times))
     return turns
 
 

@@ -37,20 +37,21 @@ def bench(
     import dataclasses
 
     from sparse_rt.bench import bench as measure
-    from sparse_rt.cli.console import output_console
+    from sparse_rt.cli.console import error_console, output_console
     from sparse_rt.cli.json_file import STDOUT, write_json
     from sparse_rt.feeds import read_npz
 
-    report = measure(
-        str(model),
-        str(reference) if reference else None,
-        threads=threads,
-        batch=batch,
-        seconds=seconds,
-        feeds=read_npz(inputs) if inputs else None,
-        seed=seed,
-        layers=layers,
-    )
+    with error_console().status("measuring"):
+        report = measure(
+            str(model),
+            str(reference) if reference else None,
+            threads=threads,
+            batch=batch,
+            seconds=seconds,
+            feeds=read_npz(inputs) if inputs else None,
+            seed=seed,
+            layers=layers,
+        )
     if json != STDOUT:
         _print(report, output_console())
     if json is not None:

@@ -13,6 +13,8 @@ __all__ = ["app"]
 #: Bad usage, bad input, or an answer that cannot be given. 1 is reserved for verify's "not equal".
 ERROR = 2
 
+_TRACEBACK = "SPARSE_RT_TRACEBACK"
+
 
 class _Group(TyperGroup):
     """The commands; whatever goes wrong in one ends as one line on standard error and exit code 2."""
@@ -21,32 +23,36 @@ class _Group(TyperGroup):
         try:
             return super().invoke(ctx)
         except Exception as error:
-            if not _is_for_the_user(error):
+            if _is_typers_own(error):
                 raise
             _print_error(error)
             raise typer.Exit(ERROR) from error
 
 
-def _is_for_the_user(error: Exception) -> bool:
-    """Return False for what typer itself handles, and for everything when a traceback is wanted."""
-    from click.exceptions import Abort, ClickException, Exit
-
-    return not isinstance(error, Abort | ClickException | Exit | BrokenPipeError | typer.Exit | typer.Abort)
+def _is_typers_own(error: Exception) -> bool:
+    """Return whether typer handles the error: an exit, a wrong option (these carry their exit code), a broken pipe."""
+    return isinstance(error, typer.Exit | typer.Abort | BrokenPipeError) or hasattr(error, "exit_code")
 
 
 def _print_error(error: Exception) -> None:
     from rich.text import Text
 
     from sparse_rt.cli.console import error_console
+
+    error_console().print(Text(f"error: {_describe(error)}", style="red"))
+
+
+def _describe(error: Exception) -> str:
     from sparse_rt.errors import SparseRTError
 
-    text = str(error)
-    if not isinstance(error, SparseRTError):
-        if os.environ.get("SPARSE_RT_TRACEBACK"):
-            raise error
-        hint = "This is a bug in sparse_rt; SPARSE_RT_TRACEBACK=1 shows where."
-        text = f"unexpected {type(error).__name__}: {text or 'no message'}. {hint}"
-    error_console().print(Text(f"error: {' '.join(text.split())}", style="red"))
+    text = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, SparseRTError):
+        return text
+    if type(error).__module__.startswith("onnxruntime"):
+        return f"onnxruntime: {text}"
+    if os.environ.get(_TRACEBACK):
+        raise error
+    return f"unexpected {type(error).__name__}: {text}. This is a bug in sparse_rt; {_TRACEBACK}=1 shows where."
 
 
 app = typer.Typer(

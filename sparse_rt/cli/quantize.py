@@ -99,6 +99,7 @@ class _Batches:
 
 
 def _quantise(model: Path, output: Path, batches: _Batches, exclude: list[str]) -> None:
+    import logging
     import tempfile
 
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
@@ -109,6 +110,7 @@ def _quantise(model: Path, output: Path, batches: _Batches, exclude: list[str]) 
 
     with tempfile.TemporaryDirectory(prefix="sparse_rt-") as folder:
         prepared, quantised = Path(folder, "prepared.onnx"), Path(folder, "quantised.onnx")
+        logging.disable(logging.WARNING)  # the tool logs advice that this function follows already
         try:
             # onnxruntime recommends this step: it folds batch normalisation and constants, and infers shapes. The
             # symbolic inference is for transformers only, and refuses models that the plain one handles.
@@ -126,4 +128,6 @@ def _quantise(model: Path, output: Path, batches: _Batches, exclude: list[str]) 
         except Exception as error:  # the tool raises whatever its parts raise
             fact = " ".join(str(error).split()) or type(error).__name__
             raise ModelError(message(f"model '{model}'", "one that onnxruntime can quantise", fact)) from error
+        finally:
+            logging.disable(logging.NOTSET)
         model_io.write(model_io.read(quantised), output)

@@ -147,14 +147,20 @@ class _Checker:
             if isinstance(alpha, int | float):
                 scale = scale * np.float32(alpha)
             return elementwise_bound(layer, x.astype(np.float32), scale, bias)
-        # A float made of integers: the epilogue's scale holds those of x and w, its offset the integer bias.
+        # A float made of integers: the scale holds those of x and w, the offset the integer bias.
         zero_point = self._x_zero_point(step, layer, values)
-        sums = step.packed.row_sums
-        offset = epilogue["offset"].astype(np.float64)
-        if sums is not None:
-            offset = offset + sums.astype(np.float64) * zero_point
+        factor = epilogue["scale"] if step.scale is None else values[step.scale].reshape(-1)
+        integer_bias = self._integer_bias(step, epilogue["offset"], zero_point)
         real = x.astype(np.float32) - np.float32(zero_point)
-        return elementwise_bound(layer, real, epilogue["scale"], bias + np.abs(offset * epilogue["scale"]))
+        return elementwise_bound(layer, real, factor, bias + np.abs(integer_bias * factor))
+
+    def _integer_bias(self, step: SparseStep, offset: NDArray[np.int32], zero_point: int) -> NDArray[np.float64]:
+        if step.requantisation is not None:
+            return step.requantisation.bias_integer.astype(np.float64)
+        sums = step.packed.row_sums
+        # The offset of a kernel is the bias less zero_point x sum(w).
+        correction = 0 if sums is None else sums.astype(np.float64) * zero_point
+        return offset.astype(np.float64) + correction
 
     def _x_zero_point(self, step: SparseStep, layer: Layer, values: Mapping[str, NDArray[Any]]) -> int:
         if step.x_zero_point is not None:

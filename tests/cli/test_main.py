@@ -1,0 +1,127 @@
+"""What all commands have in common: help, version, errors, exit codes, output on a pipe."""
+
+import subprocess
+import sys
+
+import pytest
+
+from sparse_rt import __version__
+
+COMMANDS = ("inspect", "prune", "quantize", "compress", "run", "verify", "bench", "demo")
+
+
+def run_process(*arguments, **environment):
+    command = [sys.executable, "-m", "sparse_rt", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, **environment)
+
+
+def test_version(cli):
+    result = cli("--version")
+    assert (result.exit_code, result.stdout.strip()) == (0, f"sparse-rt {__version__}")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_examples(cli, command):
+    result = cli(command, "--help")
+    assert result.exit_code == 0
+    assert "Examples" in result.stdout
+    assert f"sparse-rt {command}" in result.stdout
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys; from sparse_rt.cli.main import app\n"
+        "heavy = {'numba', 'onnxruntime', 'onnx', 'onnx_ir', 'onnxscript', 'numpy'} & set(sys.modules)\n"
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("arguments", [("nothing",), ("inspect",), ("compress", "m.onnx"), ("run", "m.onnx", "--bad")])
+def test_bad_usage_exits_2(cli, arguments):
+    assert cli(*arguments).exit_code == 2
+
+
+def commands_on(model, folder):
+    """One call of every command that takes a model."""
+    out = folder / "out.onnx"
+    return (
+        ("inspect", model),
+        ("prune", model, "-o", out),
+        ("compress", model, "-o", out),
+        ("run", model),
+        ("verify", model),
+        ("quantize", model, "-o", out, "--calib", folder / "calib.npz"),
+    )
+
+
+def write_bad(kind, folder, good):
+    path = folder / "bad.onnx"
+    if kind == "truncated":
+        path.write_bytes(good.read_bytes()[:-1000])
+    elif kind == "text":
+        path.write_text("this is no model\n" * 100)
+    elif kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "folder":
+        path.mkdir()
+    return path
+
+
+@pytest.mark.parametrize("kind", ["missing", "truncated", "text", "empty", "folder"])
+def test_a_bad_model_is_one_line_on_stderr_and_exit_2(cli, files, tmp_path, kind):
+    model = write_bad(kind, tmp_path, files["pruned"])
+    for arguments in commands_on(model, tmp_path):
+        result = cli(*arguments)
+        assert result.exit_code == 2, (arguments, result.output)
+        assert result.stdout == "", arguments
+        assert result.stderr.startswith("error: "), (arguments, result.stderr)
+        assert "expected" in result.stderr
+        assert len(result.stderr.strip().splitlines()) == 1
+        assert not (tmp_path / "out.onnx").exists()
+
+
+def test_bench_of_a_missing_model(cli, tmp_path):
+    result = cli("bench", tmp_path / "missing.onnx")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: engine onnxruntime: ")
+
+
+def test_a_failed_write_keeps_the_old_file(cli, files, tmp_path):
+    for command in ("compress", "prune"):
+        result = cli(command, files["pruned"], "-o", tmp_path / "no" / "such" / "out.onnx")
+        assert (result.exit_code, result.stdout) == (2, "")
+    out = tmp_path / "out.onnx"
+    out.write_bytes(b"precious")
+    assert cli("compress", write_bad("text", tmp_path, files["pruned"]), "-o", out).exit_code == 2
+    assert out.read_bytes() == b"precious"
+
+
+def test_an_unexpected_error_is_one_line_too(cli, files, monkeypatch):
+    def fail(*arguments, **options):
+        raise ZeroDivisionError("nobody thought of this")
+
+    monkeypatch.setattr("sparse_rt.session.InferenceSession.__init__", fail)
+    result = cli("inspect", files["pruned"])
+    assert result.exit_code == 2
+    assert "unexpected ZeroDivisionError: nobody thought of this" in result.stderr
+    monkeypatch.setenv("SPARSE_RT_TRACEBACK", "1")
+    assert isinstance(cli("inspect", files["pruned"]).exception, ZeroDivisionError)
+
+
+def test_process_on_a_pipe_cuts_nothing(files):
+    result = run_process(
+        "inspect", files["pruned"], env={"COLUMNS": "40", "PATH": "", "HOME": str(files["dense"].parent)}
+    )
+    assert result.returncode == 0, result.stderr
+    assert "…" not in result.stdout
+    assert any("conv3" in line and "128x128x3x3" in line and "2:4" in line for line in result.stdout.splitlines())
+
+
+def test_process_exit_codes_and_streams(files, tmp_path):
+    result = run_process("verify", files["pruned_compressed"], "--reference", files["dense"])
+    assert result.returncode == 1
+    assert "the first layer that differs is 'conv2'" in result.stdout
+    result = run_process("verify", tmp_path / "missing.onnx")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("error: ")
