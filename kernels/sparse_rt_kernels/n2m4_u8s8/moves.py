@@ -11,9 +11,19 @@ from numba.core import cgutils, types
 from sparse_rt_kernels import simd
 from sparse_rt_kernels.n2m4_u8s8.layout import ROWS, STEP
 
-__all__ = ["byte", "fill_bytes", "interleave_planes", "octet", "octets_of_rows", "put_octet", "transpose_bytes", "word"]
+__all__ = [
+    "byte",
+    "fill_bytes",
+    "interleave_planes",
+    "octet",
+    "octets_of_rows",
+    "put_octet",
+    "transpose_bytes",
+    "transpose_bytes_32",
+    "word",
+]
 
-_OCTETS = simd.vector(simd.I64, 8)
+_PAIR = simd.vector(simd.I64, 2)
 _SIXTEEN = simd.vector(simd.I8, 16)
 _PANEL_STEP = ROWS * STEP
 
@@ -43,15 +53,23 @@ def octets_of_rows(context: Any, rows: Any, offset: Any, panel: Any, flip: Any) 
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         rows, offset, panel, flip = given
-        flips = simd.broadcast(builder, flip, 8)
-        block = []
-        for row in range(8):
-            place = simd.element(builder, simd.pointer(builder, rows), row * 8)
-            source = _at(builder, simd.load(builder, place, simd.I64, 8), offset)
-            block.append(simd.bitwise_xor(builder, simd.load(builder, source, _OCTETS), flips))
+        flips = simd.broadcast(builder, flip, 4)
+        places = [simd.element(builder, simd.pointer(builder, rows), row * 8) for row in range(8)]
+        sources = [_at(builder, simd.load(builder, place, simd.I64, 8), offset) for place in places]
         out = simd.pointer(builder, panel)
-        for step, value in enumerate(simd.transpose(builder, block)):
-            simd.store(builder, simd.element(builder, out, step * _PANEL_STEP), value, 64)
+        # 4 rows x 16 bytes at a time, in 32-byte registers: rows 0 and 2 side by side, then interleaved with 1 and 3.
+        for step in range(0, 8, 2):
+            for row in (0, 4):
+                pieces = [
+                    simd.load(builder, simd.element(builder, source, step * STEP), _PAIR)
+                    for source in sources[row : row + 4]
+                ]
+                even = simd.shuffle(builder, pieces[0], pieces[2], range(4))
+                odd = simd.shuffle(builder, pieces[1], pieces[3], range(4))
+                for half in (0, 1):
+                    value = simd.shuffle(builder, even, odd, [half, 4 + half, 2 + half, 6 + half])
+                    place = simd.element(builder, out, (step + half) * _PANEL_STEP + row * STEP)
+                    simd.store(builder, place, simd.bitwise_xor(builder, value, flips), 32)
         return _int(0)
 
     return types.intp(*[types.intp] * 4), generate
@@ -148,6 +166,33 @@ def transpose_bytes(
         return _int(0)
 
     return types.intp(*[types.intp] * 7), generate
+
+
+@simd.emitter
+def transpose_bytes_32(context: Any, source: Any, stride: Any, out: Any, out_stride: Any, flip: Any) -> Any:
+    """``out[j, i] = source[i, j] ^ flip`` for i < 16 and j < 32: two blocks side by side in 32-byte registers."""
+
+    def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
+        source, stride, out, out_stride, flip = given
+        kind = simd.vector(simd.I8, 32)
+        flips = simd.broadcast(builder, builder.trunc(flip, simd.I8), 32)
+        block = []
+        for row in range(16):
+            place = _at(builder, source, builder.mul(stride, _int(row)))
+            block.append(simd.bitwise_xor(builder, simd.load(builder, place, kind), flips))
+        # simd.transpose within each half: the unpack instructions do not cross 16 bytes.
+        low = [lane + part for base in (0, 16) for lane in range(base, base + 8) for part in (0, 32)]
+        high = [lane + 8 for lane in low]
+        for _ in range(4):
+            pairs = list(zip(block[:8], block[8:], strict=True))
+            block = [simd.shuffle(builder, a, b, half) for a, b in pairs for half in (low, high)]
+        for half in (0, 16):
+            for column, value in enumerate(block):
+                place = _at(builder, out, builder.mul(out_stride, _int(column + half)))
+                simd.store(builder, place, simd.shuffle(builder, value, value, range(half, half + 16)))
+        return _int(0)
+
+    return types.intp(*[types.intp] * 5), generate
 
 
 @simd.emitter

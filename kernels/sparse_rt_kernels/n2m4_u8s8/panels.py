@@ -118,10 +118,16 @@ def _turn_row(source: int, plane: int, channels: int, pixels: int, out: int, dep
     for line in range(0, pixels, 64):
         for channel in range(0, channels, 16):
             present = min(16, channels - channel)
-            for column in range(line, min(line + 64, pixels), 16):
-                count = min(16, pixels - column)
-                address = source + channel * plane + column
-                moves.transpose_bytes(address, plane, present, count, out + column * depth + channel, depth, flip)
+            column, end = line, min(line + 64, pixels)
+            while column < end:
+                address, target = source + channel * plane + column, out + column * depth + channel
+                if present == 16 and end - column >= 32:
+                    moves.transpose_bytes_32(address, plane, target, depth, flip)
+                    column += 32
+                else:
+                    count = min(16, end - column)
+                    moves.transpose_bytes(address, plane, present, count, target, depth, flip)
+                    column += 16
     return 0
 
 
