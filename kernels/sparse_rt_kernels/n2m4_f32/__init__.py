@@ -1,8 +1,8 @@
 """float32 activations, 2:4 float32 weights: lanes are activation rows, weights are broadcast.
 
-``out[m, n] = clip(sum_k x[m, k] * w[n, k] + bias[n], low, high)``, and the same over the pixels of a convolution. A stored
-zero is skipped: an inf or NaN in x reaches an output only through a nonzero weight, so 0 x inf is 0 where a dense engine
-gives NaN. `out` may hold NaN on entry. Shapes are those of :class:`sparse_rt_kernels.registry.Kernel`.
+``out[m, n] = clip(sum_k x[m, k] * w[n, k] + bias[n], low, high)``, and the same over the pixels of a convolution. A
+stored zero is skipped: an inf or NaN in x reaches an output only through a nonzero weight, so 0 x inf is 0 where a
+dense engine gives NaN. `out` may hold NaN on entry. For shapes see :class:`sparse_rt_kernels.registry.Kernel`.
 """
 
 from sparse_rt_kernels.n2m4_f32.kernels import PORTABLE, SIMD
