@@ -102,7 +102,7 @@ def _layer_row(check: "LayerCheck") -> list[Any]:
 
 
 def _output_row(check: "OutputCheck") -> list[Any]:
-    rule = "exact" if check.rule == "exact" else f"{check.tolerance:.2g} of max"
+    rule = "exact" if check.rule == "exact" else f"{check.tolerance:.2g} of {check.rule}"
     cosine = "-" if check.cosine is None else f"{check.cosine:.9f}"
     top1 = "-" if check.top1_agreement is None else f"{check.top1_agreement:.1%}"
     return [check.name, rule, *_numbers(check), cosine, top1, _result(check)]

@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 from sparse_rt import stock
 from sparse_rt.graph.layer import Layer
 
-__all__ = ["C", "EPS", "elementwise_bound", "end_to_end_tolerance", "reduction_length"]
+__all__ = ["C", "EPS", "elementwise_bound", "end_to_end_tolerance", "quantised_tolerance", "reduction_length"]
 
 #: The factor c of |y - y_ref| <= c (k + 1) eps (|X| |W|^T + |b|).
 C = 2.0
 EPS = float(np.finfo(np.float32).eps)
 
 _MAX_TOLERANCE = 2.0**-6
+_MAX_QUANTISED_TOLERANCE = 2.0**-3
 _CONVOLUTIONS = {"conv": "Conv", "conv_transpose": "ConvTranspose"}
 _CONVOLUTION_ATTRIBUTES = ("strides", "dilations", "pads", "auto_pad", "kernel_shape", "output_padding", "output_shape")
 _OPSET = 17
@@ -105,22 +106,35 @@ def _product(layer: Layer, x: NDArray[np.float32], weight: NDArray[np.float32]) 
     return product
 
 
-def end_to_end_tolerance(lengths: list[int], *, quantised: bool) -> float:
-    """Return the tolerance at the outputs, relative to the largest |y_ref| of each.
+def end_to_end_tolerance(lengths: list[int]) -> float:
+    """Return the tolerance at the outputs of a float model, relative to the largest |y_ref| of each.
 
     Each layer adds at most C (k + 1) eps relative to its own magnitudes, so their sum is taken, which presumes that the
     layers between neither amplify nor damp. It is at most 2^-6, so that a wrong answer never passes because the model
-    is deep. In a quantised model a rounding difference of a float layer can flip a quantisation step, which no bound
-    on rounding covers: there it is 2^-6 always, and the proof lies with the layers, which must be exact.
+    is deep.
 
     Parameters
     ----------
     lengths
         k of every sparse layer.
-    quantised
-        Whether the model quantises activations.
     """
-    if quantised:
-        return _MAX_TOLERANCE
     # One more term: onnxruntime itself may sum the rest of the model in another order once it is cut into parts.
     return min(_MAX_TOLERANCE, C * EPS * (1024 + sum(length + 1 for length in lengths)))
+
+
+def quantised_tolerance(layers: int) -> float:
+    """Return the tolerance at the float outputs of a model that quantises activations, rms relative to rms.
+
+    A difference in the last bit of a float part flips the rounding of an activation now and then; a flip changes what
+    later layers round, so that from some depth on both runs carry independent rounding noise, however exact each layer
+    is. Rounding to a step of 1 / 255 of a range of about 8 standard deviations is noise of 8 / 255 / sqrt(12) < 2^-6.5
+    of the rms; over L layers and in two runs that is 2^-6.5 sqrt(2 L) = 2^-6 sqrt(L), of which half is allowed, since
+    residual sums and normalisations damp it, and 1/8 at most. No bound on rounding gives more: in such a model the
+    proof lies with the layers, each on its own.
+
+    Parameters
+    ----------
+    layers
+        How many run sparse.
+    """
+    return min(_MAX_QUANTISED_TOLERANCE, 2.0**-7 * math.sqrt(max(1, layers)))

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Comparison", "bounded", "exact", "within"]
+__all__ = ["Comparison", "bounded", "exact", "rms_within", "within"]
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,19 @@ def within(y: NDArray[Any], reference: NDArray[Any], tolerance: float, *, may_lo
     finite = np.abs(reference[np.isfinite(reference)].astype(np.float64))
     scale = float(finite.max()) if finite.size else 0.0
     return bounded(y, reference, np.asarray(tolerance * scale), may_lose_nan=may_lose_nan)
+
+
+def rms_within(y: NDArray[Any], reference: NDArray[Any], tolerance: float, *, may_lose_nan: bool) -> Comparison:
+    """Compare floats as a whole: rms(y - reference) <= tolerance x rms(reference) over the finite elements."""
+    found = bounded(y, reference, np.asarray(np.finfo(np.float64).max), may_lose_nan=may_lose_nan)
+    if not found.equal:
+        return found
+    finite = np.isfinite(y) & np.isfinite(reference)
+    a, b = y[finite].astype(np.float64), reference[finite].astype(np.float64)
+    error, allowed = float(np.linalg.norm(a - b)), tolerance * float(np.linalg.norm(b))
+    worst = 0.0 if error == 0 else error / allowed if allowed else np.inf
+    # The rule is one for all elements together.
+    return Comparison(worst <= 1, y.size, 0 if worst <= 1 else y.size, found.max_error, worst, found.note)
 
 
 def _mismatch(y: NDArray[Any], reference: NDArray[Any]) -> Comparison | None:

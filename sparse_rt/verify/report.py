@@ -45,8 +45,9 @@ class OutputCheck:
     """One output of the model."""
 
     name: str
-    rule: Literal["exact", "tolerance"]
-    """``exact`` for integers; ``tolerance`` for floats: |y - y_ref| <= tolerance x max |y_ref|."""
+    rule: Literal["exact", "max", "rms"]
+    """``exact`` for integers; ``max`` for floats: |y - y_ref| <= tolerance x max |y_ref|; ``rms`` for floats of a model
+    that quantises its activations: rms(y - y_ref) <= tolerance x rms(y_ref)."""
 
     tolerance: float
     comparison: Comparison | None

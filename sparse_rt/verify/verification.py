@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -14,8 +14,8 @@ from sparse_rt.graph import model_io
 from sparse_rt.graph.layers import find_layers
 from sparse_rt.session import InferenceSession, SessionOptions
 from sparse_rt.stock import ModelSource
-from sparse_rt.verify.bounds import end_to_end_tolerance, reduction_length
-from sparse_rt.verify.compare import exact, within
+from sparse_rt.verify.bounds import end_to_end_tolerance, quantised_tolerance, reduction_length
+from sparse_rt.verify.compare import exact, rms_within, within
 from sparse_rt.verify.layer_checks import check_layers
 from sparse_rt.verify.reference import Reference
 from sparse_rt.verify.report import OutputCheck, VerifyReport
@@ -40,7 +40,7 @@ def verify(
     Layer by layer: each sparse layer gets the input that it has in the reference, and its output is compared with the
     reference's, integers bit for bit, floats by |y - y_ref| <= c (k + 1) eps (|X| |W|^T + |b|) elementwise (see
     :mod:`sparse_rt.verify.bounds`). Then end to end at the outputs: integers bit for bit, floats relative to their
-    largest value.
+    largest value, or as a whole where activations are quantised.
 
     Parameters
     ----------
@@ -73,10 +73,11 @@ def verify(
     expected = dense.outputs()
     found = dict(zip([item.name for item in session.get_outputs()], session.run(None, given), strict=True))
     layers = check_layers(session, parsed, dense, None if reference is None else model_io.read(reference), given)
-    tolerance = _tolerance(parsed, session)
+    quantised = any(node.op_type in _QUANTISING for graph in parsed.graphs() for node in graph)
+    tolerance = _tolerance(parsed, session, quantised=quantised)
     finite = all(array.dtype.kind != "f" or bool(np.isfinite(array).all()) for array in given.values())
     outputs = tuple(
-        _check_output(name, found[name], expected[name], tolerance, finite_feeds=finite)
+        _check_output(name, found[name], expected[name], tolerance, quantised=quantised, finite_feeds=finite)
         for name in found
         if name in expected
     )
@@ -87,30 +88,27 @@ def _name(model: ModelSource, otherwise: str) -> str:
     return otherwise if isinstance(model, bytes | onnx.ModelProto) else os.fspath(model)
 
 
-def _tolerance(model: ir.Model, session: InferenceSession) -> float:
+def _tolerance(model: ir.Model, session: InferenceSession, *, quantised: bool) -> float:
     sparse = {report.name for report in session.explain() if report.is_sparse}
-    lengths = [reduction_length(layer) for layer in find_layers(model) if layer.name in sparse]
-    quantised = any(node.op_type in _QUANTISING for graph in model.graphs() for node in graph)
-    return end_to_end_tolerance(lengths, quantised=quantised)
+    if quantised:
+        return quantised_tolerance(len(sparse))
+    return end_to_end_tolerance([reduction_length(layer) for layer in find_layers(model) if layer.name in sparse])
 
 
-def _check_output(name: str, y: Any, reference: Any, tolerance: float, *, finite_feeds: bool) -> OutputCheck:
+def _check_output(
+    name: str, y: Any, reference: Any, tolerance: float, *, quantised: bool, finite_feeds: bool
+) -> OutputCheck:
     if not isinstance(y, np.ndarray) or not isinstance(reference, np.ndarray):
         return OutputCheck(name, "exact", 0.0, None, note=f"output '{name}' is no tensor")
     if y.dtype.kind != "f":
         return OutputCheck(name, "exact", 0.0, exact(y, reference))
+    rule: Literal["rms", "max"] = "rms" if quantised else "max"
     if reference.size and np.isnan(reference).all():
-        return OutputCheck(name, "tolerance", tolerance, None, note=f"output '{name}' is all NaN in the reference")
-    comparison = within(y, reference, tolerance, may_lose_nan=not finite_feeds)
-    return OutputCheck(
-        name,
-        "tolerance",
-        tolerance,
-        comparison,
-        _cosine(y, reference),
-        _top1_agreement(name, y, reference),
-        comparison.note,
-    )
+        return OutputCheck(name, rule, tolerance, None, note=f"output '{name}' is all NaN in the reference")
+    compare = rms_within if quantised else within
+    comparison = compare(y, reference, tolerance, may_lose_nan=not finite_feeds)
+    cosine, top1 = _cosine(y, reference), _top1_agreement(name, y, reference)
+    return OutputCheck(name, rule, tolerance, comparison, cosine, top1, comparison.note)
 
 
 def _cosine(y: NDArray[Any], reference: NDArray[Any]) -> float | None:

@@ -1,5 +1,6 @@
 """What all commands have in common: help, version, errors, exit codes, output on a pipe."""
 
+import os
 import subprocess
 import sys
 
@@ -110,9 +111,7 @@ def test_an_unexpected_error_is_one_line_too(cli, files, monkeypatch):
 
 
 def test_process_on_a_pipe_cuts_nothing(files):
-    result = run_process(
-        "inspect", files["pruned"], env={"COLUMNS": "40", "PATH": "", "HOME": str(files["dense"].parent)}
-    )
+    result = run_process("inspect", files["pruned"], env={**os.environ, "COLUMNS": "40"})
     assert result.returncode == 0, result.stderr
     assert "…" not in result.stdout
     assert any("conv3" in line and "128x128x3x3" in line and "2:4" in line for line in result.stdout.splitlines())

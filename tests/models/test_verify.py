@@ -12,8 +12,8 @@ import sparse_rt as srt
 from sparse_rt.errors import FeedError, ModelError
 from sparse_rt.graph.layers import find_layers
 from sparse_rt.graph.model_io import read
-from sparse_rt.verify.bounds import EPS, C, elementwise_bound, end_to_end_tolerance
-from sparse_rt.verify.compare import bounded, exact, within
+from sparse_rt.verify.bounds import EPS, C, elementwise_bound, end_to_end_tolerance, quantised_tolerance
+from sparse_rt.verify.compare import bounded, exact, rms_within, within
 from tests import naive
 from tests.models.onnx_models import FLOAT, INT32, UINT8, info, model, node, normal, sparse, sparse_int8
 
@@ -158,7 +158,7 @@ def test_quantised_layers(rng, float_output):
     (layer,) = report.layers
     assert layer.rule == ("bound" if float_output else "exact")
     assert layer.comparison.worst < 1
-    assert report.outputs[0].rule == ("tolerance" if float_output else "exact")
+    assert report.outputs[0].rule == ("rms" if float_output else "exact")
 
 
 def test_report_tells_cosine_and_top1_of_logits(rng):
@@ -295,8 +295,11 @@ def test_bound_is_what_the_formula_says(rng):
 
 
 def test_tolerance_grows_with_the_layers_and_ends():
-    assert end_to_end_tolerance([10], quantised=False) < end_to_end_tolerance([10, 500], quantised=False) < 1e-3
-    assert end_to_end_tolerance([10**7], quantised=False) == 2**-6 == end_to_end_tolerance([], quantised=True)
+    assert end_to_end_tolerance([10]) < end_to_end_tolerance([10, 500]) < 1e-3
+    assert end_to_end_tolerance([10**7]) == 2**-6
+    assert quantised_tolerance(0) == quantised_tolerance(1) == 2**-7
+    assert quantised_tolerance(16) == 2**-5
+    assert quantised_tolerance(10**6) == 2**-3
 
 
 def test_exact_counts_steps():
@@ -335,6 +338,19 @@ def test_within_is_relative_to_the_largest_finite_value():
     reference = np.array([100.0, 0.0, np.inf])
     assert within(np.array([100.0, 0.9, np.inf]), reference, 0.01, may_lose_nan=False).equal
     assert not within(np.array([100.0, 1.1, np.inf]), reference, 0.01, may_lose_nan=False).equal
+
+
+def test_rms_judges_the_whole():
+    reference = np.full(100, 2.0)
+    y = reference.copy()
+    y[0] = 2.1  # rms of the difference 0.01, 0.005 of the reference's
+    assert rms_within(y, reference, 0.006, may_lose_nan=False).equal
+    assert not rms_within(y, reference, 0.004, may_lose_nan=False).equal
+    for odd in (np.nan, np.inf):
+        y[1] = odd
+        assert not rms_within(y, reference, 0.006, may_lose_nan=False).equal
+    assert not rms_within(np.ones(2), np.zeros(2), 0.5, may_lose_nan=False).equal
+    assert rms_within(np.zeros(2), np.zeros(2), 0.5, may_lose_nan=False).equal
 
 
 @pytest.mark.parametrize(
