@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["demo"]
 
-_ROWS = 4
-_COLUMNS = 16
+_ROWS = 6
+_COLUMNS = 8
 _SECONDS = 3.0
 
 
@@ -102,6 +102,7 @@ def _accuracy(model: Path, images: "NDArray[Any]", labels: "NDArray[Any]") -> tu
 
 def _show_index_bytes(model: Path, console: Any) -> None:
     """Print rows of one layer's weights and what the file stores instead."""
+    from sparse_rt.cli.console import table
     from sparse_rt.graph import model_io
     from sparse_rt.graph.layers import find_layers
 
@@ -110,33 +111,34 @@ def _show_index_bytes(model: Path, console: Any) -> None:
     if not matrices:
         return
     layer = matrices[0]
-    _heading(console, f"Layer '{layer.name}': its 2:4 weights, and what the compressed file stores")
-    for line in _index_lines(layer):
-        console.print(line)
+    _heading(console, f"Layer '{layer.name}': the first of its 2:4 weights, and what the compressed file stores")
+    columns = ("8 weights of a row", "values", "indexes", "byte")
+    console.print(table("", columns, _index_rows(layer)))
+    if layer.stored is not None:
+        values, index = layer.stored.values.nbytes, layer.stored.index.nbytes
+        console.print(f"{layer.dense_weight().size:,} weights become {values:,} values and {index:,} bytes of index")
 
 
-def _index_lines(layer: "Layer") -> list[Any]:
+def _index_rows(layer: "Layer") -> list[tuple[Any, ...]]:
+    """Return, for the first rows, two groups of four weights, the values kept of them, and their one index byte."""
     from rich.text import Text
 
     stored = layer.stored
     if stored is None:
         return []
     matrix = layer.dense_weight().reshape(layer.shape[0], -1)
-    lines = []
+    rows: list[tuple[Any, ...]] = []
     for row in range(min(_ROWS, len(matrix))):
         weights = Text()
         for column, value in enumerate(matrix[row, :_COLUMNS]):
+            separator = " |" if column == _COLUMNS // 2 else ""
+            weights.append(separator, style="dim")
             weights.append(f"{value:5d}", style="dim" if value == 0 else "cyan")
-            if column % 4 == 3:
-                weights.append(" |", style="dim")
-        values = " ".join(f"{value:4d}" for value in stored.values[row, : _COLUMNS // 2])
-        index = stored.index[row, : _COLUMNS // 8].tobytes().hex(" ")
-        lines.append(Text.assemble(f"w[{row}, :{_COLUMNS}] ", weights))
-        lines.append(Text.assemble("   values ", (values, "green"), "   index bytes ", (index, "bold yellow")))
-    total = (
-        f"{matrix.size:,} weight bytes become {stored.values.nbytes:,} of values and {stored.index.nbytes:,} of index"
-    )
-    return [*lines, total]
+        values = Text(" ".join(f"{value:4d}" for value in stored.values[row, : _COLUMNS // 2]), style="green")
+        byte = int(stored.index[row, 0])
+        indexes = " ".join(str(byte >> shift & 3) for shift in (0, 2, 4, 6))
+        rows.append((weights, values, indexes, Text(f"{byte:02x}", style="bold yellow")))
+    return rows
 
 
 def _show_equivalence(files: dict[str, Path], small: dict[str, Path], images: "NDArray[Any]", console: Any) -> bool:

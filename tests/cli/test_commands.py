@@ -291,7 +291,7 @@ def test_bench_refuses_no_time(cli, files):
 def test_demo(cli):
     result = cli("demo", "--seconds", "0.3")
     assert result.exit_code == 0, result.output
-    for word in ("accuracy", "index bytes", "held-out images", "sparse_rt ms", "2:4 int8"):
+    for word in ("accuracy", "bytes of index", "held-out images", "sparse_rt ms", "2:4 int8"):
         assert word in result.stdout
     assert result.stdout.count("equal: 4 of 4 sparse layers compared") == 2
     assert "…" not in result.stdout
