@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparse_rt_kernels.epilogue import FloatEpilogue, IntegerEpilogue
+from sparse_rt_kernels.gather import gather_of
 from sparse_rt_kernels.geometry import ConvGeometry
 from sparse_rt_kernels.n2m4_f32 import macro, portable, weight
-from sparse_rt_kernels.n2m4_f32.gather import gather_of
 from sparse_rt_kernels.n2m4_f32.tiling import (
     CHANNELS,
     LANES,

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sparse_rt_kernels.gather import Gather, lane_offsets, lane_origins
 from sparse_rt_kernels.jit import kernel_jit
 from sparse_rt_kernels.n2m4_f32 import micro
-from sparse_rt_kernels.n2m4_f32.gather import Gather, lane_offsets, lane_origins
 from sparse_rt_kernels.n2m4_f32.portable import multiply_tile
 from sparse_rt_kernels.n2m4_f32.tiling import (
     CHANNELS,

@@ -18,5 +18,5 @@ def clip_bounds(epilogue: IntegerEpilogue, dtype: np.dtype[Any]) -> tuple[float,
     if dtype.itemsize > 1:
         return low, high
     least, most = (0, 255) if dtype.char == "B" else (-128, 127)
-    least, most = least - epilogue.zero_point, most - epilogue.zero_point
+    least, most = least - int(epilogue.zero_point), most - int(epilogue.zero_point)
     return float(min(max(low, least), most)), float(min(max(high, least), most))

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparse_rt_kernels.epilogue import FloatEpilogue, IntegerEpilogue
+from sparse_rt_kernels.gather import Gather, gather_of, lane_offsets, lane_origins
 from sparse_rt_kernels.geometry import ConvGeometry
 from sparse_rt_kernels.jit import kernel_jit
-from sparse_rt_kernels.n2m4_f32.gather import Gather, gather_of, lane_offsets, lane_origins
 from sparse_rt_kernels.n2m4_u8s8 import layout
 from sparse_rt_kernels.n2m4_u8s8.clipping import clip_bounds
 from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS, STEP
@@ -147,7 +147,7 @@ def _finisher(epilogue: FloatEpilogue | IntegerEpilogue, dtype: np.dtype[Any]) -
         return finish_int32
     operands = (offset, _unwritable(epilogue.scale), _unwritable(epilogue.bias))
     low, high = clip_bounds(epilogue, dtype)
-    rounded, zero_point = dtype.itemsize == 1, epilogue.zero_point
+    rounded, zero_point = dtype.itemsize == 1, int(epilogue.zero_point)
 
     def finish_scaled(sums: Any, channel: int, out: NDArray[Any], first: int) -> None:
         _finish_scaled(sums, operands, low, high, rounded, zero_point, channel, out, first)
@@ -216,12 +216,12 @@ def conv(
     finish = _finisher(epilogue, out.dtype)
     if not out.size:
         return
-    gather = gather_of(geometry)
+    gather, pad = gather_of(geometry), int(geometry.pad_value)
     planes = (geometry.batch, geometry.channels, geometry.height * geometry.width)
     images = _unwritable(x.reshape(planes))
 
     def fill(image: int, first: int, panel: NDArray[np.int16], lanes: NDArray[np.int32]) -> None:
-        _pixels_into_panel(images[image], gather, geometry.pad_value, first, panel, lanes)
+        _pixels_into_panel(images[image], gather, pad, first, panel, lanes)
 
     _product(packed, fill, finish, list(out.reshape(geometry.batch, packed.n, -1)), pool)
 

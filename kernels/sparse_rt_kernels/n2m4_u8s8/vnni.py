@@ -39,7 +39,8 @@ def _epilogue(epilogue: IntegerEpilogue, packed: PackedWeight, x: Any, out: NDAr
     low, high = clip_bounds(epilogue, out.dtype)
     offset, scale, bias = epilogue.addresses
     kind, shift = _KINDS[out.dtype.char], 128 if x.dtype.char == "b" else 0
-    return kind, offset, packed.addresses[2], shift, scale, bias, low, high, epilogue.zero_point
+    # int(): a NumPy integer of another width would be another signature, and compile the kernel again.
+    return kind, offset, packed.addresses[2], shift, scale, bias, low, high, int(epilogue.zero_point)
 
 
 def _scratch(blocks: Blocking) -> tuple[int, ...]:
@@ -122,7 +123,7 @@ def conv(
         staging.padded_height,
         staging.padded_width,
         staging.depth,
-        (geometry.pad_value ^ flip) & 255,
+        (int(geometry.pad_value) ^ flip) & 255,
         flip,
         staged,
     )

@@ -1,0 +1,197 @@
+"""What only the int8 2:4 family promises: its machine code, its blocking, its packed layout."""
+
+import re
+
+import numpy as np
+import pytest
+from numba import njit
+from numba.core import config
+from sparse_rt_kernels import isa
+from sparse_rt_kernels.geometry import ConvGeometry
+from sparse_rt_kernels.n2m4_u8s8 import VNNI, blocking, layout, micro
+from sparse_rt_kernels.n2m4_u8s8.staging import staging_of
+
+from tests import naive
+from tests.kernels import conformance as conf
+
+needs_vnni = pytest.mark.skipif("avx512vnni" not in isa.supported_tiers(), reason="needs AVX-512 VNNI")
+
+
+# --- machine code -----------------------------------------------------------------------------------------------------
+
+
+def assembly(rows, chains, expanded):
+    """The lines of a compiled tile."""
+    if (rows, chains, expanded) == (24, 1, 1):
+
+        @njit
+        def run(a, b, c, steps, sums, resume):
+            return micro.tile(24, 1, 1, a, b, c, steps, sums, resume)
+    else:
+
+        @njit
+        def run(a, b, c, steps, sums, resume):
+            return micro.tile(1, 4, 0, a, b, c, steps, sums, resume)
+
+    run.compile("intp(intp, intp, intp, intp, intp, intp)")
+    return next(iter(run.inspect_asm().values())).splitlines()
+
+
+def loop_with_most(lines, instruction):
+    """The lines between a label and the jump back to it that hold the most of `instruction`."""
+    best = []
+    labels = {line.split(":")[0]: at for at, line in enumerate(lines) if re.match(r"^\.?\w+:", line)}
+    for at, line in enumerate(lines):
+        jump = re.match(r"\s+j\w+\s+(\.\w+)", line)
+        if jump and labels.get(jump[1], at) < at:
+            body = lines[labels[jump[1]] : at]
+            if sum(instruction in one for one in body) > sum(instruction in one for one in best):
+                best = body
+    return best
+
+
+@needs_vnni
+def test_the_tile_keeps_its_accumulators_in_registers():
+    body = loop_with_most(assembly(24, 1, 1), "vpdpbusd")
+    assert sum("vpdpbusd" in line for line in body) == 24
+    assert sum("vpshufb" in line for line in body) == 24
+    assert sum("vpbroadcastq" in line for line in body) == 24
+    assert not [line for line in body if "zmm" in line and "rsp" in line], "an accumulator is spilled"
+
+
+@needs_vnni
+def test_the_tile_of_one_row_expands_indexes_in_four_chains():
+    body = loop_with_most(assembly(1, 4, 0), "vpdpbusd")
+    dots = [line for line in body if "vpdpbusd" in line]
+    assert len({line.split(",")[-1] for line in dots}) == 4
+    assert sum("vpmultishiftqb" in line for line in body) == len(dots)
+
+
+@needs_vnni
+@pytest.mark.parametrize("steps", [1, 3, 4, 9])
+def test_expanded_controls(steps):
+    rng = np.random.default_rng(steps)
+    indexes = rng.integers(0, 3, (steps, 16, 4))
+    packed = (indexes << np.arange(0, 8, 2)).sum(axis=2).astype(np.uint8)
+    memory = np.full(64 * (steps + 3), 0xA5, np.uint8)
+    start = -memory.ctypes.data % 64
+    source = np.full(16 * steps + 16, 0, np.uint8)
+    aligned = -source.ctypes.data % 16
+    source[aligned : aligned + packed.size] = packed.ravel()
+
+    @njit
+    def run(index, steps, controls):
+        return micro.expand_index(index, steps, controls)
+
+    run(source.ctypes.data + aligned, steps, memory.ctypes.data + start)
+    got = memory[start : start + 64 * steps].reshape(steps, 16, 4)
+    np.testing.assert_array_equal(got, indexes + np.array([0, 1, 4, 5]))
+    assert (memory[start + 64 * steps :] == 0xA5).all()
+
+
+# --- packing ----------------------------------------------------------------------------------------------------------
+
+
+def test_packed_layout():
+    w = naive.random_weight(np.random.default_rng(0), (20, 12))
+    values, index = naive.encode_matrix(w)
+    packed = layout.pack("name", values, index)
+    assert packed.values.shape == (2, 2, 16, 4)
+    assert packed.index.shape == (2, 2, 16)
+    for channel in range(32):
+        for step in range(2):
+            block, lane = divmod(channel, 16)
+            stored = packed.values[block, step, lane]
+            expected = np.zeros(4, np.int8)
+            if channel < 20:
+                part = values[channel, 4 * step : 4 * step + 4]
+                expected[: len(part)] = part
+                assert packed.index[block, step, lane] == index[channel, step]
+            np.testing.assert_array_equal(stored, expected)
+    np.testing.assert_array_equal(packed.row_sums, w.sum(axis=1, dtype=np.int32))
+    assert packed.values.ctypes.data % 64 == 0
+    assert packed.index.ctypes.data % 16 == 0
+
+
+# --- blocking ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("steps", [1, 8, 72, 384, 5000, 16448])
+@pytest.mark.parametrize("rows", [1, 23, 24, 25, 384, 100_000])
+def test_blocks_are_whole_tiles_and_do_not_overlap(steps, rows):
+    blocks = blocking.blocking(steps, rows)
+    assert blocks.rows % layout.ROWS == 0
+    assert blocks.rows >= layout.ROWS
+    assert blocks.steps % 8 == 0
+    assert blocks.controls - blocks.panel >= blocks.rows * steps * layout.STEP
+    assert blocks.sums - blocks.controls >= min(steps, blocks.steps) * 64
+    assert blocks.table - blocks.sums >= blocks.rows * 64
+    assert blocks.end - blocks.table >= blocks.rows * 8
+    assert {blocks.controls % 64, blocks.sums % 64, blocks.table % 64} == {0}
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 16])
+@pytest.mark.parametrize(("rows", "channels"), [(1, 1), (1, 1000), (49, 512), (384, 768), (5000, 3)])
+def test_work_is_split_no_finer_than_it_is(threads, rows, channels):
+    parts = blocking.partition(rows, channels, threads)
+    assert parts.row_parts <= -(-rows // layout.ROWS)
+    assert parts.channel_parts <= -(-channels // layout.CHANNELS)
+    assert parts.tasks == 1 or threads > 1
+
+
+@needs_vnni
+@pytest.mark.parametrize("level1", [4 * 1024, 256 * 1024])
+@pytest.mark.parametrize("level2", [16 * 1024, 16 * 1024 * 1024])
+def test_any_cache_sizes_give_the_same_answer(level1, level2, monkeypatch):
+    """Small caches force many blocks of rows and steps, with sums carried between them."""
+    from sparse_rt_kernels import caches
+
+    monkeypatch.setattr(caches, "level1_bytes", lambda: level1)
+    monkeypatch.setattr(caches, "level2_bytes", lambda: level2)
+    blocking.blocking.cache_clear()
+    try:
+        rng = np.random.default_rng(3)
+        w = conf.weight_for(VNNI, rng, (35, 1100))
+        x = conf.activations(rng, np.int8, (77, 1100))
+        conf.assert_sums(VNNI, conf.matmul(VNNI, x, conf.pack(VNNI, w), *conf.sums_only(VNNI, 35)), x, w)
+        w = conf.weight_for(VNNI, rng, (17, 40, 3, 3))
+        x = conf.activations(rng, np.uint8, (5, 40, 6, 7))
+        geometry = conf.geometry_of(x, w, pads=(1, 1, 1, 1), pad_value=3)
+        got = conf.conv(VNNI, x, geometry, conf.pack(VNNI, w), *conf.sums_only(VNNI, 17))
+        conf.assert_conv_sums(VNNI, got, x, w, geometry)
+    finally:
+        blocking.blocking.cache_clear()
+
+
+# --- staging ----------------------------------------------------------------------------------------------------------
+
+
+def test_offsets_ascend_and_name_each_element():
+    geometry = ConvGeometry(1, 6, 9, 8, 1, (3, 2), (1, 1), (2, 3), (1, 0, 1, 2))
+    staging = staging_of(geometry)
+    elements = np.arange(staging.image_bytes).reshape(staging.padded_height, staging.padded_width, staging.depth)
+    expected = [elements[2 * r, 3 * s, c] for r in range(3) for s in range(2) for c in (0, 4)]
+    np.testing.assert_array_equal(staging.words, expected)
+    assert (np.diff(staging.words) >= 4).all()
+
+
+def test_odd_reductions_are_padded_to_whole_steps():
+    assert len(staging_of(ConvGeometry(1, 3, 5, 5, 1, (3, 3))).words) == 10
+
+
+@needs_vnni
+@pytest.mark.parametrize("integer", [int, np.int8, np.int64])
+def test_integers_of_any_width_reuse_the_compiled_kernel(integer):
+    from sparse_rt_kernels.n2m4_u8s8 import product
+
+    if config.DISABLE_JIT:
+        pytest.skip("nothing is compiled")
+    rng = np.random.default_rng(0)
+    w = conf.weight_for(VNNI, rng, (4, 4, 1, 1))
+    x = conf.activations(rng, np.int8, (1, 4, 3, 3))
+    geometry = conf.geometry_of(x, w, pads=(1, 1, 1, 1), pad_value=integer(-5))
+    epilogue = conf.integer_epilogue(rng, 4, zero_point=integer(-3))
+    got = conf.conv(VNNI, x, geometry, conf.pack(VNNI, w), epilogue, np.int8)
+    acc = conf.channels_last(conf.naive_conv(x, w, geometry))
+    np.testing.assert_array_equal(got, conf.channels_first(conf.expected_integers(acc, epilogue, np.int8)))
+    assert len(product.conv_task.signatures) == 1
