@@ -15,15 +15,13 @@ from onnx_ir import tape
 
 from sparse_rt.graph.operators import ALG, DOMAIN, FILTER_SHAPE, INPUTS, MICROSOFT, VERSION, DenseForm
 
-__all__ = ["DECODE", "DECODE_FILTER", "functions_for"]
+__all__ = ["DECODE", "functions_for"]
 
 DECODE = "Decode"
 """The function (filter_compress, compress_index) -> matrix (n, k4)."""
-DECODE_FILTER = {False: "DecodeFilterOutputFirst", True: "DecodeFilterInputFirst"}
-"""The functions (filter_compress, compress_index) {filter_shape} -> the dense operator's weight, by ``input_first``.
-Two names, not two overloads: onnxruntime forgets the overload of a call inside a function (checked with 1.31)."""
 
 _ADD_INT8_OPSET = 14  # Add for 8-bit integers
+_SCATTER_ADD_OPSET = 16  # ScatterElements with reduction
 
 
 class _Body(tape.Tape):
@@ -66,7 +64,7 @@ def functions_for(forms: Sequence[DenseForm], opset_imports: dict[str, int]) -> 
     """
     opset = opset_imports[""]
     functions = [_decode(opset)]
-    functions += [_decode_filter(opset, input_first) for input_first in sorted({f.input_first for f in forms})]
+    functions += [_decode_filter(opset, form) for form in {_filter_name(form): form for form in forms}.values()]
     functions += [_operator(form, opset_imports) for form in forms]
     return functions
 
@@ -74,57 +72,77 @@ def functions_for(forms: Sequence[DenseForm], opset_imports: dict[str, int]) -> 
 def _decode(opset: int) -> ir.Function:
     """Build the decoding of stored values and packed indexes, for every element type.
 
-    An index byte describes two groups of four channels by four 2-bit fields: i0 and i1 of the first, i0 and i1 of the
-    second. The four values beside it are theirs. Seen as four planes of fields and four of values, one element each a
-    byte, the eight dense elements are eight planes as well: i0 may name elements 0, 1, 2 and i1 elements 1, 2, 3. Long
-    contiguous planes are what makes this cheap in an interpreter of array operators: about 1 ns a weight.
+    An index byte describes two groups of four channels, the low nibble the first: i0 in its low 2 bits, i1 above.
+    Each group has two values.
     """
     body = _Body(opset)
     values, index = ir.val("filter_compress"), ir.val("compress_index")
-    zero, one = body.constant([0]), body.constant([1])
-    columns = body("Slice", body("Shape", values), one, body.constant([2]))
-    index_shape = body("Shape", index)
-    index_bytes = body("Slice", index_shape, one, body.constant([2]))
-
-    # A row of an odd number of groups ends in half a byte. Any two values may stand for the missing ones, since what
-    # they decode to lies beyond the row's end and is cut off below.
-    missing = body("Sub", body("Mul", index_bytes, body.constant([4])), columns)
-    whole = body("Concat", values, body("Slice", values, zero, missing, one), axis=1)
-    quads = body("Transpose", body("Reshape", whole, body.constant([-1, 4])), perm=[1, 0])
-    value_planes = [body("Gather", quads, body.constant(plane), axis=0) for plane in range(4)]
-
-    packed = body("Reshape", index, body.constant([-1]))
-    six = body.constant(6, np.uint8)
-    index_planes = []
-    for plane in range(4):
-        left = body.constant(6 - 2 * plane, np.uint8)
-        # Shifting left drops the higher fields, since the element type is 8 bits wide.
-        index_planes.append(body("BitShift", body("BitShift", packed, left, direction="LEFT"), six, direction="RIGHT"))
-
-    # A zero of the values' own type: the pad behind the first value.
-    corner = body("Slice", values, body.constant([0, 0]), body.constant([1, 1]))
-    padded = body("Pad", corner, body.constant([0, 0, 0, 1]))
-    nought = body("Reshape", body("Slice", padded, one, body.constant([2]), one), body.constant([1]))
-
-    elements = []
-    for group in (0, 2):
-        first, second = value_planes[group : group + 2]
-        first_index, second_index = index_planes[group : group + 2]
-        elements += [
-            _where_index(body, first_index, 0, first, nought),
-            _sum(body, (first_index, 1, first), (second_index, 0, second), nought),
-            _sum(body, (first_index, 2, first), (second_index, 1, second), nought),
-            _where_index(body, second_index, 2, second, nought),
-        ]
-    row = body.constant([1, -1])
-    planes = body("Concat", *(body("Reshape", element, row) for element in elements), axis=0)
-    rows = body("Slice", index_shape, zero, one)
-    by_row = body("Concat", rows, body("Mul", index_bytes, body.constant([8])), axis=0)
-    whole_rows = body("Reshape", body("Transpose", planes, perm=[1, 0]), by_row)
-    matrix = body("Slice", whole_rows, zero, body("Add", columns, columns), one)
+    zero, one, two = body.constant([0]), body.constant([1]), body.constant([2])
+    four = body.constant(4, np.uint8)
+    # Shifting left drops the high nibble, since the element type is 8 bits wide.
+    low = body("BitShift", body("BitShift", index, four, direction="LEFT"), four, direction="RIGHT")
+    high = body("BitShift", index, four, direction="RIGHT")
+    column = body.constant([0, 0, 1])
+    pairs = body("Concat", body("Reshape", low, column), body("Reshape", high, column), axis=2)
+    # A row of an odd number of groups ends in half a byte: the last nibble is none.
+    groups = body("Div", body("Slice", body("Shape", values), one, two), two)
+    nibbles = body("Slice", body("Reshape", pairs, body.constant([0, -1])), zero, groups, one)
+    spread = _scatter if opset >= _SCATTER_ADD_OPSET else _select
+    quads = spread(
+        body,
+        body("Reshape", values, body.constant([-1, 2])),
+        body("Reshape", nibbles, body.constant([-1])),
+        _zero(body, values),
+    )
+    matrix = body(
+        "Reshape", quads, body("Concat", body("Slice", body("Shape", values), zero, one), body.constant([-1]), axis=0)
+    )
     matrix.name = "matrix"
     doc = "values (n, k4/2), packed 2-bit indexes (n, ceil(k4/8)) -> matrix (n, k4) with at most 2 nonzeros of each 4"
     return body.function(DECODE, "", inputs=[values, index], output=matrix, imports={"": opset}, doc=doc)
+
+
+def _zero(body: _Body, values: ir.Value) -> ir.Value:
+    """Return a 0 of the values' own type, shape (1,): the pad behind the first value."""
+    corner = body("Slice", values, body.constant([0, 0]), body.constant([1, 1]))
+    padded = body("Pad", corner, body.constant([0, 0, 0, 1]))
+    last = body("Slice", padded, body.constant([1]), body.constant([2]), body.constant([1]))
+    return body("Reshape", last, body.constant([1]))
+
+
+def _scatter(body: _Body, pairs: ir.Value, nibbles: ir.Value, nought: ir.Value) -> ir.Value:
+    """Add each of the values (g, 2) to the element of its group (g, 4) that the nibbles (g,) name.
+
+    Few large operators: an engine keeps what it folds until it has folded everything, so every intermediate array
+    counts in the peak of memory while a model loads.
+    """
+    nibble = np.arange(16)
+    positions = np.stack([nibble & 3, (nibble >> 2) + 1], axis=1)
+    named = body("Gather", body.constant(positions), body("Cast", nibbles, to=ir.DataType.INT32.value))
+    shape = body("Concat", body("Shape", nibbles), body.constant([4]), axis=0)
+    return body("ScatterElements", body("Expand", nought, shape), named, pairs, axis=1, reduction="add")
+
+
+def _select(body: _Body, pairs: ir.Value, nibbles: ir.Value, nought: ir.Value) -> ir.Value:
+    """Return the same as :func:`_scatter` by operators of older opsets.
+
+    Seen as two planes of fields and two of values the four elements are four planes as well: i0 may name elements 0,
+    1, 2 and i1 elements 1, 2, 3.
+    """
+    turned = body("Transpose", pairs, perm=[1, 0])
+    first, second = (body("Gather", turned, body.constant(plane), axis=0) for plane in range(2))
+    six, two = body.constant(6, np.uint8), body.constant(2, np.uint8)
+    first_index = body("BitShift", body("BitShift", nibbles, six, direction="LEFT"), six, direction="RIGHT")
+    second_index = body("BitShift", nibbles, two, direction="RIGHT")
+    elements = [
+        _where_index(body, first_index, 0, first, nought),
+        _sum(body, (first_index, 1, first), (second_index, 0, second), nought),
+        _sum(body, (first_index, 2, first), (second_index, 1, second), nought),
+        _where_index(body, second_index, 2, second, nought),
+    ]
+    row = body.constant([1, -1])
+    planes = body("Concat", *(body("Reshape", element, row) for element in elements), axis=0)
+    return body("Transpose", planes, perm=[1, 0])
 
 
 def _where_index(body: _Body, index: ir.Value, element: int, values: ir.Value, nought: ir.Value) -> ir.Value:
@@ -150,32 +168,57 @@ def _sum(
     return body("Where", body("And", named, nonzero), values, a)
 
 
-def _decode_filter(opset: int, input_first: bool) -> ir.Function:
-    """Build matrix (n, kernel..., padded c) -> weight (n, c, *kernel), or (c, n, *kernel) if `input_first`."""
+def _filter_name(form: DenseForm) -> str:
+    """Return the name of the function that lays a weight out as `form` reads it.
+
+    The layouts have names, not overloads: onnxruntime forgets the overload of a call inside a function (checked with
+    1.31).
+    """
+    parts = ("Matrix" if form.kind == "matmul" else "Filter", "InputFirst" if form.input_first else "OutputFirst")
+    return "Decode" + "".join(parts) + ("Padded" if form.padded else "")
+
+
+def _decode_filter(opset: int, form: DenseForm) -> ir.Function:
+    """Build (filter_compress, compress_index) {filter_shape} -> the dense operator's weight."""
     body = _Body(opset)
     values, index = ir.val("filter_compress"), ir.val("compress_index")
     matrix = body(DECODE, values, index, domain=DOMAIN)
     shape = body("Constant", value=ir.RefAttr("value", FILTER_SHAPE, ir.AttributeType.TENSOR))
-    zero, one, two = body.constant([0]), body.constant([1]), body.constant([2])
-    channels = body("Slice", shape, zero, one) if input_first else body("Slice", shape, one, two)
-    plane = body("Reshape", body("ReduceProd", body("Slice", shape, zero, two)), one)
-    positions = body("Div", body("Reshape", body("ReduceProd", shape), one), plane)
-    split = body("Concat", zero, positions, body.constant([-1]), axis=0)  # 0 keeps the rows
-    padded = body("Reshape", matrix, split)
-    cut = body("Slice", padded, zero, channels, two)
-    turned = body("Transpose", cut, perm=[2, 0, 1] if input_first else [0, 2, 1])
-    weight = body("Reshape", turned, shape)
+    weight = (_matrix if form.kind == "matmul" else _kernel_last)(body, matrix, shape, form)
     weight.name = "filter"
-    doc = "The weight as the dense operator reads it: " + ("(c, n, *kernel)" if input_first else "(n, c, *kernel)")
     return body.function(
-        DECODE_FILTER[input_first],
+        _filter_name(form),
         "",
         inputs=[values, index],
         output=weight,
         attributes=[ir.Attr(FILTER_SHAPE, ir.AttributeType.TENSOR, None)],
         imports={"": opset, DOMAIN: VERSION},
-        doc=doc,
+        doc="The weight as the dense operator reads it: " + ("(c, n, ...)" if form.input_first else "(n, c, ...)"),
     )
+
+
+def _matrix(body: _Body, matrix: ir.Value, shape: ir.Value, form: DenseForm) -> ir.Value:
+    """Matrix (n, padded c) -> weight (n, c), or (c, n)."""
+    if form.padded:
+        matrix = body("Slice", matrix, body.constant([0]), _channels(body, shape, form), body.constant([1]))
+    return body("Transpose", matrix, perm=[1, 0]) if form.input_first else matrix
+
+
+def _kernel_last(body: _Body, matrix: ir.Value, shape: ir.Value, form: DenseForm) -> ir.Value:
+    """Matrix (n, kernel..., padded c) -> weight (n, c, *kernel), or (c, n, *kernel)."""
+    zero, one, two = body.constant([0]), body.constant([1]), body.constant([2])
+    plane = body("Reshape", body("ReduceProd", body("Slice", shape, zero, two)), one)
+    positions = body("Div", body("Reshape", body("ReduceProd", shape), one), plane)
+    weight = body("Reshape", matrix, body("Concat", zero, positions, body.constant([-1]), axis=0))  # 0 keeps the rows
+    if form.padded:
+        weight = body("Slice", weight, zero, _channels(body, shape, form), two)
+    turned = body("Transpose", weight, perm=[2, 0, 1] if form.input_first else [0, 2, 1])
+    return body("Reshape", turned, shape)
+
+
+def _channels(body: _Body, shape: ir.Value, form: DenseForm) -> ir.Value:
+    axis = 0 if form.input_first else 1
+    return body("Slice", shape, body.constant([axis]), body.constant([axis + 1]))
 
 
 def _operator(form: DenseForm, opset_imports: dict[str, int]) -> ir.Function:
@@ -185,7 +228,7 @@ def _operator(form: DenseForm, opset_imports: dict[str, int]) -> ir.Function:
     inputs = {name: ir.val(name) for name in INPUTS}
     values = inputs["filter_compress"]
     weight = body(
-        DECODE_FILTER[form.input_first],
+        _filter_name(form),
         body("Cast", values, to=ir.DataType.FLOAT.value) if form.half else values,
         inputs["compress_index"],
         domain=DOMAIN,

@@ -215,7 +215,7 @@ def _replace(candidate: Candidate, values: ir.Value, index: ir.Value) -> None:
     if weight.dequantize is not None:
         named |= dict(zip(("", "filter_scale", "filter_zero_point"), weight.dequantize.inputs, strict=False))
     named |= {"filter_compress": values, "compress_index": index}
-    form = form.without_absent({name for name, value in named.items() if value is not None})
+    form = form.without_absent({name for name, value in named.items() if value is not None}).for_shape(weight.shape)
     inputs = [named.get(name) for name in INPUTS]
     while inputs[-1] is None:
         inputs.pop()

@@ -6,7 +6,7 @@ node stands for is its *overload*. All operators share one list of inputs; a nod
 See docs/compressed-model.md.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -123,8 +123,18 @@ class DenseForm:
     """True for a float16 weight. Its body decodes in float32, which is exact: onnxruntime's CPU provider has no float16
     kernels for the decoding, and would neither fold it nor run it fast."""
 
+    padded: bool = False
+    """True for a weight whose channels do not divide by 4: its body cuts off the padding. Of other weights it does
+    not, since an engine keeps every array that it folds until the whole model is loaded."""
+
     dequantize_inputs: tuple[str, ...] = ("filter_scale", "filter_zero_point")
     """In ``qdq`` form: what DequantizeLinear reads beside the weight."""
+
+    def for_shape(self, shape: Sequence[int]) -> "DenseForm":
+        """Return the form for a weight of the dense operator's `shape`."""
+        if shape[0 if self.input_first else 1] % 4 == 0:
+            return self
+        return replace(self, overload=f"{self.overload}_padded", padded=True)
 
     def without_absent(self, inputs: Collection[str]) -> "DenseForm":
         """Return the form with the same meaning for a node that has only the given inputs.
@@ -253,7 +263,8 @@ def _overloads() -> Iterator[DenseForm]:
     for form in FORMS:
         for dequantized in ({"filter_zero_point"}, set()) if form.form == "qdq" else (set(),):
             for present in range(form.required, len(form.inputs) + 1):
-                yield form.without_absent({*form.inputs[:present], *dequantized})
+                exact = form.without_absent({*form.inputs[:present], *dequantized})
+                yield from (exact, exact.for_shape((1, 1)))
 
 
 OVERLOADS: Mapping[tuple[str, str], DenseForm] = MappingProxyType(

@@ -101,9 +101,11 @@ def assert_same_in_onnxruntime(dense, compressed, folder, inputs=None):
 
 
 def operators(proto):
-    """(operator, overload without what is absent) of every node of the domain."""
+    """(operator, overload without what is absent or padded) of every node of the domain."""
     return [
-        (node.op_type, node.overload.split("_without_")[0]) for node in proto.graph.node if node.domain == "sparse_rt"
+        (node.op_type, node.overload.removesuffix("_padded").split("_without_")[0])
+        for node in proto.graph.node
+        if node.domain == "sparse_rt"
     ]
 
 
