@@ -74,6 +74,8 @@ class Kernel:
         Rows (m) and columns (n) of the register tile.
     isa
         The tier of :mod:`sparse_rt_kernels.isa` that it needs.
+    form
+        ``"n2m4"``, or ``"dense"``: then `pack_weight` takes values (n, k), k a multiple of 4, and an index (n, 0).
     """
 
     name: str
@@ -87,6 +89,7 @@ class Kernel:
         [NDArray[Any], ConvGeometry, PackedWeight, FloatEpilogue | IntegerEpilogue, NDArray[Any], ThreadPool],
         None,
     ]
+    form: str = "n2m4"
 
 
 _kernels: dict[str, Kernel] = {}
@@ -106,10 +109,25 @@ def kernels() -> tuple[Kernel, ...]:
     return tuple(sorted(_kernels.values(), key=lambda kernel: order.index(kernel.isa)))
 
 
-def select(dtype: str) -> Kernel:
-    """Return the kernel for `dtype` that fits this CPU best."""
-    supported = isa.supported_tiers()
+def select(dtype: str, tier: str | None = None, form: str = "n2m4") -> Kernel:
+    """Return the kernel for `dtype` and weights of `form` that fits this CPU best.
+
+    Parameters
+    ----------
+    dtype, form
+        Of :class:`Kernel`.
+    tier
+        The most specific tier to use; see :func:`sparse_rt_kernels.isa.supported_tiers`.
+
+    Raises
+    ------
+    LookupError
+        There is no such kernel.
+    ValueError
+        This CPU cannot run `tier`.
+    """
+    supported = isa.supported_tiers(tier)
     for kernel in kernels():
-        if kernel.dtype == dtype and kernel.isa in supported:
+        if (kernel.dtype, kernel.form) == (dtype, form) and kernel.isa in supported:
             return kernel
-    raise LookupError(f"registry: expected a kernel for dtype {dtype!r}, got none.")
+    raise LookupError(f"registry: expected a kernel for dtype {dtype!r} and {form} weights, got none.")

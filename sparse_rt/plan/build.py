@@ -51,7 +51,7 @@ def build_plan(source: ModelSource, options: SessionOptions) -> Plan:
     """
     model = model_io.read(source)
     _inline(model)
-    choices = [choose(layer, model.ir_version) for layer in find_layers(model)]
+    choices = [choose(layer, model.ir_version, options.kernel_tier) for layer in find_layers(model)]
     reports = tuple(choice.report for choice in choices)
     signature = _signature(model)
     sparse = {choice.fusion: choice.step for choice in choices if choice.fusion is not None and choice.step is not None}

@@ -48,8 +48,10 @@ class _RefusalError(Exception):
     """Why no kernel fits; caught in :func:`choose`."""
 
 
-def choose(layer: Layer, ir_version: int) -> Choice:
+def choose(layer: Layer, ir_version: int, tier: str | None = None) -> Choice:
     """Decide how `layer` runs: pack its weight for a kernel, or report why it stays in onnxruntime.
+
+    `tier` is the most specific tier of kernels to use; None leaves it to the CPU.
 
     Raises
     ------
@@ -61,7 +63,7 @@ def choose(layer: Layer, ir_version: int) -> Choice:
         return Choice(_report(layer, None, None, layer.reason or "the weight is not constant"))
     fusion = fuse(layer, ir_version)
     try:
-        step = _step(fusion, compressed, ir_version)
+        step = _step(fusion, compressed, ir_version, tier)
     except _RefusalError as refusal:
         return Choice(_report(layer, compressed, None, str(refusal)))
     reason = f"2:4 holds, and {step.kernel.name} is the best kernel for {step.kernel.dtype} on this CPU"
@@ -98,7 +100,7 @@ def _report(layer: Layer, compressed: CompressedWeight | None, kernel: str | Non
     )
 
 
-def _step(fusion: Fusion, compressed: CompressedWeight, ir_version: int) -> SparseStep:
+def _step(fusion: Fusion, compressed: CompressedWeight, ir_version: int, tier: str | None) -> SparseStep:
     layer = fusion.layer
     if layer.reason is not None:
         raise _RefusalError(layer.reason)
@@ -109,13 +111,13 @@ def _step(fusion: Fusion, compressed: CompressedWeight, ir_version: int) -> Spar
     if layer.kind == "conv_transpose":
         compressed = flip_kernel(compressed)
     if layer.form == "float" or (layer.form == "qdq" and fusion.x_quantised is None):
-        return _float_step(fusion, compressed, ir_version)
-    return _integer_step(fusion, compressed, ir_version)
+        return _float_step(fusion, compressed, ir_version, tier)
+    return _integer_step(fusion, compressed, ir_version, tier)
 
 
-def _kernel(dtype: str) -> registry.Kernel:
+def _kernel(dtype: str, tier: str | None) -> registry.Kernel:
     try:
-        return registry.select(dtype)
+        return registry.select(dtype, tier)
     except LookupError as error:
         raise _RefusalError(f"no kernel for {dtype} fits this CPU") from error
 
@@ -123,7 +125,7 @@ def _kernel(dtype: str) -> registry.Kernel:
 # --- floats --------------------------------------------------------------------------------------------------------
 
 
-def _float_step(fusion: Fusion, compressed: CompressedWeight, ir_version: int) -> SparseStep:
+def _float_step(fusion: Fusion, compressed: CompressedWeight, ir_version: int, tier: str | None) -> SparseStep:
     layer = fusion.layer
     alpha = np.float32(_number(layer, "alpha"))
     values = compressed.values
@@ -136,7 +138,7 @@ def _float_step(fusion: Fusion, compressed: CompressedWeight, ir_version: int) -
     bias = _float_bias(layer, ir_version)
     if fusion.bias is not None:
         bias = fusion.bias if bias is None else bias + fusion.bias
-    kernel = _kernel("f32")
+    kernel = _kernel("f32", tier)
     epilogue = float_epilogue(layer.shape[0], bias, fusion.low, fusion.high)
     real = np.dtype(np.float32)
     return _assemble(fusion, kernel, values, compressed.index, epilogue=epilogue, x_dtype=real, y_dtype=real)
@@ -174,7 +176,7 @@ def _number(layer: Layer, name: str) -> float:
 # --- integers ------------------------------------------------------------------------------------------------------
 
 
-def _integer_step(fusion: Fusion, compressed: CompressedWeight, ir_version: int) -> SparseStep:
+def _integer_step(fusion: Fusion, compressed: CompressedWeight, ir_version: int, tier: str | None) -> SparseStep:
     layer = fusion.layer
     values = _signed(compressed.values)
     row_sums = values.sum(axis=1, dtype=np.int64)
@@ -188,7 +190,7 @@ def _integer_step(fusion: Fusion, compressed: CompressedWeight, ir_version: int)
         bias_integer = requantisation.bias_integer
     if not accumulator_fits(absolute_sums, bias_integer):
         raise _RefusalError("the weights are so large or so many that an int32 accumulator could overflow")
-    kernel = _kernel("u8s8")
+    kernel = _kernel("u8s8", tier)
     return _assemble(
         fusion,
         kernel,

@@ -4,6 +4,7 @@ import os
 from typing import Any
 
 import onnxruntime as ort
+from sparse_rt_kernels import isa
 
 from sparse_rt.errors import ConfigError, message
 
@@ -28,6 +29,9 @@ class SessionOptions:
         onnxruntime's, for the parts that it runs.
     log_severity_level
         onnxruntime's: 0 verbose, 1 info, 2 warning, 3 error, 4 fatal.
+    kernel_tier
+        The most specific tier of sparse kernels to use: "avx512vnni", "avx512", "avx2vnni", "avx2" or "generic". None
+        takes that of the environment variable ``SPARSE_RT_TIER``, else the best that the CPU can run.
 
     Raises
     ------
@@ -35,11 +39,12 @@ class SessionOptions:
         An option is unknown, or its value is out of range.
     """
 
-    __slots__ = ("graph_optimization_level", "intra_op_num_threads", "log_severity_level")
+    __slots__ = ("graph_optimization_level", "intra_op_num_threads", "kernel_tier", "log_severity_level")
 
     intra_op_num_threads: int
     graph_optimization_level: Any
     log_severity_level: int
+    kernel_tier: str | None
 
     def __init__(
         self,
@@ -47,6 +52,7 @@ class SessionOptions:
         *,
         graph_optimization_level: Any = ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
         log_severity_level: int = 3,
+        kernel_tier: str | None = None,
         **unknown: Any,
     ) -> None:
         for name in unknown:
@@ -54,6 +60,7 @@ class SessionOptions:
         self.intra_op_num_threads = intra_op_num_threads
         self.graph_optimization_level = graph_optimization_level
         self.log_severity_level = log_severity_level
+        self.kernel_tier = kernel_tier
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name not in self.__slots__:
@@ -65,6 +72,8 @@ class SessionOptions:
             raise ConfigError(message(where, "a whole number from 0 to 4", repr(value)))
         if name == "graph_optimization_level" and not isinstance(value, ort.GraphOptimizationLevel):
             raise ConfigError(message(where, "an onnxruntime.GraphOptimizationLevel", repr(value)))
+        if name == "kernel_tier":
+            _check_tier(where, value)
         object.__setattr__(self, name, value)
 
     def __repr__(self) -> str:
@@ -86,6 +95,16 @@ class SessionOptions:
         native.graph_optimization_level = self.graph_optimization_level
         native.log_severity_level = self.log_severity_level
         return native
+
+
+def _check_tier(where: str, value: Any) -> None:
+    if value is not None and not isinstance(value, str):
+        raise ConfigError(message(where, f"None or one of {', '.join(isa.TIERS)}", repr(value)))
+    try:
+        isa.supported_tiers(value)
+    except ValueError as error:
+        # Kernels word their errors in the same form, and name the variable or the option.
+        raise ConfigError(str(error)) from error
 
 
 def _is_integer(value: Any) -> bool:

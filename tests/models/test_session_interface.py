@@ -227,6 +227,23 @@ def test_options():
             srt.SessionOptions(**{name: value})
 
 
+def test_the_kernel_tier_is_an_option(proto, rng):
+    options = srt.SessionOptions(kernel_tier="generic")
+    session = srt.InferenceSession(proto, options)
+    assert all(report.kernel.endswith("__generic") for report in session.explain() if report.kernel)
+    x = normal(rng, 3, 24)
+    compare(session.run(None, {"x": x}), stock(proto, {"x": x}))
+    for wrong in ("sse9", 3):
+        with pytest.raises(srt.ConfigError, match="tier"):
+            srt.SessionOptions(kernel_tier=wrong)
+
+
+def test_a_wrong_tier_in_the_environment_is_refused(monkeypatch):
+    monkeypatch.setenv("SPARSE_RT_TIER", "mmx")
+    with pytest.raises(srt.ConfigError, match="SPARSE_RT_TIER"):
+        srt.SessionOptions()
+
+
 def test_foreign_options_and_providers(proto):
     with pytest.raises(srt.ConfigError):
         srt.InferenceSession(proto, ort.SessionOptions())
