@@ -30,6 +30,7 @@ __all__ = [
     "load_first",
     "store_first",
     "load_masked",
+    "prefetch",
     "gather",
     "broadcast",
     "bitcast",
@@ -45,6 +46,7 @@ __all__ = [
     "smaller",
     "bitwise_and",
     "bitwise_xor",
+    "shift_right",
     "to_float",
     "round_to_int",
     "narrow_to_byte",
@@ -53,6 +55,7 @@ __all__ = [
     "dot_u8s8",
     "shuffle_bytes",
     "multishift",
+    "permute",
     "in_register",
 ]
 
@@ -60,6 +63,7 @@ Array = NDArray[Any]
 P = ParamSpec("P")
 
 I8 = ir.IntType(8)
+I16 = ir.IntType(16)
 I32 = ir.IntType(32)
 I64 = ir.IntType(64)
 F32 = ir.FloatType()
@@ -213,6 +217,15 @@ def load_masked(builder: Any, base: Any, kind: Any, mask: Any, other: Any) -> An
     return builder.call(function, [builder.bitcast(base, passed), I32(1), mask, other])
 
 
+@_operation(lambda memory: memory)
+def prefetch(builder: Any, base: Any) -> None:
+    """Call the cache line at a byte pointer into L2; any address may be named."""
+    signature = ir.FunctionType(ir.VoidType(), [base.type, I32, I32, I32])
+    function = cgutils.get_or_insert_function(builder.module, signature, "llvm.prefetch.p0")
+    read, second_level, data = I32(0), I32(2), I32(1)
+    builder.call(function, [base, read, second_level, data])
+
+
 @_operation(_gather_meaning)
 def gather(builder: Any, base: Any, offsets: Any, kind: Any) -> Any:
     """Load item ``offsets[i]`` (int32, in items) of the array at `base` into lane i; 0 where the offset is negative."""
@@ -281,6 +294,12 @@ def bitwise_and(builder: Any, a: Any, b: Any) -> Any:
 def bitwise_xor(builder: Any, a: Any, b: Any) -> Any:
     """Flip the bits of a that b has."""
     return builder.xor(a, b)
+
+
+@_operation(lambda a, b: (a.view(f"u{a.itemsize}") >> b.view(f"u{b.itemsize}")).view(a.dtype))
+def shift_right(builder: Any, a: Any, b: Any) -> Any:
+    """Shift each lane of a right by that lane of b (less than the lane's bits); zeros enter."""
+    return builder.lshr(a, b)
 
 
 @_operation(lambda a: a.astype(np.uint8))
@@ -415,6 +434,61 @@ def _multishift_meaning(control: Array, a: Array) -> Array:
 def multishift(builder: Any, control: Any, a: Any) -> Any:
     """Return 8 bits of a's 64-bit word ``i // 8`` from bit ``control[i] & 63`` on, cyclic: vpmultishiftqb."""
     return _x86(builder, "llvm.x86.avx512.pmultishift.qb.512", a.type, [control, a])
+
+
+@_operation(lambda a, control: a[control & 15], needs="avx512")
+def permute(builder: Any, a: Any, control: Any) -> Any:
+    """Return lane ``control & 15`` of a in each lane: vpermps, <16 x float> by <16 x i32>."""
+    return _x86(builder, "llvm.x86.avx512.permvar.sf.512", a.type, [a, control])
+
+
+def _nearest_meaning(a: Array) -> Array:
+    inside = (a >= -(2.0**31)) & (a < 2.0**31)
+    return np.where(inside, np.rint(np.where(inside, a, 0)), -(2.0**31)).astype(np.int64).astype(np.int32)
+
+
+@_operation(_nearest_meaning, needs="avx512")
+def nearest_int(builder: Any, a: Any) -> Any:
+    """<16 x float> to int32, half to even; -2**31 for NaN and for what int32 does not hold: vcvtps2dq."""
+    kind = vector(I32, 16)
+    name = "llvm.x86.avx512.mask.cvtps2dq.512"
+    signature = ir.FunctionType(kind, [a.type, kind, ir.IntType(16), I32])
+    function = cgutils.get_or_insert_function(builder.module, signature, name)
+    # All lanes, in the rounding mode that the thread is in.
+    return builder.call(function, [a, ir.Constant(kind, None), ir.Constant(ir.IntType(16), -1), I32(4)])
+
+
+def _pack_meaning(dtype: Any) -> Callable[[Array, Array], Array]:
+    def meaning(a: Array, b: Array) -> Array:
+        info = np.iinfo(dtype)
+        quarters = np.stack([a.reshape(4, -1), b.reshape(4, -1)], axis=1)
+        return quarters.clip(info.min, info.max).astype(dtype).ravel()
+
+    return meaning
+
+
+@_operation(_pack_meaning(np.int16), needs="avx512")
+def pack_int16(builder: Any, a: Any, b: Any) -> Any:
+    """Saturate int32 to int16; within each 16 bytes, lanes of a, then of b: vpackssdw, <16 x i32> to <32 x i16>."""
+    return _x86(builder, "llvm.x86.avx512.packssdw.512", vector(I16, 32), [a, b])
+
+
+@_operation(_pack_meaning(np.uint8), needs="avx512")
+def pack_uint8(builder: Any, a: Any, b: Any) -> Any:
+    """Saturate int16 to uint8; within each 16 bytes, lanes of a, then of b: vpackuswb, <32 x i16> to <64 x i8>."""
+    return _x86(builder, "llvm.x86.avx512.packuswb.512", vector(I8, 64), [a, b])
+
+
+@_operation(lambda a, b: (a.astype(np.int32) + b).clip(-(2**15), 2**15 - 1).astype(np.int16))
+def add_saturated(builder: Any, a: Any, b: Any) -> Any:
+    """Add int16 lanes, saturating."""
+    return _x86(builder, f"llvm.sadd.sat.v{a.type.count}i16", a.type, [a, b])
+
+
+@_operation(lambda a, b: np.maximum(a.view(np.uint8), b.view(np.uint8)))
+def larger_byte(builder: Any, a: Any, b: Any) -> Any:
+    """Return the larger of two unsigned bytes."""
+    return builder.select(builder.icmp_unsigned(">", a, b), a, b)
 
 
 @_operation(lambda a: a, needs="avx512")

@@ -13,6 +13,7 @@ pytestmark = pytest.mark.skipif(bool(config.DISABLE_JIT), reason="emitted code n
 ITEMS = {
     np.dtype(np.int8): simd.I8,
     np.dtype(np.uint8): simd.I8,
+    np.dtype(np.int16): simd.I16,
     np.dtype(np.int32): simd.I32,
     np.dtype(np.int64): simd.I64,
     np.dtype(np.float32): simd.F32,
@@ -211,6 +212,17 @@ def test_byte_shuffles():
     check("multishift", random(np.int8, 64), random(np.int8, 64, 1))
 
 
+def test_saturating_arithmetic():
+    wide = np.array([0, 1, -1, 32767, 32768, -32768, -32769, 2**31 - 1, -(2**31), 5, 6, 7, 8, 9, 10, 11], np.int32)
+    check("pack_int16", wide, random(np.int32, 16))
+    words = np.concatenate([wide, wide[::-1]]).astype(np.int16)
+    check("pack_uint8", words, random(np.int16, 32) // 100)
+    check("add_saturated", words, random(np.int16, 32))
+    check("larger_byte", random(np.uint8, 64), random(np.uint8, 64, 1))
+    floats = [0.5, 1.5, -0.5, -2.5, np.nan, np.inf, -np.inf, 3e9, -3e9, 2.0**31, -(2.0**31), 7, 0.49, 1e6, -7, 0]
+    check("nearest_int", np.array(floats, np.float32))
+
+
 def test_in_register_changes_nothing():
     check("in_register", random(np.float32, 16))
     check("in_register", random(np.int32, 16))
@@ -222,6 +234,7 @@ def test_every_operation_is_tested():
         *("larger", "smaller", "to_float", "round_to_int", "narrow_to_byte", "widen_byte", "bitcast", "shuffle"),
         *("transpose", "broadcast", "load", "store", "load_first", "store_first", "load_masked"),
         "gather",
+        *("nearest_int", "pack_int16", "pack_uint8", "add_saturated", "larger_byte"),
         *("dot_u8s8", "shuffle_bytes", "multishift", "in_register"),
     }
     assert tested == set(simd.OPERATIONS)

@@ -43,19 +43,21 @@ def blocking(steps: int, most_rows: int) -> Blocking:
     """Return the blocking for a reduction of `steps` steps and at most `most_rows` rows a thread.
 
     Half of L2 holds the packed rows, which are read once for each 16 channels; half of L1 the controls and the values
-    that every tile of them meets again; a quarter of L1 the sums of all packed rows, which the epilogue reads back.
+    that every tile of them meets again. Where a reduction does not fit that, the sums of all packed rows wait for the
+    next block of steps, in half of L1.
     """
-    in_level2 = caches.level2_bytes() // 2 // (max(steps, 1) * STEP)
-    in_level1 = caches.level1_bytes() // 2 // (CHANNELS * 4)
-    rows = max(ROWS, min(in_level2, in_level1, _ceil_div(most_rows, ROWS) * ROWS) // ROWS * ROWS)
     most_steps = max(8, caches.level1_bytes() // 2 // (2 * _REGISTER))
     blocks = max(1, _ceil_div(steps, most_steps))
     # Balanced, and a multiple of 8, so that unrolled tiles have no remainder but in the last block.
     block_steps = _ceil_div(_ceil_div(steps, blocks), 8) * 8
+    most = min(caches.level2_bytes() // 2 // (max(steps, 1) * STEP), _ceil_div(most_rows, ROWS) * ROWS)
+    if blocks > 1:
+        most = min(most, caches.level1_bytes() // 2 // (CHANNELS * 4))
+    rows = max(ROWS, most // ROWS * ROWS)
     controls = rows // ROWS * steps * _PANEL_STEP
     sums = controls + block_steps * _REGISTER
     # The transposed epilogue reads 16 rows of sums at a time, wherever an image begins.
-    table = sums + (rows + 16) * _REGISTER
+    table = sums + ((rows if blocks > 1 else ROWS) + 16) * _REGISTER
     return Blocking(rows, block_steps, 0, controls, sums, table, table + (rows + 8) * 8)
 
 

@@ -11,7 +11,7 @@ from numba.core import cgutils, types
 from sparse_rt_kernels import simd
 from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS, ROWS, STEP
 
-__all__ = ["expand_index", "tile"]
+__all__ = ["expand_index", "multiply_loop", "tile"]
 
 _BYTES = simd.vector(simd.I8, 64)
 _WORDS = simd.vector(simd.I32, 16)
@@ -66,7 +66,7 @@ def _multiply_step(builder: Any, accumulators: list[Any], panel: Any, values: An
         builder.store(simd.dot_u8s8(builder, builder.load(slot), chosen, values), slot)
 
 
-def _multiply_loop(builder: Any, chains: list[list[Any]], places: list[Any], turns: Any, expanded: bool) -> None:
+def multiply_loop(builder: Any, chains: list[list[Any]], places: list[Any], turns: Any, expanded: bool) -> None:
     """Run `turns` turns of ``len(chains)`` steps, each step into accumulators of its own.
 
     `places` are slots that hold the byte pointers of the panel, the values and the controls (or the index, if not
@@ -137,10 +137,10 @@ def tile(
             cgutils.alloca_once_value(builder, simd.pointer(builder, address)) for address in (panel, values, controls)
         ]
         if depth == 1:
-            _multiply_loop(builder, slots, moving, steps, ready)
+            multiply_loop(builder, slots, moving, steps, ready)
         else:
-            _multiply_loop(builder, slots, moving, builder.udiv(steps, _int(depth)), ready)
-            _multiply_loop(builder, slots[:1], moving, builder.urem(steps, _int(depth)), ready)
+            multiply_loop(builder, slots, moving, builder.udiv(steps, _int(depth)), ready)
+            multiply_loop(builder, slots[:1], moving, builder.urem(steps, _int(depth)), ready)
         for row, place in enumerate(places):
             total = builder.load(slots[0][row])
             for chain in slots[1:]:

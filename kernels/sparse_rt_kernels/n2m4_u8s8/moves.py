@@ -16,6 +16,7 @@ __all__ = [
     "fill_bytes",
     "interleave_planes",
     "octet",
+    "octets_of_planes",
     "octets_of_rows",
     "put_octet",
     "transpose_bytes",
@@ -73,6 +74,58 @@ def octets_of_rows(context: Any, rows: Any, offset: Any, panel: Any, flip: Any) 
         return _int(0)
 
     return types.intp(*[types.intp] * 4), generate
+
+
+@simd.emitter
+def octets_of_planes(context: Any, source: Any, stride: Any, planes: Any, pixels: Any, panel: Any, flip: Any) -> Any:
+    """``panel[p, i] = source[i, p] ^ flip`` for 24 pixels p and 8 planes i; what is missing becomes ``flip``.
+
+    Parameters
+    ----------
+    source, stride
+        First byte of the first plane, and bytes from plane to plane.
+    planes
+        How many planes there are, at least 1; those beyond 8 are not read.
+    pixels
+        How many bytes of each plane may be read. Up to 32 are read, whatever they hold.
+    panel
+        (24, 8) uint8, 64-byte aligned: one step of a panel.
+    flip
+        See :func:`octets_of_rows`.
+    """
+
+    def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
+        source, stride, planes, pixels, panel, flip = given
+        kind = simd.vector(simd.I8, 32)
+        slots = [cgutils.alloca_once(builder, kind) for _ in range(STEP)]
+        places = [_at(builder, source, builder.mul(stride, _int(plane))) for plane in range(STEP)]
+        whole = builder.and_(builder.icmp_signed(">=", planes, _int(STEP)), builder.icmp_signed(">=", pixels, _int(32)))
+        with builder.if_else(whole, likely=True) as (full, ragged):
+            with full:
+                for place, slot in zip(places, slots, strict=True):
+                    builder.store(simd.load(builder, place, kind), slot)
+            with ragged:
+                for plane, (place, slot) in enumerate(zip(places, slots, strict=True)):
+                    count = builder.select(builder.icmp_signed("<", _int(plane), planes), pixels, _int(0))
+                    builder.store(simd.load_first(builder, place, kind, count), slot)
+        flips = simd.broadcast(builder, builder.trunc(flip, simd.I8), 32)
+        block = [simd.bitwise_xor(builder, builder.load(slot), flips) for slot in slots]
+        # Perfect shuffles within each half, as the unpack instructions do: three of them bring 8 planes together.
+        low = [lane + part for base in (0, 16) for lane in range(base, base + 8) for part in (0, 32)]
+        high = [lane + 8 for lane in low]
+        for _ in range(3):
+            pairs = list(zip(block[:4], block[4:], strict=True))
+            block = [simd.shuffle(builder, a, b, half) for a, b in pairs for half in (low, high)]
+        # Register i holds pixels 2 i, 2 i + 1 and, in its upper half, 16 more.
+        out = simd.pointer(builder, panel)
+        for pair, value in enumerate(block):
+            simd.store(builder, simd.element(builder, out, pair * 16), simd.shuffle(builder, value, value, range(16)))
+        for pair, value in enumerate(block[:4]):
+            upper = simd.shuffle(builder, value, value, range(16, 32))
+            simd.store(builder, simd.element(builder, out, 128 + pair * 16), upper)
+        return _int(0)
+
+    return types.intp(*[types.intp] * 6), generate
 
 
 @simd.emitter

@@ -4,9 +4,11 @@ from sparse_rt_kernels.jit import kernel_jit
 from sparse_rt_kernels.n2m4_u8s8 import moves
 from sparse_rt_kernels.n2m4_u8s8.layout import ROWS, STEP
 
-__all__ = ["pack_image_rows", "pack_matrix_rows", "stage_rows"]
+__all__ = ["pack_image_rows", "pack_matrix_rows", "pack_plane_pixels", "stage_rows"]
 
 _PANEL_STEP = ROWS * STEP
+#: Panels that are packed from planes together: 3 cache lines of each plane.
+_PANELS_OF_LINES = 8
 
 
 @kernel_jit
@@ -103,6 +105,27 @@ def pack_image_rows(table: int, rows: int, words: int, steps: int, panel: int) -
                     moves.put_octet(place + row * STEP, low | high << 32)
             step += 1
         panel += steps * _PANEL_STEP
+    return 0
+
+
+@kernel_jit
+def pack_plane_pixels(
+    x: int, channels: int, pixels: int, first: int, rows: int, steps: int, panel: int, flip: int
+) -> int:
+    """Pack pixels [first, first + rows) of planes, (channels, pixels) bytes at `x`, into panels (steps, 24, 8)."""
+    panels = (rows + ROWS - 1) // ROWS
+    for group in range(0, panels, _PANELS_OF_LINES):
+        last = min(panels, group + _PANELS_OF_LINES)
+        for step in range(steps):
+            present = min(STEP, channels - step * STEP)
+            source = x + step * STEP * pixels + first
+            for number in range(group, last):
+                pixel = number * ROWS
+                place = panel + (number * steps + step) * _PANEL_STEP
+                # Reading on into the next plane is harmless, beyond the last one it is not.
+                readable = (present - 1) * pixels + pixels - first - pixel
+                readable = pixels - first - pixel if step == steps - 1 else readable
+                moves.octets_of_planes(source + pixel, pixels, present, readable, place, flip)
     return 0
 
 

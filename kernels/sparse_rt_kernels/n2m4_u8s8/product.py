@@ -7,11 +7,12 @@ import numpy as np
 from sparse_rt_kernels.jit import kernel_jit
 from sparse_rt_kernels.n2m4_u8s8 import micro
 from sparse_rt_kernels.n2m4_u8s8.finish import BYTE, FLOAT32, INT32, finish_planes, finish_rows
+from sparse_rt_kernels.n2m4_u8s8.fused import tile_to_bytes
 from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS, ROWS, STEP
 from sparse_rt_kernels.n2m4_u8s8.moves import put_octet
-from sparse_rt_kernels.n2m4_u8s8.panels import pack_image_rows, pack_matrix_rows
+from sparse_rt_kernels.n2m4_u8s8.panels import pack_image_rows, pack_matrix_rows, pack_plane_pixels
 
-__all__ = ["Epilogue", "Output", "Scratch", "Weight", "conv_task", "matmul_task"]
+__all__ = ["Epilogue", "Output", "Scratch", "Weight", "conv_task", "matmul_task", "pointwise_task"]
 
 _PANEL_STEP = ROWS * STEP
 _REGISTER = 64
@@ -40,7 +41,10 @@ class Scratch(NamedTuple):
 
 
 class Epilogue(NamedTuple):
-    """The operands of :func:`finish.finish_rows`, as addresses of the first channel, and the output's kind."""
+    """The operands of :func:`finish.finish_rows`, as addresses of the first channel, and the output's kind.
+
+    `sign` is what byte outputs differ by from uint8: 128 for int8, else 0.
+    """
 
     kind: int
     offset: int
@@ -51,19 +55,21 @@ class Epilogue(NamedTuple):
     low: float
     high: float
     zero_point: int
+    sign: int
 
 
 class Output(NamedTuple):
-    """Where results go: element (row, channel) at ``address + row * row_stride + channel * channel_stride`` bytes.
+    """Where results go.
 
-    With planes the rows are output pixels of several images: pixel p of image i at ``i * image_stride + p * itemsize``.
+    Row-major (`pixels` is 0): element (row, channel) at ``address + row * stride + channel * itemsize``. Planes: the
+    rows are output pixels, counted over images; pixel p of image i and channel c at ``address + i * image_stride +
+    c * stride + p * itemsize``.
     """
 
     address: int
     itemsize: int
-    row_stride: int
+    stride: int
     pixels: int
-    channel_stride: int
     image_stride: int
 
 
@@ -87,29 +93,6 @@ def _multiply_panel(rows: int, panel: int, values: int, controls: int, steps: in
         panel, sums, rows = panel + 2 * STEP, sums + 2 * _REGISTER, rows - 2
     if rows == 1:
         micro.tile(1, 4, 1, panel, values, controls, steps, sums, resume)
-    return 0
-
-
-@kernel_jit
-def _multiply_block(weight: Weight, block: int, rows: int, scratch: Scratch) -> int:
-    """Fill the scratch's sums, (rows, 16) int32, with the packed rows times one block of 16 channels."""
-    if rows <= 2:
-        at = block * weight.steps
-        values, index = weight.values + at * _REGISTER, weight.indexes + at * CHANNELS
-        if rows == 2:
-            micro.tile(2, 2, 0, scratch.panel, values, index, weight.steps, scratch.sums, 0)
-        else:
-            micro.tile(1, 4, 0, scratch.panel, values, index, weight.steps, scratch.sums, 0)
-        return 0
-    for first in range(0, weight.steps, scratch.steps):
-        steps = min(scratch.steps, weight.steps - first)
-        at = block * weight.steps + first
-        micro.expand_index(weight.indexes + at * CHANNELS, steps, scratch.controls)
-        values = weight.values + at * _REGISTER
-        for row in range(0, rows, ROWS):
-            panel = scratch.panel + (row // ROWS * weight.steps + first) * _PANEL_STEP
-            sums = scratch.sums + row * _REGISTER
-            _multiply_panel(min(ROWS, rows - row), panel, values, scratch.controls, steps, sums, first)
     return 0
 
 
@@ -156,6 +139,132 @@ def _finish_planes(epilogue: Epilogue, channel: int, channels: int, sums: int, r
 
 
 @kernel_jit
+def _store_block(epilogue: Epilogue, channel: int, channels: int, sums: int, first: int, rows: int, out: Output) -> int:
+    """Turn sums of rows [first, first + rows) into outputs."""
+    if out.pixels == 0:
+        place = out.address + first * out.stride + channel * out.itemsize
+        return _finish_rows(epilogue, channel, channels, sums, rows, place, out.stride)
+    row = 0
+    while row < rows:
+        image = (first + row) // out.pixels
+        pixel = first + row - image * out.pixels
+        count = min(16, rows - row, out.pixels - pixel)
+        target = out.address + image * out.image_stride + channel * out.stride + pixel * out.itemsize
+        _finish_planes(epilogue, channel, channels, sums + row * _REGISTER, count, target, out.stride)
+        row += count
+    return 0
+
+
+@kernel_jit
+def _tile_to_bytes(
+    epilogue: Epilogue,
+    channel: int,
+    panel: int,
+    values: int,
+    controls: int,
+    steps: int,
+    sums: int,
+    resume: int,
+    first: int,
+    out: Output,
+) -> int:
+    """Multiply a full tile and store it as bytes, straight from registers; return 0 if it spans two images."""
+    e = epilogue
+    offset, row_sums = e.offset + 4 * channel, e.row_sums + 4 * channel
+    scale, bias = e.scale + 4 * channel, e.bias + 4 * channel
+    shift, low, high, zero_point, sign = e.shift, np.float32(e.low), np.float32(e.high), e.zero_point, e.sign
+    stride = out.stride
+    if out.pixels == 0:
+        place = out.address + first * stride + channel
+        tile_to_bytes(
+            0,
+            panel,
+            values,
+            controls,
+            steps,
+            sums,
+            resume,
+            place,
+            stride,
+            offset,
+            row_sums,
+            shift,
+            scale,
+            bias,
+            low,
+            high,
+            zero_point,
+            sign,
+        )
+        return 1
+    image = first // out.pixels
+    pixel = first - image * out.pixels
+    if pixel + ROWS > out.pixels:
+        return 0
+    place = out.address + image * out.image_stride + channel * stride + pixel
+    tile_to_bytes(
+        1,
+        panel,
+        values,
+        controls,
+        steps,
+        sums,
+        resume,
+        place,
+        stride,
+        offset,
+        row_sums,
+        shift,
+        scale,
+        bias,
+        low,
+        high,
+        zero_point,
+        sign,
+    )
+    return 1
+
+
+@kernel_jit
+def _multiply_block(
+    weight: Weight, block: int, first: int, rows: int, scratch: Scratch, epilogue: Epilogue, out: Output
+) -> int:
+    """Multiply the packed rows [first, first + rows) with one block of 16 channels, and store the outputs."""
+    channel = block * CHANNELS
+    channels = min(CHANNELS, weight.n - channel)
+    if rows <= 2:
+        at = block * weight.steps
+        values, index = weight.values + at * _REGISTER, weight.indexes + at * CHANNELS
+        if rows == 2:
+            micro.tile(2, 2, 0, scratch.panel, values, index, weight.steps, scratch.sums, 0)
+        else:
+            micro.tile(1, 4, 0, scratch.panel, values, index, weight.steps, scratch.sums, 0)
+        return _store_block(epilogue, channel, channels, scratch.sums, first, rows, out)
+    for step in range(0, weight.steps, scratch.steps):
+        steps = min(scratch.steps, weight.steps - step)
+        is_last = step + steps == weight.steps
+        fused = is_last and epilogue.kind == BYTE and channels == CHANNELS
+        at = block * weight.steps + step
+        micro.expand_index(weight.indexes + at * CHANNELS, steps, scratch.controls)
+        values = weight.values + at * _REGISTER
+        for row in range(0, rows, ROWS):
+            count = min(ROWS, rows - row)
+            panel = scratch.panel + (row // ROWS * weight.steps + step) * _PANEL_STEP
+            # Sums outlive their tile only where the reduction is blocked.
+            sums = scratch.sums if weight.steps <= scratch.steps else scratch.sums + row * _REGISTER
+            if fused and count == ROWS:
+                done = _tile_to_bytes(
+                    epilogue, channel, panel, values, scratch.controls, steps, sums, step, first + row, out
+                )
+                if done:
+                    continue
+            _multiply_panel(count, panel, values, scratch.controls, steps, sums, step)
+            if is_last:
+                _store_block(epilogue, channel, channels, sums, first + row, count, out)
+    return 0
+
+
+@kernel_jit
 def _split(extent: int, unit: int, part: int, parts: int) -> tuple[int, int]:
     """Return the `part`-th of `parts` nearly equal ranges of [0, extent), cut at multiples of `unit`."""
     units = (extent + unit - 1) // unit
@@ -188,6 +297,7 @@ def matmul_task(
     low: float,
     high: float,
     zero_point: int,
+    sign: int,
     block_rows: int,
     block_steps: int,
     panel: int,
@@ -202,32 +312,14 @@ def matmul_task(
     first_row, last_row = _split(m, ROWS, task // channel_parts, row_parts)
     first_channel, last_channel = _split(n, CHANNELS, task % channel_parts, channel_parts)
     weight = Weight(values, index, n, steps, first_channel // CHANNELS, (last_channel + CHANNELS - 1) // CHANNELS)
-    epilogue = Epilogue(kind, offset, row_sums, shift, scale, bias, low, high, zero_point)
+    epilogue = Epilogue(kind, offset, row_sums, shift, scale, bias, low, high, zero_point, sign)
     scratch = Scratch(block_rows, block_steps, panel, controls, sums, table)
+    target = Output(out, itemsize, out_stride, 0, 0)
     for first in range(first_row, last_row, block_rows):
         rows = min(block_rows, last_row - first)
         pack_matrix_rows(x + first * x_stride, x_stride, columns, rows, steps, table, panel, flip)
         for block in range(weight.first_block, weight.last_block):
-            _multiply_block(weight, block, rows, scratch)
-            channel = block * CHANNELS
-            target = out + first * out_stride + channel * itemsize
-            _finish_rows(epilogue, channel, min(CHANNELS, n - channel), sums, rows, target, out_stride)
-    return 0
-
-
-@kernel_jit
-def _finish_pixels(
-    epilogue: Epilogue, channel: int, channels: int, sums: int, first: int, rows: int, out: Output
-) -> int:
-    """Store rows [first, first + rows), output pixels counted over images, as planes, 16 pixels at a time."""
-    row = 0
-    while row < rows:
-        image = (first + row) // out.pixels
-        pixel = first + row - image * out.pixels
-        count = min(16, rows - row, out.pixels - pixel)
-        target = out.address + image * out.image_stride + channel * out.channel_stride + pixel * out.itemsize
-        _finish_planes(epilogue, channel, channels, sums + row * _REGISTER, count, target, out.channel_stride)
-        row += count
+            _multiply_block(weight, block, first, rows, scratch, epilogue, target)
     return 0
 
 
@@ -288,6 +380,7 @@ def conv_task(
     low: float,
     high: float,
     zero_point: int,
+    sign: int,
     block_rows: int,
     block_steps: int,
     panel: int,
@@ -304,15 +397,66 @@ def conv_task(
     first_row, last_row = _split(images * pixels, ROWS, task // channel_parts, row_parts)
     first_channel, last_channel = _split(n, CHANNELS, task % channel_parts, channel_parts)
     weight = Weight(values, index, n, steps, first_channel // CHANNELS, (last_channel + CHANNELS - 1) // CHANNELS)
-    epilogue = Epilogue(kind, offset, row_sums, shift, scale, bias, low, high, zero_point)
+    epilogue = Epilogue(kind, offset, row_sums, shift, scale, bias, low, high, zero_point, sign)
     scratch = Scratch(block_rows, block_steps, panel, controls, sums, table)
-    planes = Output(out, itemsize, itemsize, pixels, pixels * itemsize, n * pixels * itemsize)
+    planes = Output(out, itemsize, pixels * itemsize, pixels, n * pixels * itemsize)
     for first in range(first_row, last_row, block_rows):
         rows = min(block_rows, last_row - first)
         _pixel_addresses(first, rows, staged, out_height, out_width, down, right, image_bytes, table)
         pack_image_rows(table, rows, words, steps, panel)
         for block in range(weight.first_block, weight.last_block):
-            _multiply_block(weight, block, rows, scratch)
-            channel = block * CHANNELS
-            _finish_pixels(epilogue, channel, min(CHANNELS, n - channel), sums, first, rows, planes)
+            _multiply_block(weight, block, first, rows, scratch, epilogue, planes)
+    return 0
+
+
+@kernel_jit
+def pointwise_task(
+    task: int,
+    row_parts: int,
+    channel_parts: int,
+    x: int,
+    images: int,
+    channels: int,
+    pixels: int,
+    flip: int,
+    values: int,
+    index: int,
+    n: int,
+    steps: int,
+    out: int,
+    itemsize: int,
+    kind: int,
+    offset: int,
+    row_sums: int,
+    shift: int,
+    scale: int,
+    bias: int,
+    low: float,
+    high: float,
+    zero_point: int,
+    sign: int,
+    block_rows: int,
+    block_steps: int,
+    panel: int,
+    controls: int,
+    sums: int,
+    table: int,
+) -> int:
+    """Compute one task of a 1x1 convolution, packed straight from (images, channels, pixels) bytes at `x`.
+
+    Work is split within each image. The other parameters are those of :func:`matmul_task`.
+    """
+    first_row, last_row = _split(pixels, ROWS, task // channel_parts, row_parts)
+    first_channel, last_channel = _split(n, CHANNELS, task % channel_parts, channel_parts)
+    weight = Weight(values, index, n, steps, first_channel // CHANNELS, (last_channel + CHANNELS - 1) // CHANNELS)
+    epilogue = Epilogue(kind, offset, row_sums, shift, scale, bias, low, high, zero_point, sign)
+    scratch = Scratch(block_rows, block_steps, panel, controls, sums, table)
+    planes = Output(out, itemsize, pixels * itemsize, pixels, n * pixels * itemsize)
+    for image in range(images):
+        source = x + image * channels * pixels
+        for first in range(first_row, last_row, block_rows):
+            rows = min(block_rows, last_row - first)
+            pack_plane_pixels(source, channels, pixels, first, rows, steps, panel, flip)
+            for block in range(weight.first_block, weight.last_block):
+                _multiply_block(weight, block, image * pixels + first, rows, scratch, epilogue, planes)
     return 0

@@ -12,7 +12,7 @@ from sparse_rt_kernels.n2m4_u8s8.blocking import Blocking, blocking, images_per_
 from sparse_rt_kernels.n2m4_u8s8.clipping import clip_bounds
 from sparse_rt_kernels.n2m4_u8s8.finish import BYTE, FLOAT32, INT32
 from sparse_rt_kernels.n2m4_u8s8.panels import stage_rows
-from sparse_rt_kernels.n2m4_u8s8.product import conv_task, matmul_task
+from sparse_rt_kernels.n2m4_u8s8.product import conv_task, matmul_task, pointwise_task
 from sparse_rt_kernels.n2m4_u8s8.staging import staging_of
 from sparse_rt_kernels.parallel import ThreadPool
 from sparse_rt_kernels.registry import Kernel, PackedWeight
@@ -26,6 +26,8 @@ NAME = f"u8s8_n2m4_gemm_{layout.ROWS}x{layout.CHANNELS}__avx512vnni"
 _SIGN_BITS = int.from_bytes(b"\x80" * 8, "little", signed=True)
 #: By dtype character.
 _KINDS = {np.dtype(np.int32).char: INT32, np.dtype(np.float32).char: FLOAT32, "B": BYTE, "b": BYTE}
+#: Pixels from which on a 1x1 convolution packs each image on its own, instead of staging several side by side.
+_DIRECT_PIXELS = 4 * layout.ROWS
 #: Rows of a staged image that are worth a task of their own.
 _STAGED_BYTES = 32 * 1024
 
@@ -35,12 +37,13 @@ def _pack(values: NDArray[np.int8], index: NDArray[np.uint8]) -> PackedWeight:
 
 
 def _epilogue(epilogue: IntegerEpilogue, packed: PackedWeight, x: Any, out: NDArray[Any]) -> tuple[Any, ...]:
-    """Return the kernels' arguments from `kind` to `zero_point`."""
+    """Return the kernels' arguments from `kind` to `sign`."""
     low, high = clip_bounds(epilogue, out.dtype)
     offset, scale, bias = epilogue.addresses
     kind, shift = _KINDS[out.dtype.char], 128 if x.dtype.char == "b" else 0
+    sign = 128 if out.dtype.char == "b" else 0
     # int(): a NumPy integer of another width would be another signature, and compile the kernel again.
-    return kind, offset, packed.addresses[2], shift, scale, bias, low, high, int(epilogue.zero_point)
+    return kind, offset, packed.addresses[2], shift, scale, bias, low, high, int(epilogue.zero_point), sign
 
 
 def _scratch(blocks: Blocking) -> tuple[int, ...]:
@@ -107,6 +110,9 @@ def conv(
         raise TypeError(f"{NAME}: expected an IntegerEpilogue, got {type(epilogue).__name__}.")
     if not out.size:
         return
+    if geometry.is_pointwise and geometry.height * geometry.width >= _DIRECT_PIXELS:
+        _pointwise(x, geometry, packed, epilogue, out, pool)
+        return
     staging = staging_of(geometry)
     group = images_per_group(staging.image_bytes, geometry.batch)
     # The last step may reach 4 bytes beyond the last pixel.
@@ -148,6 +154,35 @@ def conv(
         blocks = blocking(steps, -(-images * pixels // parts.row_parts))
         arguments = (*parts, staged, words, images, *product, target, *finish)
         _run_conv(arguments, blocks, parts.tasks, pool)
+
+
+def _pointwise(
+    x: NDArray[Any],
+    geometry: ConvGeometry,
+    packed: PackedWeight,
+    epilogue: IntegerEpilogue,
+    out: NDArray[Any],
+    pool: ThreadPool,
+) -> None:
+    """Convolve with a 1x1 kernel, packing panels straight from the planes."""
+    pixels, steps = geometry.height * geometry.width, packed.values.shape[1]
+    parts = partition(pixels, packed.n, pool.threads)
+    blocks = blocking(steps, -(-pixels // parts.row_parts))
+    arguments = (
+        *parts,
+        address_of(x),
+        geometry.batch,
+        geometry.channels,
+        pixels,
+        _SIGN_BITS if x.dtype.char == "b" else 0,
+        *packed.addresses[:2],
+        packed.n,
+        steps,
+        address_of(out),
+        out.itemsize,
+        *_epilogue(epilogue, packed, x, out),
+    )
+    pool.run(lambda task: _discard(pointwise_task(task, *arguments, *_scratch(blocks))), parts.tasks)
 
 
 def _stage(source: int, rows: int, nbytes: int, arguments: tuple[int, ...], pool: ThreadPool) -> None:

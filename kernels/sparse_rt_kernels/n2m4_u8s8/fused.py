@@ -1,0 +1,164 @@
+"""The register tile that ends in bytes: sums of 24 rows and 16 channels are requantised before they leave registers.
+
+Like every emitter of this family it returns an intp: Numba may drop a call that returns nothing.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils, types
+
+from sparse_rt_kernels import simd
+from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS, ROWS
+from sparse_rt_kernels.n2m4_u8s8.micro import multiply_loop
+
+__all__ = ["tile_to_bytes"]
+
+_WORDS = simd.vector(simd.I32, CHANNELS)
+_FLOATS = simd.vector(simd.F32, CHANNELS)
+_BYTES = simd.vector(simd.I8, 64)
+_REGISTER = 64
+
+
+def _int(value: int) -> Any:
+    return ir.Constant(simd.I64, value)
+
+
+class _Requantiser:
+    """The operands of 16 channels, and what they make of four rows of sums."""
+
+    def __init__(self, builder: Any, operands: Sequence[Any]) -> None:
+        scale, bias, low, high, zero_point, sign = operands
+        self._scale = simd.load(builder, simd.pointer(builder, scale), _FLOATS)
+        self._bias = simd.load(builder, simd.pointer(builder, bias), _FLOATS)
+        self._high = simd.broadcast(builder, high, CHANNELS)
+        # Outputs are made as uint8; int8 is uint8 less 128, so that one kind of saturation does for both.
+        self._zero_point = simd.broadcast(builder, builder.trunc(builder.add(zero_point, sign), simd.I16), 32)
+        self._sign = simd.broadcast(builder, builder.trunc(sign, simd.I8), 64)
+        least = simd.nearest_int(builder, simd.broadcast(builder, low, CHANNELS))
+        self._low = self._narrow(builder, [least] * 4)
+
+    def _narrow(self, builder: Any, rows: list[Any]) -> Any:
+        pairs = [simd.pack_int16(builder, rows[first], rows[first + 1]) for first in (0, 2)]
+        pairs = [simd.add_saturated(builder, pair, self._zero_point) for pair in pairs]
+        return simd.pack_uint8(builder, *pairs)
+
+    def four_rows(self, builder: Any, sums: list[Any]) -> Any:
+        """Return 64 bytes: in each 16 of them, 4 channels of the first row, of the second, the third, the fourth.
+
+        round(clip(t)) is clip(round(t)), and rounding to int32 and twice narrowing with saturation is part of the clip
+        already: what is left is the upper bound, which keeps t within int32, and the lower, on 64 bytes at a time.
+        """
+        rows = []
+        for one in sums:
+            # The product is rounded before the sum, as separate operators do: no fused multiply-add.
+            value = simd.fmultiply(builder, simd.to_float(builder, one), self._scale)
+            value = simd.fadd(builder, value, self._bias)
+            # A NaN is kept, becomes the least int32, and so the lower bound.
+            rows.append(simd.nearest_int(builder, simd.smaller(builder, self._high, value)))
+        value = simd.larger_byte(builder, self._narrow(builder, rows), self._low)
+        return simd.bitwise_xor(builder, value, self._sign)
+
+
+def _store_rows(builder: Any, four: Any, out: Any, stride: Any, first: int) -> None:
+    """Store 4 rows of 16 channels."""
+    words = simd.bitcast(builder, four, _WORDS)
+    rows = simd.shuffle(builder, words, words, [4 * lane + row for row in range(4) for lane in range(4)])
+    for row in range(4):
+        value = simd.shuffle(builder, rows, rows, range(4 * row, 4 * row + 4))
+        simd.store(builder, simd.pointer(builder, builder.add(out, builder.mul(stride, _int(first + row)))), value)
+
+
+def _store_planes(builder: Any, fours: list[Any], out: Any, stride: Any) -> None:
+    """Store 24 pixels of 16 channels: 16 pixels, then 8."""
+    turn = simd.constant(simd.I8, [4 * row + channel for channel in range(4) for row in range(4)] * 4)
+    # Each word is now 4 pixels of one channel.
+    words = [simd.bitcast(builder, simd.shuffle_bytes(builder, four, turn), _WORDS) for four in fours]
+    low = [lane + part for lane in range(0, 16, 4) for part in (0, 16, 1, 17)]
+    high = [lane + 2 for lane in low]
+    pairs = [simd.shuffle(builder, words[i], words[i + 1], half) for i in (0, 2, 4) for half in (low, high)]
+    low = [lane + part for lane in range(0, 16, 4) for part in (0, 1, 16, 17)]
+    high = [lane + 2 for lane in low]
+    sixteens = [simd.shuffle(builder, pairs[i], pairs[i + 2], half) for i in (0, 1) for half in (low, high)]
+    for channel in range(CHANNELS):
+        place = simd.pointer(builder, builder.add(out, builder.mul(stride, _int(channel))))
+        at = channel // 4 * 4
+        value = sixteens[channel % 4]
+        simd.store(builder, place, simd.shuffle(builder, value, value, range(at, at + 4)))
+        value = pairs[4 + channel % 4 // 2]
+        at += channel % 2 * 2
+        simd.store(builder, simd.element(builder, place, 16), simd.shuffle(builder, value, value, (at, at + 1)))
+
+
+@simd.emitter
+def tile_to_bytes(
+    context: Any,
+    planes: Any,
+    panel: Any,
+    values: Any,
+    controls: Any,
+    steps: Any,
+    sums: Any,
+    resume: Any,
+    out: Any,
+    stride: Any,
+    offset: Any,
+    row_sums: Any,
+    shift: Any,
+    scale: Any,
+    bias: Any,
+    low: Any,
+    high: Any,
+    zero_point: Any,
+    sign: Any,
+) -> Any:
+    """:func:`micro.tile` of 24 rows and :func:`finish.finish_rows` or `finish_planes` in one, without a way through L1.
+
+    Parameters
+    ----------
+    planes
+        Literal int: 0 stores rows of 16 channels, 1 planes of 24 pixels.
+    panel, values, controls, steps
+        As for :func:`micro.tile`, `controls` expanded.
+    sums, resume
+        If `resume` is not 0, what earlier steps summed up: (24, 16) int32, 64-byte aligned. Not written.
+    out, stride
+        First element, and bytes from row to row, or from channel to channel.
+    offset, row_sums, shift, scale, bias, low, high, zero_point
+        As for :func:`finish.finish_rows` with 16 channels.
+    sign
+        0 for uint8 outputs, 128 for int8.
+    """
+
+    def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
+        _, panel, values, controls, steps, sums, resume, out, stride, offset, row_sums, shift, *operands = given
+        slots = [cgutils.alloca_once(builder, _WORDS) for _ in range(ROWS)]
+        correction = simd.load(builder, simd.pointer(builder, row_sums), _WORDS)
+        shifts = simd.broadcast(builder, builder.trunc(shift, simd.I32), CHANNELS)
+        start = simd.load(builder, simd.pointer(builder, offset), _WORDS)
+        start = simd.subtract(builder, start, simd.multiply(builder, correction, shifts))
+        for slot in slots:
+            builder.store(start, slot)
+        with builder.if_then(builder.icmp_signed("!=", resume, _int(0)), likely=False):
+            for row, slot in enumerate(slots):
+                place = simd.element(builder, simd.pointer(builder, sums), row * _REGISTER)
+                builder.store(simd.add(builder, simd.load(builder, place, _WORDS, _REGISTER), start), slot)
+        places = [
+            cgutils.alloca_once_value(builder, simd.pointer(builder, address)) for address in (panel, values, controls)
+        ]
+        multiply_loop(builder, [slots], places, steps, True)
+        requantiser = _Requantiser(builder, operands)
+        fours = []
+        for row in range(0, ROWS, 4):
+            four = requantiser.four_rows(builder, [builder.load(slot) for slot in slots[row : row + 4]])
+            if planes.literal_value:
+                fours.append(four)
+            else:
+                _store_rows(builder, four, out, stride, row)
+        if fours:
+            _store_planes(builder, fours, out, stride)
+        return _int(0)
+
+    operands = [*[types.intp] * 5, types.float32, types.float32, types.intp, types.intp]
+    return types.intp(planes, *[types.intp] * 8, *operands), generate
