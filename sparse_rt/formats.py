@@ -169,12 +169,11 @@ def decode(weight: CompressedWeight, where: str = "compressed weight") -> NDArra
     Raises
     ------
     FormatError
-        If values, index and shape do not fit each other (`check`), or if two integers that share one element
-        overflow.
+        If values, index and shape do not fit each other, see `check`.
     """
     check(weight, where)
     rows, channels = weight.shape[:2]
-    matrix = _decode(weight.values, weight.index, where)
+    matrix = _decode(weight.values, weight.index)
     blocks = matrix.reshape(rows, math.prod(weight.kernel), weight.padded_channels)
     dense = blocks[:, :, :channels].swapaxes(1, 2)
     return np.ascontiguousarray(dense).reshape(weight.shape)
@@ -216,7 +215,7 @@ def check(weight: CompressedWeight, where: str = "compressed weight") -> None:
     ------
     FormatError
         Wrong dtype, wrong size, index 3 (with its coordinate), nonzero unused bits, a nonzero value that names a
-        channel of the padding.
+        channel of the padding, two integers that share one element and overflow.
     """
     shape = checked_shape(weight.shape, where)
     values = weight.values
@@ -229,6 +228,8 @@ def check(weight: CompressedWeight, where: str = "compressed weight") -> None:
     check_index(weight.index, shape[0], k4, where)
     if shape[1] % 4 and k4:
         _refuse_padding(weight, where)
+    if values.dtype.kind in "iu":
+        _refuse_overflow(weight, where)
 
 
 def _refuse_padding(weight: CompressedWeight, where: str) -> None:
@@ -324,14 +325,12 @@ def group_indexes(index: NDArray[np.uint8], groups: int) -> tuple[NDArray[np.uin
     return np.bitwise_and(flat, 3, dtype=np.uint8), np.right_shift(flat, 2, dtype=np.uint8)
 
 
-def _decode(values: NDArray[Any], index: NDArray[np.uint8], where: str) -> NDArray[Any]:
+def _decode(values: NDArray[Any], index: NDArray[np.uint8]) -> NDArray[Any]:
     """Return the dense (n, k4) matrix of a checked pair, each element the sum of the values that name it."""
     rows, half = values.shape
     i0, i1 = group_indexes(index, half // 2)
     native = values.astype(values.dtype.newbyteorder("="), copy=False)
     v0, v1 = native[:, 0::2], native[:, 1::2]
-    if native.dtype.kind in "iu":
-        _refuse_overflow(v0, v1, i0 == i1 + 1, where)
     zero = native.dtype.type(0)
     dense = np.empty((rows, half // 2, 4), native.dtype)
     dense[..., 0] = np.where(i0 == 0, v0, zero)
@@ -341,8 +340,13 @@ def _decode(values: NDArray[Any], index: NDArray[np.uint8], where: str) -> NDArr
     return dense.reshape(rows, 2 * half)
 
 
-def _refuse_overflow(v0: NDArray[Any], v1: NDArray[Any], shared: NDArray[np.bool_], where: str) -> None:
+def _refuse_overflow(weight: CompressedWeight, where: str) -> None:
     """Raise if two values of one element do not fit the dtype together."""
+    i0, i1 = group_indexes(weight.index, weight.values.shape[1] // 2)
+    shared = i0 == i1 + 1
+    if not shared.any():
+        return
+    v0, v1 = weight.values[:, 0::2], weight.values[:, 1::2]
     at = np.argwhere(shared & (v0 != 0) & (v1 != 0))
     rows, groups = at[:, 0], at[:, 1]
     total = v0[rows, groups].astype(np.int64) + v1[rows, groups]

@@ -19,9 +19,14 @@ _FATAL = 4
 
 
 def open_session(
-    model: ModelSource, threads: int = 0, extra_outputs: Iterable[str] = (), where: str = "model"
+    model: ModelSource,
+    threads: int = 0,
+    extra_outputs: Iterable[str] = (),
+    where: str = "model",
+    *,
+    optimise: bool = True,
 ) -> ort.InferenceSession:
-    """Return an onnxruntime session on the CPU, every optimisation on, nothing of sparse_rt in it.
+    """Return an onnxruntime session on the CPU, nothing of sparse_rt in it.
 
     Parameters
     ----------
@@ -33,6 +38,8 @@ def open_session(
         Names of values inside the main graph that shall be outputs too, in this order after the model's own.
     where
         What to call the model in messages.
+    optimise
+        Whether onnxruntime may rewrite the graph: every optimisation, or none.
 
     Raises
     ------
@@ -41,6 +48,8 @@ def open_session(
     """
     options = ort.SessionOptions()
     options.log_severity_level = _FATAL
+    if not optimise:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     if threads:
         options.intra_op_num_threads = threads
     extra = list(extra_outputs)

@@ -12,7 +12,16 @@ from sparse_rt.graph.layer import AttributeValue
 from sparse_rt.graph.operators import DenseForm
 from sparse_rt.graph.weights import ConstantWeight
 
-__all__ = ["compressed_nbytes", "quantisation_reason", "structural_reason", "value_reason"]
+__all__ = [
+    "allowed_ranks",
+    "attribute_reason",
+    "compressed_nbytes",
+    "parameter_reason",
+    "quantisation_reason",
+    "rank_fits",
+    "structural_reason",
+    "value_reason",
+]
 
 MIN_CHANNELS = 5
 """The target's own gate is Cin > 4."""
@@ -42,18 +51,16 @@ def structural_reason(
     """
     if weight is None:
         return "the weight is not constant"
-    if not _rank_fits(form, len(shape)):
-        return f"the weight has {len(shape)} axes; " + _allowed_ranks(form)
+    if not rank_fits(form, len(shape)):
+        return f"the weight has {len(shape)} axes; " + allowed_ranks(form)
     if min(shape) == 0:
         return f"the weight is empty, {shape}"
     dtype = weight.tensor.dtype
     floating = form.form == "float"
     if dtype not in _DTYPES or (dtype in _FLOATS) != floating:
         return f"the weight is {dtype.name.lower()}; int8, uint8, float16 and float32 can be compressed"
-    if attributes.get("group", 1) != 1:
-        return f"a convolution with {attributes['group']} groups"
-    if attributes.get("transA"):
-        return "transA is set"
+    if (reason := attribute_reason(attributes)) is not None:
+        return reason
     if shape[1] < MIN_CHANNELS:
         return f"{shape[1]} input channels, 2:4 needs more than {MIN_CHANNELS - 1}"
     dense, stored = math.prod(shape), compressed_nbytes(shape, dtype.itemsize)
@@ -62,11 +69,20 @@ def structural_reason(
     return None
 
 
-def _rank_fits(form: DenseForm, rank: int) -> bool:
+def attribute_reason(attributes: Mapping[str, AttributeValue]) -> str | None:
+    """Return which of a layer's resolved attributes no sparse layer has; else None."""
+    if attributes.get("group", 1) != 1:
+        return f"a convolution with {attributes['group']} groups"
+    return "transA is set" if attributes.get("transA") else None
+
+
+def rank_fits(form: DenseForm, rank: int) -> bool:
+    """Return whether a weight of `rank` axes can be a layer of this form."""
     return rank == 2 if form.kind == "matmul" else 2 < rank <= 2 + MAX_KERNEL_RANK
 
 
-def _allowed_ranks(form: DenseForm) -> str:
+def allowed_ranks(form: DenseForm) -> str:
+    """Return the ranks of :func:`rank_fits` in words."""
     return "a matrix can be compressed" if form.kind == "matmul" else "1-D and 2-D kernels can be compressed"
 
 
@@ -98,6 +114,31 @@ def quantisation_reason(
     zero_point_given
         Whether the model names a zero point at all.
     """
+    reason = parameter_reason(form, rows, scale, zero_point, zero_point_given=zero_point_given)
+    if reason is not None or weight.dequantize is None:
+        return reason
+    if weight.dequantize.attributes.get_int("block_size", 0):
+        return "the weight is quantised in blocks"
+    if scale is not None and scale.ndim and weight.axis != form.channel_axis:
+        return "the weight's scales do not run along the output channels"
+    return None
+
+
+def parameter_reason(
+    form: DenseForm,
+    rows: int,
+    scale: np.ndarray[Any, Any] | None,
+    zero_point: np.ndarray[Any, Any] | None,
+    *,
+    zero_point_given: bool,
+) -> str | None:
+    """Return why scale and zero point, of a dense or of a compressed weight, do not fit a sparse layer; else None.
+
+    Parameters
+    ----------
+    form, rows, scale, zero_point, zero_point_given
+        As for :func:`quantisation_reason`.
+    """
     if form.form == "float":
         return None
     if form.form != "integer" and scale is None:
@@ -107,11 +148,8 @@ def quantisation_reason(
     for what, array in (("scales", scale), ("zero points", zero_point)):
         if array is not None and array.ndim and array.shape != (rows,):
             return f"the weight's {what} have shape {array.shape}, not one or one an output channel"
-    if weight.dequantize is not None:
-        if weight.dequantize.attributes.get_int("block_size", 0):
-            return "the weight is quantised in blocks"
-        if scale is not None and scale.ndim and weight.axis != form.channel_axis:
-            return "the weight's scales do not run along the output channels"
+    if scale is not None and not (np.isfinite(scale) & (scale >= 0)).all():
+        return "a scale of the weight is negative or not finite"
     if zero_point is not None and zero_point.any():
         return "the weight's zero point is not 0, so a stored 0 is not a zero"
     return None

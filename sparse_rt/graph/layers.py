@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from sparse_rt import formats
 from sparse_rt.errors import ModelError, message
 from sparse_rt.formats import CompressedWeight
 from sparse_rt.graph import gates
 from sparse_rt.graph.attributes import resolve
 from sparse_rt.graph.layer import AttributeValue, Layer
-from sparse_rt.graph.operators import DOMAIN, FILTER_SHAPE, FORMS, INPUTS, OVERLOADS, VERSION, DenseForm
+from sparse_rt.graph.operators import DOMAIN, FORMS, INPUTS, OVERLOADS, VERSION, DenseForm
+from sparse_rt.graph.stored import canonical_shape, stored_weight
 from sparse_rt.graph.weights import ConstantWeight, constant_array, trace
 
 __all__ = ["Match", "find_layers", "match"]
@@ -101,7 +101,7 @@ def _dense_layer(node: ir.Node, ir_version: int, reason: str | None) -> Layer:
 
     if weight.dequantize is not None:
         inputs |= _named(("filter", "filter_scale", "filter_zero_point"), weight.dequantize.inputs)
-    shape = _canonical_shape(form, weight.shape)
+    shape = canonical_shape(form, weight.shape)
     attributes = resolve(form, node, shape)
     scale = _per_channel(inputs.get("filter_scale"), ir_version)
     zero_point = _per_channel(inputs.get("filter_zero_point"), ir_version)
@@ -136,38 +136,30 @@ def _compressed_layer(node: ir.Node, ir_version: int, reason: str | None) -> Lay
         got = f"'{node.op_type}', overload '{node.overload}'"
         raise ModelError(message(where, expected, got, "Compress the model again with this version."))
     inputs = _named(INPUTS, node.inputs)
-    stored = _stored_weight(node, form, inputs, ir_version, where)
-    attributes = resolve(form, node, stored.shape)
+    weight = stored_weight(node, form, inputs, ir_version, where)
+    attributes = resolve(form, node, weight.shape)
+    scale = _per_channel(inputs.get("filter_scale"), ir_version)
+    zero_point = _per_channel(inputs.get("filter_zero_point"), ir_version)
+    reason = (
+        reason
+        or gates.attribute_reason(attributes)
+        or gates.parameter_reason(
+            form, weight.shape[0], scale, zero_point, zero_point_given="filter_zero_point" in inputs
+        )
+    )
     return _assemble(
         node,
         form,
         inputs,
         attributes,
-        shape=stored.shape,
-        dtype=stored.values.dtype,
-        weight_scale=_per_channel(inputs.get("filter_scale"), ir_version),
-        weight_zero_point=_per_channel(inputs.get("filter_zero_point"), ir_version),
+        shape=weight.shape,
+        dtype=weight.values.dtype,
+        weight_scale=scale,
+        weight_zero_point=zero_point,
         reason=reason,
         eligible=reason is None,
-        stored=stored,
+        stored=weight,
     )
-
-
-def _stored_weight(
-    node: ir.Node, form: DenseForm, inputs: Mapping[str, ir.Value], ir_version: int, where: str
-) -> CompressedWeight:
-    """Return the checked compressed weight of a node of the ``sparse_rt`` domain."""
-    values = constant_array(inputs.get("filter_compress"), ir_version)
-    index = constant_array(inputs.get("compress_index"), ir_version)
-    shape = node.attributes.get(FILTER_SHAPE)
-    if values is None or index is None:
-        raise ModelError(message(where, "constant filter_compress and compress_index", "an input or nothing"))
-    if shape is None or shape.type != ir.AttributeType.TENSOR:
-        raise ModelError(message(where, f"the attribute {FILTER_SHAPE}, a tensor", "none of that kind"))
-    operand_shape = tuple(int(size) for size in np.ravel(shape.as_tensor().numpy()))
-    weight = CompressedWeight(values, index, _canonical_shape(form, operand_shape))
-    formats.check(weight, where)
-    return weight
 
 
 def _named(names: Sequence[str], values: Sequence[ir.Value | None]) -> dict[str, ir.Value]:
@@ -179,11 +171,6 @@ def _per_channel(value: ir.Value | None, ir_version: int) -> np.ndarray[Any, Any
     """Return a constant scale or zero point; one for the whole tensor comes as a scalar."""
     array = constant_array(value, ir_version)
     return array.reshape(()) if array is not None and array.size == 1 else array
-
-
-def _canonical_shape(form: DenseForm, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Turn the shape of the dense operator's weight output-channel-first."""
-    return (shape[1], shape[0], *shape[2:]) if form.input_first and len(shape) >= 2 else shape
 
 
 def _loader(form: DenseForm, weight: ConstantWeight) -> Callable[[], np.ndarray[Any, Any]]:

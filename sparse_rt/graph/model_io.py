@@ -1,9 +1,10 @@
 """Read and write ONNX models: from a path, bytes or a ModelProto; to a path, never half-written."""
 
+import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,7 @@ def read(source: ModelSource) -> ir.Model:
     where = f"model '{path}'" if path is not None else "model"
     proto = _copy(source) if isinstance(source, onnx.ModelProto) else _parse(_content(source, where), where)
     _check_versions(proto, where)
+    _check_content(proto, where)
     model = _deserialize(proto, path, where)
     for tensor in external_tensors(model):
         _check_external(tensor, where)
@@ -96,6 +98,73 @@ def _check_versions(proto: onnx.ModelProto, where: str) -> None:
         if opset.domain == DOMAIN and opset.version != VERSION:
             remedy = "Update sparse_rt."
             raise ModelError(message(where, f"{DOMAIN} operators of version {VERSION}", str(opset.version), remedy))
+
+
+def _check_content(proto: onnx.ModelProto, where: str) -> None:
+    """Raise if a text is not UTF-8, or a tensor's shape lies about its elements; onnx.checker does not look there."""
+    functions = [node for function in proto.functions for node in function.node]
+    for graph in (proto.graph, *_subgraphs((*proto.graph.node, *functions))):
+        _check_texts(graph.node, where)
+        for tensor in (*graph.initializer, *_attribute_tensors(graph.node)):
+            _check_size(tensor, where)
+    _check_texts(functions, where)
+    for tensor in _attribute_tensors(functions):
+        _check_size(tensor, where)
+
+
+def _subgraphs(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.GraphProto]:
+    for node in nodes:
+        for attribute in node.attribute:
+            for graph in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
+                yield graph
+                yield from _subgraphs(graph.node)
+
+
+def _attribute_tensors(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.TensorProto]:
+    for node in nodes:
+        for attribute in node.attribute:
+            yield from ([attribute.t] if attribute.HasField("t") else [])
+            yield from attribute.tensors
+
+
+def _check_texts(nodes: Iterable[onnx.NodeProto], where: str) -> None:
+    for node in nodes:
+        texts: tuple[object, ...] = (node.name, node.op_type, node.domain, node.overload, *node.input, *node.output)
+        for text in (*texts, *(attribute.name for attribute in node.attribute)):
+            # protobuf gives bytes for what it cannot decode.
+            if not isinstance(text, str):
+                raise ModelError(message(where, "names in UTF-8", repr(text), _EXPORT_AGAIN))
+
+
+def _check_size(tensor: onnx.TensorProto, where: str) -> None:
+    """Raise if a tensor's shape lies about the elements that the file holds for it."""
+    if tensor.data_location == onnx.TensorProto.EXTERNAL or not tensor.data_type:
+        return
+    at = f"{where}, tensor '{tensor.name}'"
+    try:
+        bits = ir.DataType(tensor.data_type).bitwidth
+    except (ValueError, TypeError):
+        if tensor.data_type == onnx.TensorProto.STRING:
+            return
+        got = f"number {tensor.data_type}"
+        raise ModelError(message(at, "an element type that onnx knows", got, _EXPORT_AGAIN)) from None
+    if min(tensor.dims, default=0) < 0:
+        raise ModelError(message(at, "a shape without negative sizes", str(list(tensor.dims)), _EXPORT_AGAIN))
+    if tensor.HasField("raw_data"):
+        expected = -(-math.prod(tensor.dims) * bits // 8)
+        if len(tensor.raw_data) != expected:
+            rule = f"{expected} bytes for {_type_name(tensor)} {list(tensor.dims)}"
+            raise ModelError(message(at, rule, f"{len(tensor.raw_data)}", _EXPORT_AGAIN))
+        return
+    try:
+        onnx.numpy_helper.to_array(tensor)
+    except (ValueError, TypeError, OverflowError) as error:
+        rule = f"elements for {_type_name(tensor)} {list(tensor.dims)}"
+        raise ModelError(message(at, rule, _first_line(error), _EXPORT_AGAIN)) from error
+
+
+def _type_name(tensor: onnx.TensorProto) -> str:
+    return str(onnx.TensorProto.DataType.Name(tensor.data_type)).lower()
 
 
 def _deserialize(proto: onnx.ModelProto, path: Path | None, where: str) -> ir.Model:

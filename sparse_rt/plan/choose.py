@@ -14,7 +14,7 @@ from sparse_rt import formats, patterns
 from sparse_rt.formats import CompressedWeight
 from sparse_rt.graph.layer import Layer
 from sparse_rt.graph.weights import constant_array
-from sparse_rt.plan.constants import float_constant, per_channel, scalar
+from sparse_rt.plan.constants import float_constant, is_scale, per_channel, scalar
 from sparse_rt.plan.convolution import Convolution
 from sparse_rt.plan.epilogues import Requantisation, accumulator_fits, float_epilogue
 from sparse_rt.plan.flip import flip_kernel
@@ -292,8 +292,8 @@ def _x_scale(fusion: Fusion, ir_version: int) -> np.float32:
 
 def _scale(value: ir.Value | None, operand: str, ir_version: int) -> np.float32:
     found = scalar(constant_array(value, ir_version))
-    if found is None or found.dtype != np.float32:
-        raise _RefusalError(f"the scale of {operand} is not one float32 constant")
+    if found is None or not is_scale(found):
+        raise _RefusalError(f"the scale of {operand} is not one positive float32 constant")
     return np.float32(found)
 
 
@@ -395,4 +395,5 @@ def _assemble(
         scale=scale,
         pad_value=pad_value,
         requantisation=requantisation,
+        x_rank=2 if layer.op_type in ("Gemm", "QGemm") else None,
     )

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sparse_rt.graph.weights import constant_array
 
-__all__ = ["Quantisation", "float_constant", "per_channel", "quantisation_of", "scalar"]
+__all__ = ["Quantisation", "float_constant", "is_scale", "per_channel", "quantisation_of", "scalar"]
 
 _DOMAINS = ("", "com.microsoft")
 
@@ -40,12 +40,17 @@ def scalar(array: NDArray[Any] | None) -> NDArray[Any] | None:
     return array.reshape(())
 
 
+def is_scale(scale: NDArray[Any]) -> bool:
+    """Return whether one number is a scale that activations can have: float32, finite, positive."""
+    return scale.dtype == np.float32 and bool(np.isfinite(scale) and scale > 0)
+
+
 def quantisation_of(node: ir.Node, ir_version: int) -> Quantisation | None:
     """Return the parameters of a QuantizeLinear / DequantizeLinear of int8 or uint8, None if they are not constant."""
     if node.domain not in _DOMAINS or node.op_type not in ("QuantizeLinear", "DequantizeLinear"):
         return None
     scale = scalar(constant_array(node.inputs[1], ir_version))
-    if scale is None or scale.dtype != np.float32:
+    if scale is None or not is_scale(scale):
         return None
     if len(node.inputs) < 3 or node.inputs[2] is None:
         return _without_zero_point(node, scale)

@@ -48,6 +48,8 @@ class SparseStep:
         The zero point of x where it is constant.
     requantisation
         What the epilogue is then made from; None where `epilogue` holds as it is.
+    x_rank
+        How many axes x must have; None where any number will do.
     """
 
     name: str
@@ -66,6 +68,7 @@ class SparseStep:
     scale: str | None = None
     pad_value: int = 0
     requantisation: Requantisation | None = None
+    x_rank: int | None = None
 
     def __post_init__(self) -> None:
         where = f"layer '{self.name}'"
@@ -137,6 +140,8 @@ class SparseStep:
         where = f"layer '{self.name}', input '{self.x}'"
         if x.dtype != self.x_dtype:
             raise FeedError(message(where, str(self.x_dtype), str(x.dtype)))
+        if self.x_rank is not None and x.ndim != self.x_rank:
+            raise FeedError(message(where, f"{self.x_rank} axes", f"shape {x.shape}"))
         if self.convolution is None:
             axis = -1 if self.side == "right" or x.ndim == 1 else -2
             if x.ndim == 0 or x.shape[axis] != self.channels:
@@ -144,6 +149,13 @@ class SparseStep:
         if not (x.flags.c_contiguous and x.flags.aligned):
             return np.require(x, requirements=("C", "A"))
         return x
+
+    def _empty(self, shape: tuple[int, ...]) -> NDArray[Any]:
+        try:
+            return np.empty(shape, self.y_dtype)
+        except (MemoryError, ValueError) as error:  # ValueError: larger than any array can be
+            where = f"layer '{self.name}', output '{self.y}'"
+            raise FeedError(message(where, "an output that memory can hold", f"shape {shape}")) from error
 
     def _dynamic_zero_point(self, values: Environment) -> int | None:
         if self.x_zero_point is None:
@@ -167,7 +179,7 @@ class SparseStep:
         return self.requantisation.epilogue(self.pad_value if zero_point is None else zero_point, scale)
 
     def _multiply(self, x: NDArray[Any], epilogue: FloatEpilogue | IntegerEpilogue, pool: ThreadPool) -> NDArray[Any]:
-        out = np.empty((*x.shape[:-1], self.n), self.y_dtype)
+        out = self._empty((*x.shape[:-1], self.n))
         if out.size:
             rows = x.reshape(-1, self.channels)
             self.kernel.matmul(rows, self.packed, epilogue, out.reshape(-1, self.n), pool)
@@ -178,7 +190,7 @@ class SparseStep:
     ) -> NDArray[Any]:
         """Y = W x: a pointwise convolution over an image of one row and m pixels."""
         lead, m = x.shape[:-2], x.shape[-1]
-        out = np.empty((*lead, self.n, m), self.y_dtype)
+        out = self._empty((*lead, self.n, m))
         if out.size:
             batch = math.prod(lead)
             geometry = ConvGeometry(batch, self.channels, 1, m, self.n)
@@ -190,7 +202,7 @@ class SparseStep:
         self, x: NDArray[Any], geometry: ConvGeometry, epilogue: FloatEpilogue | IntegerEpilogue, pool: ThreadPool
     ) -> NDArray[Any]:
         rows = () if x.ndim == 3 else (geometry.out_height,)
-        out = np.empty((geometry.batch, self.n, *rows, geometry.out_width), self.y_dtype)
+        out = self._empty((geometry.batch, self.n, *rows, geometry.out_width))
         if out.size:
             image = x.reshape(geometry.batch, geometry.channels, geometry.height, geometry.width)
             shape = (geometry.batch, self.n, geometry.out_height, geometry.out_width)

@@ -1,0 +1,98 @@
+"""Read the weight of a node of the ``sparse_rt`` domain, and refuse one that contradicts itself.
+
+What is refused here is a file that two engines could read differently: sparse_rt takes a layer's meaning from its
+overload and its tensors, any other engine from the function body of that overload.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnx_ir as ir
+
+from sparse_rt import formats
+from sparse_rt.errors import FormatError, ModelError, message
+from sparse_rt.formats import CompressedWeight
+from sparse_rt.graph.gates import allowed_ranks, rank_fits
+from sparse_rt.graph.operators import ALG, FILTER_SHAPE, DenseForm
+from sparse_rt.graph.weights import constant_array
+
+__all__ = ["canonical_shape", "stored_weight"]
+
+_CORRUPT = "The model is corrupt."
+
+
+def stored_weight(
+    node: ir.Node, form: DenseForm, inputs: Mapping[str, ir.Value], ir_version: int, where: str
+) -> CompressedWeight:
+    """Return the checked compressed weight of a node.
+
+    Parameters
+    ----------
+    node
+        Of the ``sparse_rt`` domain.
+    form
+        What its overload stands for.
+    inputs
+        The node's, by name.
+    ir_version
+        The model's.
+    where
+        What errors call the layer.
+
+    Raises
+    ------
+    ModelError
+        An attribute or an input is missing, has the wrong type, or contradicts the overload.
+    FormatError
+        Values, index and shape do not fit each other.
+    """
+    _check_attributes(node, form, where)
+    values = constant_array(inputs.get("filter_compress"), ir_version)
+    index = constant_array(inputs.get("compress_index"), ir_version)
+    if values is None or index is None:
+        raise ModelError(message(where, "constant filter_compress and compress_index", "an input or nothing"))
+    weight = CompressedWeight(values, index, canonical_shape(form, _filter_shape(node, form, where)))
+    formats.check(weight, where)
+    allowed = _dtypes(form)
+    if values.dtype not in allowed:
+        expected = f"values of {' or '.join(str(np.dtype(dtype)) for dtype in allowed)} for '{node.overload}'"
+        raise ModelError(message(where, expected, str(values.dtype), _CORRUPT))
+    return weight
+
+
+def canonical_shape(form: DenseForm, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape of the dense operator's weight with the output channels first."""
+    return (shape[1], shape[0], *shape[2:]) if form.input_first and len(shape) >= 2 else shape
+
+
+def _check_attributes(node: ir.Node, form: DenseForm, where: str) -> None:
+    algorithm = node.attributes.get("alg")
+    if algorithm is None or algorithm.type != ir.AttributeType.STRING or algorithm.as_string() != ALG:
+        got = "none" if algorithm is None else repr(algorithm.value)
+        raise ModelError(message(where, f"the attribute alg = '{ALG}'", got, _CORRUPT))
+    if "transB" in form.attributes:
+        found = node.attributes.get("transB")
+        transposed = found is not None and bool(found.value)
+        if transposed == form.input_first:
+            expected = f"transB = {int(not form.input_first)} for '{node.overload}'"
+            raise ModelError(message(where, expected, str(int(transposed)), _CORRUPT))
+
+
+def _filter_shape(node: ir.Node, form: DenseForm, where: str) -> tuple[int, ...]:
+    attribute = node.attributes.get(FILTER_SHAPE)
+    if attribute is None or attribute.type != ir.AttributeType.TENSOR:
+        got = "none" if attribute is None else attribute.type.name
+        raise ModelError(message(where, f"the attribute {FILTER_SHAPE}, a tensor", got, _CORRUPT))
+    shape = attribute.as_tensor().numpy()
+    if shape.dtype != np.int64 or shape.ndim != 1:
+        got = f"{shape.dtype} of shape {shape.shape}"
+        raise ModelError(message(where, f"{FILTER_SHAPE} as a list of int64", got, _CORRUPT))
+    if not rank_fits(form, len(shape)):
+        raise FormatError(message(where, f"a {FILTER_SHAPE} of which {allowed_ranks(form)}", str(shape.tolist())))
+    return tuple(int(size) for size in shape)
+
+
+def _dtypes(form: DenseForm) -> tuple[type[np.generic], ...]:
+    if form.form != "float":
+        return (np.int8, np.uint8)
+    return (np.float16,) if form.half else (np.float32,)
