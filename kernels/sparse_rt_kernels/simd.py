@@ -53,6 +53,7 @@ __all__ = [
     "widen_byte",
     "transpose",
     "dot_u8s8",
+    "dot_s16",
     "shuffle_bytes",
     "multishift",
     "permute",
@@ -407,8 +408,29 @@ def _dot_meaning(acc: Array, a: Array, b: Array) -> Array:
 
 @_operation(_dot_meaning, needs="avx512vnni")
 def dot_u8s8(builder: Any, acc: Any, a: Any, b: Any) -> Any:
-    """Add 4 products of unsigned bytes of a and signed bytes of b to each lane, wrapping: vpdpbusd, all <16 x i32>."""
-    return _x86(builder, "llvm.x86.avx512.vpdpbusd.512", acc.type, [acc, a, b])
+    """Add 4 products of unsigned bytes of a and signed bytes of b to each lane, wrapping: vpdpbusd.
+
+    All are <16 x i32>, or <8 x i32>, which AVX-VNNI suffices for.
+    """
+    name = f"llvm.x86.avx512.vpdpbusd.{32 * acc.type.count}"
+    return _x86(builder, name, acc.type, [acc, a, b])
+
+
+def _dot_s16_meaning(a: Array, b: Array) -> Array:
+    products = a.astype(np.int32) * b.astype(np.int32)
+    total: Array = products.reshape(-1, 2).sum(axis=1, dtype=np.int32)
+    return total
+
+
+@_operation(_dot_s16_meaning, needs="avx512")
+def dot_s16(builder: Any, a: Any, b: Any) -> Any:
+    """Return the sums of 2 products of int16 lanes, wrapping: vpmaddwd.
+
+    a and b are <32 x i16>, or <16 x i16>, which AVX2 suffices for; the result has half as many i32 lanes.
+    """
+    lanes = a.type.count // 2
+    name = "llvm.x86.avx512.pmaddw.d.512" if lanes == 16 else "llvm.x86.avx2.pmadd.wd"
+    return _x86(builder, name, vector(I32, lanes), [a, b])
 
 
 def _shuffle_bytes_meaning(a: Array, control: Array) -> Array:
@@ -417,10 +439,14 @@ def _shuffle_bytes_meaning(a: Array, control: Array) -> Array:
     return np.where(steer & 128, 0, moved).astype(a.dtype).ravel()
 
 
-@_operation(_shuffle_bytes_meaning, needs="avx512vnni")
+@_operation(_shuffle_bytes_meaning, needs="avx512")
 def shuffle_bytes(builder: Any, a: Any, control: Any) -> Any:
-    """Return byte ``control & 15`` within each 16 bytes of a, 0 where control's top bit is set: vpshufb, <64 x i8>."""
-    return _x86(builder, "llvm.x86.avx512.pshuf.b.512", a.type, [a, control])
+    """Return byte ``control & 15`` within each 16 bytes of a, 0 where control's top bit is set: vpshufb.
+
+    Both are <64 x i8>, or <32 x i8>, which AVX2 suffices for.
+    """
+    name = "llvm.x86.avx512.pshuf.b.512" if a.type.count == 64 else "llvm.x86.avx2.pshuf.b"
+    return _x86(builder, name, a.type, [a, control])
 
 
 def _multishift_meaning(control: Array, a: Array) -> Array:
@@ -489,6 +515,12 @@ def add_saturated(builder: Any, a: Any, b: Any) -> Any:
 def larger_byte(builder: Any, a: Any, b: Any) -> Any:
     """Return the larger of two unsigned bytes."""
     return builder.select(builder.icmp_unsigned(">", a, b), a, b)
+
+
+@_operation(lambda a, b: np.minimum(a.view(np.uint8), b.view(np.uint8)))
+def smaller_byte(builder: Any, a: Any, b: Any) -> Any:
+    """Return the smaller of two unsigned bytes."""
+    return builder.select(builder.icmp_unsigned("<", a, b), a, b)
 
 
 @_operation(lambda a: a, needs="avx512")

@@ -219,6 +219,7 @@ def test_saturating_arithmetic():
     check("pack_uint8", words, random(np.int16, 32) // 100)
     check("add_saturated", words, random(np.int16, 32))
     check("larger_byte", random(np.uint8, 64), random(np.uint8, 64, 1))
+    check("smaller_byte", random(np.uint8, 64), random(np.uint8, 64, 1))
     floats = [0.5, 1.5, -0.5, -2.5, np.nan, np.inf, -np.inf, 3e9, -3e9, 2.0**31, -(2.0**31), 7, 0.49, 1e6, -7, 0]
     check("nearest_int", np.array(floats, np.float32))
 
@@ -234,7 +235,7 @@ def test_every_operation_is_tested():
         *("larger", "smaller", "to_float", "round_to_int", "narrow_to_byte", "widen_byte", "bitcast", "shuffle"),
         *("transpose", "broadcast", "load", "store", "load_first", "store_first", "load_masked"),
         "gather",
-        *("nearest_int", "pack_int16", "pack_uint8", "add_saturated", "larger_byte"),
+        *("nearest_int", "pack_int16", "pack_uint8", "add_saturated", "larger_byte", "smaller_byte"),
         *("dot_u8s8", "shuffle_bytes", "multishift", "in_register"),
     }
     assert tested == set(simd.OPERATIONS)

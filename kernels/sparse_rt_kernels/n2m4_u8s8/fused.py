@@ -36,29 +36,40 @@ class _Requantiser:
         # Outputs are made as uint8; int8 is uint8 less 128, so that one kind of saturation does for both.
         self._zero_point = simd.broadcast(builder, builder.trunc(builder.add(zero_point, sign), simd.I16), 32)
         self._sign = simd.broadcast(builder, builder.trunc(sign, simd.I8), 64)
-        least = simd.nearest_int(builder, simd.broadcast(builder, low, CHANNELS))
-        self._low = self._narrow(builder, [least] * 4)
+        bounds = (simd.nearest_int(builder, simd.broadcast(builder, bound, CHANNELS)) for bound in (low, high))
+        self._least, self._most = (self._narrow(builder, [bound] * 4) for bound in bounds)
+
+    def is_plain(self, builder: Any) -> Any:
+        """Return whether there is no bias and every |scale| < 1: no product of an int32 then leaves int32."""
+        one, zero = (simd.constant(simd.F32, [value] * CHANNELS) for value in (1.0, 0.0))
+        small = builder.and_(
+            builder.fcmp_ordered("<", self._scale, one),
+            builder.fcmp_ordered(">", self._scale, simd.constant(simd.F32, [-1.0] * CHANNELS)),
+        )
+        lanes = builder.and_(small, builder.fcmp_ordered("==", self._bias, zero))
+        mask = ir.IntType(CHANNELS)
+        return builder.icmp_unsigned("==", builder.bitcast(lanes, mask), ir.Constant(mask, -1))
 
     def _narrow(self, builder: Any, rows: list[Any]) -> Any:
         pairs = [simd.pack_int16(builder, rows[first], rows[first + 1]) for first in (0, 2)]
         pairs = [simd.add_saturated(builder, pair, self._zero_point) for pair in pairs]
         return simd.pack_uint8(builder, *pairs)
 
-    def four_rows(self, builder: Any, sums: list[Any]) -> Any:
+    def four_rows(self, builder: Any, sums: list[Any], plain: bool) -> Any:
         """Return 64 bytes: in each 16 of them, 4 channels of the first row, of the second, the third, the fourth.
 
-        round(clip(t)) is clip(round(t)), and rounding to int32 and twice narrowing with saturation is part of the clip
-        already: what is left is the upper bound, which keeps t within int32, and the lower, on 64 bytes at a time.
+        round(clip(t)) is clip(round(t)), so that bounds are applied to 64 bytes at a time. Only what int32 does not
+        hold must be bounded before it is rounded; rounding makes the least int32 of it, and of NaN.
         """
         rows = []
         for one in sums:
-            # The product is rounded before the sum, as separate operators do: no fused multiply-add.
             value = simd.fmultiply(builder, simd.to_float(builder, one), self._scale)
-            value = simd.fadd(builder, value, self._bias)
-            # A NaN is kept, becomes the least int32, and so the lower bound.
-            rows.append(simd.nearest_int(builder, simd.smaller(builder, self._high, value)))
-        value = simd.larger_byte(builder, self._narrow(builder, rows), self._low)
-        return simd.bitwise_xor(builder, value, self._sign)
+            if not plain:
+                # The product is rounded before the sum, as separate operators do: no fused multiply-add.
+                value = simd.smaller(builder, self._high, simd.fadd(builder, value, self._bias))
+            rows.append(simd.nearest_int(builder, value))
+        value = simd.larger_byte(builder, self._narrow(builder, rows), self._least)
+        return simd.bitwise_xor(builder, simd.smaller_byte(builder, value, self._most), self._sign)
 
 
 def _store_rows(builder: Any, four: Any, out: Any, stride: Any, first: int) -> None:
@@ -70,25 +81,51 @@ def _store_rows(builder: Any, four: Any, out: Any, stride: Any, first: int) -> N
         simd.store(builder, simd.pointer(builder, builder.add(out, builder.mul(stride, _int(first + row)))), value)
 
 
-def _store_planes(builder: Any, fours: list[Any], out: Any, stride: Any) -> None:
-    """Store 24 pixels of 16 channels: 16 pixels, then 8."""
-    turn = simd.constant(simd.I8, [4 * row + channel for channel in range(4) for row in range(4)] * 4)
-    # Each word is now 4 pixels of one channel.
+#: Turns 4 channels of each of 4 rows into 4 rows of each of 4 channels, in every 16 bytes.
+_TURN = [4 * row + channel for channel in range(4) for row in range(4)] * 4
+#: Interleave 32-bit words, or pairs of them, within every 16 bytes: the unpack instructions.
+_LOW_WORDS = [lane + part for lane in range(0, 16, 4) for part in (0, 16, 1, 17)]
+_LOW_PAIRS = [lane + part for lane in range(0, 16, 4) for part in (0, 1, 16, 17)]
+
+
+def _interleave(builder: Any, a: Any, b: Any, low: list[int]) -> list[Any]:
+    return [simd.shuffle(builder, a, b, [lane + half for lane in low]) for half in (0, 2)]
+
+
+def _store_planes(builder: Any, fours: list[Any], out: Any, stride: Any, first: int) -> None:
+    """Store 16 or 8 pixels of 16 channels, from pixel `first` on; `fours` are 4 pixels each."""
+    turn = simd.constant(simd.I8, _TURN)
+    # Each word is 4 pixels of one channel.
     words = [simd.bitcast(builder, simd.shuffle_bytes(builder, four, turn), _WORDS) for four in fours]
-    low = [lane + part for lane in range(0, 16, 4) for part in (0, 16, 1, 17)]
-    high = [lane + 2 for lane in low]
-    pairs = [simd.shuffle(builder, words[i], words[i + 1], half) for i in (0, 2, 4) for half in (low, high)]
-    low = [lane + part for lane in range(0, 16, 4) for part in (0, 1, 16, 17)]
-    high = [lane + 2 for lane in low]
-    sixteens = [simd.shuffle(builder, pairs[i], pairs[i + 2], half) for i in (0, 1) for half in (low, high)]
+    pairs = [_interleave(builder, *words[i : i + 2], _LOW_WORDS) for i in range(0, len(words), 2)]
+    if len(pairs) == 2:
+        pairs = [_interleave(builder, a, b, _LOW_PAIRS) for a, b in zip(*pairs, strict=True)]
+    # Lanes of 16 bytes hold channels 0, 4, 8, 12, or 0 and 1, 4 and 5, 8 and 9, 12 and 13, and so on.
+    registers = [register for pair in pairs for register in pair]
+    size = len(registers)
     for channel in range(CHANNELS):
+        value = registers[channel % 4 * len(registers) // 4]
+        at = channel // 4 * 4 + channel % (4 // len(registers)) * size
         place = simd.pointer(builder, builder.add(out, builder.mul(stride, _int(channel))))
-        at = channel // 4 * 4
-        value = sixteens[channel % 4]
-        simd.store(builder, place, simd.shuffle(builder, value, value, range(at, at + 4)))
-        value = pairs[4 + channel % 4 // 2]
-        at += channel % 2 * 2
-        simd.store(builder, simd.element(builder, place, 16), simd.shuffle(builder, value, value, (at, at + 1)))
+        simd.store(
+            builder, simd.element(builder, place, first), simd.shuffle(builder, value, value, range(at, at + size))
+        )
+
+
+def _store(
+    builder: Any, requantiser: _Requantiser, sums: list[Any], plain: bool, planes: bool, out: Any, stride: Any
+) -> None:
+    """Requantise and store a tile."""
+    fours: list[Any] = []
+    for row in range(0, ROWS, 4):
+        four = requantiser.four_rows(builder, sums[row : row + 4], plain)
+        if not planes:
+            _store_rows(builder, four, out, stride, row)
+            continue
+        fours.append(four)
+        if len(fours) == 4 or row + 4 == ROWS:
+            _store_planes(builder, fours, out, stride, row + 4 - 4 * len(fours))
+            fours = []
 
 
 @simd.emitter
@@ -149,15 +186,12 @@ def tile_to_bytes(
         ]
         multiply_loop(builder, [slots], places, steps, True)
         requantiser = _Requantiser(builder, operands)
-        fours = []
-        for row in range(0, ROWS, 4):
-            four = requantiser.four_rows(builder, [builder.load(slot) for slot in slots[row : row + 4]])
-            if planes.literal_value:
-                fours.append(four)
-            else:
-                _store_rows(builder, four, out, stride, row)
-        if fours:
-            _store_planes(builder, fours, out, stride)
+        sums = [builder.load(slot) for slot in slots]
+        with builder.if_else(requantiser.is_plain(builder), likely=True) as (plain, general):
+            with plain:
+                _store(builder, requantiser, sums, True, bool(planes.literal_value), out, stride)
+            with general:
+                _store(builder, requantiser, sums, False, bool(planes.literal_value), out, stride)
         return _int(0)
 
     operands = [*[types.intp] * 5, types.float32, types.float32, types.intp, types.intp]
