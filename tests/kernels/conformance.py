@@ -12,6 +12,8 @@ from tests import naive
 KERNELS = [kernel for kernel in registry.kernels() if kernel.isa in supported_tiers()]
 INTEGER = [kernel for kernel in KERNELS if kernel.dtype == "u8s8"]
 FLOAT = [kernel for kernel in KERNELS if kernel.dtype == "f32"]
+SPARSE = [kernel for kernel in KERNELS if kernel.form == "n2m4"]
+DENSE = [kernel for kernel in KERNELS if kernel.form == "dense"]
 ONE = ThreadPool(1)
 GUARD = 0xA5
 
@@ -28,12 +30,17 @@ def activations(rng, dtype, shape):
 
 
 def weight_for(kernel, rng, shape):
+    if kernel.form == "dense":
+        return activations(rng, np.float32 if kernel.dtype == "f32" else np.int8, shape)
     return naive.random_weight(rng, shape, np.float32 if kernel.dtype == "f32" else np.int8)
 
 
 def pack(kernel, w):
-    """A dense 2:4 weight (n, c, *kernel) -> the kernel's packed weight."""
-    return kernel.pack_weight(*naive.encode_matrix(naive.weight_matrix(w)))
+    """A weight (n, c, *kernel), 2:4 unless the kernel is dense -> the kernel's packed weight."""
+    matrix = naive.weight_matrix(w)
+    if kernel.form == "dense":
+        return kernel.pack_weight(matrix, np.zeros((len(matrix), 0), np.uint8))
+    return kernel.pack_weight(*naive.encode_matrix(matrix))
 
 
 def sums_only(kernel, n):

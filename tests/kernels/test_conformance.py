@@ -10,7 +10,7 @@ from sparse_rt_kernels.parallel import ThreadPool
 
 from tests import naive
 from tests.kernels import conformance as conf
-from tests.kernels.conformance import FLOAT, INTEGER, KERNELS, by_name
+from tests.kernels.conformance import DENSE, FLOAT, INTEGER, KERNELS, SPARSE, by_name
 
 ACTIVATIONS = {"u8s8": (np.uint8, np.int8), "f32": (np.float32,)}
 WITH_ACTIVATIONS = [(kernel, dtype) for kernel in KERNELS for dtype in ACTIVATIONS[kernel.dtype]]
@@ -21,6 +21,7 @@ def pair_id(value):
 
 
 every_kernel = pytest.mark.parametrize("kernel", KERNELS, ids=by_name)
+every_sparse = pytest.mark.parametrize("kernel", SPARSE, ids=by_name)
 every_activation = pytest.mark.parametrize(("kernel", "dtype"), WITH_ACTIVATIONS, ids=pair_id)
 
 
@@ -139,7 +140,7 @@ def test_all_zero_weight(kernel, dtype):
     assert not got.any()
 
 
-@every_activation
+@pytest.mark.parametrize(("kernel", "dtype"), [pair for pair in WITH_ACTIVATIONS if pair[0] in SPARSE], ids=pair_id)
 def test_every_index_row(kernel, dtype):
     """The eleven rows of the index table, the other documented form of (0 0 X 0), and two values of one element."""
     value = np.float32 if kernel.dtype == "f32" else np.int8
@@ -153,7 +154,7 @@ def test_every_index_row(kernel, dtype):
     conf.assert_sums(kernel, got, x, naive.decode_matrix(values, index))
 
 
-@every_kernel
+@every_sparse
 def test_resident_bytes(kernel):
     value = np.float32 if kernel.dtype == "f32" else np.int8
     w = naive.prune_2_4(np.ones((64, 512), value))
@@ -161,6 +162,14 @@ def test_resident_bytes(kernel):
     assert packed.kernel == kernel.name
     assert (packed.n, packed.k) == (64, 512)
     assert packed.nbytes <= {"u8s8": 0.634, "f32": 0.532}[kernel.dtype] * w.nbytes
+
+
+@pytest.mark.parametrize("kernel", DENSE, ids=by_name)
+def test_resident_bytes_of_dense_weights(kernel):
+    w = np.ones((64, 512), np.float32 if kernel.dtype == "f32" else np.int8)
+    packed = conf.pack(kernel, w)
+    assert (packed.n, packed.k) == (64, 512)
+    assert packed.nbytes <= 1.01 * w.nbytes
 
 
 # --- integers --------------------------------------------------------------------------------------------------------
@@ -216,7 +225,7 @@ def test_the_product_is_rounded_before_the_sum(kernel):
 def test_extreme_products_do_not_saturate(kernel, activation, value):
     k = 64 if config.DISABLE_JIT else 4096
     w = np.zeros((17, k), np.int8)
-    w[:, ::2] = value
+    w[:, :: 1 if kernel.form == "dense" else 2] = value
     x = np.full((25, k), activation, np.uint8 if activation > 127 else np.int8)
     got = conf.matmul(kernel, x, conf.pack(kernel, w), *conf.sums_only(kernel, 17))
     np.testing.assert_array_equal(got, naive.matmul_int32(x, w))

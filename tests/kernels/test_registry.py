@@ -7,15 +7,16 @@ from sparse_rt_kernels import isa, registry
 
 from tests.kernels.conformance import by_name
 
-NAME = re.compile(r"(?P<dtype>[a-z0-9]+)_n2m4_gemm_(?P<mr>\d+)x(?P<nr>\d+)__(?P<isa>[a-z0-9]+)")
+NAME = re.compile(r"(?P<dtype>[a-z0-9]+)_(?P<form>n2m4|dense)_gemm_(?P<mr>\d+)x(?P<nr>\d+)(_\d+x\d+)*__(?P<isa>[a-z0-9]+)")
 
 
 @pytest.mark.parametrize("kernel", registry.kernels(), ids=by_name)
 def test_the_name_says_what_the_descriptor_says(kernel):
     parsed = NAME.fullmatch(kernel.name)
     assert parsed
-    assert (parsed["dtype"], int(parsed["mr"]), int(parsed["nr"]), parsed["isa"]) == (
+    assert (parsed["dtype"], parsed["form"], int(parsed["mr"]), int(parsed["nr"]), parsed["isa"]) == (
         kernel.dtype,
+        kernel.form,
         kernel.mr,
         kernel.nr,
         kernel.isa,
@@ -24,20 +25,26 @@ def test_the_name_says_what_the_descriptor_says(kernel):
 
 
 PINNED = {
-    ("u8s8", "avx512vnni"): "u8s8_n2m4_gemm_24x16__avx512vnni",
-    ("u8s8", "avx512"): "u8s8_n2m4_gemm_64x16__generic",
-    ("u8s8", "avx2"): "u8s8_n2m4_gemm_64x16__generic",
-    ("u8s8", "generic"): "u8s8_n2m4_gemm_64x16__generic",
-    ("f32", "avx512vnni"): "f32_n2m4_gemm_96x4__avx512",
-    ("f32", "avx512"): "f32_n2m4_gemm_96x4__avx512",
+    ("u8s8", "n2m4", "avx512vnni"): "u8s8_n2m4_gemm_24x16__avx512vnni",
+    ("u8s8", "n2m4", "avx512"): "u8s8_n2m4_gemm_24x16__avx512",
+    ("u8s8", "n2m4", "avx2vnni"): "u8s8_n2m4_gemm_12x8__avx2vnni",
+    ("u8s8", "n2m4", "avx2"): "u8s8_n2m4_gemm_12x8__avx2",
+    ("u8s8", "n2m4", "generic"): "u8s8_n2m4_gemm_64x16__generic",
+    ("u8s8", "dense", "avx512vnni"): "u8s8_dense_gemm_24x16__avx512vnni",
+    ("u8s8", "dense", "avx512"): "u8s8_dense_gemm_24x16__avx512",
+    ("u8s8", "dense", "avx2vnni"): "u8s8_dense_gemm_12x8__avx2vnni",
+    ("u8s8", "dense", "avx2"): "u8s8_dense_gemm_12x8__avx2",
+    ("f32", "n2m4", "avx512vnni"): "f32_n2m4_gemm_96x4__avx512",
+    ("f32", "n2m4", "avx512"): "f32_n2m4_gemm_96x4__avx512",
+    ("f32", "n2m4", "generic"): "f32_n2m4_gemm_64x4__generic",
 }
 
 
-@pytest.mark.parametrize(("dtype", "tier"), PINNED)
-def test_which_kernel_is_chosen(dtype, tier, monkeypatch):
+@pytest.mark.parametrize(("dtype", "form", "tier"), PINNED)
+def test_which_kernel_is_chosen(dtype, form, tier, monkeypatch):
     tiers = list(isa.TIERS)
     monkeypatch.setattr(isa, "supported_tiers", lambda most: tuple(tiers[tiers.index(tier) :]))
-    assert registry.select(dtype).name == PINNED[dtype, tier]
+    assert registry.select(dtype, form=form).name == PINNED[dtype, form, tier]
 
 
 def test_every_dtype_runs_anywhere():

@@ -207,6 +207,18 @@ def test_dot_wraps_and_does_not_saturate():
     check("dot_u8s8", np.full(16, -(2**31) + 5, np.int32), *extreme)
 
 
+def test_pairs_of_products():
+    check("dot_s16", random(np.int16, 32), random(np.int16, 32, 1))
+    check("dot_s16", random(np.int16, 16), random(np.int16, 16, 1))
+    check("dot_s16", np.full(32, -(2**15), np.int16), np.full(32, -(2**15), np.int16))
+
+
+def test_narrower_registers():
+    a, b = (random(dtype, 32).view(np.int32) for dtype in (np.uint8, np.int8))
+    check("dot_u8s8", random(np.int32, 8, 2), a, b)
+    check("shuffle_bytes", random(np.int8, 32), random(np.int8, 32, 1))
+
+
 def test_byte_shuffles():
     check("shuffle_bytes", random(np.int8, 64), random(np.int8, 64, 1))
     check("multishift", random(np.int8, 64), random(np.int8, 64, 1))
@@ -236,6 +248,6 @@ def test_every_operation_is_tested():
         *("transpose", "broadcast", "load", "store", "load_first", "store_first", "load_masked"),
         "gather",
         *("nearest_int", "pack_int16", "pack_uint8", "add_saturated", "larger_byte", "smaller_byte"),
-        *("dot_u8s8", "shuffle_bytes", "multishift", "in_register"),
+        *("dot_u8s8", "dot_s16", "shuffle_bytes", "multishift", "in_register"),
     }
     assert tested == set(simd.OPERATIONS)

@@ -167,7 +167,7 @@ def test_a_step_refuses_a_weight_of_another_shape(rng):
 
 def test_plans_do_not_depend_on_a_kernel(rng, monkeypatch):
     """The same plan over kernels in plain NumPy, which check what they are given."""
-    monkeypatch.setattr(registry, "select", numpy_kernel.KERNELS.__getitem__)
+    monkeypatch.setattr(registry, "select", lambda dtype, tier: numpy_kernel.KERNELS[dtype])
     proto = model(
         [
             node("Conv", ["x", "w"], ["a"], strides=[2, 1], auto_pad="SAME_LOWER"),
@@ -187,7 +187,7 @@ def test_plans_do_not_depend_on_a_kernel(rng, monkeypatch):
 
 
 def test_no_kernel_for_this_cpu_is_a_reason(rng, monkeypatch):
-    def select(dtype):
+    def select(dtype, tier):
         raise LookupError(dtype)
 
     monkeypatch.setattr(registry, "select", select)

@@ -1,0 +1,160 @@
+"""The macro-kernel of the int8 tiles of any vector width: packed rows times the weight, block by block."""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+from sparse_rt_kernels.jit import kernel_jit
+from sparse_rt_kernels.n2m4_u8s8.moves import put_octet
+from sparse_rt_kernels.n2m4_u8s8.panels import pack_image_rows, pack_matrix_rows
+from sparse_rt_kernels.tiled_u8s8 import micro
+from sparse_rt_kernels.tiled_u8s8.finishing import Epilogue, Output, finish_block
+from sparse_rt_kernels.tiled_u8s8.shape import PANEL_ROWS, Shape
+from sparse_rt_kernels.tiled_u8s8.weight import CHANNELS, STEP
+
+__all__ = ["Rows", "Scratch", "Share", "Weight", "product"]
+
+#: Bytes of one row of sums.
+_SUMS_ROW = CHANNELS * 4
+
+
+class Share(NamedTuple):
+    """One task: rows, and channels in whole blocks of 16; half-open ranges."""
+
+    first_row: int
+    last_row: int
+    first_block: int
+    last_block: int
+
+
+class Weight(NamedTuple):
+    """Addresses and sizes of a packed weight, and the bytes of a block of 16 channels."""
+
+    values: int
+    indexes: int
+    n: int
+    steps: int
+    values_bytes: int
+    index_bytes: int
+
+
+class Rows(NamedTuple):
+    """Where the rows of the product come from: a matrix of bytes, or the pixels of staged, channels-last images.
+
+    Attributes
+    ----------
+    address, stride, columns, flip
+        First row, bytes from row to row, how many columns there are, and what each 8 bytes are xor-ed with.
+    words
+        For images, else 0: (2 * steps,) int32, offset of each 4 reduction elements from a pixel's first.
+    out_height, out_width, down, right, image_bytes
+        Output pixel (p, q) of image i begins at ``address + i * image_bytes + p * down + q * right``.
+    """
+
+    address: int
+    stride: int
+    columns: int
+    flip: int
+    words: int
+    out_height: int
+    out_width: int
+    down: int
+    right: int
+    image_bytes: int
+
+
+class Scratch(NamedTuple):
+    """Sizes of a block and addresses in a thread's scratch; see :class:`.blocking.Blocking`."""
+
+    rows: int
+    steps: int
+    panel: int
+    widened: int
+    operands: int
+    sums: int
+    table: int
+
+
+@kernel_jit
+def _pixel_addresses(source: Rows, first: int, rows: int, table: int) -> int:
+    """Fill in where output pixels [first, first + rows) begin, the last one repeated up to a multiple of 8."""
+    width = source.out_width
+    row = first // width
+    column, image = first - row * width, row // source.out_height
+    row -= image * source.out_height
+    address = 0
+    for slot in range((rows + 7) // 8 * 8):
+        if slot < rows:
+            address = source.address + image * source.image_bytes + row * source.down + column * source.right
+            column += 1
+            if column == width:
+                column, row = 0, row + 1
+                if row == source.out_height:
+                    row, image = 0, image + 1
+        put_octet(table + slot * 8, address)
+    return 0
+
+
+@kernel_jit
+def _pack_rows(source: Rows, first: int, rows: int, steps: int, scratch: Scratch) -> int:
+    """Fill the scratch's panels with rows [first, first + rows)."""
+    if source.words == 0:
+        at = source.address + first * source.stride
+        pack_matrix_rows(at, source.stride, source.columns, rows, steps, scratch.table, scratch.panel, source.flip)
+    else:
+        _pixel_addresses(source, first, rows, scratch.table)
+        pack_image_rows(scratch.table, rows, source.words, steps, scratch.panel)
+    return 0
+
+
+@functools.cache
+def product(shape: Shape) -> Callable[..., int]:
+    """Return ``run(share, weight, rows, out, epilogue, scratch)``, which computes one task, compiled for `shape`."""
+    # Compiled code is found again by the ints that the function captures.
+    lanes, has_dot, is_sparse = shape
+    full, half = shape.rows, shape.rows // 2
+    halves, is_widened = CHANNELS // lanes, int(shape.is_widened)
+    row_bytes, step_bytes, operand_bytes = shape.row_bytes, shape.step_bytes, shape.operand_bytes
+
+    @kernel_jit
+    def run(share: Share, weight: Weight, source: Rows, out: Output, epilogue: Epilogue, scratch: Scratch) -> int:
+        panels = scratch.widened if is_widened else scratch.panel
+        for first in range(share.first_row, share.last_row, scratch.rows):
+            rows = min(scratch.rows, share.last_row - first)
+            _pack_rows(source, first, rows, weight.steps, scratch)
+            if is_widened:
+                packed = (rows + PANEL_ROWS - 1) // PANEL_ROWS * PANEL_ROWS * weight.steps * STEP
+                micro.widen(scratch.panel, packed, scratch.widened)
+            for block in range(share.first_block, share.last_block):
+                for step in range(0, weight.steps, scratch.steps):
+                    steps = min(scratch.steps, weight.steps - step)
+                    values = weight.values + block * weight.values_bytes + step * (weight.values_bytes // weight.steps)
+                    index = weight.indexes + block * weight.index_bytes + step * CHANNELS
+                    micro.expand(lanes, has_dot, is_sparse, values, index, steps, scratch.operands)
+                    for top in range(0, rows, PANEL_ROWS):
+                        panel = panels + (top // PANEL_ROWS * weight.steps + step) * step_bytes
+                        bottom = min(PANEL_ROWS, rows - top)
+                        for part in range(halves):
+                            operands = scratch.operands + part * steps * operand_bytes
+                            sums = scratch.sums + top * _SUMS_ROW + part * lanes * 4
+                            row = 0
+                            while row < bottom:
+                                at, to = panel + row * row_bytes, sums + row * _SUMS_ROW
+                                left = bottom - row
+                                if left >= full:
+                                    micro.tile(lanes, has_dot, is_sparse, full, at, operands, steps, to, step)
+                                    row += full
+                                elif left >= half:
+                                    micro.tile(lanes, has_dot, is_sparse, half, at, operands, steps, to, step)
+                                    row += half
+                                elif left >= 3:
+                                    micro.tile(lanes, has_dot, is_sparse, 3, at, operands, steps, to, step)
+                                    row += 3
+                                else:
+                                    micro.tile(lanes, has_dot, is_sparse, 1, at, operands, steps, to, step)
+                                    row += 1
+                channel = block * CHANNELS
+                finish_block(epilogue, out, channel, min(CHANNELS, weight.n - channel), scratch.sums, first, rows)
+        return 0
+
+    return run
