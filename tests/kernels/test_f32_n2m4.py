@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numba.core import config, types
 from sparse_rt_kernels import isa
 from sparse_rt_kernels.epilogue import FloatEpilogue, IntegerEpilogue
-from sparse_rt_kernels.n2m4_f32 import kernels, macro, tiling
+from sparse_rt_kernels.n2m4_f32 import kernels, macro, simd_calls, tiling
 from sparse_rt_kernels.parallel import ThreadPool
 
 from tests import naive
@@ -40,7 +40,8 @@ def skipping(x, w):
 
 def small_blocks(monkeypatch, nbytes):
     """Make panel blocks so short that small problems have several."""
-    monkeypatch.setattr(kernels, "panel_bytes", lambda: nbytes)
+    for module in (kernels, simd_calls):
+        monkeypatch.setattr(module, "panel_bytes", lambda: nbytes)
 
 
 # --- a stored zero is skipped ----------------------------------------------------------------------------------------
@@ -239,7 +240,7 @@ def test_blocks_of_k_fit_and_are_as_few_as_can_be(k, vectors, nbytes):
 @settings(max_examples=100, deadline=None)
 def test_shares_cover_every_tile_of_every_panel_once(panels, tiles, threads):
     seen = np.zeros((panels, tiles), int)
-    for work in kernels.split_work(panels, tiles, threads):
+    for work in tiling.split_work(panels, tiles, threads):
         assert work.first_tile % 4 == 0
         seen[work.first_panel : work.last_panel, work.first_tile : work.last_tile] += 1
     assert (seen == 1).all()
@@ -252,7 +253,7 @@ def test_shares_cover_every_tile_of_every_panel_once(panels, tiles, threads):
 def test_scratch_holds_every_panel_block(rows, k, nbytes, conv, data):
     """The macro-kernel's own arithmetic of where panel and partial sums lie, against what is allocated."""
     octets, tiles = -(-k // 8), data.draw(st.integers(1, 5))
-    call = macro.Call(0, 0, k, 0, 0, 0, 4 * tiles, octets, 1, rows, nbytes, int(conv))
+    call = macro.Call(0, 0, k, 0, 0, 0, 4 * tiles, octets, 1, rows, 0, rows, nbytes, int(conv))
     needed = 0
     for panel in range(tiling.panel_count(rows, tiling.MAX_VECTORS)):
         _, vectors = tiling.panel_bounds(rows, tiling.MAX_VECTORS, panel)

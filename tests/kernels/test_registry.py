@@ -34,8 +34,8 @@ PINNED = {
     ("u8s8", "dense", "avx512"): "u8s8_dense_gemm_24x16__avx512",
     ("u8s8", "dense", "avx2vnni"): "u8s8_dense_gemm_12x8__avx2vnni",
     ("u8s8", "dense", "avx2"): "u8s8_dense_gemm_12x8__avx2",
-    ("f32", "n2m4", "avx512vnni"): "f32_n2m4_gemm_96x4__avx512",
-    ("f32", "n2m4", "avx512"): "f32_n2m4_gemm_96x4__avx512",
+    ("f32", "n2m4", "avx512vnni"): "f32_n2m4_gemm_96x4_25x4__avx512",
+    ("f32", "n2m4", "avx512"): "f32_n2m4_gemm_96x4_25x4__avx512",
     ("f32", "n2m4", "generic"): "f32_n2m4_gemm_64x4__generic",
 }
 

@@ -236,6 +236,22 @@ def test_saturating_arithmetic():
     check("nearest_int", np.array(floats, np.float32))
 
 
+def test_lanes_permuted_and_shifted():
+    check("permute", random(np.float32, 16), random(np.int32, 16))
+    check("shift_right", random(np.int32, 16), random(np.int32, 16, 1) & 31)
+    check("shift_right", random(np.int8, 16), random(np.int8, 16, 1) & 7)
+
+
+def test_prefetch_changes_nothing():
+    def emit(builder, pointer, out):
+        simd.prefetch(builder, pointer)
+        simd.prefetch(builder, simd.element(builder, pointer, 1 << 40))
+        simd.store(builder, out, simd.load(builder, pointer, kind_of(kept)))
+
+    kept = random(np.int32, 16)
+    np.testing.assert_array_equal(run(emit, [kept], np.zeros_like(kept)), kept)
+
+
 def test_in_register_changes_nothing():
     check("in_register", random(np.float32, 16))
     check("in_register", random(np.int32, 16))
@@ -246,7 +262,7 @@ def test_every_operation_is_tested():
         *("add", "subtract", "multiply", "bitwise_and", "bitwise_xor", "fadd", "fsubtract", "fmultiply", "fma"),
         *("larger", "smaller", "to_float", "round_to_int", "narrow_to_byte", "widen_byte", "bitcast", "shuffle"),
         *("transpose", "broadcast", "load", "store", "load_first", "store_first", "load_masked"),
-        "gather",
+        *("gather", "prefetch", "permute", "shift_right"),
         *("nearest_int", "pack_int16", "pack_uint8", "add_saturated", "larger_byte", "smaller_byte"),
         *("dot_u8s8", "dot_s16", "shuffle_bytes", "multishift", "in_register"),
     }

@@ -1,5 +1,6 @@
-"""The two kernels of the float32 2:4 family: argument plumbing, and the split of the work over threads."""
+"""The kernels of the float32 2:4 family, and the argument plumbing of the portable one."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,8 @@ from numpy.typing import NDArray
 from sparse_rt_kernels.epilogue import FloatEpilogue, IntegerEpilogue
 from sparse_rt_kernels.gather import gather_of
 from sparse_rt_kernels.geometry import ConvGeometry
-from sparse_rt_kernels.n2m4_f32 import macro, portable, weight
+from sparse_rt_kernels.n2m4_f32 import channel_macro, portable, simd_calls, weight
+from sparse_rt_kernels.n2m4_f32.simd_calls import float_epilogue
 from sparse_rt_kernels.n2m4_f32.tiling import (
     CHANNELS,
     LANES,
@@ -19,106 +21,17 @@ from sparse_rt_kernels.n2m4_f32.tiling import (
     panel_bounds,
     panel_bytes,
     panel_count,
+    rows_as_lanes,
+    split_work,
 )
 from sparse_rt_kernels.parallel import ThreadPool
 from sparse_rt_kernels.registry import Kernel, PackedWeight
-from sparse_rt_kernels.workspace import address_of, scratch
+from sparse_rt_kernels.workspace import scratch
 
-__all__ = ["PORTABLE", "SIMD", "split_work"]
+__all__ = ["PORTABLE", "SIMD", "SIMD_CHANNEL_LANES", "SIMD_ROW_LANES"]
 
 Array = NDArray[np.float32]
 Epilogue = FloatEpilogue | IntegerEpilogue
-
-# A matmul gathers nothing.
-_NO_GATHER = gather_of(ConvGeometry(1, 4, 1, 1, 4))
-
-
-def _float(epilogue: Epilogue) -> FloatEpilogue:
-    if not isinstance(epilogue, FloatEpilogue):
-        raise TypeError(f"f32 kernel: expected a FloatEpilogue, got {type(epilogue).__name__}.")
-    return epilogue
-
-
-def split_work(panels: int, tiles: int, threads: int) -> list[macro.Work]:
-    """Split panels over threads if there are enough of them, else channel tiles too, in strips of 16 channels."""
-    if threads == 1 or panels * tiles <= 1:
-        return [macro.Work(0, panels, 0, tiles)]
-    strips = -(-tiles // (LANES // CHANNELS))
-    if panels >= 2 * threads:
-        # A few more shares than threads even out what other programs take.
-        count = min(panels, 4 * threads)
-        bounds = [panels * i // count for i in range(count + 1)]
-        return [macro.Work(bounds[i], bounds[i + 1], 0, tiles) for i in range(count)]
-    count = min(strips, threads if panels == 1 else 2 * threads // panels + 1)
-    bounds = [min(tiles, strips * i // count * (LANES // CHANNELS)) for i in range(count + 1)]
-    return [macro.Work(p, p + 1, bounds[i], bounds[i + 1]) for p in range(panels) for i in range(count)]
-
-
-# --- SIMD ------------------------------------------------------------------------------------------------------------
-
-
-def _run_simd(call: macro.Call, gather: Any, packed: PackedWeight, epilogue: FloatEpilogue, pool: ThreadPool) -> None:
-    clip = (np.float32(epilogue.low), np.float32(epilogue.high))
-    panels = call.images * panel_count(call.lanes, MAX_VECTORS)
-    shares = split_work(panels, packed.values.shape[0], pool.threads)
-
-    def task(number: int) -> None:
-        work = shares[number]
-        items = macro.float_scratch(call, work.last_tile - work.first_tile)
-        floats = scratch("f32_n2m4", items * 4).view(np.float32)
-        copies = scratch("f32_n2m4_copies", macro.COPIES * 4 * 8).view(np.int64).reshape(-1, 4)
-        lanes = scratch("f32_n2m4_lanes", 3 * MAX_VECTORS * LANES * 4).view(np.int32)
-        macro.run_panels(call, gather, work, packed.values, packed.index, clip, floats, copies, lanes)
-
-    pool.run(task, len(shares))
-
-
-def _simd_matmul(x: Array, packed: PackedWeight, epilogue: Epilogue, out: Array, pool: ThreadPool) -> None:
-    rows, columns = x.shape
-    if rows == 0 or packed.n == 0:
-        return
-    floats = _float(epilogue)
-    call = macro.Call(
-        address_of(x),
-        x.strides[0],
-        columns,
-        address_of(out),
-        out.strides[0],
-        address_of(floats.bias),
-        packed.n,
-        packed.values.shape[1],
-        1,
-        rows,
-        panel_bytes(),
-        0,
-    )
-    _run_simd(call, _NO_GATHER, packed, floats, pool)
-
-
-def _simd_conv(
-    x: Array, geometry: ConvGeometry, packed: PackedWeight, epilogue: Epilogue, out: Array, pool: ThreadPool
-) -> None:
-    if out.size == 0:
-        return
-    floats = _float(epilogue)
-    call = macro.Call(
-        address_of(x),
-        0,
-        0,
-        address_of(out),
-        0,
-        address_of(floats.bias),
-        packed.n,
-        packed.values.shape[1],
-        geometry.batch,
-        geometry.out_height * geometry.out_width,
-        panel_bytes(),
-        1,
-    )
-    _run_simd(call, gather_of(geometry), packed, floats, pool)
-
-
-# --- portable --------------------------------------------------------------------------------------------------------
 
 
 def _portable_workspace(packed: PackedWeight, tiles: int) -> tuple[Array, Array, NDArray[np.int32]]:
@@ -145,7 +58,7 @@ def _portable_matmul(x: Array, packed: PackedWeight, epilogue: Epilogue, out: Ar
     rows = x.shape[0]
     if rows == 0 or packed.n == 0:
         return
-    finish = _portable_epilogue(_float(epilogue))
+    finish = _portable_epilogue(float_epilogue(epilogue))
     shares = split_work(panel_count(rows, PORTABLE_VECTORS), packed.values.shape[0], pool.threads)
     x = _unwritable(x)
 
@@ -166,7 +79,7 @@ def _portable_conv(
 ) -> None:
     if out.size == 0:
         return
-    finish = _portable_epilogue(_float(epilogue))
+    finish = _portable_epilogue(float_epilogue(epilogue))
     gather = gather_of(geometry)
     pixels = gather.out_pixels
     panels = panel_count(pixels, PORTABLE_VECTORS)
@@ -191,15 +104,27 @@ def _portable_conv(
 # --- descriptors -----------------------------------------------------------------------------------------------------
 
 
-def _kernel(tier: str, vectors: int, matmul: Any, conv: Any) -> Kernel:
-    lanes = vectors * LANES
-    name = f"f32_n2m4_gemm_{lanes}x{CHANNELS}__{tier}"
+def _kernel(tier: str, shapes: tuple[tuple[int, int], ...], matmul: Any, conv: Any) -> Kernel:
+    """Describe a kernel of one or several tile shapes (rows, channels)."""
+    tiles = "_".join(f"{rows}x{channels}" for rows, channels in shapes)
+    name = f"f32_n2m4_gemm_{tiles}__{tier}"
 
     def pack_weight(values: NDArray[Any], index: NDArray[np.uint8]) -> PackedWeight:
         return weight.pack(name, values, index)
 
-    return Kernel(name, "f32", lanes, CHANNELS, tier, pack_weight, matmul, conv)
+    return Kernel(name, "f32", *shapes[0], tier, pack_weight, matmul, conv)
 
 
-SIMD = _kernel("avx512", MAX_VECTORS, _simd_matmul, _simd_conv)
-PORTABLE = _kernel("generic", PORTABLE_VECTORS, _portable_matmul, _portable_conv)
+_ROW_LANES = (MAX_VECTORS * LANES, CHANNELS)
+_CHANNEL_LANES = (channel_macro.MAX_ROWS, CHANNELS)
+
+
+def _simd(shapes: tuple[tuple[int, int], ...], rows_as_lanes: Callable[[int], int]) -> Kernel:
+    return _kernel("avx512", shapes, simd_calls.matmul_with(rows_as_lanes), simd_calls.conv_with(rows_as_lanes))
+
+
+#: Both shapes: in each call, as many rows become lanes as do not waste them, and the others meet lanes of channels.
+SIMD = _simd((_ROW_LANES, _CHANNEL_LANES), rows_as_lanes)
+SIMD_ROW_LANES = _simd((_ROW_LANES,), lambda rows: rows)
+SIMD_CHANNEL_LANES = _simd((_CHANNEL_LANES,), lambda rows: 0)
+PORTABLE = _kernel("generic", ((PORTABLE_VECTORS * LANES, CHANNELS),), _portable_matmul, _portable_conv)

@@ -19,12 +19,13 @@ from sparse_rt_kernels.n2m4_f32.tiling import (
     LANES,
     MAX_VECTORS,
     REDUCTION,
+    Work,
     block_length,
     panel_bounds,
     panel_count,
 )
 
-__all__ = ["COPIES", "Call", "Work", "float_scratch", "run_panels"]
+__all__ = ["COPIES", "Call", "float_scratch", "pixels_into_panel", "run_panels"]
 
 #: Rows of a copy plan: every lane of the widest panel on its own.
 COPIES = MAX_VECTORS * LANES
@@ -57,6 +58,8 @@ class Call(NamedTuple):
         Output channels; reduction elements / 8, rounded up.
     images, lanes
         How many matrices of how many lanes: 1 and m, or batch and output pixels.
+    first_lane, last_lane
+        The lanes to compute, of each image.
     panel_bytes
         Of :func:`.tiling.panel_bytes`.
     is_conv
@@ -73,6 +76,8 @@ class Call(NamedTuple):
     octets: int
     images: int
     lanes: int
+    first_lane: int
+    last_lane: int
     panel_bytes: int
     is_conv: int
 
@@ -86,15 +91,6 @@ class Block(NamedTuple):
     first_octet: int
     octets: int
     sums_at: int
-
-
-class Work(NamedTuple):
-    """One thread's share of a call: panels (over all images) and channel tiles, both half-open ranges."""
-
-    first_panel: int
-    last_panel: int
-    first_tile: int
-    last_tile: int
 
 
 @kernel_jit
@@ -149,7 +145,7 @@ def _rows_into_panel(call: Call, first_row: int, vectors: int, k0: int, length: 
             spoiled |= micro.transpose_in(
                 source + k * 4,
                 call.x_stride,
-                call.lanes - row,
+                call.last_lane - row,
                 present - k,
                 panel + vector * _BYTES + k * stride,
                 stride,
@@ -216,7 +212,7 @@ def _copy_channels(
 
 
 @kernel_jit
-def _pixels_into_panel(
+def pixels_into_panel(
     gather: Gather,
     image: int,
     vectors: int,
@@ -270,7 +266,7 @@ def _strip_to_rows(call: Call, block: Block, first_tile: int, last_channel: int,
             block.vectors * _BYTES,
             call.out + row * call.out_stride + first_channel * 4,
             call.out_stride,
-            min(LANES, call.lanes - row),
+            min(LANES, call.last_lane - row),
             last_channel - first_channel,
         )
     return 0
@@ -314,7 +310,7 @@ def _multiply_tiles(
             if call.is_conv:
                 out = call.out + ((block.image * call.n + channel) * call.lanes + block.first_lane) * 4
                 stride = call.lanes * 4
-                last_lanes = min(LANES, call.lanes - block.first_lane - width + LANES)
+                last_lanes = min(LANES, call.last_lane - block.first_lane - width + LANES)
             else:
                 out = strip + number % _STRIP * CHANNELS * width * 4
         weights = int(np.intp(values[tile, block.first_octet].ctypes.data))
@@ -367,11 +363,13 @@ def run_panels(
     copies, lane_table
         Scratch of (:data:`COPIES`, 4) and (3 * 16 * 6,).
     """
-    panels = panel_count(call.lanes, MAX_VECTORS)
+    rows = call.last_lane - call.first_lane
+    panels = panel_count(rows, MAX_VECTORS)
     panel = int(np.intp(floats.ctypes.data)) + _PANEL_AT * 4
     for job in range(work.first_panel, work.last_panel):
         image = job // panels
-        first_lane, vectors = panel_bounds(call.lanes, MAX_VECTORS, job - image * panels)
+        first, vectors = panel_bounds(rows, MAX_VECTORS, job - image * panels)
+        first_lane = call.first_lane + first
         width = vectors * LANES
         length = block_length(call.octets * REDUCTION, vectors, call.panel_bytes)
         sums_at = _PANEL_AT + (length + LANES) * width
@@ -382,18 +380,18 @@ def run_panels(
         for octet in range(0, call.octets, length // REDUCTION):
             octets = min(call.octets - octet, length // REDUCTION)
             block = Block(image, first_lane, vectors, octet, octets, sums_at)
-            k0, rows = octet * REDUCTION, octets * REDUCTION
+            k0, k = octet * REDUCTION, octets * REDUCTION
             if call.is_conv:
-                spoiled = _pixels_into_panel(gather, source, vectors, k0, rows, panel, lanes, copies)
+                spoiled = pixels_into_panel(gather, source, vectors, k0, k, panel, lanes, copies)
             else:
-                spoiled = _rows_into_panel(call, first_lane, vectors, k0, rows, panel)
+                spoiled = _rows_into_panel(call, first_lane, vectors, k0, k, panel)
             _multiply_tiles(call, block, work, values, index, clip, floats, spoiled)
     return 0
 
 
 def float_scratch(call: Call, tiles: int) -> int:
     """Return the float32 items of scratch that a share of `tiles` channel tiles needs."""
-    widest = min(MAX_VECTORS, -(-call.lanes // LANES))
+    widest = min(MAX_VECTORS, -(-(call.last_lane - call.first_lane) // LANES))
     k = call.octets * REDUCTION
     # Panels of one call differ by one vector, and the narrower have longer blocks.
     panel = max(

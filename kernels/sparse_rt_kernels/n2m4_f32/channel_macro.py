@@ -1,0 +1,211 @@
+"""The macro-kernel of the channel-lane shape: for few activation rows, where lanes of rows would stay empty.
+
+A panel of up to 96 rows is cut into groups of up to 25, each packed as (octets, rows, 8), which is what the register
+tile reads. A tile of 4 channels meets every group while its weights are in L1, so that a call streams them once.
+"""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparse_rt_kernels.gather import Gather, lane_origins
+from sparse_rt_kernels.jit import kernel_jit
+from sparse_rt_kernels.n2m4_f32 import channel_micro, micro
+from sparse_rt_kernels.n2m4_f32.macro import Call, pixels_into_panel
+from sparse_rt_kernels.n2m4_f32.tiling import CHANNELS, LANES, MAX_VECTORS, REDUCTION, Work, panel_bounds, panel_count
+
+__all__ = ["MAX_ROWS", "block_octets", "float_scratch", "group_size", "rows_tile", "run_rows"]
+
+#: Rows of the tallest register tile: as many accumulators, with weights, control, x and constants in the other seven.
+MAX_ROWS: Final = 25
+
+_BYTES = LANES * 4
+_OCTET_BYTES = REDUCTION * 4
+_STRIP = LANES // CHANNELS
+
+
+@kernel_jit
+def group_size(rows: int) -> int:
+    """Return the height of the register tile for `rows` rows: the least number of groups, as even as tiles exist."""
+    groups = (rows + MAX_ROWS - 1) // MAX_ROWS
+    size = (rows + groups - 1) // groups
+    if size <= 2:
+        return size
+    if size <= 16:
+        return size + size % 2
+    return 19 if size <= 19 else 22 if size <= 22 else MAX_ROWS
+
+
+@kernel_jit
+def rows_tile(size: int, x: int, values: int, index: int, octets: int, sums: int, stored: int, resumed: int) -> int:
+    """Run the register tile of `size` rows; see :func:`.channel_micro.rows_tile`."""
+    stride = _BYTES
+    if size == 1:
+        return channel_micro.rows_tile(1, 4, x, values, index, octets, sums, stride, stored, resumed)
+    if size == 2:
+        return channel_micro.rows_tile(2, 4, x, values, index, octets, sums, stride, stored, resumed)
+    if size == 4:
+        return channel_micro.rows_tile(4, 2, x, values, index, octets, sums, stride, stored, resumed)
+    if size == 6:
+        return channel_micro.rows_tile(6, 1, x, values, index, octets, sums, stride, stored, resumed)
+    if size == 8:
+        return channel_micro.rows_tile(8, 1, x, values, index, octets, sums, stride, stored, resumed)
+    if size == 10:
+        return channel_micro.rows_tile(10, 1, x, values, index, octets, sums, stride, stored, resumed)
+    if size == 12:
+        return channel_micro.rows_tile(12, 1, x, values, index, octets, sums, stride, stored, resumed)
+    if size == 14:
+        return channel_micro.rows_tile(14, 1, x, values, index, octets, sums, stride, stored, resumed)
+    if size == 16:
+        return channel_micro.rows_tile(16, 1, x, values, index, octets, sums, stride, stored, resumed)
+    if size == 19:
+        return channel_micro.rows_tile(19, 1, x, values, index, octets, sums, stride, stored, resumed)
+    if size == 22:
+        return channel_micro.rows_tile(22, 1, x, values, index, octets, sums, stride, stored, resumed)
+    return channel_micro.rows_tile(25, 1, x, values, index, octets, sums, stride, stored, resumed)
+
+
+@kernel_jit
+def block_octets(octets: int, rows: int, nbytes: int) -> int:
+    """Return how many octets of `rows` packed rows go into a block of `nbytes`; blocks are balanced."""
+    most = max(1, nbytes // (_OCTET_BYTES * rows))
+    blocks = (octets + most - 1) // most
+    return (octets + blocks - 1) // blocks
+
+
+@kernel_jit
+def _spread_rows(call: Call, first_row: int, rows: int, size: int, octet: int, octets: int, x: int) -> int:
+    """Pack rows of a matrix into groups of `size` rows. Returns 0 if all are finite."""
+    pitch = size * _OCTET_BYTES
+    source = call.x + first_row * call.x_stride + octet * _OCTET_BYTES
+    columns = max(0, min(call.columns - octet * REDUCTION, octets * REDUCTION))
+    spoiled = 0
+    for row in range(rows):
+        to = x + row // size * (octets + 1) * pitch + row % size * _OCTET_BYTES
+        spoiled |= channel_micro.spread_row(source + row * call.x_stride, columns, octets, to, pitch)
+    return spoiled
+
+
+@kernel_jit
+def _spread_panel(panel: int, vectors: int, size: int, octets: int, x: int, offsets: NDArray[np.int64]) -> int:
+    """Pack a panel (8 * octets, lanes) into groups of `size` rows."""
+    pitch = size * _OCTET_BYTES
+    for lane in range(vectors * LANES):
+        offsets[lane] = lane // size * (octets + 1) * pitch + lane % size * _OCTET_BYTES
+    table = int(np.intp(offsets.ctypes.data))
+    for octet in range(0, octets, 2):
+        source = panel + octet * REDUCTION * vectors * _BYTES
+        for vector in range(vectors):
+            place = table + vector * LANES * 8
+            channel_micro.spread_block(source + vector * _BYTES, vectors * _BYTES, place, x + octet * pitch, pitch)
+    return 0
+
+
+@kernel_jit
+def _finish_strip(
+    call: Call, image: int, first_lane: int, rows: int, channel: int, clip: tuple[np.float32, np.float32], sums: int
+) -> int:
+    """Bias, clip and store up to 16 channels of `rows` rows, whose sums are (rows, 16)."""
+    channels = min(LANES, call.n - channel)
+    bias = call.bias + channel * 4
+    for row in range(rows):
+        at = sums + row * _BYTES
+        to = at if call.is_conv else call.out + (first_lane + row) * call.out_stride + channel * 4
+        channel_micro.finish_row(at, bias, clip[0], clip[1], to, channels)
+    if call.is_conv:
+        stride = call.lanes * 4
+        out = call.out + ((image * call.n + channel) * call.lanes + first_lane) * 4
+        for row in range(0, rows, LANES):
+            here = sums + row * _BYTES
+            micro.transpose_out(here, _BYTES, out + row * 4, stride, channels, min(LANES, rows - row))
+    return 0
+
+
+@kernel_jit
+def run_rows(
+    call: Call,
+    gather: Gather,
+    work: Work,
+    values: NDArray[np.float32],
+    index: NDArray[np.uint8],
+    clip: tuple[np.float32, np.float32],
+    floats: NDArray[np.float32],
+    copies: NDArray[np.int64],
+    lane_table: NDArray[np.int32],
+) -> int:
+    """Compute one thread's share of ``out = clip(X W^T + bias)``; arguments as for :func:`.macro.run_panels`.
+
+    `floats` has :func:`float_scratch` items. Returns 0 if all of x that the share read is finite; else the result is
+    worthless, because stored zeros were multiplied.
+    """
+    all_rows = call.last_lane - call.first_lane
+    panels = panel_count(all_rows, MAX_VECTORS)
+    panel, spoiled = int(np.intp(floats.ctypes.data)), 0
+    weights, positions = int(np.intp(values.ctypes.data)), int(np.intp(index.ctypes.data))
+    for job in range(work.first_panel, work.last_panel):
+        image = job // panels
+        first, vectors = panel_bounds(all_rows, MAX_VECTORS, job - image * panels)
+        first_lane = call.first_lane + first
+        rows, width = min(vectors * LANES, call.last_lane - first_lane), vectors * LANES
+        size = group_size(rows)
+        length = block_octets(call.octets, width, call.panel_bytes)
+        x = panel + ((length + 2) * REDUCTION * width * 4 if call.is_conv else 0)
+        all_sums = x + _group_items(length, width, size) * 4
+        source = call.x + image * gather.channels * gather.height * gather.width * 4
+        lanes = lane_table[: 3 * width].reshape(3, width)
+        if call.is_conv:
+            lane_origins(gather, first_lane, lanes[0], lanes[1])
+        for octet in range(0, call.octets, length):
+            octets = min(call.octets - octet, length)
+            if call.is_conv:
+                k0, k = octet * REDUCTION, octets * REDUCTION
+                spoiled |= pixels_into_panel(gather, source, vectors, k0, k, panel, lanes, copies)
+                _spread_panel(panel, vectors, size, octets, x, copies.reshape(copies.size))
+            else:
+                spoiled |= _spread_rows(call, first_lane, rows, size, octet, octets, x)
+            group_bytes = (octets + 1) * size * _OCTET_BYTES
+            is_last = octet + octets == call.octets
+            for tile in range(work.first_tile, work.last_tile):
+                number = tile - work.first_tile
+                # Of a single block only one strip is unfinished at a time.
+                strip = all_sums + (number // _STRIP * width * _BYTES if length < call.octets else 0)
+                at = tile * call.octets + octet
+                for group in range((rows + size - 1) // size):
+                    above = group * size
+                    rows_tile(
+                        size,
+                        x + group * group_bytes,
+                        weights + at * _BYTES,
+                        positions + at * CHANNELS,
+                        octets,
+                        strip + above * _BYTES + number % _STRIP * CHANNELS * 4,
+                        min(size, rows - above),
+                        octet,
+                    )
+                if is_last and (number % _STRIP == _STRIP - 1 or tile == work.last_tile - 1):
+                    channel = (tile - number % _STRIP) * CHANNELS
+                    _finish_strip(call, image, first_lane, rows, channel, clip, strip)
+    return spoiled
+
+
+@kernel_jit
+def _group_items(octets: int, width: int, size: int) -> int:
+    """Return the floats that groups of `size` rows take, of `width` rows; a multiple of 16."""
+    items = (width + size - 1) // size * size * (octets + 1) * REDUCTION
+    return (items + LANES - 1) // LANES * LANES
+
+
+def float_scratch(call: Call, tiles: int) -> int:
+    """Return the float32 items of scratch that a share of `tiles` channel tiles needs."""
+    most = 0
+    widest = min(MAX_VECTORS, -(-(call.last_lane - call.first_lane) // LANES))
+    for vectors in range(max(1, widest // 2), widest + 1):
+        width = vectors * LANES
+        length = block_octets(call.octets, width, call.panel_bytes)
+        panel = (length + 2) * REDUCTION * width if call.is_conv else 0
+        # The last panel may have fewer rows than lanes, hence smaller groups, of which there are more.
+        groups = max(_group_items(length, width, size) for size in range(1, MAX_ROWS + 1))
+        strips = -(-tiles // _STRIP) if length < call.octets else 1
+        most = max(most, panel + groups + strips * width * LANES)
+    return most

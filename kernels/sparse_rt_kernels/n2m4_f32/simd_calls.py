@@ -1,0 +1,168 @@
+"""How the SIMD kernels of the float32 2:4 family are called: plain numbers in, work split over lanes and threads."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparse_rt_kernels.epilogue import FloatEpilogue, IntegerEpilogue
+from sparse_rt_kernels.gather import Gather, gather_of
+from sparse_rt_kernels.geometry import ConvGeometry
+from sparse_rt_kernels.jit import kernel_jit
+from sparse_rt_kernels.n2m4_f32 import channel_macro, macro
+from sparse_rt_kernels.n2m4_f32.tiling import LANES, MAX_VECTORS, Work, panel_bytes, panel_count, split_work
+from sparse_rt_kernels.parallel import ThreadPool
+from sparse_rt_kernels.registry import PackedWeight
+from sparse_rt_kernels.workspace import address_of, scratch
+
+__all__ = ["conv_with", "float_epilogue", "matmul_with"]
+
+Array = NDArray[np.float32]
+Epilogue = FloatEpilogue | IntegerEpilogue
+
+_gather_of = functools.lru_cache(maxsize=1024)(gather_of)
+# A matmul gathers nothing.
+_NO_GATHER = gather_of(ConvGeometry(1, 4, 1, 1, 4))
+
+
+def float_epilogue(epilogue: Epilogue) -> FloatEpilogue:
+    """Return `epilogue`, refusing one for integers."""
+    if not isinstance(epilogue, FloatEpilogue):
+        raise TypeError(f"f32 kernel: expected a FloatEpilogue, got {type(epilogue).__name__}.")
+    return epilogue
+
+
+class Share(NamedTuple):
+    """What one task computes: a range of lanes in one of the two shapes, the work within it, the scratch it needs."""
+
+    channel_lanes: int
+    first_lane: int
+    last_lane: int
+    work: Work
+    items: int
+
+
+@functools.lru_cache(maxsize=4096)
+def split_call(
+    rows: int, split: int, images: int, tiles: int, octets: int, is_conv: int, nbytes: int, threads: int
+) -> tuple[Share, ...]:
+    """Return the shares of a call: rows [0, split) of each image as lanes, for the others channels as lanes."""
+    shares = []
+    for channel_lanes, first, last in ((0, 0, split), (1, split, rows)):
+        if first == last:
+            continue
+        call = macro.Call(0, 0, 0, 0, 0, 0, 0, octets, images, rows, first, last, nbytes, is_conv)
+        need = channel_macro.float_scratch if channel_lanes else macro.float_scratch
+        for work in split_work(images * panel_count(last - first, MAX_VECTORS), tiles, threads):
+            shares.append(Share(channel_lanes, first, last, work, need(call, work.last_tile - work.first_tile)))
+    return tuple(shares)
+
+
+@kernel_jit
+def run_share(
+    channel_lanes: int,
+    first_lane: int,
+    last_lane: int,
+    first_panel: int,
+    last_panel: int,
+    first_tile: int,
+    last_tile: int,
+    x: int,
+    x_stride: int,
+    columns: int,
+    out: int,
+    out_stride: int,
+    bias: int,
+    n: int,
+    images: int,
+    lanes: int,
+    nbytes: int,
+    is_conv: int,
+    low: float,
+    high: float,
+    gather: Gather,
+    values: NDArray[np.float32],
+    index: NDArray[np.uint8],
+    floats: NDArray[np.float32],
+    copies: NDArray[np.int64],
+    lane_table: NDArray[np.int32],
+) -> int:
+    """Run one share. Returns 0 if x is finite, as far as that matters to the result.
+
+    Takes plain numbers, because handing one to compiled code costs 20 ns and a named tuple 1 us.
+    """
+    octets = values.shape[1]
+    call = macro.Call(
+        x, x_stride, columns, out, out_stride, bias, n, octets, images, lanes, first_lane, last_lane, nbytes, is_conv
+    )
+    work = Work(first_panel, last_panel, first_tile, last_tile)
+    clip = (np.float32(low), np.float32(high))
+    if channel_lanes:
+        return channel_macro.run_rows(call, gather, work, values, index, clip, floats, copies, lane_table)
+    return macro.run_panels(call, gather, work, values, index, clip, floats, copies, lane_table)
+
+
+def _run(
+    split: int,
+    numbers: tuple[Any, ...],
+    gather: Gather,
+    packed: PackedWeight,
+    epilogue: FloatEpilogue,
+    pool: ThreadPool,
+) -> None:
+    """Compute rows [0, split) with lanes of rows and the others with lanes of channels.
+
+    `numbers` are the arguments of :func:`run_share` from `x` to `is_conv`.
+    """
+    images, rows, nbytes, is_conv = numbers[-4:]
+    tiles, octets = packed.values.shape[:2]
+    shares = split_call(rows, split, images, tiles, octets, is_conv, nbytes, pool.threads)
+    spoiled = [0] * len(shares)
+    low, high = float(epilogue.low), float(epilogue.high)
+
+    def task(number: int) -> None:
+        channel_lanes, first, last, work, items = shares[number]
+        floats = scratch("f32_n2m4", items * 4).view(np.float32)
+        copies = scratch("f32_n2m4_copies", macro.COPIES * 4 * 8).view(np.int64).reshape(-1, 4)
+        lanes = scratch("f32_n2m4_lanes", 3 * MAX_VECTORS * LANES * 4).view(np.int32)
+        arguments: tuple[Any, ...] = (channel_lanes, first, last, *work, *numbers, low, high, gather)
+        spoiled[number] = run_share(*arguments, packed.values, packed.index, floats, copies, lanes)
+
+    pool.run(task, len(shares))
+    if any(spoiled):
+        # The tile of channel lanes multiplied stored zeros by inf or NaN: compute all again in the other shape.
+        _run(rows, numbers, gather, packed, epilogue, pool)
+
+
+def matmul_with(rows_as_lanes: Callable[[int], int]) -> Callable[..., None]:
+    """Return the matmul that makes the first ``rows_as_lanes(m)`` rows lanes."""
+
+    def matmul(x: Array, packed: PackedWeight, epilogue: Epilogue, out: Array, pool: ThreadPool) -> None:
+        rows, columns = x.shape
+        if rows == 0 or packed.n == 0:
+            return
+        floats = float_epilogue(epilogue)
+        addresses = (address_of(x), x.strides[0], columns, address_of(out), out.strides[0], address_of(floats.bias))
+        numbers = (*addresses, packed.n, 1, rows, panel_bytes(), 0)
+        _run(rows_as_lanes(rows), numbers, _NO_GATHER, packed, floats, pool)
+
+    return matmul
+
+
+def conv_with(rows_as_lanes: Callable[[int], int]) -> Callable[..., None]:
+    """Return the convolution that makes the first ``rows_as_lanes(pixels)`` output pixels of an image lanes."""
+
+    def conv(
+        x: Array, geometry: ConvGeometry, packed: PackedWeight, epilogue: Epilogue, out: Array, pool: ThreadPool
+    ) -> None:
+        if out.size == 0:
+            return
+        floats = float_epilogue(epilogue)
+        pixels = geometry.out_height * geometry.out_width
+        addresses = (address_of(x), 0, 0, address_of(out), 0, address_of(floats.bias))
+        numbers = (*addresses, packed.n, geometry.batch, pixels, panel_bytes(), 1)
+        _run(rows_as_lanes(pixels), numbers, _gather_of(geometry), packed, floats, pool)
+
+    return conv

@@ -1,0 +1,137 @@
+"""The channel-lane shape of the float32 2:4 family, and the choice between it and lanes of rows."""
+
+import re
+
+import numba
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numba.core import types
+from sparse_rt_kernels import isa
+from sparse_rt_kernels.epilogue import FloatEpilogue
+from sparse_rt_kernels.n2m4_f32 import (
+    SIMD,
+    SIMD_CHANNEL_LANES,
+    SIMD_ROW_LANES,
+    channel_macro,
+    macro,
+    simd_calls,
+    tiling,
+)
+from sparse_rt_kernels.parallel import ThreadPool
+
+from tests import naive
+from tests.kernels import conformance as conf
+
+simd_only = pytest.mark.skipif("avx512" not in isa.supported_tiers(), reason="needs the avx512 kernels")
+
+
+def bare(n):
+    return FloatEpilogue(np.zeros(n, np.float32))
+
+
+@simd_only
+@pytest.mark.parametrize("m", [*range(1, 53), 75, 96, 97, 101, 121])
+def test_every_height_of_the_register_tile(m):
+    """n and k leave a part of a tile, of a strip and of an octet; several blocks of k or one."""
+    rng = np.random.default_rng(m)
+    w = naive.random_weight(rng, (37, 60), np.float32)
+    x = rng.standard_normal((m, 60), np.float32)
+    for kernel in (SIMD_CHANNEL_LANES, SIMD):
+        conf.assert_sums(kernel, conf.matmul(kernel, x, conf.pack(kernel, w), bare(37), np.float32), x, w)
+
+
+@simd_only
+@pytest.mark.parametrize("size", [1, 3, 5, 6, 7, 8, 10])
+@pytest.mark.parametrize("nbytes", [1, 6000, 1 << 20])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_convolution_of_small_images(size, nbytes, threads, monkeypatch):
+    monkeypatch.setattr(simd_calls, "panel_bytes", lambda: nbytes)
+    rng = np.random.default_rng(size)
+    w = naive.random_weight(rng, (21, 12, 3, 3), np.float32)
+    x = rng.standard_normal((2, 12, size, size), np.float32)
+    geometry = conf.geometry_of(x, w, pads=(1, 1, 1, 1))
+    for kernel in (SIMD_CHANNEL_LANES, SIMD):
+        got = conf.conv(kernel, x, geometry, conf.pack(kernel, w), bare(21), np.float32, ThreadPool(threads))
+        conf.assert_conv_sums(kernel, got, x, w, geometry)
+
+
+@simd_only
+@pytest.mark.parametrize("bad_row", [0, 47, 48, 49])
+def test_inf_in_either_shape_of_one_call(bad_row):
+    """Of 50 rows, 48 are lanes and two meet lanes of channels; each may hold what the other must not see."""
+    rng = np.random.default_rng(5)
+    w = naive.random_weight(rng, (20, 16), np.float32)
+    w[:, :4] = 0
+    w[1::2, 3] = 1
+    x = rng.standard_normal((50, 16), np.float32)
+    clean = x.copy()
+    x[bad_row, 3] = np.inf
+    assert tiling.rows_as_lanes(50) == 48
+    got = conf.matmul(SIMD, x, conf.pack(SIMD, w), bare(20), np.float32)
+    assert np.isinf(got[bad_row, 1::2]).all()
+    got[bad_row, 1::2] = clean[bad_row] @ w[1::2].T
+    conf.assert_sums(SIMD, got, clean, w)
+
+
+def test_shapes_share_one_packed_form():
+    values, index = naive.encode_matrix(naive.random_weight(np.random.default_rng(0), (32, 64), np.float32))
+    packed = [kernel.pack_weight(values, index) for kernel in (SIMD, SIMD_ROW_LANES, SIMD_CHANNEL_LANES)]
+    for other in packed[1:]:
+        np.testing.assert_array_equal(other.values, packed[0].values)
+        np.testing.assert_array_equal(other.index, packed[0].index)
+    assert packed[0].nbytes <= 0.54 * 32 * 64 * 4
+
+
+@given(rows=st.integers(1, 96))
+@settings(max_examples=96, deadline=None)
+def test_groups_are_few_and_hold_all_rows(rows):
+    size = channel_macro.group_size(rows)
+    groups = -(-rows // channel_macro.MAX_ROWS)
+    assert 1 <= size <= channel_macro.MAX_ROWS
+    assert size * groups >= rows
+    assert size * groups <= rows * 1.4 + 1
+
+
+@given(rows=st.integers(1, 5000))
+@settings(max_examples=100, deadline=None)
+def test_lanes_of_rows_are_whole_vectors_or_all(rows):
+    split = tiling.rows_as_lanes(rows)
+    assert 0 <= split <= rows
+    assert split == rows or split % tiling.LANES == 0
+
+
+@given(
+    rows=st.integers(1, 300), octets=st.integers(1, 40), nbytes=st.integers(1, 100_000), conv=st.booleans(),
+    tiles=st.integers(1, 9),
+)  # fmt: skip
+@settings(max_examples=60, deadline=None)
+def test_scratch_holds_groups_and_sums(rows, octets, nbytes, conv, tiles):
+    """The macro-kernel's own arithmetic of where groups and sums lie, against what is allocated."""
+    call = macro.Call(0, 0, 8 * octets, 0, 0, 0, 4 * tiles, octets, 1, rows, 0, rows, nbytes, int(conv))
+    for panel in range(tiling.panel_count(rows, tiling.MAX_VECTORS)):
+        first, vectors = tiling.panel_bounds(rows, tiling.MAX_VECTORS, panel)
+        width = 16 * vectors
+        here = min(width, rows - first)
+        size = channel_macro.group_size(here)
+        length = channel_macro.block_octets(octets, width, nbytes)
+        needed = (length + 2) * 8 * width if conv else 0
+        needed += -(-(width if conv else here) // size) * size * (length + 1) * 8
+        needed += (-(-tiles // 4) if length < octets else 1) * width * 16
+        assert channel_macro.float_scratch(call, tiles) >= needed
+
+
+@simd_only
+def test_the_tallest_tile_keeps_its_accumulators_in_registers():
+    """A row of the inner loop is a load, a permutation and an FMA; nothing is spilled."""
+    compiled = numba.njit(types.intp(*[types.intp] * 8), nogil=True, error_model="numpy")(
+        channel_macro.rows_tile.py_func
+    )
+    (assembly,) = compiled.inspect_asm().values()
+    blocks = re.split(r"^\.?\w+:.*$", assembly, flags=re.MULTILINE)
+    loops = {block.count("vfmadd"): block for block in blocks if re.search(r"vfmadd.*zmm", block)}
+    assert {25, 22, 19, 16, 14, 12, 10} <= set(loops)
+    for rows in (25, 22, 19, 16, 14, 12, 10):
+        assert len(re.findall(r"vperm(?:d|ps)\s.*%zmm", loops[rows])) == rows
+        assert not re.findall(r"zmm.*\(%r[sb]p\)|\(%r[sb]p\).*zmm", loops[rows])
