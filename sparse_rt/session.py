@@ -143,7 +143,11 @@ def _check_providers(providers: Sequence[Any] | None) -> None:
     """Raise unless the CPU is among the providers, warn of any other; each is a name or (name, options)."""
     if providers is None:
         return
-    names = [provider if isinstance(provider, str) else provider[0] for provider in providers]
+    try:
+        names = [provider if isinstance(provider, str) else str(provider[0]) for provider in providers]
+    except (TypeError, IndexError) as error:
+        expected = "a list of names, or of (name, options)"
+        raise ConfigError(message("providers", expected, repr(providers))) from error
     if names and _CPU not in names:
         raise ConfigError(message("providers", f"{_CPU!r} among them", repr(names), "sparse_rt runs on the CPU only."))
     others = [name for name in names if name != _CPU]

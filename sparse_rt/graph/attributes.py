@@ -56,7 +56,8 @@ def _plain(attribute: ir.Attr, kind: ir.AttributeType, where: str) -> AttributeV
         return attribute.as_int()
     if kind == ir.AttributeType.FLOAT:
         return attribute.as_float()
-    return attribute.as_string()
+    # onnx_ir keeps bytes that are no text.
+    return str(attribute.value)
 
 
 def _check_convolution(values: Mapping[str, AttributeValue], kernel: tuple[int, ...], where: str) -> None:

@@ -67,7 +67,7 @@ def canonical_shape(form: DenseForm, shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def _check_attributes(node: ir.Node, form: DenseForm, where: str) -> None:
     algorithm = node.attributes.get("alg")
-    if algorithm is None or algorithm.type != ir.AttributeType.STRING or algorithm.as_string() != ALG:
+    if algorithm is None or algorithm.value != ALG:
         got = "none" if algorithm is None else repr(algorithm.value)
         raise ModelError(message(where, f"the attribute alg = '{ALG}'", got, _CORRUPT))
     if "transB" in form.attributes:

@@ -15,6 +15,9 @@ from sparse_rt.plan.step import Environment
 __all__ = ["OnnxRuntimeStep", "open_island", "open_session"]
 
 
+_SPINNING = "session.intra_op.allow_spinning"
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class OnnxRuntimeStep:
     """Run a part of the model, or all of it, in onnxruntime.
@@ -76,8 +79,9 @@ def open_island(island: Island, options: SessionOptions) -> OnnxRuntimeStep:
         onnxruntime does not load it.
     """
     native = options.onnxruntime_options()
-    # A pool that spins after its work takes the cores from the sparse kernels that come next.
-    native.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if _SPINNING not in options.config_entries:
+        # A pool that spins after its work takes the cores from the sparse kernels that come next.
+        native.add_session_config_entry(_SPINNING, "0")
     if island.external:
         native.add_external_initializers(list(island.external), list(island.external.values()))
     session = open_session(island.model.SerializeToString(), native)

@@ -1,6 +1,7 @@
 """Options of a session."""
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import onnxruntime as ort
@@ -11,6 +12,24 @@ from sparse_rt.errors import ConfigError, message
 __all__ = ["SessionOptions", "usable_threads"]
 
 
+_OWN = ("graph_optimization_level", "intra_op_num_threads", "kernel_tier", "log_severity_level")
+#: Whatever they say holds of each part of a model as it would of the whole.
+_PASSED_ON = (
+    "enable_cpu_mem_arena",
+    "enable_mem_pattern",
+    "enable_mem_reuse",
+    "execution_mode",
+    "execution_order",
+    "inter_op_num_threads",
+    "log_verbosity_level",
+    "logid",
+    "profile_file_prefix",
+    "use_deterministic_compute",
+)
+#: May be given only as they are by default.
+_REFUSED = ("enable_profiling", "optimized_model_filepath", "use_per_session_threads")
+
+
 def usable_threads() -> int:
     """Return how many CPUs this process may use."""
     if hasattr(os, "sched_getaffinity"):
@@ -19,7 +38,11 @@ def usable_threads() -> int:
 
 
 class SessionOptions:
-    """How a session runs; a subset of onnxruntime's own options, given by keyword or set as attributes.
+    """How a session runs: onnxruntime's own options by their names, given by keyword or set as attributes.
+
+    Beside those below, every other attribute of :class:`onnxruntime.SessionOptions`, and its session config entries,
+    are taken and handed to the parts of the model that onnxruntime runs. Refused is what would promise something of
+    the whole model that holds of those parts only: profiles, the optimised model as a file, a shared thread pool.
 
     Parameters
     ----------
@@ -39,12 +62,21 @@ class SessionOptions:
         An option is unknown, or its value is out of range.
     """
 
-    __slots__ = ("graph_optimization_level", "intra_op_num_threads", "kernel_tier", "log_severity_level")
+    __slots__ = (
+        "_config_entries",
+        "_passed_on",
+        "graph_optimization_level",
+        "intra_op_num_threads",
+        "kernel_tier",
+        "log_severity_level",
+    )
 
     intra_op_num_threads: int
     graph_optimization_level: Any
     log_severity_level: int
     kernel_tier: str | None
+    _passed_on: dict[str, Any]
+    _config_entries: dict[str, str]
 
     def __init__(
         self,
@@ -53,17 +85,28 @@ class SessionOptions:
         graph_optimization_level: Any = ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
         log_severity_level: int = 3,
         kernel_tier: str | None = None,
-        **unknown: Any,
+        **passed_on: Any,
     ) -> None:
-        for name in unknown:
-            raise _unknown(name)
+        object.__setattr__(self, "_passed_on", {})
+        object.__setattr__(self, "_config_entries", {})
         self.intra_op_num_threads = intra_op_num_threads
         self.graph_optimization_level = graph_optimization_level
         self.log_severity_level = log_severity_level
         self.kernel_tier = kernel_tier
+        for name, value in passed_on.items():
+            setattr(self, name, value)
+
+    def __getattr__(self, name: str) -> Any:
+        # Called for names that are not set here.
+        if name in _PASSED_ON or name in _REFUSED:
+            return self._passed_on.get(name, getattr(ort.SessionOptions(), name))
+        raise AttributeError(str(_unknown(name)))
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name not in self.__slots__:
+        if name in _PASSED_ON or name in _REFUSED:
+            self._pass_on(name, value)
+            return
+        if name not in _OWN:
             raise _unknown(name)
         where = f"session option '{name}'"
         if name == "intra_op_num_threads" and not (_is_integer(value) and value >= 0):
@@ -77,16 +120,65 @@ class SessionOptions:
         object.__setattr__(self, name, value)
 
     def __repr__(self) -> str:
-        return f"SessionOptions({', '.join(f'{name}={getattr(self, name)!r}' for name in self.__slots__)})"
+        values = {name: getattr(self, name) for name in _OWN} | self._passed_on
+        return f"SessionOptions({', '.join(f'{name}={value!r}' for name, value in values.items())})"
+
+    def _pass_on(self, name: str, value: Any) -> None:
+        native = ort.SessionOptions()
+        if name in _REFUSED and value != getattr(native, name):
+            where = f"session option '{name}'"
+            remedy = "onnxruntime runs parts of a model here, not all of it."
+            raise ConfigError(message(where, repr(getattr(native, name)), repr(value), remedy))
+        try:
+            setattr(native, name, value)
+        except TypeError as error:
+            kind = type(getattr(native, name)).__name__
+            raise ConfigError(message(f"session option '{name}'", f"a value of type {kind}", repr(value))) from error
+        self._passed_on[name] = value
+
+    def add_session_config_entry(self, key: str, value: str) -> None:
+        """Set one of onnxruntime's config entries, for the parts that it runs.
+
+        Raises
+        ------
+        ConfigError
+            Key or value is no string, or too long for onnxruntime.
+        """
+        try:
+            ort.SessionOptions().add_session_config_entry(key, value)
+        except (TypeError, RuntimeError, ort.capi.onnxruntime_pybind11_state.Fail) as error:
+            got = f"{key!r} = {value!r}"
+            raise ConfigError(message("session config entry", "a key and a value that are strings", got)) from error
+        self._config_entries[key] = value
+
+    def get_session_config_entry(self, key: str) -> str:
+        """Return the config entry of that name.
+
+        Raises
+        ------
+        ConfigError
+            There is none.
+        """
+        if key not in self._config_entries:
+            raise ConfigError(message("session config entry", f"keys among {list(self._config_entries)}", repr(key)))
+        return self._config_entries[key]
 
     def copy(self) -> "SessionOptions":
         """Return options of the same values."""
-        return SessionOptions(**{name: getattr(self, name) for name in self.__slots__})
+        options = SessionOptions(**{name: getattr(self, name) for name in _OWN}, **self._passed_on)
+        for key, value in self._config_entries.items():
+            options.add_session_config_entry(key, value)
+        return options
 
     @property
     def threads(self) -> int:
         """The number of threads that 0 stands for, or else the one that was given."""
         return self.intra_op_num_threads or usable_threads()
+
+    @property
+    def config_entries(self) -> Mapping[str, str]:
+        """What :meth:`add_session_config_entry` set."""
+        return dict(self._config_entries)
 
     def onnxruntime_options(self) -> ort.SessionOptions:
         """Return the same options for an onnxruntime session."""
@@ -94,6 +186,10 @@ class SessionOptions:
         native.intra_op_num_threads = self.intra_op_num_threads and self.threads
         native.graph_optimization_level = self.graph_optimization_level
         native.log_severity_level = self.log_severity_level
+        for name, value in self._passed_on.items():
+            setattr(native, name, value)
+        for key, entry in self._config_entries.items():
+            native.add_session_config_entry(key, entry)
         return native
 
 
@@ -112,5 +208,5 @@ def _is_integer(value: Any) -> bool:
 
 
 def _unknown(name: str) -> ConfigError:
-    known = ", ".join(SessionOptions.__slots__)
+    known = ", ".join((*_OWN, *_PASSED_ON))
     return ConfigError(message("session options", f"options among {known}", repr(name)))

@@ -189,3 +189,8 @@ def test_names_that_are_no_text_are_refused(compressed):
     content = compressed.replace(b"conv2", b"con\xff2")
     with pytest.raises(srt.ModelError):
         srt.InferenceSession(content)
+
+
+def test_attributes_that_are_no_text_are_refused(compressed):
+    with pytest.raises(srt.ModelError, match="alg = 'weight_sparse_4_2'"):
+        srt.InferenceSession(compressed.replace(b"weight_sparse_4_2", b"weight_sparse_4_\xff", 1))

@@ -244,7 +244,58 @@ def test_a_wrong_tier_in_the_environment_is_refused(monkeypatch):
         srt.SessionOptions()
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("inter_op_num_threads", 2),
+        ("execution_mode", ort.ExecutionMode.ORT_PARALLEL),
+        ("enable_mem_pattern", False),
+        ("enable_cpu_mem_arena", False),
+        ("log_verbosity_level", 1),
+        ("logid", "mine"),
+        ("enable_profiling", False),
+        ("optimized_model_filepath", ""),
+    ],
+)
+def test_onnxruntimes_options_reach_the_parts_that_it_runs(proto, rng, name, value):
+    options = srt.SessionOptions()
+    assert getattr(options, name) == getattr(ort.SessionOptions(), name)
+    setattr(options, name, value)
+    assert getattr(options, name) == getattr(options.copy(), name) == value
+    assert getattr(options.onnxruntime_options(), name) == value
+    assert getattr(srt.SessionOptions(**{name: value}), name) == value
+    x = normal(rng, 3, 24)
+    found = srt.InferenceSession(proto, options).run(None, {"x": x})
+    np.testing.assert_allclose(found[0], stock(proto, {"x": x})[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("enable_profiling", True), ("optimized_model_filepath", "optimised.onnx"), ("enable_mem_pattern", "maybe")],
+)
+def test_options_that_cannot_be_honoured_are_refused(name, value):
+    with pytest.raises(srt.ConfigError, match=name):
+        setattr(srt.SessionOptions(), name, value)
+
+
+def test_config_entries(proto):
+    key = "session.intra_op.allow_spinning"
+    options = srt.SessionOptions()
+    with pytest.raises(srt.ConfigError, match="allow_spinning"):
+        options.get_session_config_entry(key)
+    with pytest.raises(srt.ConfigError, match="strings"):
+        options.add_session_config_entry(key, 1)
+    options.add_session_config_entry(key, "1")
+    assert options.copy().get_session_config_entry(key) == "1"
+    assert options.onnxruntime_options().get_session_config_entry(key) == "1"
+    srt.InferenceSession(proto, options)
+    with pytest.raises(AttributeError, match="add_provider"):
+        options.add_provider("CUDA", {})
+
+
 def test_foreign_options_and_providers(proto):
+    with pytest.raises(srt.ConfigError, match="names"):
+        srt.InferenceSession(proto, providers=[3])
     with pytest.raises(srt.ConfigError):
         srt.InferenceSession(proto, ort.SessionOptions())
     with pytest.raises(srt.ConfigError, match="CPU"):
