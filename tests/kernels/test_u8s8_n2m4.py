@@ -20,20 +20,20 @@ needs_vnni = pytest.mark.skipif("avx512vnni" not in isa.supported_tiers(), reaso
 # --- machine code -----------------------------------------------------------------------------------------------------
 
 
-def assembly(rows, chains, expanded):
-    """The lines of a compiled tile."""
-    if (rows, chains, expanded) == (24, 1, 1):
+def assembly(streamed):
+    """The lines of a compiled tile: of 24 rows, or of one whose indexes are expanded on the way."""
+    if streamed:
 
         @njit
-        def run(a, b, c, steps, sums, resume):
-            return micro.tile(24, 1, 1, a, b, c, steps, sums, resume)
+        def run(panel, step, values, index, steps, sums, resume):
+            return micro.stream_tile(1, 4, panel, step, values, index, steps, sums, resume)
     else:
 
         @njit
-        def run(a, b, c, steps, sums, resume):
-            return micro.tile(1, 4, 0, a, b, c, steps, sums, resume)
+        def run(panel, unused, values, controls, steps, sums, resume):
+            return micro.tile(panel, values, controls, steps, sums, resume)
 
-    run.compile("intp(intp, intp, intp, intp, intp, intp)")
+    run.compile("intp(intp, intp, intp, intp, intp, intp, intp)")
     return next(iter(run.inspect_asm().values())).splitlines()
 
 
@@ -52,7 +52,7 @@ def loop_with_most(lines, instruction):
 
 @needs_vnni
 def test_the_tile_keeps_its_accumulators_in_registers():
-    body = loop_with_most(assembly(24, 1, 1), "vpdpbusd")
+    body = loop_with_most(assembly(False), "vpdpbusd")
     assert sum("vpdpbusd" in line for line in body) == 24
     assert sum("vpshufb" in line for line in body) == 24
     assert sum("vpbroadcastq" in line for line in body) == 24
@@ -61,7 +61,7 @@ def test_the_tile_keeps_its_accumulators_in_registers():
 
 @needs_vnni
 def test_the_tile_of_one_row_expands_indexes_in_four_chains():
-    body = loop_with_most(assembly(1, 4, 0), "vpdpbusd")
+    body = loop_with_most(assembly(True), "vpdpbusd")
     dots = [line for line in body if "vpdpbusd" in line]
     assert len({line.split(",")[-1] for line in dots}) == 4
     assert sum("vpmultishiftqb" in line for line in body) == len(dots)

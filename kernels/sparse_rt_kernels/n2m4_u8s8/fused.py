@@ -184,7 +184,7 @@ def tile_to_bytes(
         places = [
             cgutils.alloca_once_value(builder, simd.pointer(builder, address)) for address in (panel, values, controls)
         ]
-        multiply_loop(builder, [slots], places, steps, True)
+        multiply_loop(builder, slots, places, steps)
         requantiser = _Requantiser(builder, operands)
         sums = [builder.load(slot) for slot in slots]
         with builder.if_else(requantiser.is_plain(builder), likely=True) as (plain, general):

@@ -4,9 +4,11 @@ from sparse_rt_kernels.jit import kernel_jit
 from sparse_rt_kernels.n2m4_u8s8 import moves
 from sparse_rt_kernels.n2m4_u8s8.layout import ROWS, STEP
 
-__all__ = ["pack_image_rows", "pack_matrix_rows", "pack_plane_pixels", "stage_rows"]
+__all__ = ["FEW_ROWS", "pack_few_rows", "pack_image_rows", "pack_matrix_rows", "pack_plane_pixels", "stage_rows"]
 
 _PANEL_STEP = ROWS * STEP
+#: Up to so many rows lie side by side without gaps: where they are few, gaps would push them out of L1.
+FEW_ROWS = 16
 #: Panels that are packed from planes together: 3 cache lines of each plane.
 _PANELS_OF_LINES = 8
 
@@ -36,6 +38,23 @@ def _partial_octet(address: int, count: int) -> int:
     for byte in range(count):
         value |= moves.byte(address + byte) << (8 * byte)
     return value
+
+
+@kernel_jit
+def pack_few_rows(x: int, stride: int, columns: int, rows: int, steps: int, panel: int, flip: int) -> int:
+    """Pack `rows` rows of a row-major byte matrix into one panel (steps, rows, 8); the rest counts as zero.
+
+    Parameters are those of :func:`pack_matrix_rows`.
+    """
+    whole = min(columns // STEP, steps)
+    for row in range(rows):
+        source, place = x + row * stride, panel + row * STEP
+        for step in range(whole):
+            moves.put_octet(place + step * rows * STEP, moves.octet(source + step * STEP) ^ flip)
+        for step in range(whole, steps):
+            value = _partial_octet(source + step * STEP, max(0, columns - step * STEP))
+            moves.put_octet(place + step * rows * STEP, value ^ flip)
+    return 0
 
 
 @kernel_jit

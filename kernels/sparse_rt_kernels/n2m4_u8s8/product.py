@@ -10,7 +10,13 @@ from sparse_rt_kernels.n2m4_u8s8.finish import BYTE, FLOAT32, INT32, finish_plan
 from sparse_rt_kernels.n2m4_u8s8.fused import tile_to_bytes
 from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS, ROWS, STEP
 from sparse_rt_kernels.n2m4_u8s8.moves import put_octet
-from sparse_rt_kernels.n2m4_u8s8.panels import pack_image_rows, pack_matrix_rows, pack_plane_pixels
+from sparse_rt_kernels.n2m4_u8s8.panels import (
+    FEW_ROWS,
+    pack_few_rows,
+    pack_image_rows,
+    pack_matrix_rows,
+    pack_plane_pixels,
+)
 
 __all__ = ["Epilogue", "Output", "Scratch", "Weight", "conv_task", "matmul_task", "pointwise_task"]
 
@@ -74,25 +80,24 @@ class Output(NamedTuple):
 
 
 @kernel_jit
-def _multiply_panel(rows: int, panel: int, values: int, controls: int, steps: int, sums: int, resume: int) -> int:
-    """Multiply one panel of up to 24 rows with 16 channels: one tile if it is full, else a few smaller ones."""
-    if rows == ROWS:
-        micro.tile(24, 1, 1, panel, values, controls, steps, sums, resume)
-        return 0
-    if rows >= 12:
-        micro.tile(12, 1, 1, panel, values, controls, steps, sums, resume)
-        panel, sums, rows = panel + 12 * STEP, sums + 12 * _REGISTER, rows - 12
+def _stream_rows(
+    rows: int, panel: int, panel_step: int, values: int, index: int, steps: int, sums: int, resume: int
+) -> int:
+    """Multiply fewer than 24 rows with 16 channels, in tiles of 16, 8, 4, 2 and 1."""
+    if rows >= 16:
+        micro.stream_tile(16, 1, panel, panel_step, values, index, steps, sums, resume)
+        panel, sums, rows = panel + 16 * STEP, sums + 16 * _REGISTER, rows - 16
     if rows >= 8:
-        micro.tile(8, 1, 1, panel, values, controls, steps, sums, resume)
+        micro.stream_tile(8, 1, panel, panel_step, values, index, steps, sums, resume)
         panel, sums, rows = panel + 8 * STEP, sums + 8 * _REGISTER, rows - 8
     if rows >= 4:
-        micro.tile(4, 1, 1, panel, values, controls, steps, sums, resume)
+        micro.stream_tile(4, 1, panel, panel_step, values, index, steps, sums, resume)
         panel, sums, rows = panel + 4 * STEP, sums + 4 * _REGISTER, rows - 4
     if rows >= 2:
-        micro.tile(2, 2, 1, panel, values, controls, steps, sums, resume)
+        micro.stream_tile(2, 2, panel, panel_step, values, index, steps, sums, resume)
         panel, sums, rows = panel + 2 * STEP, sums + 2 * _REGISTER, rows - 2
     if rows == 1:
-        micro.tile(1, 4, 1, panel, values, controls, steps, sums, resume)
+        micro.stream_tile(1, 4, panel, panel_step, values, index, steps, sums, resume)
     return 0
 
 
@@ -227,26 +232,31 @@ def _tile_to_bytes(
 
 @kernel_jit
 def _multiply_block(
-    weight: Weight, block: int, first: int, rows: int, scratch: Scratch, epilogue: Epilogue, out: Output
+    weight: Weight,
+    block: int,
+    first: int,
+    rows: int,
+    panel_step: int,
+    scratch: Scratch,
+    epilogue: Epilogue,
+    out: Output,
 ) -> int:
-    """Multiply the packed rows [first, first + rows) with one block of 16 channels, and store the outputs."""
+    """Multiply the packed rows [first, first + rows) with one block of 16 channels, and store the outputs.
+
+    Panels of 24 rows, or one of fewer with `panel_step` bytes from step to step.
+    """
     channel = block * CHANNELS
     channels = min(CHANNELS, weight.n - channel)
-    if rows <= 2:
-        at = block * weight.steps
-        values, index = weight.values + at * _REGISTER, weight.indexes + at * CHANNELS
-        if rows == 2:
-            micro.tile(2, 2, 0, scratch.panel, values, index, weight.steps, scratch.sums, 0)
-        else:
-            micro.tile(1, 4, 0, scratch.panel, values, index, weight.steps, scratch.sums, 0)
+    at = block * weight.steps
+    values, index = weight.values + at * _REGISTER, weight.indexes + at * CHANNELS
+    if rows < ROWS:
+        _stream_rows(rows, scratch.panel, panel_step, values, index, weight.steps, scratch.sums, 0)
         return _store_block(epilogue, channel, channels, scratch.sums, first, rows, out)
     for step in range(0, weight.steps, scratch.steps):
         steps = min(scratch.steps, weight.steps - step)
         is_last = step + steps == weight.steps
         fused = is_last and epilogue.kind == BYTE and channels == CHANNELS
-        at = block * weight.steps + step
-        micro.expand_index(weight.indexes + at * CHANNELS, steps, scratch.controls)
-        values = weight.values + at * _REGISTER
+        micro.expand_index(index, steps, scratch.controls)
         for row in range(0, rows, ROWS):
             count = min(ROWS, rows - row)
             panel = scratch.panel + (row // ROWS * weight.steps + step) * _PANEL_STEP
@@ -258,9 +268,13 @@ def _multiply_block(
                 )
                 if done:
                     continue
-            _multiply_panel(count, panel, values, scratch.controls, steps, sums, step)
+            if count == ROWS:
+                micro.tile(panel, values, scratch.controls, steps, sums, step)
+            else:
+                _stream_rows(count, panel, _PANEL_STEP, values, index, steps, sums, step)
             if is_last:
                 _store_block(epilogue, channel, channels, sums, first + row, count, out)
+        values, index = values + steps * _REGISTER, index + steps * CHANNELS
     return 0
 
 
@@ -317,9 +331,14 @@ def matmul_task(
     target = Output(out, itemsize, out_stride, 0, 0)
     for first in range(first_row, last_row, block_rows):
         rows = min(block_rows, last_row - first)
-        pack_matrix_rows(x + first * x_stride, x_stride, columns, rows, steps, table, panel, flip)
+        source, panel_step = x + first * x_stride, _PANEL_STEP
+        if rows <= FEW_ROWS:
+            panel_step = rows * STEP
+            pack_few_rows(source, x_stride, columns, rows, steps, panel, flip)
+        else:
+            pack_matrix_rows(source, x_stride, columns, rows, steps, table, panel, flip)
         for block in range(weight.first_block, weight.last_block):
-            _multiply_block(weight, block, first, rows, scratch, epilogue, target)
+            _multiply_block(weight, block, first, rows, panel_step, scratch, epilogue, target)
     return 0
 
 
@@ -405,7 +424,7 @@ def conv_task(
         _pixel_addresses(first, rows, staged, out_height, out_width, down, right, image_bytes, table)
         pack_image_rows(table, rows, words, steps, panel)
         for block in range(weight.first_block, weight.last_block):
-            _multiply_block(weight, block, first, rows, scratch, epilogue, planes)
+            _multiply_block(weight, block, first, rows, _PANEL_STEP, scratch, epilogue, planes)
     return 0
 
 
@@ -458,5 +477,5 @@ def pointwise_task(
             rows = min(block_rows, last_row - first)
             pack_plane_pixels(source, channels, pixels, first, rows, steps, panel, flip)
             for block in range(weight.first_block, weight.last_block):
-                _multiply_block(weight, block, image * pixels + first, rows, scratch, epilogue, planes)
+                _multiply_block(weight, block, image * pixels + first, rows, _PANEL_STEP, scratch, epilogue, planes)
     return 0
