@@ -7,7 +7,9 @@ from sparse_rt_kernels import isa, registry
 
 from tests.kernels.conformance import by_name
 
-NAME = re.compile(r"(?P<dtype>[a-z0-9]+)_(?P<form>n2m4|dense)_gemm_(?P<mr>\d+)x(?P<nr>\d+)(_\d+x\d+)*__(?P<isa>[a-z0-9]+)")
+NAME = re.compile(
+    r"(?P<dtype>[a-z0-9]+)_(?P<form>n2m4|dense)_gemm_(?P<mr>\d+)x(?P<nr>\d+)(_\d+x\d+)*__(?P<isa>[a-z0-9]+)"
+)
 
 
 @pytest.mark.parametrize("kernel", registry.kernels(), ids=by_name)
@@ -36,6 +38,10 @@ PINNED = {
     ("u8s8", "dense", "avx2"): "u8s8_dense_gemm_12x8__avx2",
     ("f32", "n2m4", "avx512vnni"): "f32_n2m4_gemm_96x4_25x4__avx512",
     ("f32", "n2m4", "avx512"): "f32_n2m4_gemm_96x4_25x4__avx512",
+    ("f32", "n2m4", "avx2vnni"): "f32_n2m4_gemm_48x2__avx2",
+    ("f32", "n2m4", "avx2"): "f32_n2m4_gemm_48x2__avx2",
+    ("f32", "dense", "avx512"): "f32_dense_gemm_96x4__avx512",
+    ("f32", "dense", "avx2"): "f32_dense_gemm_48x2__avx2",
     ("f32", "n2m4", "generic"): "f32_n2m4_gemm_64x4__generic",
 }
 

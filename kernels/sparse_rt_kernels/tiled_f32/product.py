@@ -1,0 +1,272 @@
+"""The macro-kernel of the float32 tiles of any vector width: panels of lanes, blocks of k, tiles of channels."""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparse_rt_kernels.gather import Gather, lane_offsets, lane_origins
+from sparse_rt_kernels.jit import kernel_jit
+from sparse_rt_kernels.tiled_f32 import micro
+from sparse_rt_kernels.tiled_f32.shape import REDUCTION, Shape
+
+__all__ = ["Call", "Share", "product"]
+
+
+class Call(NamedTuple):
+    """One matmul or conv. Addresses and strides are in bytes.
+
+    Attributes
+    ----------
+    x, x_stride, columns
+        Address of x; for matmul the bytes from row to row, and how many columns x has.
+    out, out_stride
+        Address of out; for matmul the bytes from row to row.
+    bias
+        Address of (n,) float32.
+    n
+        Output channels.
+    rows
+        Activation rows: m, or output pixels of one image.
+    is_conv
+        Whether rows are pixels of images, gathered, or rows of a matrix, transposed.
+    block_octets
+        Reduction elements / 8 of a block.
+    low, high
+        Clip bounds.
+    """
+
+    x: int
+    x_stride: int
+    columns: int
+    out: int
+    out_stride: int
+    bias: int
+    n: int
+    rows: int
+    is_conv: int
+    block_octets: int
+    low: float
+    high: float
+
+
+class Share(NamedTuple):
+    """One task: panels (counted over all images) and tiles of channels, both half-open ranges."""
+
+    first_panel: int
+    last_panel: int
+    first_tile: int
+    last_tile: int
+
+
+@kernel_jit
+def _multiply_skipping(
+    panel: NDArray[np.float32], values: NDArray[np.float32], index: NDArray[np.uint8], sums: NDArray[np.float32]
+) -> int:
+    """``sums[c, p] += sum_s values[s, c] * panel[row(s, c), p]``, stored zeros skipped: the panel holds inf or NaN."""
+    for octet in range(values.shape[0]):
+        for slot in range(4):
+            for channel in range(values.shape[2]):
+                weight = values[octet, slot, channel]
+                if weight != 0:
+                    row = octet * REDUCTION + 4 * (slot // 2) + slot % 2 + (index[octet, channel] >> (2 * slot) & 3)
+                    for lane in range(panel.shape[1]):
+                        sums[channel, lane] += weight * panel[row, lane]
+    return 0
+
+
+@kernel_jit
+def _is_straight(offsets: NDArray[np.int32], first: int, lanes: int) -> bool:
+    """Return whether lanes [first, first + lanes) read neighbours."""
+    start = offsets[first]
+    straight = start >= 0
+    for lane in range(lanes):
+        straight &= offsets[first + lane] == start + lane
+    return straight
+
+
+# --- into and out of the panel: each for both vector widths, which one is known when it runs --------------------------
+
+
+@kernel_jit
+def _rows_into_panel(lanes: int, call: Call, first_row: int, vectors: int, k0: int, length: int, panel: int) -> int:
+    """``panel[k, p] = x[first_row + p, k0 + k]`` for k < length, zero beyond x. Returns 0 if all are finite.
+
+    There is room for `lanes` rows more than `length`.
+    """
+    present = max(0, min(length, call.columns - k0))
+    row_bytes, spoiled = vectors * lanes * 4, 0
+    for vector in range(vectors):
+        row = first_row + vector * lanes
+        source, to = call.x + row * call.x_stride + k0 * 4, panel + vector * lanes * 4
+        left = call.rows - row
+        if lanes == 16:
+            spoiled |= micro.transpose_in(16, source, call.x_stride, left, present, to, row_bytes)
+        else:
+            spoiled |= micro.transpose_in(8, source, call.x_stride, left, present, to, row_bytes)
+    filled = (present + lanes - 1) // lanes * lanes
+    if filled < length:
+        micro.zero_bytes(panel + filled * row_bytes, (length - filled) * row_bytes)
+    return spoiled
+
+
+@kernel_jit
+def _channels_into_panel(
+    lanes: int, source: int, stride: int, offsets: NDArray[np.int32], count: int, to: int, row_bytes: int
+) -> int:
+    """Bring in `count` input channels, the lanes' `offsets` in each being the same. Returns 0 if all are finite."""
+    spoiled = 0
+    for first in range(0, offsets.size, lanes):
+        out = to + first * 4
+        if _is_straight(offsets, first, lanes):
+            at = source + int(offsets[first]) * 4
+            if lanes == 16:
+                spoiled |= micro.copy_lanes(16, at, stride, count, out, row_bytes)
+            else:
+                spoiled |= micro.copy_lanes(8, at, stride, count, out, row_bytes)
+        else:
+            where = int(np.intp(offsets.ctypes.data)) + first * 4
+            if lanes == 16:
+                spoiled |= micro.gather_lanes(16, source, stride, where, count, out, row_bytes)
+            else:
+                spoiled |= micro.gather_lanes(8, source, stride, where, count, out, row_bytes)
+    return spoiled
+
+
+@kernel_jit
+def _pixels_into_panel(
+    lanes: int, gather: Gather, image: int, k0: int, length: int, panel: int, table: NDArray[np.int32]
+) -> int:
+    """``panel[k, p]`` = the element of the image at address `image` that lane p reads at reduction index k0 + k.
+
+    `table` is (3, width): each lane's row and column of :func:`lane_origins`, and room for offsets. Returns 0 if all
+    are finite.
+    """
+    row_bytes, plane = table.shape[1] * 4, gather.height * gather.width * 4
+    padded = (gather.channels + 3) // 4 * 4
+    end = min(k0 + length, padded * gather.kernel_rows * gather.kernel_columns)
+    k, spoiled = k0, 0
+    while k < end:
+        position = k // padded
+        first = position * padded
+        stop = min(end, first + padded)
+        present = 0
+        if lane_offsets(gather, position, table[0], table[1], table[2]) > 0:
+            present = max(0, min(stop, first + gather.channels) - k)
+        to = panel + (k - k0) * row_bytes
+        spoiled |= _channels_into_panel(lanes, image + (k - first) * plane, plane, table[2], present, to, row_bytes)
+        if present < stop - k:
+            micro.zero_bytes(to + present * row_bytes, (stop - k - present) * row_bytes)
+        k = stop
+    if k < k0 + length:
+        micro.zero_bytes(panel + (k - k0) * row_bytes, (k0 + length - k) * row_bytes)
+    return spoiled
+
+
+@kernel_jit
+def _finish_strip(
+    lanes: int, call: Call, image: int, first_row: int, vectors: int, channel: int, channels: int, sums: int
+) -> int:
+    """Store up to `lanes` channels from `channel` on, whose sums are (channels, vectors * lanes)."""
+    low, high = np.float32(call.low), np.float32(call.high)
+    row_bytes, bias = vectors * lanes * 4, call.bias + channel * 4
+    for vector in range(vectors):
+        row = first_row + vector * lanes
+        left, source = min(lanes, call.rows - row), sums + vector * lanes * 4
+        if call.is_conv:
+            target = call.out + ((image * call.n + channel) * call.rows + row) * 4
+            for c in range(channels):
+                at, to = source + c * row_bytes, target + c * call.rows * 4
+                if lanes == 16:
+                    micro.finish_plane(16, at, bias + c * 4, low, high, to, left)
+                else:
+                    micro.finish_plane(8, at, bias + c * 4, low, high, to, left)
+        else:
+            target, stride = call.out + row * call.out_stride + channel * 4, call.out_stride
+            if lanes == 16:
+                micro.finish_rows(16, source, row_bytes, bias, low, high, target, stride, left, channels)
+            else:
+                micro.finish_rows(8, source, row_bytes, bias, low, high, target, stride, left, channels)
+    return 0
+
+
+# --- the product -----------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def product(shape: Shape) -> Callable[..., int]:
+    """Return ``run(call, gather, share, values, index, floats, lane_table)``, which computes one task.
+
+    `values` and `indexes` are those of :func:`.weight.pack`; `floats` is scratch, 64-byte aligned, for a panel block of
+    (8 * block_octets + lanes) rows and the sums of the share's channels, rounded up to `lanes`, each `vectors * lanes`
+    wide; `lane_table` is (3, vectors * lanes) int32.
+    """
+    # Compiled code is found again by the ints that the function captures.
+    lanes, most, channels, is_sparse = shape
+    strip = lanes // channels
+
+    @kernel_jit
+    def run(
+        call: Call,
+        gather: Gather,
+        share: Share,
+        values: NDArray[np.float32],
+        indexes: NDArray[np.uint8],
+        floats: NDArray[np.float32],
+        lane_table: NDArray[np.int32],
+    ) -> int:
+        all_vectors, octets = (call.rows + lanes - 1) // lanes, values.shape[1]
+        panels = (all_vectors + most - 1) // most
+        panel = int(np.intp(floats.ctypes.data))
+        sums_at = (call.block_octets * REDUCTION + lanes) * lanes * most
+        for job in range(share.first_panel, share.last_panel):
+            image, number = job // panels, job % panels
+            # Widths of panels differ by at most one register.
+            first = number * all_vectors // panels
+            vectors = (number + 1) * all_vectors // panels - first
+            row, width = first * lanes, vectors * lanes
+            source = call.x + image * gather.channels * gather.height * gather.width * 4
+            table = lane_table[:, :width]
+            if call.is_conv:
+                lane_origins(gather, row, table[0], table[1])
+            for octet in range(0, octets, call.block_octets):
+                stop = min(octets, octet + call.block_octets)
+                count, k0, length = stop - octet, octet * REDUCTION, (stop - octet) * REDUCTION
+                if call.is_conv:
+                    spoiled = _pixels_into_panel(lanes, gather, source, k0, length, panel, table)
+                else:
+                    spoiled = _rows_into_panel(lanes, call, row, vectors, k0, length, panel)
+                for tile in range(share.first_tile, share.last_tile):
+                    own = tile - share.first_tile
+                    held = floats[sums_at + own * channels * width :][: channels * width]
+                    sums = int(np.intp(held.ctypes.data))
+                    value = int(np.intp(values[tile, octet].ctypes.data))
+                    index = int(np.intp(indexes[tile].ctypes.data)) + octet * channels
+                    if is_sparse and spoiled:
+                        # The tile multiplies stored zeros too, and 0 * inf is NaN: take the loops that skip them.
+                        if octet == 0:
+                            held[:] = 0
+                        rows, weights = floats[: length * width].reshape(length, width), values[tile, octet:stop]
+                        _multiply_skipping(rows, weights, indexes[tile, octet:stop], held.reshape(channels, width))
+                    elif vectors == 6:
+                        micro.tile(lanes, 6, channels, is_sparse, panel, value, index, count, sums, octet)
+                    elif vectors == 5:
+                        micro.tile(lanes, 5, channels, is_sparse, panel, value, index, count, sums, octet)
+                    elif vectors == 4:
+                        micro.tile(lanes, 4, channels, is_sparse, panel, value, index, count, sums, octet)
+                    elif vectors == 3:
+                        micro.tile(lanes, 3, channels, is_sparse, panel, value, index, count, sums, octet)
+                    elif vectors == 2:
+                        micro.tile(lanes, 2, channels, is_sparse, panel, value, index, count, sums, octet)
+                    else:
+                        micro.tile(lanes, 1, channels, is_sparse, panel, value, index, count, sums, octet)
+                    if stop == octets and (own % strip == strip - 1 or tile == share.last_tile - 1):
+                        channel = (tile - own % strip) * channels
+                        present = min(call.n - channel, (own % strip + 1) * channels)
+                        finished = panel + (sums_at + own // strip * lanes * width) * 4
+                        _finish_strip(lanes, call, image, row, vectors, channel, present, finished)
+        return 0
+
+    return run
