@@ -16,6 +16,7 @@ from sparse_rt.graph.bodies import functions_for
 from sparse_rt.graph.gates import compressed_nbytes
 from sparse_rt.graph.layer import Layer
 from sparse_rt.graph.layers import find_layers
+from sparse_rt.graph.names import fresh_name, value_names
 from sparse_rt.graph.operators import (
     ALG,
     DOMAIN,
@@ -168,7 +169,7 @@ def _rewrite(model: ir.Model, candidates: Sequence[Candidate]) -> None:
         for value in [value for value in model.graph.inputs if value.is_initializer()]:
             model.graph.inputs.remove(value)
     compressed: dict[ir.Value, tuple[ir.Value, ir.Value]] = {}
-    names = _value_names(model)
+    names = value_names(model)
     for candidate in candidates:
         root = candidate.weight.root
         if root not in compressed:
@@ -181,26 +182,13 @@ def _rewrite(model: ir.Model, candidates: Sequence[Candidate]) -> None:
     _add_functions(model)
 
 
-def _value_names(model: ir.Model) -> set[str | None]:
-    names: set[str | None] = set()
-    for graph in model.graphs():
-        names.update(value.name for value in graph.inputs)
-        names.update(graph.initializers)
-        names.update(output.name for node in graph for output in node.outputs)
-    return names
-
-
 def _initializers(
     graph: ir.Graph, root: ir.Value, weight: CompressedWeight, names: set[str | None]
 ) -> tuple[ir.Value, ir.Value]:
     """Register values and index under names derived from the dense weight's."""
     values = []
     for suffix, array in (("filter_compress", weight.values), ("compress_index", weight.index)):
-        name = base = f"{root.name or 'weight'}.{suffix}"
-        serial = 1
-        while name in names:
-            name, serial = f"{base}.{serial}", serial + 1
-        names.add(name)
+        name = fresh_name(f"{root.name or 'weight'}.{suffix}", names)
         tensor = ir.tensor(array, name=name)
         value = ir.Value(name=name, const_value=tensor, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype))
         graph.register_initializer(value)

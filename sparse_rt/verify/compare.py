@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Comparison", "bounded", "exact", "rms_within", "within"]
+__all__ = ["Comparison", "bounded", "exact", "rms_distance", "rms_within", "within"]
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,16 @@ def rms_within(y: NDArray[Any], reference: NDArray[Any], tolerance: float, *, ma
     worst = 0.0 if error == 0 else error / allowed if allowed else np.inf
     # The rule is one for all elements together.
     return Comparison(worst <= 1, y.size, 0 if worst <= 1 else y.size, found.max_error, worst, found.note)
+
+
+def rms_distance(y: NDArray[Any], reference: NDArray[Any]) -> float:
+    """Return rms(y - reference) / rms(reference) over the elements that are finite in both; 0 for none."""
+    if y.shape != reference.shape:
+        return 0.0
+    finite = np.isfinite(y) & np.isfinite(reference)
+    a, b = y[finite].astype(np.float64), reference[finite].astype(np.float64)
+    norm = float(np.linalg.norm(b))
+    return float(np.linalg.norm(a - b)) / norm if norm else 0.0
 
 
 def _mismatch(y: NDArray[Any], reference: NDArray[Any]) -> Comparison | None:

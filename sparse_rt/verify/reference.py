@@ -15,10 +15,10 @@ __all__ = ["Reference"]
 
 
 class Reference:
-    """A model in stock onnxruntime, and a second session of it that shows inner values.
+    """A model in stock onnxruntime, and a session of it that shows inner values.
 
     Outputs come from a session of the untouched model: showing an inner value can keep onnxruntime from fusing what
-    lies around it.
+    lies around it. No session is kept: a large model is in memory once at a time.
 
     Parameters
     ----------
@@ -33,24 +33,29 @@ class Reference:
     def __init__(self, model: ModelSource, feeds: Mapping[str, NDArray[Any]], where: str) -> None:
         self._model = model
         self._where = where
-        self._session = stock.open_session(model, where=where)
-        known = {item.name for item in self._session.get_inputs()}
-        self._feeds = {name: array for name, array in feeds.items() if name in known}
+        self._feeds = feeds
         self.names = _value_names(model, where)
 
-    @property
-    def output_names(self) -> list[str]:
-        """Names of the model's outputs."""
-        return [item.name for item in self._session.get_outputs()]
+    def outputs(self, *, optimise: bool = True) -> dict[str, Any]:
+        """Return the outputs by name.
 
-    def outputs(self) -> dict[str, Any]:
-        """Return the outputs by name."""
-        return dict(zip(self.output_names, stock.run(self._session, None, self._feeds), strict=True))
+        Parameters
+        ----------
+        optimise
+            False for onnxruntime without its graph optimisations: another valid execution of the same file.
+        """
+        session = stock.open_session(self._model, where=self._where, optimise=optimise)
+        names = [item.name for item in session.get_outputs()]
+        return dict(zip(names, stock.run(session, None, self._known_to(session)), strict=True))
+
+    def _known_to(self, session: Any) -> dict[str, NDArray[Any]]:
+        known = {item.name for item in session.get_inputs()}
+        return {name: array for name, array in self._feeds.items() if name in known}
 
     def look_inside(self, names: Iterable[str]) -> "Inside":
         """Return a view on the values `names`, each among :attr:`names`."""
         session = stock.open_session(self._model, extra_outputs=names, where=self._where)
-        return Inside(session, self._feeds)
+        return Inside(session, self._known_to(session))
 
 
 class Inside:

@@ -1,7 +1,10 @@
 """``verify``: a sparse model against its reference."""
 
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -9,18 +12,23 @@ import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from sparse_rt.errors import SparseRTError
 from sparse_rt.feeds import random_feeds
 from sparse_rt.graph import model_io
+from sparse_rt.graph.decompress import decompress_model, decompressed_nbytes
 from sparse_rt.graph.layers import find_layers
 from sparse_rt.session import InferenceSession, SessionOptions
 from sparse_rt.stock import ModelSource
-from sparse_rt.verify.bounds import end_to_end_tolerance, quantised_tolerance, reduction_length
-from sparse_rt.verify.compare import exact, rms_within, within
+from sparse_rt.verify.bounds import end_to_end_tolerance, noise_tolerance, reduction_length
+from sparse_rt.verify.compare import exact, rms_distance, rms_within, within
 from sparse_rt.verify.layer_checks import check_layers
 from sparse_rt.verify.reference import Reference
 from sparse_rt.verify.report import OutputCheck, VerifyReport
 
-__all__ = ["verify"]
+__all__ = ["DECOMPRESS_LIMIT", "verify"]
+
+DECOMPRESS_LIMIT = 2**30
+"""Dense bytes of compressed weights from which on the default reference is decompressed beforehand."""
 
 _LOGIT_NAMES = ("logit", "prob", "score", "class")
 _QUANTISING = frozenset({"QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "QGemm"})
@@ -40,7 +48,8 @@ def verify(
     Layer by layer: each sparse layer gets the input that it has in the reference, and its output is compared with the
     reference's, integers bit for bit, floats by |y - y_ref| <= c (k + 1) eps (|X| |W|^T + |b|) elementwise (see
     :mod:`sparse_rt.verify.bounds`). Then end to end at the outputs: integers bit for bit, floats relative to their
-    largest value, or as a whole where activations are quantised.
+    largest value, or as a whole where activations are quantised: then the noise is measured that the reference has
+    between two executions of its own.
 
     Parameters
     ----------
@@ -48,7 +57,9 @@ def verify(
         Path, bytes or ModelProto; compressed or not.
     reference
         The dense model, with the same names for nodes and values; weights are then compared as well. By default
-        `model` itself, which stock onnxruntime runs too.
+        `model` itself, which stock onnxruntime runs too. While it decodes the weights it takes many times their size;
+        so where they are larger than :data:`DECOMPRESS_LIMIT`, the default reference is the dense model that
+        :func:`sparse_rt.graph.decompress.decompress_model` makes, in a temporary folder.
     feeds
         An array for each input; random ones by default, see :func:`sparse_rt.feeds.random_feeds`.
     batch, seed
@@ -68,41 +79,64 @@ def verify(
     parsed = model_io.read(model)
     session = InferenceSession(model, SessionOptions(intra_op_num_threads=threads))
     given = random_feeds(session.get_inputs(), batch, seed) if feeds is None else dict(feeds)
-    dense_source = model if reference is None else reference
-    dense = Reference(dense_source, given, _name(dense_source, "reference"))
-    expected = dense.outputs()
     found = dict(zip([item.name for item in session.get_outputs()], session.run(None, given), strict=True))
-    layers = check_layers(session, parsed, dense, None if reference is None else model_io.read(reference), given)
-    quantised = any(node.op_type in _QUANTISING for graph in parsed.graphs() for node in graph)
-    tolerance = _tolerance(parsed, session, quantised=quantised)
+    with ExitStack() as stack:
+        dense_source, name = model if reference is None else reference, ""
+        if reference is None and decompressed_nbytes(parsed) > DECOMPRESS_LIMIT:
+            dense_source = _decompressed(parsed, stack)
+            name = f"{_name(model, 'model')}, decompressed"
+        name = name or _name(dense_source, "reference")
+        dense = Reference(dense_source, given, name)
+        expected = dense.outputs()
+        quantised = any(node.op_type in _QUANTISING for graph in parsed.graphs() for node in graph)
+        plain = _plain_outputs(dense, expected) if quantised else {}
+        layers = check_layers(session, parsed, dense, None if reference is None else model_io.read(reference), given)
+    float_tolerance = _float_tolerance(parsed, session)
     finite = all(array.dtype.kind != "f" or bool(np.isfinite(array).all()) for array in given.values())
     outputs = tuple(
-        _check_output(name, found[name], expected[name], tolerance, quantised=quantised, finite_feeds=finite)
-        for name in found
-        if name in expected
+        _check_output(output, found[output], expected[output], plain.get(output), float_tolerance, finite_feeds=finite)
+        for output in found
+        if output in expected
     )
-    return VerifyReport(_name(model, "model"), _name(dense_source, "reference"), layers, outputs)
+    return VerifyReport(_name(model, "model"), name, layers, outputs)
+
+
+def _plain_outputs(reference: Reference, optimised: dict[str, Any]) -> dict[str, Any]:
+    """Return the outputs without graph optimisations, or the optimised ones where onnxruntime cannot do without."""
+    try:
+        return reference.outputs(optimise=False)
+    except SparseRTError:
+        return optimised
+
+
+def _decompressed(model: ir.Model, stack: ExitStack) -> Path:
+    """Write the dense model to a temporary file that lasts as long as `stack`."""
+    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="sparse_rt-verify-"))
+    path = Path(folder) / "dense.onnx"
+    model_io.write(decompress_model(model), path, external_data=True)
+    return path
 
 
 def _name(model: ModelSource, otherwise: str) -> str:
     return otherwise if isinstance(model, bytes | onnx.ModelProto) else os.fspath(model)
 
 
-def _tolerance(model: ir.Model, session: InferenceSession, *, quantised: bool) -> float:
+def _float_tolerance(model: ir.Model, session: InferenceSession) -> float:
     sparse = {report.name for report in session.explain() if report.is_sparse}
-    if quantised:
-        return quantised_tolerance(len(sparse))
     return end_to_end_tolerance([reduction_length(layer) for layer in find_layers(model) if layer.name in sparse])
 
 
 def _check_output(
-    name: str, y: Any, reference: Any, tolerance: float, *, quantised: bool, finite_feeds: bool
+    name: str, y: Any, reference: Any, plain: Any, float_tolerance: float, *, finite_feeds: bool
 ) -> OutputCheck:
+    """Compare one output; `plain` is the reference's without optimisations where activations are quantised."""
     if not isinstance(y, np.ndarray) or not isinstance(reference, np.ndarray):
         return OutputCheck(name, "exact", 0.0, None, note=f"output '{name}' is no tensor")
     if y.dtype.kind != "f":
         return OutputCheck(name, "exact", 0.0, exact(y, reference))
+    quantised = isinstance(plain, np.ndarray)
     rule: Literal["rms", "max"] = "rms" if quantised else "max"
+    tolerance = noise_tolerance(rms_distance(plain, reference)) if quantised else float_tolerance
     if reference.size and np.isnan(reference).all():
         return OutputCheck(name, rule, tolerance, None, note=f"output '{name}' is all NaN in the reference")
     compare = rms_within if quantised else within

@@ -7,6 +7,8 @@ import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
+from sparse_rt.graph import model_io
+from sparse_rt.graph.decompress import decompress_model
 from tests import naive
 
 IR_VERSION = 8
@@ -98,6 +100,18 @@ def assert_same_in_onnxruntime(dense, compressed, folder, inputs=None):
         assert a.dtype == b.dtype
         np.testing.assert_array_equal(a, b)
     assert counts[0] == counts[1]
+    assert_decompresses(compressed, inputs, results[0])
+
+
+def assert_decompresses(compressed, inputs, expected):
+    """Decompressed, nothing of our domain is left, and the outputs are the identical ones."""
+    dense = model_io.to_proto(decompress_model(model_io.read(compressed)))
+    assert "sparse_rt" not in {function.domain for function in dense.functions}
+    assert "sparse_rt" not in {opset.domain for opset in dense.opset_import}
+    assert "sparse_rt" not in {node.domain for node in dense.graph.node}
+    assert not any("filter_compress" in tensor.name for tensor in dense.graph.initializer)
+    for a, b in zip(expected, run(dense, inputs), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def operators(proto):

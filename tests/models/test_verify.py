@@ -1,5 +1,6 @@
 """verify: equal, different with the right layer named, and cannot say."""
 
+import importlib
 import subprocess
 import sys
 
@@ -12,8 +13,8 @@ import sparse_rt as srt
 from sparse_rt.errors import FeedError, ModelError
 from sparse_rt.graph.layers import find_layers
 from sparse_rt.graph.model_io import read
-from sparse_rt.verify.bounds import EPS, C, elementwise_bound, end_to_end_tolerance, quantised_tolerance
-from sparse_rt.verify.compare import bounded, exact, rms_within, within
+from sparse_rt.verify.bounds import EPS, C, elementwise_bound, end_to_end_tolerance, noise_tolerance
+from sparse_rt.verify.compare import bounded, exact, rms_distance, rms_within, within
 from tests import naive
 from tests.models.onnx_models import FLOAT, INT32, UINT8, info, model, node, normal, sparse, sparse_int8
 
@@ -297,9 +298,14 @@ def test_bound_is_what_the_formula_says(rng):
 def test_tolerance_grows_with_the_layers_and_ends():
     assert end_to_end_tolerance([10]) < end_to_end_tolerance([10, 500]) < 1e-3
     assert end_to_end_tolerance([10**7]) == 2**-6
-    assert quantised_tolerance(0) == quantised_tolerance(1) == 2**-7
-    assert quantised_tolerance(16) == 2**-5
-    assert quantised_tolerance(10**6) == 2**-3
+    assert noise_tolerance(0) == 2**-8
+    assert noise_tolerance(0.03) == 0.06
+    assert noise_tolerance(1) == 2**-3
+
+
+def test_rms_distance():
+    assert rms_distance(np.array([3.0, 4.0, np.nan]), np.array([3.0, 5.0, 1.0])) == pytest.approx(1 / np.sqrt(34))
+    assert rms_distance(np.zeros(2), np.zeros(2)) == rms_distance(np.zeros(2), np.zeros(3)) == 0
 
 
 def test_exact_counts_steps():
@@ -396,3 +402,21 @@ def test_tensor_names_are_found_whatever_the_source(rng, tmp_path):
     for source in (str(path), path, proto.SerializeToString(), proto):
         report = srt.verify(source)
         assert report.layers[0].comparison is not None
+
+
+@pytest.mark.parametrize("build", [two_layers, convolutions, left_product, dynamic_quantised])
+def test_a_large_model_is_held_against_its_dense_form(build, rng, tmp_path, monkeypatch):
+    monkeypatch.setattr(importlib.import_module("sparse_rt.verify.verification"), "DECOMPRESS_LIMIT", 0)
+    path = tmp_path / "compressed.onnx"
+    onnx.save(srt.compress(build(rng)), path)
+    report = srt.verify(str(path), batch=2)
+    assert report.equal, report.reason
+    assert report.reference == f"{path}, decompressed"
+    assert all(layer.comparison is not None for layer in report.layers)
+
+
+def test_the_noise_of_the_reference_is_the_yardstick_of_quantised_outputs(rng):
+    report = srt.verify(srt.compress(dynamic_quantised(rng)), batch=2)
+    rules = {check.rule for check in report.outputs}
+    assert rules <= {"rms", "exact"}
+    assert all(2**-8 <= check.tolerance <= 2**-3 for check in report.outputs if check.rule == "rms")

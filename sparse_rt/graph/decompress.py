@@ -1,0 +1,110 @@
+"""The way back: replace the operators of the ``sparse_rt`` domain by the dense ones that they stand for."""
+
+import functools
+import math
+from collections.abc import Iterable
+
+import numpy as np
+import onnx_ir as ir
+
+from sparse_rt import formats
+from sparse_rt.formats import CompressedWeight
+from sparse_rt.graph.layer import Layer
+from sparse_rt.graph.layers import find_layers
+from sparse_rt.graph.names import fresh_name, value_names
+from sparse_rt.graph.operators import DOMAIN, FILTER_SHAPE, INPUTS, OVERLOADS, DenseForm
+
+__all__ = ["decompress_model", "decompressed_nbytes"]
+
+
+def decompressed_nbytes(model: ir.Model) -> int:
+    """Return the bytes that the compressed weights of a model take when they are dense."""
+    stored = (layer.stored for layer in find_layers(model))
+    return sum(math.prod(weight.shape) * weight.values.itemsize for weight in stored if weight is not None)
+
+
+def decompress_model(model: ir.Model) -> ir.Model:
+    """Return the model with every compressed layer dense, as it was before it was compressed.
+
+    Each dense weight is decoded when it is read, and not kept: the model can be written with external data in little
+    memory. Names of nodes and of the values between them stay. Layers inside functions stay as they are.
+
+    Parameters
+    ----------
+    model
+        Not changed.
+
+    Raises
+    ------
+    ModelError, FormatError
+        A compressed layer is corrupt.
+    """
+    result = model.clone()
+    names = value_names(result)
+    compressed: dict[ir.Value, None] = {}
+    dense: dict[tuple[ir.Value | None, bool], ir.Value] = {}
+    for layer in find_layers(result):
+        graph = layer.node.graph
+        if layer.stored is None or not isinstance(graph, ir.Graph):
+            continue
+        form = OVERLOADS[layer.node.op_type, layer.node.overload]
+        key = (layer.node.inputs[1], form.input_first)
+        if key not in dense:
+            dense[key] = _initializer(graph, layer.stored, form, fresh_name(f"{layer.name}.filter", names))
+        compressed |= dict.fromkeys(value for value in layer.node.inputs[1:3] if value is not None)
+        _replace(layer, form, dense[key], names)
+    _remove_unused(result, compressed)
+    return result
+
+
+def _initializer(graph: ir.Graph, stored: CompressedWeight, form: DenseForm, name: str) -> ir.Value:
+    shape = (stored.shape[1], stored.shape[0], *stored.shape[2:]) if form.input_first else stored.shape
+    tensor = ir.LazyTensor(
+        functools.partial(_decoded, stored, form.input_first, name),
+        dtype=ir.DataType.from_numpy(stored.values.dtype),
+        shape=ir.Shape(shape),
+        name=name,
+    )
+    value = ir.Value(name=name, const_value=tensor, shape=ir.Shape(shape), type=ir.TensorType(tensor.dtype))
+    graph.register_initializer(value)
+    return value
+
+
+def _decoded(stored: CompressedWeight, input_first: bool, name: str) -> ir.TensorProtocol:
+    weight = formats.decode(stored, f"weight '{name}'")
+    return ir.tensor(np.ascontiguousarray(weight.swapaxes(0, 1) if input_first else weight), name=name)
+
+
+def _replace(layer: Layer, form: DenseForm, weight: ir.Value, names: set[str | None]) -> None:
+    """Turn the compressed node into its dense form in place."""
+    node = layer.node
+    named: dict[str, ir.Value | None] = dict(zip(INPUTS, node.inputs, strict=False))
+    named["filter"] = weight
+    if form.form == "qdq":
+        parameters = [named.get(name) for name in form.dequantize_inputs]
+        per_channel = layer.weight_scale is not None and layer.weight_scale.ndim == 1
+        attributes = [ir.AttrInt64("axis", form.channel_axis)] if per_channel else []
+        dequantize = ir.Node("", "DequantizeLinear", [weight, *parameters], attributes=attributes)
+        dequantize.name = dequantize.outputs[0].name = fresh_name(f"{layer.name}.filter_dequantized", names)
+        node.prepend(dequantize)
+        named["filter"] = dequantize.outputs[0]
+    inputs = [named.get(name) for name in form.inputs]
+    while inputs[-1] is None:
+        inputs.pop()
+    node.resize_inputs(len(inputs))
+    for position, value in enumerate(inputs):
+        node.replace_input_with(position, value)
+    node.domain, node.op_type, node.overload = form.domain, form.op_type, ""
+    for name in ("alg", FILTER_SHAPE):
+        node.attributes.pop(name, None)
+
+
+def _remove_unused(model: ir.Model, compressed: Iterable[ir.Value]) -> None:
+    """Remove the compressed weights and the functions of the domain, where nobody reads and calls them."""
+    for value in compressed:
+        if value.graph is not None and not value.uses() and not value.is_graph_output():
+            value.graph.initializers.pop(str(value.name), None)
+    if not any(node.domain == DOMAIN for graph in model.graphs() for node in graph):
+        for identifier in [key for key, function in model.functions.items() if function.domain == DOMAIN]:
+            del model.functions[identifier]
+        model.opset_imports.pop(DOMAIN, None)
