@@ -125,7 +125,7 @@ def test_scratch_holds_groups_and_sums(rows, octets, nbytes, conv, tiles):
 @simd_only
 def test_the_tallest_tile_keeps_its_accumulators_in_registers():
     """A row of the inner loop is a load, a permutation and an FMA; nothing is spilled."""
-    compiled = numba.njit(types.intp(*[types.intp] * 8), nogil=True, error_model="numpy")(
+    compiled = numba.njit(types.intp(*[types.intp] * 10), nogil=True, error_model="numpy")(
         channel_macro.rows_tile.py_func
     )
     (assembly,) = compiled.inspect_asm().values()

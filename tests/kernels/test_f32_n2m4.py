@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba.core import config, types
-from sparse_rt_kernels import isa
+from sparse_rt_kernels import isa, n2m4_f32
 from sparse_rt_kernels.epilogue import FloatEpilogue, IntegerEpilogue
 from sparse_rt_kernels.n2m4_f32 import kernels, macro, simd_calls, tiling
 from sparse_rt_kernels.parallel import ThreadPool
@@ -198,7 +198,7 @@ def test_an_integer_epilogue_is_refused(kernel):
 # --- layout and blocking ---------------------------------------------------------------------------------------------
 
 
-@every_kernel
+@pytest.mark.parametrize("kernel", [n2m4_f32.SIMD, n2m4_f32.PORTABLE], ids=conf.by_name)
 def test_packed_weight_interleaves_four_channels(kernel):
     rng = np.random.default_rng(5)
     values, index = naive.encode_matrix(naive.random_weight(rng, (7, 20), np.float32))

@@ -15,7 +15,7 @@ from sparse_rt_kernels.n2m4_f32 import channel_micro, micro
 from sparse_rt_kernels.n2m4_f32.macro import Call, pixels_into_panel
 from sparse_rt_kernels.n2m4_f32.tiling import CHANNELS, LANES, MAX_VECTORS, REDUCTION, Work, panel_bounds, panel_count
 
-__all__ = ["MAX_ROWS", "block_octets", "float_scratch", "group_size", "rows_tile", "run_rows"]
+__all__ = ["MAX_ROWS", "block_octets", "float_scratch", "group_size", "rows_tile", "run_rows", "tiles_at_once"]
 
 #: Rows of the tallest register tile: as many accumulators, with weights, control, x and constants in the other seven.
 MAX_ROWS: Final = 25
@@ -38,32 +38,52 @@ def group_size(rows: int) -> int:
 
 
 @kernel_jit
-def rows_tile(size: int, x: int, values: int, index: int, octets: int, sums: int, stored: int, resumed: int) -> int:
-    """Run the register tile of `size` rows; see :func:`.channel_micro.rows_tile`."""
-    stride = _BYTES
+def tiles_at_once(size: int) -> int:
+    """Return how many packed tiles of 4 channels the register tile of `size` rows spans.
+
+    For one row, four streams of weights keep the hardware's prefetchers busier than one; for few rows, more tiles
+    give FMAs that do not wait for each other.
+    """
+    return 4 if size <= 2 else 2 if size <= 8 else 1
+
+
+@kernel_jit
+def rows_tile(
+    size: int,
+    x: int,
+    values: int,
+    index: int,
+    step: int,
+    octets: int,
+    sums: int,
+    rows: int,
+    tiles: int,
+    resumed: int,
+) -> int:
+    """Run the register tile of `size` rows, which stores (rows, 4 * tiles); see :func:`.channel_micro.rows_tile`."""
     if size == 1:
-        return channel_micro.rows_tile(1, 4, x, values, index, octets, sums, stride, stored, resumed)
+        return channel_micro.rows_tile(1, 4, x, values, index, step, octets, sums, _BYTES, rows, tiles, resumed)
     if size == 2:
-        return channel_micro.rows_tile(2, 4, x, values, index, octets, sums, stride, stored, resumed)
+        return channel_micro.rows_tile(2, 4, x, values, index, step, octets, sums, _BYTES, rows, tiles, resumed)
     if size == 4:
-        return channel_micro.rows_tile(4, 2, x, values, index, octets, sums, stride, stored, resumed)
+        return channel_micro.rows_tile(4, 2, x, values, index, step, octets, sums, _BYTES, rows, tiles, resumed)
     if size == 6:
-        return channel_micro.rows_tile(6, 1, x, values, index, octets, sums, stride, stored, resumed)
+        return channel_micro.rows_tile(6, 2, x, values, index, step, octets, sums, _BYTES, rows, tiles, resumed)
     if size == 8:
-        return channel_micro.rows_tile(8, 1, x, values, index, octets, sums, stride, stored, resumed)
+        return channel_micro.rows_tile(8, 2, x, values, index, step, octets, sums, _BYTES, rows, tiles, resumed)
     if size == 10:
-        return channel_micro.rows_tile(10, 1, x, values, index, octets, sums, stride, stored, resumed)
+        return channel_micro.rows_tile(10, 1, x, values, index, step, octets, sums, _BYTES, rows, tiles, resumed)
     if size == 12:
-        return channel_micro.rows_tile(12, 1, x, values, index, octets, sums, stride, stored, resumed)
+        return channel_micro.rows_tile(12, 1, x, values, index, step, octets, sums, _BYTES, rows, tiles, resumed)
     if size == 14:
-        return channel_micro.rows_tile(14, 1, x, values, index, octets, sums, stride, stored, resumed)
+        return channel_micro.rows_tile(14, 1, x, values, index, step, octets, sums, _BYTES, rows, tiles, resumed)
     if size == 16:
-        return channel_micro.rows_tile(16, 1, x, values, index, octets, sums, stride, stored, resumed)
+        return channel_micro.rows_tile(16, 1, x, values, index, step, octets, sums, _BYTES, rows, tiles, resumed)
     if size == 19:
-        return channel_micro.rows_tile(19, 1, x, values, index, octets, sums, stride, stored, resumed)
+        return channel_micro.rows_tile(19, 1, x, values, index, step, octets, sums, _BYTES, rows, tiles, resumed)
     if size == 22:
-        return channel_micro.rows_tile(22, 1, x, values, index, octets, sums, stride, stored, resumed)
-    return channel_micro.rows_tile(25, 1, x, values, index, octets, sums, stride, stored, resumed)
+        return channel_micro.rows_tile(22, 1, x, values, index, step, octets, sums, _BYTES, rows, tiles, resumed)
+    return channel_micro.rows_tile(25, 1, x, values, index, step, octets, sums, _BYTES, rows, tiles, resumed)
 
 
 @kernel_jit
@@ -149,6 +169,7 @@ def run_rows(
         first_lane = call.first_lane + first
         rows, width = min(vectors * LANES, call.last_lane - first_lane), vectors * LANES
         size = group_size(rows)
+        together = tiles_at_once(size)
         length = block_octets(call.octets, width, call.panel_bytes)
         x = panel + ((length + 2) * REDUCTION * width * 4 if call.is_conv else 0)
         all_sums = x + _group_items(length, width, size) * 4
@@ -166,8 +187,9 @@ def run_rows(
                 spoiled |= _spread_rows(call, first_lane, rows, size, octet, octets, x)
             group_bytes = (octets + 1) * size * _OCTET_BYTES
             is_last = octet + octets == call.octets
-            for tile in range(work.first_tile, work.last_tile):
+            for tile in range(work.first_tile, work.last_tile, together):
                 number = tile - work.first_tile
+                tiles = min(together, work.last_tile - tile)
                 # Of a single block only one strip is unfinished at a time.
                 strip = all_sums + (number // _STRIP * width * _BYTES if length < call.octets else 0)
                 at = tile * call.octets + octet
@@ -178,12 +200,14 @@ def run_rows(
                         x + group * group_bytes,
                         weights + at * _BYTES,
                         positions + at * CHANNELS,
+                        call.octets,
                         octets,
                         strip + above * _BYTES + number % _STRIP * CHANNELS * 4,
                         min(size, rows - above),
+                        tiles,
                         octet,
                     )
-                if is_last and (number % _STRIP == _STRIP - 1 or tile == work.last_tile - 1):
+                if is_last and ((number + tiles) % _STRIP == 0 or tile + tiles == work.last_tile):
                     channel = (tile - number % _STRIP) * CHANNELS
                     _finish_strip(call, image, first_lane, rows, channel, clip, strip)
     return spoiled

@@ -59,92 +59,111 @@ def _slots_summed(builder: Any, total: Any) -> Any:
     return total
 
 
-def _add_octet(builder: Any, accumulators: list[Any], x: Any, values: Any, index: Any) -> None:
-    """Add the products of 8 reduction elements, one vector of weights, to the accumulator of each row."""
-    weights = simd.load(builder, simd.pointer(builder, values), _VECTOR, _BYTES)
-    control = simd.load(builder, simd.pointer(builder, index), simd.I32, CHANNELS)
-    control = simd.shift_right(builder, simd.broadcast(builder, control, LANES), simd.constant(simd.I32, _SHIFTS))
-    control = simd.bitwise_and(builder, control, simd.constant(simd.I32, [3] * LANES))
-    control = simd.add(builder, control, simd.constant(simd.I32, _FIRST))
-    for row, slot in enumerate(accumulators):
+def _control(builder: Any, index: Any) -> Any:
+    """Return for each lane the element of 8 that it meets, from 4 index bytes at address `index`."""
+    named = simd.load(builder, simd.pointer(builder, index), simd.I32, CHANNELS)
+    named = simd.shift_right(builder, simd.broadcast(builder, named, LANES), simd.constant(simd.I32, _SHIFTS))
+    named = simd.bitwise_and(builder, named, simd.constant(simd.I32, [3] * LANES))
+    return simd.add(builder, named, simd.constant(simd.I32, _FIRST))
+
+
+def _add_octet(builder: Any, accumulators: list[list[Any]], x: Any, tiles: list[tuple[Any, Any]]) -> None:
+    """Add the products of 8 reduction elements: `tiles` are addresses of values and index, a column of slots each."""
+    decoded = []
+    for values, index in tiles:
+        # For one row, loads are all there is to do, and a prefetch a load is one too many.
+        if len(accumulators) > 1:
+            simd.prefetch(builder, _at(builder, values, _int(_AHEAD)))
+        decoded.append(
+            (
+                simd.load(builder, simd.pointer(builder, values), _VECTOR, _BYTES),
+                _control(builder, index),
+            )
+        )
+    for row, slots in enumerate(accumulators):
         # Half a register: a load of a whole one would cross a cache line every second time.
         eight = simd.load(builder, _at(builder, x, _int(row * _OCTET_BYTES)), _HALF, _OCTET_BYTES)
-        met = simd.permute(builder, _widened(builder, eight), control)
-        builder.store(simd.fma(builder, met, weights, builder.load(slot)), slot)
+        held = _widened(builder, eight)
+        for slot, (weights, control) in zip(slots, decoded, strict=True):
+            met = simd.permute(builder, held, control)
+            builder.store(simd.fma(builder, met, weights, builder.load(slot)), slot)
 
 
 @simd.emitter
 def rows_tile(
     context: Any,
     rows: Any,
-    chains: Any,
+    tiles: Any,
     x: Any,
     values: Any,
     index: Any,
+    tile_octets: Any,
     octets: Any,
     sums: Any,
     stride: Any,
-    stored: Any,
+    rows_stored: Any,
+    tiles_stored: Any,
     resumed: Any,
 ) -> Any:
-    """``sums[r, c] (+)= sum_o sum_s x[o, r, element(o, s, c)] * values[o, s, c]`` for 4 channels c.
+    """``sums[r, 4 t + c] (+)= sum_o sum_s x[o, r, element(o, s, t, c)] * values[t, o, s, c]``.
 
     Parameters
     ----------
-    rows, chains
-        Literal ints: `rows` activation rows, each with `chains` accumulators that take turns, because an FMA waits
-        for the one before it in the same accumulator.
+    rows, tiles
+        Literal ints: activation rows by packed tiles of 4 channels, each pair one accumulator. An FMA waits for the
+        one before it in the same accumulator, so there must be a few.
     x
         (octets, rows, 8) float32, 32-byte aligned.
     values, index
-        Of one tile of channels; see :mod:`.weight`.
+        Of the first tile, from the first of `octets` on; see :mod:`.weight`.
+    tile_octets
+        Octets from tile to tile.
     octets
         Reduction elements / 8.
     sums, stride
-        (rows, 4) float32 and the bytes from row to row.
-    stored
-        How many of the rows are stored.
+        (rows, 4 * tiles) float32, 16-byte aligned, and the bytes from row to row.
+    rows_stored, tiles_stored
+        How many of the rows are stored, and how many of the tiles exist; at least 1.
     resumed
         Whether the sums are added to what `sums` holds.
     """
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
-        _, _, x, values, index, octets, sums, stride, stored, resumed = given
-        height, turns = rows.literal_value, chains.literal_value
-        accumulators = [[cgutils.alloca_once(builder, _VECTOR) for _ in range(height)] for _ in range(turns)]
+        _, _, x, values, index, tile_octets, octets, sums, stride, rows_stored, tiles_stored, resumed = given
+        height, width = rows.literal_value, tiles.literal_value
+        accumulators = [[cgutils.alloca_once(builder, _VECTOR) for _ in range(width)] for _ in range(height)]
         for slot in itertools.chain(*accumulators):
             builder.store(ir.Constant(_VECTOR, None), slot)
-        whole = builder.sdiv(octets, _int(turns))
-
-        def add(octet: Any, slots: list[Any]) -> None:
-            x_at = builder.add(x, builder.mul(octet, _int(height * _OCTET_BYTES)))
-            values_at = builder.add(values, builder.mul(octet, _int(_BYTES)))
-            simd.prefetch(builder, _at(builder, values_at, _int(_AHEAD)))
-            _add_octet(builder, slots, x_at, values_at, builder.add(index, builder.mul(octet, _int(CHANNELS))))
-
-        with cgutils.for_range(builder, whole) as loop:
-            for turn, slots in enumerate(accumulators):
-                add(builder.add(builder.mul(loop.index, _int(turns)), _int(turn)), slots)
-        if turns > 1:
-            with cgutils.for_range_slice(builder, builder.mul(whole, _int(turns)), octets, _int(1), simd.I64) as (
-                octet,
-                _,
-            ):
-                add(octet, accumulators[0])
+        exists = [builder.icmp_signed("<", _int(tile), tiles_stored) for tile in range(width)]
+        # A tile that does not exist reads the first one instead.
+        skipped = [
+            builder.select(there, builder.mul(tile_octets, _int(tile)), _int(0)) for tile, there in enumerate(exists)
+        ]
+        with cgutils.for_range(builder, octets) as loop:
+            here = [builder.add(first, loop.index) for first in skipped]
+            weights = [
+                (
+                    builder.add(values, builder.mul(octet, _int(_BYTES))),
+                    builder.add(index, builder.mul(octet, _int(CHANNELS))),
+                )
+                for octet in here
+            ]
+            _add_octet(
+                builder, accumulators, builder.add(x, builder.mul(loop.index, _int(height * _OCTET_BYTES))), weights
+            )
         again = builder.icmp_signed("!=", resumed, _int(0))
-        for row in range(height):
-            with builder.if_then(builder.icmp_signed("<", _int(row), stored)):
-                total = builder.load(accumulators[0][row])
-                for slots in accumulators[1:]:
-                    total = simd.fadd(builder, total, builder.load(slots[row]))
-                total = _slots_summed(builder, total)
-                place = _at(builder, sums, builder.mul(stride, _int(row)))
+        for row, tile in itertools.product(range(height), range(width)):
+            stored = builder.and_(builder.icmp_signed("<", _int(row), rows_stored), exists[tile])
+            with builder.if_then(stored):
+                total = _slots_summed(builder, builder.load(accumulators[row][tile]))
+                offset = builder.add(builder.mul(stride, _int(row)), _int(tile * CHANNELS * 4))
+                place = _at(builder, sums, offset)
                 before = simd.load(builder, place, total.type, 16)
                 before = builder.select(again, before, ir.Constant(total.type, None))
                 simd.store(builder, place, simd.fadd(builder, before, total), 16)
         return _int(0)
 
-    return types.intp(rows, chains, *[types.intp] * 8), generate
+    return types.intp(rows, tiles, *[types.intp] * 10), generate
 
 
 def _store_octets(builder: Any, value: Any, place: Any, pitch: Any) -> None:

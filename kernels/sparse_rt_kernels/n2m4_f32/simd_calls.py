@@ -1,6 +1,7 @@
 """How the SIMD kernels of the float32 2:4 family are called: plain numbers in, work split over lanes and threads."""
 
 import functools
+import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -32,6 +33,23 @@ def float_epilogue(epilogue: Epilogue) -> FloatEpilogue:
     if not isinstance(epilogue, FloatEpilogue):
         raise TypeError(f"f32 kernel: expected a FloatEpilogue, got {type(epilogue).__name__}.")
     return epilogue
+
+
+_local = threading.local()
+
+
+def _scratch(items: int) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int32]]:
+    """Return this thread's scratch: at least `items` floats, the copy plan and the lane table.
+
+    The views are kept, because making them takes longer than all else that Python does in a call.
+    """
+    held: tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int32]] | None = getattr(_local, "views", None)
+    if held is None or held[0].size < items:
+        floats = scratch("f32_n2m4", items * 4).view(np.float32)
+        copies = scratch("f32_n2m4_copies", macro.COPIES * 4 * 8).view(np.int64).reshape(-1, 4)
+        held = (floats, copies, scratch("f32_n2m4_lanes", 3 * MAX_VECTORS * LANES * 4).view(np.int32))
+        _local.views = held
+    return held
 
 
 class Share(NamedTuple):
@@ -82,7 +100,21 @@ def run_share(
     is_conv: int,
     low: float,
     high: float,
-    gather: Gather,
+    channels: int,
+    height: int,
+    width: int,
+    kernel_rows: int,
+    kernel_columns: int,
+    row_stride: int,
+    column_stride: int,
+    row_dilation: int,
+    column_dilation: int,
+    top: int,
+    left: int,
+    row_stuffing: int,
+    column_stuffing: int,
+    out_pixels: int,
+    out_width: int,
     values: NDArray[np.float32],
     index: NDArray[np.uint8],
     floats: NDArray[np.float32],
@@ -96,6 +128,23 @@ def run_share(
     octets = values.shape[1]
     call = macro.Call(
         x, x_stride, columns, out, out_stride, bias, n, octets, images, lanes, first_lane, last_lane, nbytes, is_conv
+    )
+    gather = Gather(
+        channels,
+        height,
+        width,
+        kernel_rows,
+        kernel_columns,
+        row_stride,
+        column_stride,
+        row_dilation,
+        column_dilation,
+        top,
+        left,
+        row_stuffing,
+        column_stuffing,
+        out_pixels,
+        out_width,
     )
     work = Work(first_panel, last_panel, first_tile, last_tile)
     clip = (np.float32(low), np.float32(high))
@@ -124,11 +173,9 @@ def _run(
 
     def task(number: int) -> None:
         channel_lanes, first, last, work, items = shares[number]
-        floats = scratch("f32_n2m4", items * 4).view(np.float32)
-        copies = scratch("f32_n2m4_copies", macro.COPIES * 4 * 8).view(np.int64).reshape(-1, 4)
-        lanes = scratch("f32_n2m4_lanes", 3 * MAX_VECTORS * LANES * 4).view(np.int32)
-        arguments: tuple[Any, ...] = (channel_lanes, first, last, *work, *numbers, low, high, gather)
-        spoiled[number] = run_share(*arguments, packed.values, packed.index, floats, copies, lanes)
+        plain: Any = (channel_lanes, first, last, *work, *numbers, low, high, *gather)
+        arrays: Any = (packed.values, packed.index, *_scratch(items))
+        spoiled[number] = run_share(*plain, *arrays)
 
     pool.run(task, len(shares))
     if any(spoiled):
