@@ -162,10 +162,13 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
     """
     where = f"file '{os.fspath(path)}'"
     try:
-        archive = np.load(path, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
+        with open(path, "rb") as file:
+            start = file.read(len(np.lib.format.MAGIC_PREFIX))
+        if start == np.lib.format.MAGIC_PREFIX:
             raise FeedError(message(where, "an .npz archive of named arrays", "a single .npy array"))
-        with archive:
+        if not zipfile.is_zipfile(path):
+            raise FeedError(message(where, "an .npz archive of named arrays", "no archive, or half of one"))
+        with np.load(path, allow_pickle=False) as archive:
             return {name: np.asarray(archive[name]) for name in archive.files}
     except OSError as error:
         raise FeedError(message(where, "a readable .npz file", error.strerror or str(error))) from error

@@ -12,6 +12,14 @@ __all__ = ["bytes_text", "error_console", "output_console", "shape_text", "table
 _WIDE = 10_000
 
 
+class _Console(Console):
+    """A console that leaves the exit code of a broken pipe to the command line; rich ends the process with 1."""
+
+    def on_broken_pipe(self) -> None:
+        """Let the error through."""
+        raise BrokenPipeError
+
+
 def output_console() -> Console:
     """Return a console on standard output; wide where that is no terminal, so that nothing is cut or wrapped."""
     return _console(stderr=False)
@@ -25,7 +33,7 @@ def error_console() -> Console:
 def _console(*, stderr: bool) -> Console:
     # Made anew for each use: tests and callers replace sys.stdout.
     is_terminal = (sys.stderr if stderr else sys.stdout).isatty()
-    return Console(stderr=stderr, width=None if is_terminal else _WIDE, highlight=False, soft_wrap=not is_terminal)
+    return _Console(stderr=stderr, width=None if is_terminal else _WIDE, highlight=False, soft_wrap=not is_terminal)
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str | Text]], right: Iterable[str] = ()) -> Table:

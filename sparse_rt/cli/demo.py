@@ -178,7 +178,7 @@ def _show_speed(
             str(compressed), str(files[model]), threads=threads, seconds=seconds, feeds={"image": images}, layers=False
         )
         dense, sparse = (f"{times.median * 1e3:.2f}" for times in (report.dense, report.sparse))
-        rows.append((model, str(report.threads), dense, sparse, ratio_text(report)))
+        rows.append((Path(model).stem, str(report.threads), dense, sparse, ratio_text(report)))
     columns = ("model", "threads", "onnxruntime ms", "sparse_rt ms", "ratio, 95 % interval")
     console.print(table("", columns, rows, right=columns[1:4]))
     console.print("A small model shows little of it; `sparse-rt bench MODEL` measures yours.")

@@ -1,6 +1,8 @@
 """The command ``sparse-rt``: one module a command."""
 
+import errno
 import os
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -22,6 +24,10 @@ class _Group(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
+        except BrokenPipeError as error:
+            # Whoever read the output has enough; nobody hears of an answer now, so it must not look like one.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(ERROR) from error
         except Exception as error:
             if _is_typers_own(error):
                 raise
@@ -30,8 +36,8 @@ class _Group(TyperGroup):
 
 
 def _is_typers_own(error: Exception) -> bool:
-    """Return whether typer handles the error: an exit, a wrong option (these carry their exit code), a broken pipe."""
-    return isinstance(error, typer.Exit | typer.Abort | BrokenPipeError) or hasattr(error, "exit_code")
+    """Return whether typer handles the error: an exit, or a wrong option (these carry their exit code)."""
+    return isinstance(error, typer.Exit | typer.Abort) or hasattr(error, "exit_code")
 
 
 def _print_error(error: Exception) -> None:
@@ -50,6 +56,8 @@ def _describe(error: Exception) -> str:
         return text
     if type(error).__module__.startswith("onnxruntime"):
         return f"onnxruntime: {text}"
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f"{error.filename or 'output'}: expected room for what is written, got a full disk."
     if os.environ.get(_TRACEBACK):
         raise error
     return f"unexpected {type(error).__name__}: {text}. This is a bug in sparse_rt; {_TRACEBACK}=1 shows where."

@@ -124,3 +124,22 @@ def test_process_exit_codes_and_streams(files, tmp_path):
     result = run_process("verify", tmp_path / "missing.onnx")
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.startswith("error: ")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+def test_a_full_disk_is_no_bug_of_ours(files):
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "sparse_rt", "inspect", str(files["pruned"])]
+        process = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=240, check=False)
+    assert process.returncode == 2
+    assert "got a full disk" in process.stderr
+    assert "bug" not in process.stderr
+
+
+def test_a_reader_that_leaves_gets_no_verdict(files):
+    command = [sys.executable, "-m", "sparse_rt", "verify", str(files["pruned_compressed"])]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.close()
+    assert process.wait(timeout=240) == 2  # 1 would say that the models differ
+    assert process.stderr.read() == ""
+    process.stderr.close()

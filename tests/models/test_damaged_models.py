@@ -105,6 +105,12 @@ def swap_values_and_index(model):
     node.input[1], node.input[2] = node.input[2], node.input[1]
 
 
+def short_bias(model):
+    bias = tensor(model, layer(model), 3)
+    array = numpy_helper.to_array(bias)[:74]
+    bias.CopyFrom(numpy_helper.from_array(array, bias.name))
+
+
 def index_three(model):
     stored = tensor(model, layer(model), 2)
     stored.raw_data = b"\x0c" + stored.raw_data[1:]
@@ -194,3 +200,9 @@ def test_names_that_are_no_text_are_refused(compressed):
 def test_attributes_that_are_no_text_are_refused(compressed):
     with pytest.raises(srt.ModelError, match="alg = 'weight_sparse_4_2'"):
         srt.InferenceSession(compressed.replace(b"weight_sparse_4_2", b"weight_sparse_4_\xff", 1))
+
+
+def test_a_bias_shorter_than_the_channels_is_refused():
+    content = srt.compress(demo_data.read_model(demo_data.SPARSE_MODEL)).SerializeToString()
+    with pytest.raises(srt.ModelError, match="a bias of 128 values"):
+        srt.InferenceSession(edit(content, short_bias))
