@@ -3,12 +3,16 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types imports clean
+.PHONY: demo test tiers lint types imports clean
 demo: $(VENV)/.installed
 	$(BIN)/sparse-rt demo
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest
+
+# Every tier of kernels on this one machine; see tests/kernels/tier_lanes.py.
+tiers: $(VENV)/.installed
+	$(BIN)/python tests/kernels/tier_lanes.py
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff format --check .

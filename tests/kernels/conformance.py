@@ -13,6 +13,7 @@ KERNELS = [kernel for kernel in registry.kernels() if kernel.isa in supported_ti
 INTEGER = [kernel for kernel in KERNELS if kernel.dtype == "u8s8"]
 FLOAT = [kernel for kernel in KERNELS if kernel.dtype == "f32"]
 SPARSE = [kernel for kernel in KERNELS if kernel.form == "n2m4"]
+SPARSE_FLOAT = [kernel for kernel in SPARSE if kernel.dtype == "f32"]
 DENSE = [kernel for kernel in KERNELS if kernel.form == "dense"]
 ONE = ThreadPool(1)
 GUARD = 0xA5

@@ -17,9 +17,7 @@ from sparse_rt_kernels.parallel import ThreadPool
 from tests import naive
 from tests.kernels import conformance as conf
 
-every_kernel = pytest.mark.parametrize(
-    "kernel", [kernel for kernel in conf.SPARSE if kernel.dtype == "f32"], ids=conf.by_name
-)
+every_kernel = pytest.mark.parametrize("kernel", conf.SPARSE_FLOAT, ids=conf.by_name)
 interpreted = bool(config.DISABLE_JIT)
 simd_only = pytest.mark.skipif("avx512" not in isa.supported_tiers(), reason="needs the avx512 kernel")
 

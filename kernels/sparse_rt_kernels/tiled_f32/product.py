@@ -84,7 +84,7 @@ def _is_straight(offsets: NDArray[np.int32], first: int, lanes: int) -> bool:
     straight = start >= 0
     for lane in range(lanes):
         straight &= offsets[first + lane] == start + lane
-    return straight
+    return bool(straight)
 
 
 # --- into and out of the panel: each for both vector widths, which one is known when it runs --------------------------

@@ -1,0 +1,78 @@
+"""In a lane of tier_lanes.py: the machine code of a tier's kernels keeps to the tier's registers and instructions."""
+
+import gc
+import os
+import re
+
+import pytest
+from numba import types
+from numba.core import config
+from numba.core.dispatcher import Dispatcher
+from sparse_rt_kernels import isa, registry
+from sparse_rt_kernels.tiled_u8s8.finishing import Epilogue, Output
+from sparse_rt_kernels.tiled_u8s8.product import Rows, Scratch, Share, Weight, product
+from sparse_rt_kernels.tiled_u8s8.shape import Shape
+
+from tests.kernels.tier_lanes import LANES, can_run
+
+LANE = os.environ.get("SPARSE_RT_LANE", "")
+pytestmark = pytest.mark.skipif(not LANE, reason="a lane of tests/kernels/tier_lanes.py")
+
+VNNI = r"vpdpbusd|vpermb|vpmultishiftqb"
+#: What must not occur in a tier's code: wider registers, registers and masks of AVX-512, its instructions.
+EVEX = r"%zmm|%[xy]mm(1[6-9]|2\d|3[01])\b|%k[0-7]\b"
+FORBIDDEN = {
+    "generic": rf"%ymm|\bv[a-z]+\b.*%xmm|{EVEX}",
+    "avx2": rf"{EVEX}|{VNNI}",
+    "avx2vnni": EVEX,
+    "avx512": VNNI,
+}
+#: What must occur: else the wrong code was read.
+REQUIRED = {"generic": "%xmm", "avx2": "vpmaddwd.*%ymm", "avx2vnni": "vpdpbusd.*%ymm", "avx512": "vpmaddwd.*%zmm"}
+
+
+def compile_unrun():
+    """Compile the int8 kernels of AVX-VNNI without running them."""
+
+    def of(kind):
+        floats = ("low", "high")
+        return types.NamedTuple([types.float64 if name in floats else types.int64 for name in kind._fields], kind)
+
+    for is_sparse in (0, 1):
+        run = product(Shape(8, 1, is_sparse))
+        run.compile(tuple(of(kind) for kind in (Share, Weight, Rows, Output, Epilogue, Scratch)))
+
+
+def compiled_code():
+    """The assembly of all our functions that this process has compiled, by name and signature."""
+    functions = [found for found in gc.get_objects() if isinstance(found, Dispatcher)]
+    return {
+        f"{function.py_func.__module__}.{function.py_func.__qualname__}{signature}": code
+        for function in functions
+        if function.py_func.__module__.startswith("sparse_rt_kernels")
+        for signature, code in function.inspect_asm().items()
+    }
+
+
+def test_the_lane_is_what_it_says():
+    assert isa.tier() == LANE
+    chosen = [registry.select(dtype).isa for dtype in ("u8s8", "f32")]
+    assert LANE in chosen
+
+
+@pytest.mark.skipif(bool(config.DISABLE_JIT), reason="nothing is compiled")
+def test_no_wider_register_appears():
+    features = next(features for tier, _, features, _ in LANES.values() if tier == LANE)
+    if not can_run(features):
+        if LANE != "avx2vnni":
+            pytest.skip("this CPU cannot run the tier")
+        compile_unrun()
+    code = compiled_code()
+    assert code
+    wrong = {
+        name: found[0].strip()
+        for name, text in code.items()
+        if (found := [line for line in text.splitlines() if re.search(FORBIDDEN[LANE], line)])
+    }
+    assert not wrong
+    assert any(re.search(REQUIRED[LANE], text) for text in code.values())
