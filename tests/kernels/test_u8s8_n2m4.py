@@ -26,7 +26,7 @@ def assembly(streamed):
 
         @njit
         def run(panel, step, values, index, steps, sums, resume):
-            return micro.stream_tile(1, 4, panel, step, values, index, steps, sums, resume)
+            return micro.stream_tile(1, 4, 1, panel, step, values, 0, index, 0, steps, sums, resume)
     else:
 
         @njit

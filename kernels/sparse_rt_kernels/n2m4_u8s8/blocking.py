@@ -56,8 +56,8 @@ def blocking(steps: int, most_rows: int) -> Blocking:
     rows = max(ROWS, most // ROWS * ROWS)
     controls = rows // ROWS * steps * _PANEL_STEP
     sums = controls + block_steps * _REGISTER
-    # The transposed epilogue reads 16 rows of sums at a time, wherever an image begins.
-    table = sums + ((rows if blocks > 1 else ROWS) + 16) * _REGISTER
+    # Few rows have sums of two blocks; the transposed epilogue reads 16 rows at a time, wherever an image begins.
+    table = sums + ((max(rows, 2 * ROWS) if blocks > 1 else 2 * ROWS) + 16) * _REGISTER
     return Blocking(rows, block_steps, 0, controls, sums, table, table + (rows + 8) * 8)
 
 

@@ -97,7 +97,7 @@ def _store_planes(builder: Any, fours: list[Any], out: Any, stride: Any, first: 
     turn = simd.constant(simd.I8, _TURN)
     # Each word is 4 pixels of one channel.
     words = [simd.bitcast(builder, simd.shuffle_bytes(builder, four, turn), _WORDS) for four in fours]
-    pairs = [_interleave(builder, *words[i : i + 2], _LOW_WORDS) for i in range(0, len(words), 2)]
+    pairs = [_interleave(builder, words[i], words[i + 1], _LOW_WORDS) for i in range(0, len(words), 2)]
     if len(pairs) == 2:
         pairs = [_interleave(builder, a, b, _LOW_PAIRS) for a, b in zip(*pairs, strict=True)]
     # Lanes of 16 bytes hold channels 0, 4, 8, 12, or 0 and 1, 4 and 5, 8 and 9, 12 and 13, and so on.

@@ -20,8 +20,6 @@ _REGISTER = 64
 _PANEL_STEP = ROWS * STEP
 #: Steps whose indexes fill one register.
 _GROUP = _REGISTER // CHANNELS
-#: How far ahead a stream of weights is fetched: what arrives while a core waits for memory some 100 ns.
-_AHEAD = 2048
 
 
 def _int(value: int) -> Any:
@@ -38,19 +36,19 @@ def _expand(builder: Any, index: Any) -> Any:
     return simd.add(builder, bits, simd.constant(simd.I8, [0, 1, 4, 5] * 16))
 
 
-def _expand_group(builder: Any, index: Any) -> list[Any]:
-    """Return the controls of 4 steps from the byte pointer to their 64 index bytes: one byte shuffle for all."""
+def _load_group(builder: Any, index: Any) -> Any:
+    """Return the 64 index bytes of 4 steps, each channel's 4 bytes side by side: one byte shuffle for 4 steps."""
     indexes = simd.load(builder, index, _BYTES)
-    # Each channel's 4 bytes side by side, so that two channels share the 64-bit word that a shift selects from.
     by_channel = [CHANNELS * step + channel for channel in range(CHANNELS) for step in range(_GROUP)]
-    indexes = simd.shuffle(builder, indexes, indexes, by_channel)
-    controls = []
-    for step in range(_GROUP):
-        shifts = [first + 8 * step + slot for first in (0, 32) for slot in (0, 2, 4, 6)] * 8
-        bits = simd.multishift(builder, simd.constant(simd.I8, shifts), indexes)
-        bits = simd.bitwise_and(builder, bits, simd.constant(simd.I8, [3] * 64))
-        controls.append(simd.add(builder, bits, simd.constant(simd.I8, [0, 1, 4, 5] * 16)))
-    return controls
+    return simd.shuffle(builder, indexes, indexes, by_channel)
+
+
+def _expand_one(builder: Any, group: Any, step: int) -> Any:
+    """Return the controls of one step of a group: two channels share the 64-bit word that shifts select from."""
+    shifts = [first + 8 * step + slot for first in (0, 32) for slot in (0, 2, 4, 6)] * 8
+    bits = simd.multishift(builder, simd.constant(simd.I8, shifts), group)
+    bits = simd.bitwise_and(builder, bits, simd.constant(simd.I8, [3] * 64))
+    return simd.add(builder, bits, simd.constant(simd.I8, [0, 1, 4, 5] * 16))
 
 
 @simd.emitter
@@ -78,11 +76,19 @@ def expand_index(context: Any, index: Any, steps: Any, controls: Any) -> Any:
 
 def _multiply_step(builder: Any, accumulators: list[Any], panel: Any, values: Any, control: Any) -> None:
     """Add one step's products to every row's accumulator: broadcast 8 bytes, pick 4 for each channel, multiply."""
-    for row, slot in enumerate(accumulators):
+    _multiply_blocks(builder, [accumulators], panel, [values], [control])
+
+
+def _multiply_blocks(
+    builder: Any, accumulators: list[list[Any]], panel: Any, values: list[Any], controls: list[Any]
+) -> None:
+    """:func:`_multiply_step` for several blocks of channels, which share the broadcasts."""
+    for row in range(len(accumulators[0])):
         octet = simd.load(builder, simd.element(builder, panel, row * STEP), simd.I64, STEP)
         lanes = simd.bitcast(builder, simd.broadcast(builder, octet, 8), _BYTES)
-        chosen = simd.bitcast(builder, simd.shuffle_bytes(builder, lanes, control), _WORDS)
-        builder.store(simd.dot_u8s8(builder, builder.load(slot), chosen, values), slot)
+        for slots, weight, control in zip(accumulators, values, controls, strict=True):
+            chosen = simd.bitcast(builder, simd.shuffle_bytes(builder, lanes, control), _WORDS)
+            builder.store(simd.dot_u8s8(builder, builder.load(slots[row]), chosen, weight), slots[row])
 
 
 def multiply_loop(builder: Any, accumulators: list[Any], places: list[Any], steps: Any) -> None:
@@ -141,31 +147,40 @@ def tile(context: Any, panel: Any, values: Any, controls: Any, steps: Any, sums:
     return types.intp(*[types.intp] * 6), generate
 
 
-def _stream_loop(builder: Any, chains: list[list[Any]], places: list[Any], panel_step: Any, turns: Any) -> None:
-    """Run `turns` turns of 4 steps, which take turns on the chains of accumulators."""
-    with cgutils.for_range(builder, turns):
-        panel, values, index = (builder.load(place) for place in places)
-        for number, control in enumerate(_expand_group(builder, index)):
-            place = simd.element(builder, values, number * _REGISTER)
-            simd.prefetch(builder, simd.element(builder, place, _AHEAD))
-            weight = simd.load(builder, place, _WORDS, _REGISTER)
-            _multiply_step(builder, chains[number % len(chains)], panel, weight, control)
-            panel = simd.element(builder, panel, panel_step)
-        simd.prefetch(builder, simd.element(builder, index, _AHEAD))
-        builder.store(panel, places[0])
-        builder.store(simd.element(builder, values, _GROUP * _REGISTER), places[1])
-        builder.store(simd.element(builder, index, _GROUP * CHANNELS), places[2])
+class _Stream:
+    """Pointers into panel, values and index that move on, and the accumulators [chain][block][row]."""
 
+    def __init__(self, builder: Any, shape: tuple[int, int, int], pointers: list[Any], strides: list[Any]) -> None:
+        chains, blocks, rows = shape
+        self.accumulators = [
+            [[cgutils.alloca_once(builder, _WORDS) for _ in range(rows)] for _ in range(blocks)] for _ in range(chains)
+        ]
+        self._places = [cgutils.alloca_once_value(builder, simd.pointer(builder, each)) for each in pointers]
+        self._panel_step, self._values_block, self._index_block = strides
 
-def _stream_rest(builder: Any, accumulators: list[Any], places: list[Any], panel_step: Any, steps: Any) -> None:
-    """Run single steps."""
-    with cgutils.for_range(builder, steps):
-        panel, values, index = (builder.load(place) for place in places)
-        weight = simd.load(builder, values, _WORDS, _REGISTER)
-        _multiply_step(builder, accumulators, panel, weight, _expand(builder, index))
-        builder.store(simd.element(builder, panel, panel_step), places[0])
-        builder.store(simd.element(builder, values, _REGISTER), places[1])
-        builder.store(simd.element(builder, index, CHANNELS), places[2])
+    def run(self, builder: Any, turns: Any, unrolled: int) -> None:
+        """Run `turns` turns of `unrolled` steps, 4 or 1, which take turns on the chains."""
+        blocks = len(self.accumulators[0])
+        with cgutils.for_range(builder, turns):
+            panel, values, index = (builder.load(place) for place in self._places)
+            weights = [values] + [simd.element(builder, values, self._values_block)] * (blocks - 1)
+            indexes = [index] + [simd.element(builder, index, self._index_block)] * (blocks - 1)
+            groups = [_load_group(builder, each) for each in indexes] if unrolled == _GROUP else []
+            for step in range(unrolled):
+                if groups:
+                    controls = [_expand_one(builder, group, step) for group in groups]
+                else:
+                    controls = [_expand(builder, each) for each in indexes]
+                loaded = [
+                    simd.load(builder, simd.element(builder, each, step * _REGISTER), _WORDS, _REGISTER)
+                    for each in weights
+                ]
+                accumulators = self.accumulators[step % len(self.accumulators)]
+                _multiply_blocks(builder, accumulators, panel, loaded, controls)
+                panel = simd.element(builder, panel, self._panel_step)
+            builder.store(panel, self._places[0])
+            builder.store(simd.element(builder, values, unrolled * _REGISTER), self._places[1])
+            builder.store(simd.element(builder, index, unrolled * CHANNELS), self._places[2])
 
 
 @simd.emitter
@@ -173,15 +188,18 @@ def stream_tile(
     context: Any,
     rows: Any,
     chains: Any,
+    blocks: Any,
     panel: Any,
     panel_step: Any,
     values: Any,
+    values_block: Any,
     index: Any,
+    index_block: Any,
     steps: Any,
     sums: Any,
     resume: Any,
 ) -> Any:
-    """:func:`tile` for few rows: the packed index is expanded in registers, and the weight is fetched ahead.
+    """:func:`tile` for few rows: the packed index is expanded in registers, without a way through L1.
 
     Parameters
     ----------
@@ -190,31 +208,38 @@ def stream_tile(
     chains
         Literal int, a divisor of 4: accumulators a row. One dot product waits for the one before it in the same
         accumulator, so that tiles of few rows need several to fill the pipes.
+    blocks
+        Literal int: blocks of 16 channels, 1 or 2. Two share the broadcasts, which bound tiles of few rows.
     panel, panel_step
         First byte of the tile's first row, and bytes from step to step.
-    index
-        (steps, 16) uint8, the packed index.
-    values, steps, sums, resume
-        As for :func:`tile`, `sums` of `rows` rows.
+    values, index
+        (steps, 16, 4) int8 and (steps, 16) uint8, the packed index; 64- and 16-byte aligned.
+    values_block, index_block
+        Bytes from the first block to the second.
+    sums
+        (blocks, 24, 16) int32, 64-byte aligned, of which `rows` rows are written.
+    steps, resume
+        As for :func:`tile`.
     """
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
-        _, _, panel, panel_step, values, index, steps, sums, resume = given
-        count, depth = rows.literal_value, chains.literal_value
-        slots = [[cgutils.alloca_once(builder, _WORDS) for _ in range(count)] for _ in range(depth)]
-        places = _start(builder, slots[0], sums, resume)
-        for slot in (slot for chain in slots[1:] for slot in chain):
+        *_, panel, panel_step, values, values_block, index, index_block, steps, sums, resume = given
+        shape = (chains.literal_value, blocks.literal_value, rows.literal_value)
+        stream = _Stream(builder, shape, [panel, values, index], [panel_step, values_block, index_block])
+        first, *others = stream.accumulators
+        places = []
+        for block, slots in enumerate(first):
+            places.append(_start(builder, slots, builder.add(sums, _int(block * ROWS * _REGISTER)), resume))
+        for slot in (slot for chain in others for slots in chain for slot in slots):
             builder.store(ir.Constant(_WORDS, None), slot)
-        moving = [
-            cgutils.alloca_once_value(builder, simd.pointer(builder, address)) for address in (panel, values, index)
-        ]
-        _stream_loop(builder, slots, moving, panel_step, builder.udiv(steps, _int(_GROUP)))
-        _stream_rest(builder, slots[0], moving, panel_step, builder.urem(steps, _int(_GROUP)))
-        for row, place in enumerate(places):
-            total = builder.load(slots[0][row])
-            for chain in slots[1:]:
-                total = simd.add(builder, total, builder.load(chain[row]))
-            simd.store(builder, place, total, _REGISTER)
+        stream.run(builder, builder.udiv(steps, _int(_GROUP)), _GROUP)
+        stream.run(builder, builder.urem(steps, _int(_GROUP)), 1)
+        for block in range(shape[1]):
+            for row, place in enumerate(places[block]):
+                total = builder.load(first[block][row])
+                for chain in others:
+                    total = simd.add(builder, total, builder.load(chain[block][row]))
+                simd.store(builder, place, total, _REGISTER)
         return _int(0)
 
-    return types.intp(rows, chains, *[types.intp] * 7), generate
+    return types.intp(rows, chains, blocks, *[types.intp] * 9), generate

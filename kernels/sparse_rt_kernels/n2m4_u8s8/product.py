@@ -85,19 +85,44 @@ def _stream_rows(
 ) -> int:
     """Multiply fewer than 24 rows with 16 channels, in tiles of 16, 8, 4, 2 and 1."""
     if rows >= 16:
-        micro.stream_tile(16, 1, panel, panel_step, values, index, steps, sums, resume)
+        micro.stream_tile(16, 1, 1, panel, panel_step, values, 0, index, 0, steps, sums, resume)
         panel, sums, rows = panel + 16 * STEP, sums + 16 * _REGISTER, rows - 16
     if rows >= 8:
-        micro.stream_tile(8, 1, panel, panel_step, values, index, steps, sums, resume)
+        micro.stream_tile(8, 1, 1, panel, panel_step, values, 0, index, 0, steps, sums, resume)
         panel, sums, rows = panel + 8 * STEP, sums + 8 * _REGISTER, rows - 8
     if rows >= 4:
-        micro.stream_tile(4, 1, panel, panel_step, values, index, steps, sums, resume)
+        micro.stream_tile(4, 1, 1, panel, panel_step, values, 0, index, 0, steps, sums, resume)
         panel, sums, rows = panel + 4 * STEP, sums + 4 * _REGISTER, rows - 4
     if rows >= 2:
-        micro.stream_tile(2, 2, panel, panel_step, values, index, steps, sums, resume)
+        micro.stream_tile(2, 2, 1, panel, panel_step, values, 0, index, 0, steps, sums, resume)
         panel, sums, rows = panel + 2 * STEP, sums + 2 * _REGISTER, rows - 2
     if rows == 1:
-        micro.stream_tile(1, 4, panel, panel_step, values, index, steps, sums, resume)
+        micro.stream_tile(1, 4, 1, panel, panel_step, values, 0, index, 0, steps, sums, resume)
+    return 0
+
+
+@kernel_jit
+def _stream_pair(rows: int, panel: int, panel_step: int, values: int, index: int, steps: int, sums: int) -> int:
+    """Multiply up to 16 rows with 32 channels; the second 16 channels' sums follow 24 rows after the first's."""
+    if rows == 16:
+        # Two times 16 accumulators do not fit.
+        _stream_rows(rows, panel, panel_step, values, index, steps, sums, 0)
+        sums += ROWS * _REGISTER
+        return _stream_rows(
+            rows, panel, panel_step, values + steps * _REGISTER, index + steps * CHANNELS, steps, sums, 0
+        )
+    second, following = steps * _REGISTER, steps * CHANNELS
+    if rows >= 8:
+        micro.stream_tile(8, 1, 2, panel, panel_step, values, second, index, following, steps, sums, 0)
+        panel, sums, rows = panel + 8 * STEP, sums + 8 * _REGISTER, rows - 8
+    if rows >= 4:
+        micro.stream_tile(4, 1, 2, panel, panel_step, values, second, index, following, steps, sums, 0)
+        panel, sums, rows = panel + 4 * STEP, sums + 4 * _REGISTER, rows - 4
+    if rows >= 2:
+        micro.stream_tile(2, 1, 2, panel, panel_step, values, second, index, following, steps, sums, 0)
+        panel, sums, rows = panel + 2 * STEP, sums + 2 * _REGISTER, rows - 2
+    if rows == 1:
+        micro.stream_tile(1, 2, 2, panel, panel_step, values, second, index, following, steps, sums, 0)
     return 0
 
 
@@ -236,21 +261,17 @@ def _multiply_block(
     block: int,
     first: int,
     rows: int,
-    panel_step: int,
     scratch: Scratch,
     epilogue: Epilogue,
     out: Output,
 ) -> int:
-    """Multiply the packed rows [first, first + rows) with one block of 16 channels, and store the outputs.
-
-    Panels of 24 rows, or one of fewer with `panel_step` bytes from step to step.
-    """
+    """Multiply the packed rows [first, first + rows) with one block of 16 channels, and store the outputs."""
     channel = block * CHANNELS
     channels = min(CHANNELS, weight.n - channel)
     at = block * weight.steps
     values, index = weight.values + at * _REGISTER, weight.indexes + at * CHANNELS
     if rows < ROWS:
-        _stream_rows(rows, scratch.panel, panel_step, values, index, weight.steps, scratch.sums, 0)
+        _stream_rows(rows, scratch.panel, _PANEL_STEP, values, index, weight.steps, scratch.sums, 0)
         return _store_block(epilogue, channel, channels, scratch.sums, first, rows, out)
     for step in range(0, weight.steps, scratch.steps):
         steps = min(scratch.steps, weight.steps - step)
@@ -275,6 +296,26 @@ def _multiply_block(
             if is_last:
                 _store_block(epilogue, channel, channels, sums, first + row, count, out)
         values, index = values + steps * _REGISTER, index + steps * CHANNELS
+    return 0
+
+
+@kernel_jit
+def _multiply_few(weight: Weight, first: int, rows: int, scratch: Scratch, epilogue: Epilogue, out: Output) -> int:
+    """Multiply up to 16 packed rows without gaps with all blocks of channels, two at a time, and store the outputs."""
+    steps = weight.steps
+    block = weight.first_block
+    while block < weight.last_block:
+        values, index = weight.values + block * steps * _REGISTER, weight.indexes + block * steps * CHANNELS
+        pair = min(2, weight.last_block - block)
+        if pair == 2:
+            _stream_pair(rows, scratch.panel, rows * STEP, values, index, steps, scratch.sums)
+        else:
+            _stream_rows(rows, scratch.panel, rows * STEP, values, index, steps, scratch.sums, 0)
+        for each in range(pair):
+            channel = (block + each) * CHANNELS
+            sums = scratch.sums + each * ROWS * _REGISTER
+            _store_block(epilogue, channel, min(CHANNELS, weight.n - channel), sums, first, rows, out)
+        block += pair
     return 0
 
 
@@ -331,14 +372,14 @@ def matmul_task(
     target = Output(out, itemsize, out_stride, 0, 0)
     for first in range(first_row, last_row, block_rows):
         rows = min(block_rows, last_row - first)
-        source, panel_step = x + first * x_stride, _PANEL_STEP
+        source = x + first * x_stride
         if rows <= FEW_ROWS:
-            panel_step = rows * STEP
             pack_few_rows(source, x_stride, columns, rows, steps, panel, flip)
-        else:
-            pack_matrix_rows(source, x_stride, columns, rows, steps, table, panel, flip)
+            _multiply_few(weight, first, rows, scratch, epilogue, target)
+            continue
+        pack_matrix_rows(source, x_stride, columns, rows, steps, table, panel, flip)
         for block in range(weight.first_block, weight.last_block):
-            _multiply_block(weight, block, first, rows, panel_step, scratch, epilogue, target)
+            _multiply_block(weight, block, first, rows, scratch, epilogue, target)
     return 0
 
 
@@ -424,7 +465,7 @@ def conv_task(
         _pixel_addresses(first, rows, staged, out_height, out_width, down, right, image_bytes, table)
         pack_image_rows(table, rows, words, steps, panel)
         for block in range(weight.first_block, weight.last_block):
-            _multiply_block(weight, block, first, rows, _PANEL_STEP, scratch, epilogue, planes)
+            _multiply_block(weight, block, first, rows, scratch, epilogue, planes)
     return 0
 
 
@@ -477,5 +518,5 @@ def pointwise_task(
             rows = min(block_rows, last_row - first)
             pack_plane_pixels(source, channels, pixels, first, rows, steps, panel, flip)
             for block in range(weight.first_block, weight.last_block):
-                _multiply_block(weight, block, image * pixels + first, rows, _PANEL_STEP, scratch, epilogue, planes)
+                _multiply_block(weight, block, image * pixels + first, rows, scratch, epilogue, planes)
     return 0
