@@ -81,10 +81,12 @@ def _multiply_skipping(
 def _is_straight(offsets: NDArray[np.int32], first: int, lanes: int) -> bool:
     """Return whether lanes [first, first + lanes) read neighbours."""
     start = offsets[first]
-    straight = start >= 0
+    if start < 0:
+        return False
     for lane in range(lanes):
-        straight &= offsets[first + lane] == start + lane
-    return bool(straight)
+        if offsets[first + lane] != start + lane:
+            return False
+    return True
 
 
 # --- into and out of the panel: each for both vector widths, which one is known when it runs --------------------------
