@@ -40,7 +40,7 @@ def find_layers(model: ir.Model) -> list[Layer]:
     Raises
     ------
     ModelError
-        A node of the ``sparse_rt`` domain is unknown, or lacks what it needs.
+        A node of the ``sparse_rt`` domain is unknown, or lacks what it needs; an attribute or a bias does not fit.
     FormatError
         A compressed weight is corrupt.
     """
@@ -103,6 +103,7 @@ def _dense_layer(node: ir.Node, ir_version: int, reason: str | None) -> Layer:
         inputs |= _named(("filter", "filter_scale", "filter_zero_point"), weight.dequantize.inputs)
     shape = canonical_shape(form, weight.shape)
     attributes = resolve(form, node, shape)
+    _check_bias(node, form, inputs.get("bias"), shape, ir_version)
     scale = _per_channel(inputs.get("filter_scale"), ir_version)
     zero_point = _per_channel(inputs.get("filter_zero_point"), ir_version)
     reason = (
@@ -138,6 +139,7 @@ def _compressed_layer(node: ir.Node, ir_version: int, reason: str | None) -> Lay
     inputs = _named(INPUTS, node.inputs)
     weight = stored_weight(node, form, inputs, ir_version, where)
     attributes = resolve(form, node, weight.shape)
+    _check_bias(node, form, inputs.get("bias"), weight.shape, ir_version)
     scale = _per_channel(inputs.get("filter_scale"), ir_version)
     zero_point = _per_channel(inputs.get("filter_zero_point"), ir_version)
     reason = (
@@ -160,6 +162,16 @@ def _compressed_layer(node: ir.Node, ir_version: int, reason: str | None) -> Lay
         eligible=reason is None,
         stored=weight,
     )
+
+
+def _check_bias(node: ir.Node, form: DenseForm, bias: ir.Value | None, shape: tuple[int, ...], ir_version: int) -> None:
+    """Raise if the constant bias of a convolution does not fit; not every onnxruntime looks before it reads."""
+    if form.kind == "matmul" or node.attributes.get_int("group", 1) != 1:
+        return
+    constant = trace(bias, ir_version)
+    if constant is not None and constant.shape != (shape[0],):
+        expected = f"a bias of {shape[0]} values"
+        raise ModelError(message(f"layer '{_name(node)}'", expected, f"shape {constant.shape}"))
 
 
 def _named(names: Sequence[str], values: Sequence[ir.Value | None]) -> dict[str, ir.Value]:

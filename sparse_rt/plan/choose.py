@@ -11,7 +11,6 @@ from sparse_rt_kernels import registry
 from sparse_rt_kernels.epilogue import FloatEpilogue, IntegerEpilogue
 
 from sparse_rt import formats, patterns
-from sparse_rt.errors import ModelError, message
 from sparse_rt.formats import CompressedWeight
 from sparse_rt.graph.layer import Layer
 from sparse_rt.graph.weights import constant_array
@@ -58,8 +57,6 @@ def choose(layer: Layer, ir_version: int, tier: str | None = None) -> Choice:
     ------
     FormatError
         The model's compressed weight is corrupt.
-    ModelError
-        The bias of a convolution does not fit its weight.
     """
     compressed = _compressed(layer)
     if compressed is None:
@@ -161,17 +158,9 @@ def _float_bias(layer: Layer, ir_version: int) -> NDArray[np.float32] | None:
         raise _RefusalError("the bias is not a float32 constant")
     values = per_channel(constant, layer.shape[0], *_bias_position(layer))
     if values is None:
-        raise _wrong_bias(layer, constant.shape)
+        raise _RefusalError(f"the bias {constant.shape} is not one value for each output channel")
     beta = np.float32(_number(layer, "beta"))
     return values if beta == 1 else values * beta
-
-
-def _wrong_bias(layer: Layer, shape: tuple[int, ...]) -> Exception:
-    """Return the error of a bias that is not one value for each output channel."""
-    if layer.kind != "matmul":
-        # Not every version of onnxruntime looks before it reads.
-        return ModelError(message(f"layer '{layer.name}'", f"a bias of {layer.shape[0]} values", f"shape {shape}"))
-    return _RefusalError(f"the bias {shape} is not one value for each output channel")
 
 
 def _bias_position(layer: Layer) -> tuple[int, int | None]:
@@ -344,7 +333,7 @@ def _integer_bias(
     if stored is not None and beta == 1:
         values = per_channel(stored, layer.shape[0], *position)
         if values is None:
-            raise _wrong_bias(layer, stored.shape)
+            raise _RefusalError(f"the bias {stored.shape} is not one value for each output channel")
         return values.astype(np.int64), None
     if layer.form == "qlinear":
         raise _RefusalError("the bias is not an int32 constant")

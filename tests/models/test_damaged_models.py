@@ -180,7 +180,8 @@ def test_a_parameter_that_no_sparse_layer_has_leaves_the_layer_to_onnxruntime(im
     def change(model):
         stored = next(t for t in model.graph.initializer if t.name == name)
         array = numpy_helper.to_array(stored).copy()
-        array[3] = -1
+        # Of zero points some versions of onnxruntime take only equal ones.
+        array[... if "zero" in name else 3] = -1
         stored.CopyFrom(numpy_helper.from_array(array, name))
 
     content = edit(compressed, change)
