@@ -7,6 +7,8 @@ import threading
 import weakref
 from collections.abc import Callable
 
+from sparse_rt_kernels.placement import current_cpu, keep_off
+
 __all__ = ["ThreadPool"]
 
 
@@ -57,7 +59,8 @@ class ThreadPool:
     Python threads were chosen over Numba's layers: OpenMP needs a system library that a fresh machine may lack and
     spins after each loop, workqueue aborts the process when two threads enter it, and TBB is not found from PyPI. Idle
     workers block on a queue, so nothing spins; several threads may call :meth:`run` at once, since a caller always
-    works on its own loop and never waits for a free worker; a forked child starts workers of its own.
+    works on its own loop and never waits for a free worker; a forked child starts workers of its own. Workers are kept
+    off the CPU that the caller runs on; see :mod:`sparse_rt_kernels.placement`.
 
     Parameters
     ----------
@@ -71,6 +74,8 @@ class ThreadPool:
         self.threads = threads
         self._lock = threading.Lock()
         self._pid = -1
+        self._thread_ids: list[int] = []
+        self._avoided = -1
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
 
     def _start(self) -> None:
@@ -78,9 +83,14 @@ class ThreadPool:
             if self._pid == os.getpid():
                 return
             jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-            for number in range(self.threads - 1):
-                name = f"sparse_rt-{number + 1}"
-                threading.Thread(target=_serve, args=(jobs,), name=name, daemon=True).start()
+            workers = [
+                threading.Thread(target=_serve, args=(jobs,), name=f"sparse_rt-{number + 1}", daemon=True)
+                for number in range(self.threads - 1)
+            ]
+            for worker in workers:
+                worker.start()
+            self._thread_ids = [worker.native_id for worker in workers if worker.native_id is not None]
+            self._avoided = -1
             weakref.finalize(self, _stop, jobs, self.threads - 1)
             self._jobs = jobs
             self._pid = os.getpid()
@@ -98,6 +108,11 @@ class ThreadPool:
             return
         if self._pid != os.getpid():
             self._start()
+        # Two callers at once may each move the workers off their own CPU; that is a matter of speed alone.
+        cpu = current_cpu()
+        if cpu != self._avoided:
+            self._avoided = cpu
+            keep_off(cpu, self._thread_ids)
         job = _Job(task, count)
         for _ in range(min(self.threads, count) - 1):
             self._jobs.put(job)

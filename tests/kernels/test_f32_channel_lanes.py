@@ -16,6 +16,7 @@ from sparse_rt_kernels.n2m4_f32 import (
     SIMD_ROW_LANES,
     channel_macro,
     macro,
+    shares,
     simd_calls,
     tiling,
 )
@@ -100,6 +101,33 @@ def test_lanes_of_rows_are_whole_vectors_or_all(rows):
     split = tiling.rows_as_lanes(rows)
     assert 0 <= split <= rows
     assert split == rows or split % tiling.LANES == 0
+
+
+@given(
+    rows=st.integers(1, 1500), images=st.integers(1, 3), tiles=st.integers(1, 300), threads=st.integers(1, 5),
+    split=st.sampled_from([lambda rows: rows, lambda rows: 0, tiling.rows_as_lanes]),
+)  # fmt: skip
+@settings(max_examples=100, deadline=None)
+def test_shares_cover_every_row_and_tile_once(rows, images, tiles, threads, split):
+    seen = np.zeros((images, rows, tiles), int)
+    for share in shares.split_call(rows, split(rows), images, tiles, 64, 0, 300_000, threads):
+        lanes = share.last_lane - share.first_lane
+        panels = tiling.panel_count(lanes, tiling.MAX_VECTORS)
+        for job in range(share.work.first_panel, share.work.last_panel):
+            image, panel = divmod(job, panels)
+            first, vectors = tiling.panel_bounds(lanes, tiling.MAX_VECTORS, panel)
+            here = slice(share.first_lane + first, min(share.last_lane, share.first_lane + first + 16 * vectors))
+            seen[image, here, share.work.first_tile : share.work.last_tile] += 1
+    assert (seen == 1).all()
+
+
+@given(vectors=st.integers(1, 400), threads=st.integers(2, 8), products=st.integers(1, 10**10))
+@settings(max_examples=100, deadline=None)
+def test_rows_are_cut_evenly_or_not_at_all(vectors, threads, products):
+    parts = shares.lane_parts(vectors, products, threads)
+    assert parts == 1 or parts % threads == 0
+    longest = -(-vectors // threads) if parts == threads else vectors / threads
+    assert parts == 1 or longest * threads <= 1.15 * vectors
 
 
 @given(

@@ -3,7 +3,7 @@
 import functools
 import threading
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,8 @@ from sparse_rt_kernels.gather import Gather, gather_of
 from sparse_rt_kernels.geometry import ConvGeometry
 from sparse_rt_kernels.jit import kernel_jit
 from sparse_rt_kernels.n2m4_f32 import channel_macro, macro
-from sparse_rt_kernels.n2m4_f32.tiling import LANES, MAX_VECTORS, Work, panel_bytes, panel_count, split_work
+from sparse_rt_kernels.n2m4_f32.shares import split_call
+from sparse_rt_kernels.n2m4_f32.tiling import LANES, MAX_VECTORS, Work, panel_bytes
 from sparse_rt_kernels.parallel import ThreadPool
 from sparse_rt_kernels.registry import PackedWeight
 from sparse_rt_kernels.workspace import address_of, scratch
@@ -50,32 +51,6 @@ def _scratch(items: int) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArra
         held = (floats, copies, scratch("f32_n2m4_lanes", 3 * MAX_VECTORS * LANES * 4).view(np.int32))
         _local.views = held
     return held
-
-
-class Share(NamedTuple):
-    """What one task computes: a range of lanes in one of the two shapes, the work within it, the scratch it needs."""
-
-    channel_lanes: int
-    first_lane: int
-    last_lane: int
-    work: Work
-    items: int
-
-
-@functools.lru_cache(maxsize=4096)
-def split_call(
-    rows: int, split: int, images: int, tiles: int, octets: int, is_conv: int, nbytes: int, threads: int
-) -> tuple[Share, ...]:
-    """Return the shares of a call: rows [0, split) of each image as lanes, for the others channels as lanes."""
-    shares = []
-    for channel_lanes, first, last in ((0, 0, split), (1, split, rows)):
-        if first == last:
-            continue
-        call = macro.Call(0, 0, 0, 0, 0, 0, 0, octets, images, rows, first, last, nbytes, is_conv)
-        need = channel_macro.float_scratch if channel_lanes else macro.float_scratch
-        for work in split_work(images * panel_count(last - first, MAX_VECTORS), tiles, threads):
-            shares.append(Share(channel_lanes, first, last, work, need(call, work.last_tile - work.first_tile)))
-    return tuple(shares)
 
 
 @kernel_jit

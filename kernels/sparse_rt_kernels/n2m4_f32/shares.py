@@ -1,0 +1,63 @@
+"""How a call of the SIMD kernels is cut into tasks: which rows in which shape, which part on which thread."""
+
+import functools
+from typing import Final, NamedTuple
+
+from sparse_rt_kernels.n2m4_f32 import channel_macro, macro
+from sparse_rt_kernels.n2m4_f32.tiling import CHANNELS, LANES, MAX_VECTORS, REDUCTION, Work, panel_count, split_work
+
+__all__ = ["Share", "lane_parts", "split_call"]
+
+#: Products (of the dense weight) that are worth a task of their own: about 40 us, ten times what the task costs.
+_TASK_PRODUCTS: Final = 3_500_000
+#: Vectors of rows from which on a thread's rows are cut further, which evens out what other programs take of the CPU.
+_PART_VECTORS: Final = 2 * MAX_VECTORS
+_MOST_PARTS: Final = 8
+#: How much longer than the average the longest part may take.
+_UNEVEN: Final = 1.15
+
+
+class Share(NamedTuple):
+    """What one task computes: a range of lanes in one of the two shapes, the work within it, the scratch it needs."""
+
+    channel_lanes: int
+    first_lane: int
+    last_lane: int
+    work: Work
+    items: int
+
+
+def lane_parts(vectors: int, products: int, threads: int) -> int:
+    """Return into how many ranges of whole vectors the rows of one matrix are cut; 1 if channels must be cut instead.
+
+    Cutting rows leaves nothing to do twice, whereas threads that share rows all pack them. `products` is m * n * k.
+    """
+    if -(-vectors // threads) * threads > _UNEVEN * vectors:
+        return 1
+    rounds = min(_MOST_PARTS, vectors // (_PART_VECTORS * threads), products // (_TASK_PRODUCTS * threads))
+    return threads * max(1, rounds)
+
+
+@functools.lru_cache(maxsize=4096)
+def split_call(
+    rows: int, split: int, images: int, tiles: int, octets: int, is_conv: int, nbytes: int, threads: int
+) -> tuple[Share, ...]:
+    """Return the shares of a call: rows [0, split) of each image as lanes, for the others channels as lanes."""
+    ranges = []
+    if split > 0:
+        vectors = -(-split // LANES)
+        products = split * tiles * CHANNELS * octets * REDUCTION
+        parts = 1 if threads == 1 or images > 1 else lane_parts(vectors, products, threads)
+        edges = [min(split, i * vectors // parts * LANES) for i in range(parts + 1)]
+        ranges = [(0, edges[i], edges[i + 1]) for i in range(parts)]
+    cut = len(ranges) > 1
+    if split < rows:
+        ranges.append((1, split, rows))
+    shares = []
+    for channel_lanes, first, last in ranges:
+        call = macro.Call(0, 0, 0, 0, 0, 0, 0, octets, images, rows, first, last, nbytes, is_conv)
+        need = channel_macro.float_scratch if channel_lanes else macro.float_scratch
+        panels = images * panel_count(last - first, MAX_VECTORS)
+        for work in split_work(panels, tiles, 1 if cut and not channel_lanes else threads):
+            shares.append(Share(channel_lanes, first, last, work, need(call, work.last_tile - work.first_tile)))
+    return tuple(shares)

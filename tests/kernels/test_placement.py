@@ -1,0 +1,48 @@
+"""Workers of a pool are kept off the CPU that the caller runs on."""
+
+import os
+import sys
+import threading
+
+import pytest
+from sparse_rt_kernels import parallel, placement
+
+linux_only = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux")
+
+
+@linux_only
+def test_current_cpu_is_one_the_thread_may_use():
+    assert placement.current_cpu() in os.sched_getaffinity(0)
+
+
+@linux_only
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two CPUs")
+def test_a_thread_is_moved_and_the_caller_is_not():
+    before = os.sched_getaffinity(0)
+    stop = threading.Event()
+    thread = threading.Thread(target=stop.wait, daemon=True)
+    thread.start()
+    try:
+        for cpu in sorted(before):
+            assert placement.keep_off(cpu, [thread.native_id])
+            assert os.sched_getaffinity(thread.native_id) == before - {cpu}
+            assert os.sched_getaffinity(0) == before
+    finally:
+        stop.set()
+        thread.join()
+
+
+@linux_only
+def test_what_cannot_be_done_is_said_and_harmless():
+    assert not placement.keep_off(-1, [])
+    ended = threading.Thread(target=lambda: None)
+    ended.start()
+    ended.join()
+    assert not placement.keep_off(placement.current_cpu(), [ended.native_id])
+
+
+def test_a_pool_works_where_nothing_is_known_of_cpus(monkeypatch):
+    monkeypatch.setattr(parallel, "current_cpu", lambda: -1)
+    seen = []
+    parallel.ThreadPool(3).run(seen.append, 20)
+    assert sorted(seen) == list(range(20))
