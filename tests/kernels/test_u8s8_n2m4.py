@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from numba import njit
 from numba.core import config
-from sparse_rt_kernels import isa
+from sparse_rt_kernels import caches, isa
+from sparse_rt_kernels.epilogue import IntegerEpilogue
 from sparse_rt_kernels.geometry import ConvGeometry
 from sparse_rt_kernels.n2m4_u8s8 import VNNI, blocking, layout, micro
 from sparse_rt_kernels.n2m4_u8s8.staging import staging_of
@@ -196,3 +197,74 @@ def test_integers_of_any_width_reuse_the_compiled_kernel(integer):
     acc = conf.channels_last(conf.naive_conv(x, w, geometry))
     np.testing.assert_array_equal(got, conf.channels_first(conf.expected_integers(acc, epilogue, np.int8)))
     assert len(product.conv_task.signatures) == 1
+
+
+# --- requantised in registers -----------------------------------------------------------------------------------------
+
+
+@needs_vnni
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8])
+@pytest.mark.parametrize(
+    ("scale", "bias", "low", "high"),
+    [
+        (1e-3, 0.0, -np.inf, np.inf),
+        (1e-3, 0.0, 0.0, 6.0),
+        (-1e-3, 0.0, -np.inf, np.inf),
+        (1e-3, 2.5, -3.0, np.inf),
+        (3e5, 0.0, -np.inf, np.inf),
+        (np.nan, 0.0, -np.inf, np.inf),
+        (1e-3, np.inf, -np.inf, np.inf),
+    ],
+)
+def test_full_tiles_round_and_saturate_as_separate_steps_do(dtype, scale, bias, low, high):
+    """Without a bias and with |scale| < 1 there is a shorter way; products beyond int32 and NaN must not take it."""
+    rng = np.random.default_rng(11)
+    n = 48
+    w = conf.weight_for(VNNI, rng, (n, 64))
+    x = conf.activations(rng, dtype, (51, 64))
+    scales, biases = np.full(n, 1e-3, np.float32), np.zeros(n, np.float32)
+    scales[16:], biases[16:] = scale, bias
+    zero_point = 3 if dtype == np.int8 else 131
+    epilogue = IntegerEpilogue(rng.integers(-5000, 5000, n).astype(np.int32), scales, biases, low, high, zero_point)
+    got = conf.matmul(VNNI, x, conf.pack(VNNI, w), epilogue, dtype)
+    defined = np.isfinite(scales) & np.isfinite(biases)
+    vectors = (epilogue.offset[defined], scales[defined], biases[defined])
+    judged = IntegerEpilogue(*vectors, low, high, zero_point)
+    expected = conf.expected_integers(naive.matmul(x, w[defined]), judged, dtype)
+    np.testing.assert_array_equal(got[:, defined], expected)
+    image = np.ascontiguousarray(x[:49].T).reshape(1, 64, 7, 7)
+    for stacked in (image, np.concatenate([image] * 3), np.tile(image, (2, 1, 4, 1))):
+        geometry = conf.geometry_of(stacked, w[:, :, None, None])
+        planes = conf.conv(VNNI, stacked, geometry, conf.pack(VNNI, w), epilogue, dtype)
+        first = planes[0, :, :7].reshape(n, 49).T
+        np.testing.assert_array_equal(first, got[:49])
+        np.testing.assert_array_equal(planes[-1, :, -7:].reshape(n, 49).T, got[:49])
+
+
+@needs_vnni
+@pytest.mark.parametrize("m", [1, 3, 16, 26])
+def test_the_longest_reduction_at_its_corner(m):
+    """255 x -128 everywhere reaches within one product of -2**31."""
+    values = np.full((17, layout.MAX_K // 2), -128, np.int8)
+    packed = VNNI.pack_weight(values, np.zeros((17, -(-layout.MAX_K // 8)), np.uint8))
+    x = np.full((m, layout.MAX_K), 255, np.uint8)
+    got = conf.matmul(VNNI, x, packed, *conf.sums_only(VNNI, 17))
+    assert (got == -(layout.MAX_K // 2) * 255 * 128).all()
+
+
+@needs_vnni
+@pytest.mark.parametrize("channels", [3, 8, 13, 20])
+@pytest.mark.parametrize("pixels", [(8, 12), (7, 17), (1, 200)])
+def test_pixels_packed_from_planes(channels, pixels):
+    rng = np.random.default_rng(channels)
+    w = conf.weight_for(VNNI, rng, (18, channels, 1, 1))
+    x = conf.activations(rng, np.int8, (2, channels, *pixels))
+    geometry = conf.geometry_of(x, w)
+    got = conf.conv(VNNI, x, geometry, conf.pack(VNNI, w), *conf.sums_only(VNNI, 18))
+    conf.assert_conv_sums(VNNI, got, x, w, geometry)
+
+
+def test_rows_whose_lines_share_cache_sets_are_few():
+    plain = blocking.blocking(128, 2048, 4100).rows
+    assert blocking.blocking(128, 2048, 4096).rows * 4096 <= caches.level2_bytes()
+    assert blocking.blocking(128, 2048, 4096).rows < plain

@@ -39,18 +39,25 @@ class Blocking(NamedTuple):
 
 
 @functools.lru_cache(maxsize=1024)
-def blocking(steps: int, most_rows: int) -> Blocking:
+def blocking(steps: int, most_rows: int, row_stride: int = 1) -> Blocking:
     """Return the blocking for a reduction of `steps` steps and at most `most_rows` rows a thread.
+
+    `row_stride` is the bytes from row to row of the output. Each block of 16 channels writes a piece of a line of every
+    row, and the next block the next piece: the lines of a block of rows must stay in L2 meanwhile. Strides that a large
+    power of two divides put them all into few sets of it.
 
     Half of L2 holds the packed rows, which are read once for each 16 channels; half of L1 the controls and the values
     that every tile of them meets again. Where a reduction does not fit that, the sums of all packed rows wait for the
     next block of steps, in half of L1.
     """
-    most_steps = max(8, caches.level1_bytes() // 2 // (2 * _REGISTER))
+    most_steps = max(8, caches.level1_bytes() * 3 // 4 // (2 * _REGISTER))
     blocks = max(1, _ceil_div(steps, most_steps))
     # Balanced, and a multiple of 8, so that unrolled tiles have no remainder but in the last block.
     block_steps = _ceil_div(_ceil_div(steps, blocks), 8) * 8
     most = min(caches.level2_bytes() // 2 // (max(steps, 1) * STEP), _ceil_div(most_rows, ROWS) * ROWS)
+    power_of_two = row_stride & -row_stride
+    if power_of_two > _REGISTER:
+        most = min(most, caches.level2_bytes() // power_of_two * 3 // 4)
     if blocks > 1:
         most = min(most, caches.level1_bytes() // 2 // (CHANNELS * 4))
     rows = max(ROWS, most // ROWS * ROWS)

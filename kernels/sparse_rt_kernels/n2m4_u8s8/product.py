@@ -104,17 +104,12 @@ def _stream_rows(
 @kernel_jit
 def _stream_pair(rows: int, panel: int, panel_step: int, values: int, index: int, steps: int, sums: int) -> int:
     """Multiply up to 16 rows with 32 channels; the second 16 channels' sums follow 24 rows after the first's."""
-    if rows == 16:
-        # Two times 16 accumulators do not fit.
-        _stream_rows(rows, panel, panel_step, values, index, steps, sums, 0)
-        sums += ROWS * _REGISTER
-        return _stream_rows(
-            rows, panel, panel_step, values + steps * _REGISTER, index + steps * CHANNELS, steps, sums, 0
-        )
     second, following = steps * _REGISTER, steps * CHANNELS
     if rows >= 8:
-        micro.stream_tile(8, 1, 2, panel, panel_step, values, second, index, following, steps, sums, 0)
-        panel, sums, rows = panel + 8 * STEP, sums + 8 * _REGISTER, rows - 8
+        # Enough rows to hide their broadcasts, and soon too many accumulators for two blocks.
+        _stream_rows(rows, panel, panel_step, values, index, steps, sums, 0)
+        sums += ROWS * _REGISTER
+        return _stream_rows(rows, panel, panel_step, values + second, index + following, steps, sums, 0)
     if rows >= 4:
         micro.stream_tile(4, 1, 2, panel, panel_step, values, second, index, following, steps, sums, 0)
         panel, sums, rows = panel + 4 * STEP, sums + 4 * _REGISTER, rows - 4

@@ -74,7 +74,7 @@ def matmul(
         return
     steps = packed.values.shape[1]
     parts = partition(m, packed.n, pool.threads)
-    blocks = blocking(steps, -(-m // parts.row_parts))
+    blocks = blocking(steps, -(-m // parts.row_parts), out.strides[0])
     arguments = (
         *parts,
         address_of(x),
