@@ -20,8 +20,10 @@ __all__ = ["DECODE", "functions_for"]
 DECODE = "Decode"
 """The function (filter_compress, compress_index) -> matrix (n, k4)."""
 
-_ADD_INT8_OPSET = 14  # Add for 8-bit integers
 _SCATTER_ADD_OPSET = 16  # ScatterElements with reduction
+
+# The elements of its group that the two fields of a nibble name: i0, and i1 + 1.
+_POSITIONS = np.stack([np.arange(16) & 3, (np.arange(16) >> 2) + 1], axis=1)
 
 
 class _Body(tape.Tape):
@@ -87,7 +89,7 @@ def _decode(opset: int) -> ir.Function:
     # A row of an odd number of groups ends in half a byte: the last nibble is none.
     groups = body("Div", body("Slice", body("Shape", values), one, two), two)
     nibbles = body("Slice", body("Reshape", pairs, body.constant([0, -1])), zero, groups, one)
-    spread = _scatter if opset >= _SCATTER_ADD_OPSET else _select
+    spread = _scatter if opset >= _SCATTER_ADD_OPSET else _scatter_nonzeros
     quads = spread(
         body,
         body("Reshape", values, body.constant([-1, 2])),
@@ -116,56 +118,22 @@ def _scatter(body: _Body, pairs: ir.Value, nibbles: ir.Value, nought: ir.Value) 
     Few large operators: an engine keeps what it folds until it has folded everything, so every intermediate array
     counts in the peak of memory while a model loads.
     """
-    nibble = np.arange(16)
-    positions = np.stack([nibble & 3, (nibble >> 2) + 1], axis=1)
-    named = body("Gather", body.constant(positions), body("Cast", nibbles, to=ir.DataType.INT32.value))
+    positions = body("Gather", body.constant(_POSITIONS), body("Cast", nibbles, to=ir.DataType.INT32.value))
     shape = body("Concat", body("Shape", nibbles), body.constant([4]), axis=0)
-    return body("ScatterElements", body("Expand", nought, shape), named, pairs, axis=1, reduction="add")
+    return body("ScatterElements", body("Expand", nought, shape), positions, pairs, axis=1, reduction="add")
 
 
-def _select(body: _Body, pairs: ir.Value, nibbles: ir.Value, nought: ir.Value) -> ir.Value:
-    """Return the same as :func:`_scatter` by operators of older opsets.
+def _scatter_nonzeros(body: _Body, pairs: ir.Value, nibbles: ir.Value, nought: ir.Value) -> ir.Value:
+    """Return the same as :func:`_scatter` by operators of older opsets, whose ScatterElements assigns.
 
-    Seen as two planes of fields and two of values the four elements are four planes as well: i0 may name elements 0,
-    1, 2 and i1 elements 1, 2, 3.
+    Two indexes may name the same element, one of them with value 0: zeros are written to a fifth element instead,
+    which is cut off.
     """
-    turned = body("Transpose", pairs, perm=[1, 0])
-    first, second = (body("Gather", turned, body.constant(plane), axis=0) for plane in range(2))
-    six, two = body.constant(6, np.uint8), body.constant(2, np.uint8)
-    first_index = body("BitShift", body("BitShift", nibbles, six, direction="LEFT"), six, direction="RIGHT")
-    second_index = body("BitShift", nibbles, two, direction="RIGHT")
-    elements = [
-        _where_index(body, first_index, 0, first, nought),
-        _sum(body, (first_index, 1, first), (second_index, 0, second), nought),
-        _sum(body, (first_index, 2, first), (second_index, 1, second), nought),
-        _where_index(body, second_index, 2, second, nought),
-    ]
-    row = body.constant([1, -1])
-    planes = body("Concat", *(body("Reshape", element, row) for element in elements), axis=0)
-    return body("Transpose", planes, perm=[1, 0])
-
-
-def _where_index(body: _Body, index: ir.Value, element: int, values: ir.Value, nought: ir.Value) -> ir.Value:
-    """Return the values whose index names the element, else 0."""
-    named = body("Equal", index, body.constant(element, np.uint8))
-    return body("Where", named, values, nought)
-
-
-def _sum(
-    body: _Body, first: tuple[ir.Value, int, ir.Value], second: tuple[ir.Value, int, ir.Value], nought: ir.Value
-) -> ir.Value:
-    """Return the sum of what two (index, element, values) contribute to one element.
-
-    Two indexes may name the same element, one of them with value 0. Where the opset cannot add 8-bit integers the
-    second value is taken unless it is 0, which is the same.
-    """
-    a = _where_index(body, *first, nought)
-    if body.opset >= _ADD_INT8_OPSET:
-        return body("Add", a, _where_index(body, *second, nought))
-    index, element, values = second
-    named = body("Equal", index, body.constant(element, np.uint8))
-    nonzero = body("Cast", values, to=ir.DataType.BOOL.value)
-    return body("Where", body("And", named, nonzero), values, a)
+    positions = body("Gather", body.constant(_POSITIONS), body("Cast", nibbles, to=ir.DataType.INT32.value))
+    kept = body("Where", body("Cast", pairs, to=ir.DataType.BOOL.value), positions, body.constant(4))
+    shape = body("Concat", body("Shape", nibbles), body.constant([5]), axis=0)
+    fives = body("ScatterElements", body("Expand", nought, shape), kept, pairs, axis=1)
+    return body("Slice", fives, body.constant([0]), body.constant([4]), body.constant([1]))
 
 
 def _filter_name(form: DenseForm) -> str:

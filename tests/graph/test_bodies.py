@@ -46,7 +46,7 @@ def test_every_index_nibble(opset):
     np.testing.assert_array_equal(models.run(decoder(values, index, opset), {})[0], naive.decode_matrix(values, index))
 
 
-@pytest.mark.parametrize("opset", [14, 21])
+@pytest.mark.parametrize("opset", [16, 21])
 def test_decode_adds(opset):
     values = np.array([[3, 4], [3, 4]], np.int8)
     index = np.array([[0b0001], [0b0110]], np.uint8)  # (01, 00): element 1 twice; (10, 01): element 2 twice
