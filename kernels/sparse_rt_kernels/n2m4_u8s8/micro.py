@@ -166,11 +166,12 @@ class _Stream:
             weights = [values] + [simd.element(builder, values, self._values_block)] * (blocks - 1)
             indexes = [index] + [simd.element(builder, index, self._index_block)] * (blocks - 1)
             groups = [_load_group(builder, each) for each in indexes] if unrolled == _GROUP else []
-            for step in range(unrolled):
-                if groups:
-                    controls = [_expand_one(builder, group, step) for group in groups]
-                else:
-                    controls = [_expand(builder, each) for each in indexes]
+            # All at once: what a tile of many rows waits for must be far ahead of it.
+            if groups:
+                expanded = [[_expand_one(builder, group, step) for group in groups] for step in range(unrolled)]
+            else:
+                expanded = [[_expand(builder, each) for each in indexes]]
+            for step, controls in enumerate(expanded):
                 loaded = [
                     simd.load(builder, simd.element(builder, each, step * _REGISTER), _WORDS, _REGISTER)
                     for each in weights
