@@ -92,7 +92,7 @@ def test_groups_are_few_and_hold_all_rows(rows):
     groups = -(-rows // channel_macro.MAX_ROWS)
     assert 1 <= size <= channel_macro.MAX_ROWS
     assert size * groups >= rows
-    assert size * groups <= rows * 1.4 + 1
+    assert size * groups <= rows + 5 * groups
 
 
 @given(rows=st.integers(1, 5000))
@@ -159,7 +159,7 @@ def test_the_tallest_tile_keeps_its_accumulators_in_registers():
     (assembly,) = compiled.inspect_asm().values()
     blocks = re.split(r"^\.?\w+:.*$", assembly, flags=re.MULTILINE)
     loops = {block.count("vfmadd"): block for block in blocks if re.search(r"vfmadd.*zmm", block)}
-    assert {25, 22, 19, 16, 14, 12, 10} <= set(loops)
-    for rows in (25, 22, 19, 16, 14, 12, 10):
+    assert {25, 20, 16, 12} <= set(loops)
+    for rows in (25, 20, 16, 12):
         assert len(re.findall(r"vperm(?:d|ps)\s.*%zmm", loops[rows])) == rows
         assert not re.findall(r"zmm.*\(%r[sb]p\)|\(%r[sb]p\).*zmm", loops[rows])

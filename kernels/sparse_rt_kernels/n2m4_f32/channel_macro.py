@@ -32,9 +32,7 @@ def group_size(rows: int) -> int:
     size = (rows + groups - 1) // groups
     if size <= 2:
         return size
-    if size <= 16:
-        return size + size % 2
-    return 19 if size <= 19 else 22 if size <= 22 else MAX_ROWS
+    return (size + 3) // 4 * 4 if size <= 20 else MAX_ROWS
 
 
 @kernel_jit
@@ -67,22 +65,14 @@ def rows_tile(
         return channel_micro.rows_tile(2, 4, x, values, index, step, octets, sums, _BYTES, rows, tiles, resumed)
     if size == 4:
         return channel_micro.rows_tile(4, 2, x, values, index, step, octets, sums, _BYTES, rows, tiles, resumed)
-    if size == 6:
-        return channel_micro.rows_tile(6, 2, x, values, index, step, octets, sums, _BYTES, rows, tiles, resumed)
     if size == 8:
         return channel_micro.rows_tile(8, 2, x, values, index, step, octets, sums, _BYTES, rows, tiles, resumed)
-    if size == 10:
-        return channel_micro.rows_tile(10, 1, x, values, index, step, octets, sums, _BYTES, rows, tiles, resumed)
     if size == 12:
         return channel_micro.rows_tile(12, 1, x, values, index, step, octets, sums, _BYTES, rows, tiles, resumed)
-    if size == 14:
-        return channel_micro.rows_tile(14, 1, x, values, index, step, octets, sums, _BYTES, rows, tiles, resumed)
     if size == 16:
         return channel_micro.rows_tile(16, 1, x, values, index, step, octets, sums, _BYTES, rows, tiles, resumed)
-    if size == 19:
-        return channel_micro.rows_tile(19, 1, x, values, index, step, octets, sums, _BYTES, rows, tiles, resumed)
-    if size == 22:
-        return channel_micro.rows_tile(22, 1, x, values, index, step, octets, sums, _BYTES, rows, tiles, resumed)
+    if size == 20:
+        return channel_micro.rows_tile(20, 1, x, values, index, step, octets, sums, _BYTES, rows, tiles, resumed)
     return channel_micro.rows_tile(25, 1, x, values, index, step, octets, sums, _BYTES, rows, tiles, resumed)
 
 
@@ -144,12 +134,42 @@ def _finish_strip(
 
 @kernel_jit
 def run_rows(
-    call: Call,
-    gather: Gather,
-    work: Work,
+    first_lane: int,
+    last_lane: int,
+    first_panel: int,
+    last_panel: int,
+    first_tile: int,
+    last_tile: int,
+    x: int,
+    x_stride: int,
+    columns: int,
+    out: int,
+    out_stride: int,
+    bias: int,
+    n: int,
+    images: int,
+    all_lanes: int,
+    nbytes: int,
+    is_conv: int,
+    low: float,
+    high: float,
+    channels: int,
+    image_height: int,
+    image_width: int,
+    kernel_rows: int,
+    kernel_columns: int,
+    row_stride: int,
+    column_stride: int,
+    row_dilation: int,
+    column_dilation: int,
+    top: int,
+    left: int,
+    row_stuffing: int,
+    column_stuffing: int,
+    out_pixels: int,
+    out_width: int,
     values: NDArray[np.float32],
     index: NDArray[np.uint8],
-    clip: tuple[np.float32, np.float32],
     floats: NDArray[np.float32],
     copies: NDArray[np.int64],
     lane_table: NDArray[np.int32],
@@ -159,6 +179,42 @@ def run_rows(
     `floats` has :func:`float_scratch` items. Returns 0 if all of x that the share read is finite; else the result is
     worthless, because stored zeros were multiplied.
     """
+    octets = values.shape[1]
+    call = Call(
+        x,
+        x_stride,
+        columns,
+        out,
+        out_stride,
+        bias,
+        n,
+        octets,
+        images,
+        all_lanes,
+        first_lane,
+        last_lane,
+        nbytes,
+        is_conv,
+    )
+    gather = Gather(
+        channels,
+        image_height,
+        image_width,
+        kernel_rows,
+        kernel_columns,
+        row_stride,
+        column_stride,
+        row_dilation,
+        column_dilation,
+        top,
+        left,
+        row_stuffing,
+        column_stuffing,
+        out_pixels,
+        out_width,
+    )
+    work = Work(first_panel, last_panel, first_tile, last_tile)
+    clip = (np.float32(low), np.float32(high))
     all_rows = call.last_lane - call.first_lane
     panels = panel_count(all_rows, MAX_VECTORS)
     panel, spoiled = int(np.intp(floats.ctypes.data)), 0
@@ -166,25 +222,25 @@ def run_rows(
     for job in range(work.first_panel, work.last_panel):
         image = job // panels
         first, vectors = panel_bounds(all_rows, MAX_VECTORS, job - image * panels)
-        first_lane = call.first_lane + first
-        rows, width = min(vectors * LANES, call.last_lane - first_lane), vectors * LANES
+        lane = call.first_lane + first
+        rows, width = min(vectors * LANES, call.last_lane - lane), vectors * LANES
         size = group_size(rows)
         together = tiles_at_once(size)
         length = block_octets(call.octets, width, call.panel_bytes)
         x = panel + ((length + 2) * REDUCTION * width * 4 if call.is_conv else 0)
         all_sums = x + _group_items(length, width, size) * 4
         source = call.x + image * gather.channels * gather.height * gather.width * 4
-        lanes = lane_table[: 3 * width].reshape(3, width)
+        table = lane_table[: 3 * width].reshape(3, width)
         if call.is_conv:
-            lane_origins(gather, first_lane, lanes[0], lanes[1])
+            lane_origins(gather, lane, table[0], table[1])
         for octet in range(0, call.octets, length):
             octets = min(call.octets - octet, length)
             if call.is_conv:
                 k0, k = octet * REDUCTION, octets * REDUCTION
-                spoiled |= pixels_into_panel(gather, source, vectors, k0, k, panel, lanes, copies)
+                spoiled |= pixels_into_panel(gather, source, vectors, k0, k, panel, table, copies)
                 _spread_panel(panel, vectors, size, octets, x, copies.reshape(copies.size))
             else:
-                spoiled |= _spread_rows(call, first_lane, rows, size, octet, octets, x)
+                spoiled |= _spread_rows(call, lane, rows, size, octet, octets, x)
             group_bytes = (octets + 1) * size * _OCTET_BYTES
             is_last = octet + octets == call.octets
             for tile in range(work.first_tile, work.last_tile, together):
@@ -209,7 +265,7 @@ def run_rows(
                     )
                 if is_last and ((number + tiles) % _STRIP == 0 or tile + tiles == work.last_tile):
                     channel = (tile - number % _STRIP) * CHANNELS
-                    _finish_strip(call, image, first_lane, rows, channel, clip, strip)
+                    _finish_strip(call, image, lane, rows, channel, clip, strip)
     return spoiled
 
 

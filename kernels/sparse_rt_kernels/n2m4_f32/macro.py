@@ -337,12 +337,42 @@ def _multiply_tiles(
 
 @kernel_jit
 def run_panels(
-    call: Call,
-    gather: Gather,
-    work: Work,
+    first_lane: int,
+    last_lane: int,
+    first_panel: int,
+    last_panel: int,
+    first_tile: int,
+    last_tile: int,
+    x: int,
+    x_stride: int,
+    columns: int,
+    out: int,
+    out_stride: int,
+    bias: int,
+    n: int,
+    images: int,
+    all_lanes: int,
+    nbytes: int,
+    is_conv: int,
+    low: float,
+    high: float,
+    channels: int,
+    image_height: int,
+    image_width: int,
+    kernel_rows: int,
+    kernel_columns: int,
+    row_stride: int,
+    column_stride: int,
+    row_dilation: int,
+    column_dilation: int,
+    top: int,
+    left: int,
+    row_stuffing: int,
+    column_stuffing: int,
+    out_pixels: int,
+    out_width: int,
     values: NDArray[np.float32],
     index: NDArray[np.uint8],
-    clip: tuple[np.float32, np.float32],
     floats: NDArray[np.float32],
     copies: NDArray[np.int64],
     lane_table: NDArray[np.int32],
@@ -351,40 +381,79 @@ def run_panels(
 
     Parameters
     ----------
-    call, gather, work
-        What to compute; `gather` matters to convolutions alone.
+    first_lane .. is_conv
+        The work and the call; see :class:`.Work` and :class:`.Call`. Plain numbers, because handing one to compiled
+        code costs 20 ns and a named tuple 1 us.
+    low, high
+        Clip bounds.
+    channels .. out_width
+        The :class:`.Gather` of a convolution; it matters to no matmul.
     values, index
         Of :func:`.weight.pack`.
-    clip
-        Low and high.
     floats
         Scratch of :func:`float_scratch` items, 64-byte aligned: finished channels before they are transposed, the
         panel block, the partial sums.
     copies, lane_table
         Scratch of (:data:`COPIES`, 4) and (3 * 16 * 6,).
     """
+    octets = values.shape[1]
+    call = Call(
+        x,
+        x_stride,
+        columns,
+        out,
+        out_stride,
+        bias,
+        n,
+        octets,
+        images,
+        all_lanes,
+        first_lane,
+        last_lane,
+        nbytes,
+        is_conv,
+    )
+    gather = Gather(
+        channels,
+        image_height,
+        image_width,
+        kernel_rows,
+        kernel_columns,
+        row_stride,
+        column_stride,
+        row_dilation,
+        column_dilation,
+        top,
+        left,
+        row_stuffing,
+        column_stuffing,
+        out_pixels,
+        out_width,
+    )
+    work = Work(first_panel, last_panel, first_tile, last_tile)
+    clip = (np.float32(low), np.float32(high))
     rows = call.last_lane - call.first_lane
     panels = panel_count(rows, MAX_VECTORS)
     panel = int(np.intp(floats.ctypes.data)) + _PANEL_AT * 4
     for job in range(work.first_panel, work.last_panel):
         image = job // panels
         first, vectors = panel_bounds(rows, MAX_VECTORS, job - image * panels)
-        first_lane = call.first_lane + first
+        lane = call.first_lane + first
         width = vectors * LANES
         length = block_length(call.octets * REDUCTION, vectors, call.panel_bytes)
         sums_at = _PANEL_AT + (length + LANES) * width
         source = call.x + image * gather.channels * gather.height * gather.width * 4
-        lanes = lane_table[: 3 * width].reshape(3, width)
+        table = lane_table[: 3 * width].reshape(3, width)
         if call.is_conv:
-            lane_origins(gather, first_lane, lanes[0], lanes[1])
+            lane_origins(gather, lane, table[0], table[1])
         for octet in range(0, call.octets, length // REDUCTION):
             octets = min(call.octets - octet, length // REDUCTION)
-            block = Block(image, first_lane, vectors, octet, octets, sums_at)
+            block = Block(image, lane, vectors, octet, octets, sums_at)
             k0, k = octet * REDUCTION, octets * REDUCTION
             if call.is_conv:
-                spoiled = pixels_into_panel(gather, source, vectors, k0, k, panel, lanes, copies)
+                spoiled = pixels_into_panel(gather, source, vectors, k0, k, panel, table, copies)
             else:
-                spoiled = _rows_into_panel(call, first_lane, vectors, k0, k, panel)
+                spoiled = _rows_into_panel(call, lane, vectors, k0, k, panel)
             _multiply_tiles(call, block, work, values, index, clip, floats, spoiled)
     return 0
 

@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 from sparse_rt_kernels.epilogue import FloatEpilogue, IntegerEpilogue
 from sparse_rt_kernels.gather import Gather, gather_of
 from sparse_rt_kernels.geometry import ConvGeometry
-from sparse_rt_kernels.jit import kernel_jit
 from sparse_rt_kernels.n2m4_f32 import channel_macro, macro
 from sparse_rt_kernels.n2m4_f32.shares import split_call
-from sparse_rt_kernels.n2m4_f32.tiling import LANES, MAX_VECTORS, Work, panel_bytes
+from sparse_rt_kernels.n2m4_f32.tiling import LANES, MAX_VECTORS, panel_bytes
 from sparse_rt_kernels.parallel import ThreadPool
 from sparse_rt_kernels.registry import PackedWeight
 from sparse_rt_kernels.workspace import address_of, scratch
@@ -53,81 +52,6 @@ def _scratch(items: int) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArra
     return held
 
 
-@kernel_jit
-def run_share(
-    channel_lanes: int,
-    first_lane: int,
-    last_lane: int,
-    first_panel: int,
-    last_panel: int,
-    first_tile: int,
-    last_tile: int,
-    x: int,
-    x_stride: int,
-    columns: int,
-    out: int,
-    out_stride: int,
-    bias: int,
-    n: int,
-    images: int,
-    lanes: int,
-    nbytes: int,
-    is_conv: int,
-    low: float,
-    high: float,
-    channels: int,
-    height: int,
-    width: int,
-    kernel_rows: int,
-    kernel_columns: int,
-    row_stride: int,
-    column_stride: int,
-    row_dilation: int,
-    column_dilation: int,
-    top: int,
-    left: int,
-    row_stuffing: int,
-    column_stuffing: int,
-    out_pixels: int,
-    out_width: int,
-    values: NDArray[np.float32],
-    index: NDArray[np.uint8],
-    floats: NDArray[np.float32],
-    copies: NDArray[np.int64],
-    lane_table: NDArray[np.int32],
-) -> int:
-    """Run one share. Returns 0 if x is finite, as far as that matters to the result.
-
-    Takes plain numbers, because handing one to compiled code costs 20 ns and a named tuple 1 us.
-    """
-    octets = values.shape[1]
-    call = macro.Call(
-        x, x_stride, columns, out, out_stride, bias, n, octets, images, lanes, first_lane, last_lane, nbytes, is_conv
-    )
-    gather = Gather(
-        channels,
-        height,
-        width,
-        kernel_rows,
-        kernel_columns,
-        row_stride,
-        column_stride,
-        row_dilation,
-        column_dilation,
-        top,
-        left,
-        row_stuffing,
-        column_stuffing,
-        out_pixels,
-        out_width,
-    )
-    work = Work(first_panel, last_panel, first_tile, last_tile)
-    clip = (np.float32(low), np.float32(high))
-    if channel_lanes:
-        return channel_macro.run_rows(call, gather, work, values, index, clip, floats, copies, lane_table)
-    return macro.run_panels(call, gather, work, values, index, clip, floats, copies, lane_table)
-
-
 def _run(
     split: int,
     numbers: tuple[Any, ...],
@@ -138,7 +62,7 @@ def _run(
 ) -> None:
     """Compute rows [0, split) with lanes of rows and the others with lanes of channels.
 
-    `numbers` are the arguments of :func:`run_share` from `x` to `is_conv`.
+    `numbers` are the arguments of :func:`.macro.run_panels` from `x` to `is_conv`.
     """
     images, rows, nbytes, is_conv = numbers[-4:]
     tiles, octets = packed.values.shape[:2]
@@ -148,9 +72,10 @@ def _run(
 
     def task(number: int) -> None:
         channel_lanes, first, last, work, items = shares[number]
-        plain: Any = (channel_lanes, first, last, *work, *numbers, low, high, *gather)
+        plain: Any = (first, last, *work, *numbers, low, high, *gather)
         arrays: Any = (packed.values, packed.index, *_scratch(items))
-        spoiled[number] = run_share(*plain, *arrays)
+        run = channel_macro.run_rows if channel_lanes else macro.run_panels
+        spoiled[number] = run(*plain, *arrays)
 
     pool.run(task, len(shares))
     if any(spoiled):
