@@ -81,12 +81,10 @@ def _multiply_skipping(
 def _is_straight(offsets: NDArray[np.int32], first: int, lanes: int) -> bool:
     """Return whether lanes [first, first + lanes) read neighbours."""
     start = offsets[first]
-    if start < 0:
-        return False
+    straight = start >= 0
     for lane in range(lanes):
-        if offsets[first + lane] != start + lane:
-            return False
-    return True
+        straight &= offsets[first + lane] == start + lane
+    return bool(straight)
 
 
 # --- into and out of the panel: each for both vector widths, which one is known when it runs --------------------------
