@@ -39,7 +39,7 @@ ALG = "weight_sparse_4_2"
 IR_VERSION = 10
 """The first ONNX IR version with function overloads."""
 MIN_OPSET = 11
-"""The first ai.onnx opset with BitShift and an Equal for uint8, which the decoding body needs."""
+"""The first ai.onnx opset with BitShift and ScatterElements, which the decoding body needs."""
 FILTER_SHAPE = "filter_shape"
 """The attribute that holds the shape of the weight as the dense operator reads it; a tensor, because the Constant
 operator of opset 11 takes nothing else."""
