@@ -1,8 +1,39 @@
-"""How a convolution maps onto the GEMM: which input element is (row m, reduction index k)."""
+"""The shapes of kernel calls: of a matrix product, and how a convolution maps onto one."""
 
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
-__all__ = ["ConvGeometry"]
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["ConvGeometry", "MatmulShape"]
+
+
+class MatmulShape(NamedTuple):
+    """The activations and outputs of a matrix product: x (m, columns), out (m, n), both with contiguous columns.
+
+    Attributes
+    ----------
+    m, columns
+        Of x. Fewer columns than the weight's k count as zero.
+    x_dtype, out_dtype
+        Of the items.
+    x_stride, out_stride
+        Bytes from row to row.
+    """
+
+    m: int
+    columns: int
+    x_dtype: np.dtype[Any]
+    out_dtype: np.dtype[Any]
+    x_stride: int
+    out_stride: int
+
+    @classmethod
+    def of(cls, x: NDArray[Any], out: NDArray[Any]) -> "MatmulShape":
+        """Return the shape of a product of these two arrays."""
+        m, columns = x.shape
+        return cls(m, columns, x.dtype, out.dtype, x.strides[0], out.strides[0])
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,16 +7,21 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, Final, ParamSpec, TypeVar, cast
 
 import llvmlite
 import numba
 import numpy as np
-from numba.core import config
+from numba.core import config, types
 
 from sparse_rt_kernels import isa
 
-__all__ = ["cache_directory", "cache_key", "kernel_jit"]
+__all__ = ["TASK", "cache_directory", "cache_key", "kernel_jit", "kernel_task"]
+
+#: What a task is in C: (task, arguments, x, out, shared, scratch) -> nothing of interest. Five addresses follow the
+#: task's number: its arguments, one record of the kernel's own; the arrays that it reads and writes; scratch memory
+#: that all tasks of a call share; and scratch memory of its thread.
+TASK: Final = types.intp(types.intp, types.voidptr, types.intp, types.intp, types.intp, types.intp)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -69,17 +74,34 @@ def cache_directory() -> Path:
     return Path(tempfile.mkdtemp(prefix="sparse_rt-"))
 
 
-def kernel_jit(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile `function` in nopython mode on first call, GIL released, machine code cached on disk.
-
-    Integer division and remainder follow NumPy (no ZeroDivisionError branch): kernels divide by tile sizes only.
-    """
+def _compile(decorator: Callable[..., Any], function: Callable[..., Any]) -> Any:
+    """Apply one of Numba's decorators; integer division and remainder follow NumPy (no ZeroDivisionError branch)."""
     # Numba picks the cache's place while it decorates; the setting is put back so that the user's own jitted
     # functions keep theirs.
     before = config.CACHE_DIR
     config.CACHE_DIR = str(cache_directory())
     try:
-        compiled: Any = numba.njit(nogil=True, cache=True, error_model="numpy")(function)
+        return decorator(cache=True, error_model="numpy")(function)
     finally:
         config.CACHE_DIR = before
-    return cast(Callable[P, R], compiled)
+
+
+def kernel_jit(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile `function` in nopython mode on first call, GIL released, machine code cached on disk.
+
+    Integer division and remainder follow NumPy: kernels divide by tile sizes only.
+    """
+    return cast(Callable[P, R], _compile(functools.partial(numba.njit, nogil=True), function))
+
+
+@functools.cache
+def _compiled_task(function: Callable[[int, Any, int, int, int, int], int]) -> Any:
+    return _compile(functools.partial(numba.cfunc, TASK), function)
+
+
+def kernel_task(function: Callable[[int, Any, int, int, int, int], int]) -> int:
+    """Return the address of `function` as a C function of the type :data:`TASK`, compiled on first use and cached.
+
+    It is called without the GIL, from threads that Python need not know: it must not raise.
+    """
+    return int(_compiled_task(function).address)

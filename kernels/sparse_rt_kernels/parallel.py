@@ -1,15 +1,26 @@
 """Threads for kernels: a small pool that sleeps while idle and never outlives its owner."""
 
+import functools
 import itertools
 import os
 import queue
 import threading
+import time
 import weakref
 from collections.abc import Callable
+from typing import Final
 
+from sparse_rt_kernels import atomics, team
+from sparse_rt_kernels.jit import kernel_jit
+from sparse_rt_kernels.launch import Launch
 from sparse_rt_kernels.placement import current_cpu, keep_off
+from sparse_rt_kernels.workspace import aligned_empty, scratch_address
 
 __all__ = ["ThreadPool"]
+
+#: How long a worker looks for its next task before it sleeps. Waking one takes 30 to 60 us on a virtual machine, as
+#: long as many layers; what lies between two layers of a model mostly takes less than this.
+_LOOK_SECONDS: Final = 200e-6
 
 
 class _Job:
@@ -53,19 +64,95 @@ def _stop(jobs: "queue.SimpleQueue[_Job | None]", workers: int) -> None:
         jobs.put(None)
 
 
-class ThreadPool:
-    """Run nogil kernel calls on `threads` threads, the calling thread being one of them.
+@kernel_jit
+def _call(function: int, task: int, arguments: int, x: int, out: int, shared: int, scratch: int) -> int:
+    return atomics.call_task(function, task, arguments, x, out, shared, scratch)
 
-    Python threads were chosen over Numba's layers: OpenMP needs a system library that a fresh machine may lack and
-    spins after each loop, workqueue aborts the process when two threads enter it, and TBB is not found from PyPI. Idle
-    workers block on a queue, so nothing spins; several threads may call :meth:`run` at once, since a caller always
-    works on its own loop and never waits for a free worker; a forked child starts workers of its own. Workers are kept
-    off the CPU that the caller runs on; see :mod:`sparse_rt_kernels.placement`.
+
+@functools.cache
+def _spins() -> int:
+    """Return how many pauses of this CPU fill the time for which workers look for work."""
+    count = 2_000
+    team.measure_pauses(1)
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        team.measure_pauses(count)
+        times.append(time.perf_counter() - start)
+    return max(1, int(_LOOK_SECONDS / min(times) * count))
+
+
+class _Crew:
+    """The worker threads of one process: those that run Python tasks, or those that run native ones."""
+
+    def __init__(self, workers: int, target: Callable[..., object], arguments: Callable[[int], tuple[object, ...]]):
+        self.pid = os.getpid()
+        self.threads = [
+            threading.Thread(target=target, args=arguments(number), name=f"sparse_rt-{number + 1}", daemon=True)
+            for number in range(workers)
+        ]
+        for thread in self.threads:
+            thread.start()
+        self._ids = [thread.native_id for thread in self.threads if thread.native_id is not None]
+        self._avoided = -1
+
+    def keep_off(self, cpu: int) -> None:
+        """Keep all workers off a CPU, the caller's."""
+        # Two callers at once may each move the workers off their own CPU; that is a matter of speed alone.
+        if cpu != self._avoided:
+            self._avoided = cpu
+            keep_off(cpu, self._ids)
+
+
+class _PythonCrew(_Crew):
+    """Workers that take Python callables from a queue."""
+
+    def __init__(self, owner: object, workers: int) -> None:
+        self.jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        super().__init__(workers, _serve, lambda number: (self.jobs,))
+        weakref.finalize(owner, _stop, self.jobs, workers)
+
+
+def _stop_team(block: object, address: int, threads: list[threading.Thread]) -> None:
+    team.stop(address)
+    for thread in threads:
+        thread.join(timeout=1.0)
+
+
+def _serve_team(block: object, address: int, worker: int) -> None:
+    # The block is a parameter so that it lives as long as its workers.
+    team.serve(address, worker)
+
+
+class _NativeCrew(_Crew):
+    """Workers that take tasks without Python; see :mod:`sparse_rt_kernels.team`."""
+
+    def __init__(self, owner: object, workers: int) -> None:
+        block = aligned_empty(team.block_bytes(workers))
+        block[:] = 0
+        self.address = int(block.ctypes.data)
+        team.prepare(self.address, workers)
+        super().__init__(workers, _serve_team, lambda number: (block, self.address, number))
+        weakref.finalize(owner, _stop_team, block, self.address, self.threads)
+
+
+class ThreadPool:
+    """Run kernels on `threads` threads, the calling thread being one of them.
+
+    Two kinds of work: a :class:`Launch` of native tasks, which workers take without Python and for which they look
+    a short while before they sleep; and loops of Python callables that release the GIL, for portable kernels. Workers
+    of a kind start with its first work.
+
+    Numba's threading layers were not chosen: OpenMP needs a system library that a fresh machine may lack and spins
+    after each loop, workqueue aborts the process when two threads enter it, and TBB is not found from PyPI. Here
+    several threads may call at once, since a caller always works on its own job and never waits for a free
+    worker; a forked child starts workers of its own. Workers are kept off the CPU that the caller runs on; see
+    :mod:`sparse_rt_kernels.placement`.
 
     Parameters
     ----------
     threads
-        How many threads take part in one loop, at least 1.
+        How many threads take part in one call, at least 1.
     """
 
     def __init__(self, threads: int) -> None:
@@ -73,27 +160,9 @@ class ThreadPool:
             raise ValueError(f"ThreadPool: expected threads >= 1, got {threads}.")
         self.threads = threads
         self._lock = threading.Lock()
-        self._pid = -1
-        self._thread_ids: list[int] = []
-        self._avoided = -1
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-
-    def _start(self) -> None:
-        with self._lock:
-            if self._pid == os.getpid():
-                return
-            jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-            workers = [
-                threading.Thread(target=_serve, args=(jobs,), name=f"sparse_rt-{number + 1}", daemon=True)
-                for number in range(self.threads - 1)
-            ]
-            for worker in workers:
-                worker.start()
-            self._thread_ids = [worker.native_id for worker in workers if worker.native_id is not None]
-            self._avoided = -1
-            weakref.finalize(self, _stop, jobs, self.threads - 1)
-            self._jobs = jobs
-            self._pid = os.getpid()
+        self._python: _PythonCrew | None = None
+        self._native: _NativeCrew | None = None
+        self._spins = 0
 
     def run(self, task: Callable[[int], None], count: int) -> None:
         """Call ``task(i)`` for every i in [0, count), in any order, and return when all have ended.
@@ -106,17 +175,62 @@ class ThreadPool:
             return
         if count == 0:
             return
-        if self._pid != os.getpid():
-            self._start()
-        # Two callers at once may each move the workers off their own CPU; that is a matter of speed alone.
-        cpu = current_cpu()
-        if cpu != self._avoided:
-            self._avoided = cpu
-            keep_off(cpu, self._thread_ids)
+        crew = self._python_crew()
+        crew.keep_off(current_cpu())
         job = _Job(task, count)
         for _ in range(min(self.threads, count) - 1):
-            self._jobs.put(job)
+            crew.jobs.put(job)
         job.work()
         job.wait()
         if job.error is not None:
             raise job.error
+
+    def launch(self, launch: Launch, x: int, out: int) -> None:
+        """Run `launch` on the arrays at the addresses `x` and `out`, and return when all its tasks have ended."""
+        base = scratch_address("launch", launch.shared_bytes + self.threads * launch.stride)
+        scratch = base + launch.shared_bytes
+        if not team.is_available():
+            self._launch_in_python(launch, x, out, base)
+        elif self.threads == 1 or launch.width <= 1:
+            team.dispatch(0, 0, launch.address, launch.count, x, out, base, scratch, launch.stride)
+        else:
+            crew = self._native_crew()
+            crew.keep_off(
+                team.dispatch(
+                    crew.address, self._spins, launch.address, launch.count, x, out, base, scratch, launch.stride
+                )
+            )
+
+    def rest(self) -> None:
+        """Send idle workers to sleep at once: another engine is about to use the CPUs."""
+        crew = self._native
+        if crew is not None and crew.pid == os.getpid():
+            team.rest(crew.address)
+
+    def _launch_in_python(self, launch: Launch, x: int, out: int, shared: int) -> None:
+        """Run native tasks on Python threads, where a team cannot be."""
+        for function, arguments, tasks, _ in launch.words.tolist():
+
+            def task(number: int, function: int = function, arguments: int = arguments) -> None:
+                _call(function, number, arguments, x, out, shared, scratch_address("task", launch.stride))
+
+            self.run(task, tasks)
+
+    def _python_crew(self) -> _PythonCrew:
+        crew = self._python
+        if crew is None or crew.pid != os.getpid():
+            with self._lock:
+                crew = self._python
+                if crew is None or crew.pid != os.getpid():
+                    crew = self._python = _PythonCrew(self, self.threads - 1)
+        return crew
+
+    def _native_crew(self) -> _NativeCrew:
+        crew = self._native
+        if crew is None or crew.pid != os.getpid():
+            with self._lock:
+                crew = self._native
+                if crew is None or crew.pid != os.getpid():
+                    self._spins = _spins()
+                    crew = self._native = _NativeCrew(self, self.threads - 1)
+        return crew

@@ -9,10 +9,26 @@ from numpy.typing import NDArray
 
 from sparse_rt_kernels import isa
 from sparse_rt_kernels.epilogue import FloatEpilogue, IntegerEpilogue
-from sparse_rt_kernels.geometry import ConvGeometry
+from sparse_rt_kernels.geometry import ConvGeometry, MatmulShape
+from sparse_rt_kernels.launch import Launch, PythonLaunch
 from sparse_rt_kernels.parallel import ThreadPool
 
-__all__ = ["Kernel", "PackedWeight", "kernels", "register", "select"]
+__all__ = [
+    "Kernel",
+    "PackedWeight",
+    "PreparedCall",
+    "kernels",
+    "prepared_conv",
+    "prepared_matmul",
+    "register",
+    "select",
+]
+
+
+#: What a kernel does with its sums.
+Epilogue = FloatEpilogue | IntegerEpilogue
+#: What `prepare_matmul` and `prepare_conv` of a kernel return; ``run(x, out, pool)`` runs it.
+PreparedCall = Launch | PythonLaunch
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +72,17 @@ class PackedWeight:
 class Kernel:
     """One GEMM kernel and the two operations that reach it.
 
-    ``pack_weight(values (n, k/2), index (n, ceil(k/8)) uint8) -> PackedWeight``;
-    ``matmul(x (m, k), packed, epilogue, out (m, n), pool)``;
-    ``conv(x (b, c, h, w), geometry, packed, epilogue, out (b, n, oh, ow), pool)``.
+    A call is prepared once for a weight and a shape, and then run on arrays of that shape:
 
-    `x` and `out` of `matmul` have contiguous columns and any row stride; those of `conv` are C-contiguous. Arrays are
-    aligned to their item. `x` may hold fewer than k columns: the weight's channels are padded to a multiple of 4, and
-    what lies beyond x's last column counts as zero.
+        pack_weight(values (n, k/2), index (n, ceil(k/8)) uint8) -> PackedWeight
+        prepare_matmul(shape, packed, epilogue, threads).run(x (m, k), out (m, n), pool)
+        call = prepare_conv(geometry, x_dtype, out_dtype, packed, epilogue, threads)
+        call.run(x (b, c, h, w), out (b, n, oh, ow), pool)
+
+    `x` and `out` of a matrix product have contiguous columns and any row stride; those of a convolution are
+    C-contiguous. Arrays are aligned to their item. `x` may hold fewer than k columns: the weight's channels are padded
+    to a multiple of 4, and what lies beyond x's last column counts as zero. `threads` is that of the pool. No size is
+    0.
 
     Attributes
     ----------
@@ -84,12 +104,58 @@ class Kernel:
     nr: int
     isa: str
     pack_weight: Callable[[NDArray[Any], NDArray[np.uint8]], PackedWeight]
-    matmul: Callable[[NDArray[Any], PackedWeight, FloatEpilogue | IntegerEpilogue, NDArray[Any], ThreadPool], None]
-    conv: Callable[
-        [NDArray[Any], ConvGeometry, PackedWeight, FloatEpilogue | IntegerEpilogue, NDArray[Any], ThreadPool],
-        None,
-    ]
+    prepare_matmul: Callable[[MatmulShape, PackedWeight, Epilogue, int], PreparedCall]
+    prepare_conv: Callable[[ConvGeometry, np.dtype[Any], np.dtype[Any], PackedWeight, Epilogue, int], PreparedCall]
     form: str = "n2m4"
+
+    def matmul(
+        self, x: NDArray[Any], packed: PackedWeight, epilogue: Epilogue, out: NDArray[Any], pool: ThreadPool
+    ) -> None:
+        """``out = epilogue(x @ w.T)``, prepared and run at once; x and out may be empty."""
+        if out.size:
+            self.prepare_matmul(MatmulShape.of(x, out), packed, epilogue, pool.threads).run(x, out, pool)
+
+    def conv(
+        self,
+        x: NDArray[Any],
+        geometry: ConvGeometry,
+        packed: PackedWeight,
+        epilogue: Epilogue,
+        out: NDArray[Any],
+        pool: ThreadPool,
+    ) -> None:
+        """``out = epilogue(conv(x, w))``, prepared and run at once; x and out may be empty."""
+        if out.size:
+            self.prepare_conv(geometry, x.dtype, out.dtype, packed, epilogue, pool.threads).run(x, out, pool)
+
+
+def prepared_matmul(
+    matmul: Callable[[NDArray[Any], PackedWeight, Any, NDArray[Any], ThreadPool], None],
+) -> Callable[[MatmulShape, PackedWeight, Epilogue, int], PreparedCall]:
+    """Return the `prepare_matmul` of a kernel that prepares nothing: `matmul` does everything in each call."""
+
+    def prepare(shape: MatmulShape, packed: PackedWeight, epilogue: Epilogue, threads: int) -> PreparedCall:
+        return PythonLaunch(lambda x, out, pool: matmul(x, packed, epilogue, out, pool))
+
+    return prepare
+
+
+def prepared_conv(
+    conv: Callable[[NDArray[Any], ConvGeometry, PackedWeight, Any, NDArray[Any], ThreadPool], None],
+) -> Callable[[ConvGeometry, np.dtype[Any], np.dtype[Any], PackedWeight, Epilogue, int], PreparedCall]:
+    """Return the `prepare_conv` of a kernel that prepares nothing; see :func:`prepared_matmul`."""
+
+    def prepare(
+        geometry: ConvGeometry,
+        x_dtype: np.dtype[Any],
+        out_dtype: np.dtype[Any],
+        packed: PackedWeight,
+        epilogue: Epilogue,
+        threads: int,
+    ) -> PreparedCall:
+        return PythonLaunch(lambda x, out, pool: conv(x, geometry, packed, epilogue, out, pool))
+
+    return prepare
 
 
 _kernels: dict[str, Kernel] = {}

@@ -40,6 +40,8 @@ class OnnxRuntimeStep:
     def run(self, values: Environment, pool: ThreadPool, run_options: Any = None) -> None:
         """Compute the outputs. Errors of onnxruntime's own operators pass through as it raises them."""
         feeds = {name: values[name] for name in self.inputs}
+        # Workers that look for sparse work would take the CPUs from onnxruntime's own.
+        pool.rest()
         results = self.session.run(self.outputs, feeds, run_options)
         values.update(zip(self.outputs, results, strict=True))
 

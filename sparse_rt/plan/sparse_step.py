@@ -1,15 +1,15 @@
 """One layer that a sparse kernel runs."""
 
 import math
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from sparse_rt_kernels.epilogue import FloatEpilogue, IntegerEpilogue
-from sparse_rt_kernels.geometry import ConvGeometry
+from sparse_rt_kernels.geometry import ConvGeometry, MatmulShape
 from sparse_rt_kernels.parallel import ThreadPool
-from sparse_rt_kernels.registry import Kernel, PackedWeight
+from sparse_rt_kernels.registry import Kernel, PackedWeight, PreparedCall
 
 from sparse_rt.errors import FeedError, ModelError, message
 from sparse_rt.plan.convolution import Convolution
@@ -17,6 +17,18 @@ from sparse_rt.plan.epilogues import Requantisation
 from sparse_rt.plan.step import Environment
 
 __all__ = ["SparseStep"]
+
+#: Shapes whose calls a step keeps prepared; a model that meets more of them prepares again.
+_MOST_CALLS = 64
+
+
+class _Call(NamedTuple):
+    """A kernel call for x of one shape: the shape of y, those that the kernel sees, and the call itself."""
+
+    y_shape: tuple[int, ...]
+    kernel_x: tuple[int, ...]
+    kernel_y: tuple[int, ...]
+    prepared: PreparedCall | None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -69,6 +81,7 @@ class SparseStep:
     pad_value: int = 0
     requantisation: Requantisation | None = None
     x_rank: int | None = None
+    _calls: dict[tuple[int, ...], _Call] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         where = f"layer '{self.name}'"
@@ -105,17 +118,22 @@ class SparseStep:
             x has the wrong dtype or does not fit the weight.
         """
         x = self._checked(values[self.x])
-        zero_point = self._dynamic_zero_point(values)
-        epilogue = self._epilogue(values, zero_point)
-        if self.convolution is not None:
-            geometry = self.convolution.geometry(x.shape)
-            if zero_point is not None:
-                geometry = replace(geometry, pad_value=zero_point)
-            values[self.y] = self._convolve(x, geometry, epilogue, pool)
-        elif self.side == "right" or x.ndim == 1:
-            values[self.y] = self._multiply(x, epilogue, pool)
+        if self.requantisation is None and self.x_zero_point is None:
+            # The pool's threads are part of the key: a plan may run on several pools.
+            key = (pool.threads, *x.shape)
+            call = self._calls.get(key)
+            if call is None:
+                call = self._prepare(x.shape, self.epilogue, None, pool.threads)
+                if len(self._calls) >= _MOST_CALLS:
+                    self._calls.clear()
+                self._calls[key] = call
         else:
-            values[self.y] = self._multiply_left(x, epilogue, pool)
+            zero_point = self._dynamic_zero_point(values)
+            call = self._prepare(x.shape, self._epilogue(values, zero_point), zero_point, pool.threads)
+        y = self._empty(call.y_shape)
+        if call.prepared is not None:
+            call.prepared.run(x.reshape(call.kernel_x), y.reshape(call.kernel_y), pool)
+        values[self.y] = y
 
     def describe(self) -> str:
         """Return one line for a person."""
@@ -178,33 +196,41 @@ class SparseStep:
             scale = np.ascontiguousarray(np.broadcast_to(factor.reshape(-1), (self.n,)))
         return self.requantisation.epilogue(self.pad_value if zero_point is None else zero_point, scale)
 
-    def _multiply(self, x: NDArray[Any], epilogue: FloatEpilogue | IntegerEpilogue, pool: ThreadPool) -> NDArray[Any]:
-        out = self._empty((*x.shape[:-1], self.n))
-        if out.size:
-            rows = x.reshape(-1, self.channels)
-            self.kernel.matmul(rows, self.packed, epilogue, out.reshape(-1, self.n), pool)
-        return out
+    def _prepare(
+        self, shape: tuple[int, ...], epilogue: FloatEpilogue | IntegerEpilogue, zero_point: int | None, threads: int
+    ) -> _Call:
+        """Prepare the call for an x of `shape`; first try whether memory can hold its y."""
+        if self.convolution is not None:
+            geometry = self.convolution.geometry(shape)
+            if zero_point is not None:
+                geometry = replace(geometry, pad_value=zero_point)
+            rows = () if len(shape) == 3 else (geometry.out_height,)
+            return self._prepare_conv((geometry.batch, self.n, *rows, geometry.out_width), geometry, epilogue, threads)
+        if self.side == "left" and len(shape) > 1:
+            # Y = W x is a pointwise convolution over images of one row and m pixels.
+            *lead, _, m = shape
+            geometry = ConvGeometry(math.prod(lead), self.channels, 1, m, self.n)
+            return self._prepare_conv((*lead, self.n, m), geometry, epilogue, threads)
+        y_shape, m = (*shape[:-1], self.n), math.prod(shape[:-1])
+        self._empty(y_shape)
+        if not math.prod(y_shape):
+            return _Call(y_shape, shape, y_shape, None)
+        strides = (self.channels * self.x_dtype.itemsize, self.n * self.y_dtype.itemsize)
+        matrix = MatmulShape(m, self.channels, self.x_dtype, self.y_dtype, *strides)
+        prepared = self.kernel.prepare_matmul(matrix, self.packed, epilogue, threads)
+        return _Call(y_shape, (m, self.channels), (m, self.n), prepared)
 
-    def _multiply_left(
-        self, x: NDArray[Any], epilogue: FloatEpilogue | IntegerEpilogue, pool: ThreadPool
-    ) -> NDArray[Any]:
-        """Y = W x: a pointwise convolution over an image of one row and m pixels."""
-        lead, m = x.shape[:-2], x.shape[-1]
-        out = self._empty((*lead, self.n, m))
-        if out.size:
-            batch = math.prod(lead)
-            geometry = ConvGeometry(batch, self.channels, 1, m, self.n)
-            image = x.reshape(batch, self.channels, 1, m)
-            self.kernel.conv(image, geometry, self.packed, epilogue, out.reshape(batch, self.n, 1, m), pool)
-        return out
-
-    def _convolve(
-        self, x: NDArray[Any], geometry: ConvGeometry, epilogue: FloatEpilogue | IntegerEpilogue, pool: ThreadPool
-    ) -> NDArray[Any]:
-        rows = () if x.ndim == 3 else (geometry.out_height,)
-        out = self._empty((geometry.batch, self.n, *rows, geometry.out_width))
-        if out.size:
-            image = x.reshape(geometry.batch, geometry.channels, geometry.height, geometry.width)
-            shape = (geometry.batch, self.n, geometry.out_height, geometry.out_width)
-            self.kernel.conv(image, geometry, self.packed, epilogue, out.reshape(shape), pool)
-        return out
+    def _prepare_conv(
+        self,
+        y_shape: tuple[int, ...],
+        geometry: ConvGeometry,
+        epilogue: FloatEpilogue | IntegerEpilogue,
+        threads: int,
+    ) -> _Call:
+        g = geometry
+        self._empty(y_shape)
+        if not math.prod(y_shape):
+            return _Call(y_shape, (g.batch, g.channels, g.height, g.width), y_shape, None)
+        prepared = self.kernel.prepare_conv(g, self.x_dtype, self.y_dtype, self.packed, epilogue, threads)
+        kernel_y = (g.batch, self.n, g.out_height, g.out_width)
+        return _Call(y_shape, (g.batch, g.channels, g.height, g.width), kernel_y, prepared)

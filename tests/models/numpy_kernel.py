@@ -2,7 +2,7 @@
 
 import numpy as np
 from sparse_rt_kernels.epilogue import FloatEpilogue
-from sparse_rt_kernels.registry import Kernel, PackedWeight
+from sparse_rt_kernels.registry import Kernel, PackedWeight, prepared_conv, prepared_matmul
 
 from tests import naive
 
@@ -52,8 +52,8 @@ def conv(x, geometry, packed, epilogue, out, pool):
 
 
 KERNELS = {
-    "u8s8": Kernel("integers", "u8s8", 1, 1, "generic", pack_weight, matmul, conv),
-    "f32": Kernel("floats", "f32", 1, 1, "generic", pack_weight, matmul, conv),
+    "u8s8": Kernel("integers", "u8s8", 1, 1, "generic", pack_weight, prepared_matmul(matmul), prepared_conv(conv)),
+    "f32": Kernel("floats", "f32", 1, 1, "generic", pack_weight, prepared_matmul(matmul), prepared_conv(conv)),
 }
 
 

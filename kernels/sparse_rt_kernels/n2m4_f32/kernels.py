@@ -25,7 +25,7 @@ from sparse_rt_kernels.n2m4_f32.tiling import (
     split_work,
 )
 from sparse_rt_kernels.parallel import ThreadPool
-from sparse_rt_kernels.registry import Kernel, PackedWeight
+from sparse_rt_kernels.registry import Kernel, PackedWeight, prepared_conv, prepared_matmul
 from sparse_rt_kernels.workspace import scratch
 
 __all__ = ["PORTABLE", "SIMD", "SIMD_CHANNEL_LANES", "SIMD_ROW_LANES"]
@@ -112,7 +112,7 @@ def _kernel(tier: str, shapes: tuple[tuple[int, int], ...], matmul: Any, conv: A
     def pack_weight(values: NDArray[Any], index: NDArray[np.uint8]) -> PackedWeight:
         return weight.pack(name, values, index)
 
-    return Kernel(name, "f32", *shapes[0], tier, pack_weight, matmul, conv)
+    return Kernel(name, "f32", *shapes[0], tier, pack_weight, prepared_matmul(matmul), prepared_conv(conv))
 
 
 _ROW_LANES = (MAX_VECTORS * LANES, CHANNELS)

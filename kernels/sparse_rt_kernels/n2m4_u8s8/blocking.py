@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 from sparse_rt_kernels import caches
 from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS, ROWS, STEP
 
-__all__ = ["Blocking", "Partition", "blocking", "images_per_group", "partition"]
+__all__ = ["Blocking", "Partition", "blocking", "images_per_group", "partition", "worthwhile_threads"]
 
 _REGISTER: Final = 64
 _PANEL_STEP: Final = ROWS * STEP
@@ -66,6 +66,19 @@ def blocking(steps: int, most_rows: int, row_stride: int = 1) -> Blocking:
     # Few rows have sums of two blocks; the transposed epilogue reads 16 rows at a time, wherever an image begins.
     table = sums + ((max(rows, 2 * ROWS) if blocks > 1 else 2 * ROWS) + 16) * _REGISTER
     return Blocking(rows, block_steps, 0, controls, sums, table, table + (rows + 8) * 8)
+
+
+#: Steps of a tile that are worth a thread of their own: about 4 us on a core of 16 cycles a step.
+_TASK_STEPS: Final = 1000
+
+
+def worthwhile_threads(rows: int, channels: int, steps: int, threads: int) -> int:
+    """Return how many of `threads` threads a product is worth: handing work over and waiting for it take a few us.
+
+    A block of channels costs a tile's time for each 24 rows, and for the weight it reads another half.
+    """
+    work = _ceil_div(channels, CHANNELS) * steps * (2 * _ceil_div(rows, ROWS) + 1) // 2
+    return max(1, min(threads, work // _TASK_STEPS))
 
 
 class Partition(NamedTuple):

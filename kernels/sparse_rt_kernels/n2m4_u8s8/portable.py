@@ -14,7 +14,7 @@ from sparse_rt_kernels.n2m4_u8s8 import layout
 from sparse_rt_kernels.n2m4_u8s8.clipping import clip_bounds
 from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS, STEP
 from sparse_rt_kernels.parallel import ThreadPool
-from sparse_rt_kernels.registry import Kernel, PackedWeight
+from sparse_rt_kernels.registry import Kernel, PackedWeight, prepared_conv, prepared_matmul
 from sparse_rt_kernels.workspace import scratch
 
 __all__ = ["PORTABLE"]
@@ -230,4 +230,4 @@ def _pack(values: NDArray[np.int8], index: NDArray[np.uint8]) -> PackedWeight:
     return layout.pack(NAME, values, index)
 
 
-PORTABLE = Kernel(NAME, "u8s8", LANES, CHANNELS, "generic", _pack, matmul, conv)
+PORTABLE = Kernel(NAME, "u8s8", LANES, CHANNELS, "generic", _pack, prepared_matmul(matmul), prepared_conv(conv))

@@ -9,16 +9,8 @@ from sparse_rt_kernels.n2m4_u8s8 import micro
 from sparse_rt_kernels.n2m4_u8s8.finish import BYTE, FLOAT32, INT32, finish_planes, finish_rows
 from sparse_rt_kernels.n2m4_u8s8.fused import tile_to_bytes
 from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS, ROWS, STEP
-from sparse_rt_kernels.n2m4_u8s8.moves import put_octet
-from sparse_rt_kernels.n2m4_u8s8.panels import (
-    FEW_ROWS,
-    pack_few_rows,
-    pack_image_rows,
-    pack_matrix_rows,
-    pack_plane_pixels,
-)
 
-__all__ = ["Epilogue", "Output", "Scratch", "Weight", "conv_task", "matmul_task", "pointwise_task"]
+__all__ = ["Epilogue", "Output", "Scratch", "Weight", "multiply_block", "multiply_few"]
 
 _PANEL_STEP = ROWS * STEP
 _REGISTER = 64
@@ -251,7 +243,7 @@ def _tile_to_bytes(
 
 
 @kernel_jit
-def _multiply_block(
+def multiply_block(
     weight: Weight,
     block: int,
     first: int,
@@ -295,7 +287,7 @@ def _multiply_block(
 
 
 @kernel_jit
-def _multiply_few(weight: Weight, first: int, rows: int, scratch: Scratch, epilogue: Epilogue, out: Output) -> int:
+def multiply_few(weight: Weight, first: int, rows: int, scratch: Scratch, epilogue: Epilogue, out: Output) -> int:
     """Multiply up to 16 packed rows without gaps with all blocks of channels, two at a time, and store the outputs."""
     steps = weight.steps
     block = weight.first_block
@@ -311,207 +303,4 @@ def _multiply_few(weight: Weight, first: int, rows: int, scratch: Scratch, epilo
             sums = scratch.sums + each * ROWS * _REGISTER
             _store_block(epilogue, channel, min(CHANNELS, weight.n - channel), sums, first, rows, out)
         block += pair
-    return 0
-
-
-@kernel_jit
-def _split(extent: int, unit: int, part: int, parts: int) -> tuple[int, int]:
-    """Return the `part`-th of `parts` nearly equal ranges of [0, extent), cut at multiples of `unit`."""
-    units = (extent + unit - 1) // unit
-    return units * part // parts * unit, min(extent, units * (part + 1) // parts * unit)
-
-
-@kernel_jit
-def matmul_task(
-    task: int,
-    row_parts: int,
-    channel_parts: int,
-    x: int,
-    x_stride: int,
-    columns: int,
-    m: int,
-    flip: int,
-    values: int,
-    index: int,
-    n: int,
-    steps: int,
-    out: int,
-    out_stride: int,
-    itemsize: int,
-    kind: int,
-    offset: int,
-    row_sums: int,
-    shift: int,
-    scale: int,
-    bias: int,
-    low: float,
-    high: float,
-    zero_point: int,
-    sign: int,
-    block_rows: int,
-    block_steps: int,
-    panel: int,
-    controls: int,
-    sums: int,
-    table: int,
-) -> int:
-    """Compute one task of ``out = epilogue(x @ w.T)``: rows and channels that the task's number stands for.
-
-    All of `x` to `table` are the fields of the tuples above, and addresses; x is (m, columns) bytes.
-    """
-    first_row, last_row = _split(m, ROWS, task // channel_parts, row_parts)
-    first_channel, last_channel = _split(n, CHANNELS, task % channel_parts, channel_parts)
-    weight = Weight(values, index, n, steps, first_channel // CHANNELS, (last_channel + CHANNELS - 1) // CHANNELS)
-    epilogue = Epilogue(kind, offset, row_sums, shift, scale, bias, low, high, zero_point, sign)
-    scratch = Scratch(block_rows, block_steps, panel, controls, sums, table)
-    target = Output(out, itemsize, out_stride, 0, 0)
-    for first in range(first_row, last_row, block_rows):
-        rows = min(block_rows, last_row - first)
-        source = x + first * x_stride
-        if rows <= FEW_ROWS:
-            pack_few_rows(source, x_stride, columns, rows, steps, panel, flip)
-            _multiply_few(weight, first, rows, scratch, epilogue, target)
-            continue
-        pack_matrix_rows(source, x_stride, columns, rows, steps, table, panel, flip)
-        for block in range(weight.first_block, weight.last_block):
-            _multiply_block(weight, block, first, rows, scratch, epilogue, target)
-    return 0
-
-
-@kernel_jit
-def _pixel_addresses(
-    first: int,
-    rows: int,
-    staged: int,
-    height: int,
-    width: int,
-    down: int,
-    right: int,
-    image_bytes: int,
-    table: int,
-) -> int:
-    """Fill in where output pixels [first, first + rows) begin, the last one repeated up to a multiple of 8."""
-    image = first // (height * width)
-    row = first // width - image * height
-    column = first - first // width * width
-    address = 0
-    for slot in range((rows + 7) // 8 * 8):
-        if slot < rows:
-            address = staged + image * image_bytes + row * down + column * right
-            column += 1
-            if column == width:
-                column, row = 0, row + 1
-                if row == height:
-                    row, image = 0, image + 1
-        put_octet(table + slot * 8, address)
-    return 0
-
-
-@kernel_jit
-def conv_task(
-    task: int,
-    row_parts: int,
-    channel_parts: int,
-    staged: int,
-    words: int,
-    images: int,
-    out_height: int,
-    out_width: int,
-    down: int,
-    right: int,
-    image_bytes: int,
-    values: int,
-    index: int,
-    n: int,
-    steps: int,
-    out: int,
-    itemsize: int,
-    kind: int,
-    offset: int,
-    row_sums: int,
-    shift: int,
-    scale: int,
-    bias: int,
-    low: float,
-    high: float,
-    zero_point: int,
-    sign: int,
-    block_rows: int,
-    block_steps: int,
-    panel: int,
-    controls: int,
-    sums: int,
-    table: int,
-) -> int:
-    """Compute one task of a convolution over a staged, channels-last image.
-
-    Output pixel (p, q) of image i begins at ``staged + i * image_bytes + p * down + q * right``; `words` are the
-    offsets from there of each 4 reduction elements. The other parameters are those of :func:`matmul_task`.
-    """
-    pixels = out_height * out_width
-    first_row, last_row = _split(images * pixels, ROWS, task // channel_parts, row_parts)
-    first_channel, last_channel = _split(n, CHANNELS, task % channel_parts, channel_parts)
-    weight = Weight(values, index, n, steps, first_channel // CHANNELS, (last_channel + CHANNELS - 1) // CHANNELS)
-    epilogue = Epilogue(kind, offset, row_sums, shift, scale, bias, low, high, zero_point, sign)
-    scratch = Scratch(block_rows, block_steps, panel, controls, sums, table)
-    planes = Output(out, itemsize, pixels * itemsize, pixels, n * pixels * itemsize)
-    for first in range(first_row, last_row, block_rows):
-        rows = min(block_rows, last_row - first)
-        _pixel_addresses(first, rows, staged, out_height, out_width, down, right, image_bytes, table)
-        pack_image_rows(table, rows, words, steps, panel)
-        for block in range(weight.first_block, weight.last_block):
-            _multiply_block(weight, block, first, rows, scratch, epilogue, planes)
-    return 0
-
-
-@kernel_jit
-def pointwise_task(
-    task: int,
-    row_parts: int,
-    channel_parts: int,
-    x: int,
-    images: int,
-    channels: int,
-    pixels: int,
-    flip: int,
-    values: int,
-    index: int,
-    n: int,
-    steps: int,
-    out: int,
-    itemsize: int,
-    kind: int,
-    offset: int,
-    row_sums: int,
-    shift: int,
-    scale: int,
-    bias: int,
-    low: float,
-    high: float,
-    zero_point: int,
-    sign: int,
-    block_rows: int,
-    block_steps: int,
-    panel: int,
-    controls: int,
-    sums: int,
-    table: int,
-) -> int:
-    """Compute one task of a 1x1 convolution, packed straight from (images, channels, pixels) bytes at `x`.
-
-    Work is split within each image. The other parameters are those of :func:`matmul_task`.
-    """
-    first_row, last_row = _split(pixels, ROWS, task // channel_parts, row_parts)
-    first_channel, last_channel = _split(n, CHANNELS, task % channel_parts, channel_parts)
-    weight = Weight(values, index, n, steps, first_channel // CHANNELS, (last_channel + CHANNELS - 1) // CHANNELS)
-    epilogue = Epilogue(kind, offset, row_sums, shift, scale, bias, low, high, zero_point, sign)
-    scratch = Scratch(block_rows, block_steps, panel, controls, sums, table)
-    planes = Output(out, itemsize, pixels * itemsize, pixels, n * pixels * itemsize)
-    for image in range(images):
-        source = x + image * channels * pixels
-        for first in range(first_row, last_row, block_rows):
-            rows = min(block_rows, last_row - first)
-            pack_plane_pixels(source, channels, pixels, first, rows, steps, panel, flip)
-            for block in range(weight.first_block, weight.last_block):
-                _multiply_block(weight, block, image * pixels + first, rows, scratch, epilogue, planes)
     return 0

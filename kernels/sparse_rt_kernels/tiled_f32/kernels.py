@@ -9,7 +9,7 @@ from sparse_rt_kernels.epilogue import FloatEpilogue, IntegerEpilogue
 from sparse_rt_kernels.gather import Gather, gather_of
 from sparse_rt_kernels.geometry import ConvGeometry
 from sparse_rt_kernels.parallel import ThreadPool
-from sparse_rt_kernels.registry import Kernel, PackedWeight
+from sparse_rt_kernels.registry import Kernel, PackedWeight, prepared_conv, prepared_matmul
 from sparse_rt_kernels.tiled_f32.product import Call, Share, product
 from sparse_rt_kernels.tiled_f32.shape import REDUCTION, Shape
 from sparse_rt_kernels.tiled_f32.weight import pack
@@ -120,5 +120,13 @@ def kernel_for(tier: str, form: str, lanes: int, vectors: int, channels: int) ->
     shape = Shape(lanes, vectors, channels, int(form == "n2m4"))
     family = _Family(f"f32_{form}_gemm_{lanes * vectors}x{channels}__{tier}", shape)
     return Kernel(
-        family.name, "f32", lanes * vectors, channels, tier, family.pack_weight, family.matmul, family.conv, form
+        family.name,
+        "f32",
+        lanes * vectors,
+        channels,
+        tier,
+        family.pack_weight,
+        prepared_matmul(family.matmul),
+        prepared_conv(family.conv),
+        form,
     )

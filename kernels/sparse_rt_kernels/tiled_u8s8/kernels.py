@@ -14,7 +14,7 @@ from sparse_rt_kernels.n2m4_u8s8.finish import BYTE, FLOAT32, INT32
 from sparse_rt_kernels.n2m4_u8s8.panels import stage_rows
 from sparse_rt_kernels.n2m4_u8s8.staging import staging_of
 from sparse_rt_kernels.parallel import ThreadPool
-from sparse_rt_kernels.registry import Kernel, PackedWeight
+from sparse_rt_kernels.registry import Kernel, PackedWeight, prepared_conv, prepared_matmul
 from sparse_rt_kernels.tiled_u8s8.blocking import blocking
 from sparse_rt_kernels.tiled_u8s8.finishing import Epilogue, Output
 from sparse_rt_kernels.tiled_u8s8.product import Rows, Scratch, Share, Weight, product
@@ -167,4 +167,14 @@ def kernel_for(tier: str, form: str, lanes: int, has_dot: bool) -> Kernel:
     """
     shape = Shape(lanes, int(has_dot), int(form == "n2m4"))
     family = _Family(f"u8s8_{form}_gemm_{shape.rows}x{min(lanes, CHANNELS)}__{tier}", form, shape)
-    return Kernel(family.name, "u8s8", shape.rows, lanes, tier, family.pack_weight, family.matmul, family.conv, form)
+    return Kernel(
+        family.name,
+        "u8s8",
+        shape.rows,
+        lanes,
+        tier,
+        family.pack_weight,
+        prepared_matmul(family.matmul),
+        prepared_conv(family.conv),
+        form,
+    )

@@ -1,0 +1,93 @@
+"""A kernel call, prepared: which tasks run in which order, with everything but the arrays already in place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparse_rt_kernels.jit import kernel_task
+from sparse_rt_kernels.workspace import ALIGNMENT, address_of
+
+if TYPE_CHECKING:
+    from sparse_rt_kernels.parallel import ThreadPool
+
+__all__ = ["Launch", "Phase", "PythonLaunch"]
+
+#: Threads' scratch memories begin in different sets of the first-level cache.
+_STAGGER: Final = 17 * ALIGNMENT
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Phase:
+    """Tasks that may run at the same time.
+
+    Attributes
+    ----------
+    function
+        Of the type :data:`sparse_rt_kernels.jit.TASK`.
+    arguments
+        The record that every task gets the address of.
+    tasks
+        How many there are; each is called with its number.
+    """
+
+    function: Callable[[int, Any, int, int, int, int], int]
+    arguments: NDArray[Any]
+    tasks: int
+
+
+class Launch:
+    """Phases, one after the other, for arrays of one shape. Immutable: several threads may run it at once.
+
+    Made once for a layer and a shape, so that a run costs a few microseconds of Python however much there is to pass.
+
+    Parameters
+    ----------
+    phases
+        In order; a phase begins when all tasks of the one before have ended.
+    shared_bytes
+        Scratch memory of the whole call.
+    scratch_bytes
+        Scratch memory of each thread.
+    keep
+        Whatever owns the memory whose addresses the arguments hold.
+    """
+
+    def __init__(
+        self, phases: Sequence[Phase], shared_bytes: int = 0, scratch_bytes: int = 0, keep: tuple[object, ...] = ()
+    ) -> None:
+        self._keep = keep
+        self._phases = tuple(phases)
+        self.count = len(self._phases)
+        self.shared_bytes = -(-shared_bytes // ALIGNMENT) * ALIGNMENT
+        self.stride = -(-scratch_bytes // ALIGNMENT) * ALIGNMENT + _STAGGER
+        words = [(kernel_task(phase.function), phase.arguments.ctypes.data, phase.tasks, 0) for phase in self._phases]
+        self._words: NDArray[np.int64] = np.array(words, np.int64).reshape(-1, 4)
+        #: Address of the phases as :func:`sparse_rt_kernels.team.dispatch` takes them.
+        self.address = int(self._words.ctypes.data)
+        #: The most tasks that any phase can run at once.
+        self.width = max((phase.tasks for phase in self._phases), default=0)
+
+    @property
+    def words(self) -> NDArray[np.int64]:
+        """The phases as words: function, arguments, tasks."""
+        return self._words
+
+    def run(self, x: NDArray[Any], out: NDArray[Any], pool: ThreadPool) -> None:
+        """Run on arrays of the shapes, dtypes and strides that the launch was made for."""
+        pool.launch(self, address_of(x), address_of(out))
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class PythonLaunch:
+    """A kernel call of a portable kernel: a Python function of x, out and the pool, which passes Python tasks to it."""
+
+    function: Callable[[NDArray[Any], NDArray[Any], ThreadPool], None]
+
+    def run(self, x: NDArray[Any], out: NDArray[Any], pool: ThreadPool) -> None:
+        """Run on arrays of the shapes, dtypes and strides that the launch was made for."""
+        self.function(x, out, pool)

@@ -1,0 +1,188 @@
+"""The tasks of the int8 2:4 family: what one thread does of a product, from unpacked activations to stored outputs.
+
+Each takes one record of arguments; see :data:`sparse_rt_kernels.jit.TASK`. Addresses in a record are absolute; x, out
+and scratch memory come with the call.
+"""
+
+from typing import Any
+
+import numpy as np
+from numba import carray
+
+from sparse_rt_kernels.jit import kernel_jit
+from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS, ROWS
+from sparse_rt_kernels.n2m4_u8s8.moves import put_octet
+from sparse_rt_kernels.n2m4_u8s8.panels import (
+    FEW_ROWS,
+    pack_few_rows,
+    pack_image_rows,
+    pack_matrix_rows,
+    pack_plane_pixels,
+    stage_rows,
+)
+from sparse_rt_kernels.n2m4_u8s8.product import Epilogue, Output, Scratch, Weight, multiply_block, multiply_few
+
+__all__ = ["CONV", "MATMUL", "POINTWISE", "STAGE", "conv_task", "matmul_task", "pointwise_task", "stage_task"]
+
+#: Fields of every product: the grid of tasks, the weight (`n` channels, `steps` steps), the fields of
+#: :class:`product.Epilogue`, the item size of outputs, and :class:`blocking.Blocking`.
+_PRODUCT = [
+    *((name, "i8") for name in ("row_parts", "channel_parts", "values", "index", "n", "steps", "flip")),
+    *((name, "i8") for name in ("kind", "offset", "row_sums", "shift", "scale", "bias")),
+    ("low", "f8"),
+    ("high", "f8"),
+    *((name, "i8") for name in ("zero_point", "sign", "itemsize")),
+    *((name, "i8") for name in ("block_rows", "block_steps", "panel", "controls", "sums", "table")),
+]
+
+
+def _record(*names: str) -> np.dtype[Any]:
+    return np.dtype([*_PRODUCT, *((name, "i8") for name in names)])
+
+
+#: x is (m, columns) bytes, rows `x_stride` bytes apart; those of out `out_stride`.
+MATMUL = _record("m", "columns", "x_stride", "out_stride")
+#: x is (images, channels, pixels) bytes.
+POINTWISE = _record("images", "channels", "pixels")
+#: Output pixel (p, q) of image i begins at ``shared + i * image_bytes + p * down + q * right``; `words` is the address
+#: of the offsets from there of each 4 reduction elements; the images go to ``out + out_offset``.
+CONV = _record("images", "out_height", "out_width", "down", "right", "image_bytes", "words", "out_offset")
+#: `rows` padded rows, in `parts` tasks, from ``x + x_offset``; the others are parameters of :func:`panels.stage_rows`.
+STAGE = np.dtype(
+    [
+        (name, "i8")
+        for name in (
+            *("rows", "parts", "x_offset", "channels", "height", "width", "top", "left"),
+            *("row_spread", "column_spread", "padded_height", "padded_width", "depth", "pad", "flip"),
+        )
+    ]
+)
+
+
+@kernel_jit
+def _split(extent: int, unit: int, part: int, parts: int) -> tuple[int, int]:
+    """Return the `part`-th of `parts` nearly equal ranges of [0, extent), cut at multiples of `unit`."""
+    units = (extent + unit - 1) // unit
+    return units * part // parts * unit, min(extent, units * (part + 1) // parts * unit)
+
+
+@kernel_jit
+def _pixel_addresses(
+    first: int,
+    rows: int,
+    staged: int,
+    height: int,
+    width: int,
+    down: int,
+    right: int,
+    image_bytes: int,
+    table: int,
+) -> int:
+    """Fill in where output pixels [first, first + rows) begin, the last one repeated up to a multiple of 8."""
+    image = first // (height * width)
+    row = first // width - image * height
+    column = first - first // width * width
+    address = 0
+    for slot in range((rows + 7) // 8 * 8):
+        if slot < rows:
+            address = staged + image * image_bytes + row * down + column * right
+            column += 1
+            if column == width:
+                column, row = 0, row + 1
+                if row == height:
+                    row, image = 0, image + 1
+        put_octet(table + slot * 8, address)
+    return 0
+
+
+@kernel_jit
+def _weight(a: Any, first_channel: int, last_channel: int) -> Weight:
+    return Weight(a.values, a.index, a.n, a.steps, first_channel // CHANNELS, (last_channel + CHANNELS - 1) // CHANNELS)
+
+
+@kernel_jit
+def _epilogue(a: Any) -> Epilogue:
+    return Epilogue(a.kind, a.offset, a.row_sums, a.shift, a.scale, a.bias, a.low, a.high, a.zero_point, a.sign)
+
+
+@kernel_jit
+def _scratch(a: Any, base: int) -> Scratch:
+    return Scratch(a.block_rows, a.block_steps, base + a.panel, base + a.controls, base + a.sums, base + a.table)
+
+
+def matmul_task(task: int, arguments: Any, x: int, out: int, shared: int, scratch: int) -> int:
+    """Compute one task of ``out = epilogue(x @ w.T)``: rows and channels that the task's number stands for."""
+    a = carray(arguments, (1,), MATMUL)[0]
+    first_row, last_row = _split(a.m, ROWS, task // a.channel_parts, a.row_parts)
+    first_channel, last_channel = _split(a.n, CHANNELS, task % a.channel_parts, a.channel_parts)
+    weight, epilogue, blocks = _weight(a, first_channel, last_channel), _epilogue(a), _scratch(a, scratch)
+    target = Output(out, a.itemsize, a.out_stride, 0, 0)
+    for first in range(first_row, last_row, a.block_rows):
+        rows = min(a.block_rows, last_row - first)
+        source = x + first * a.x_stride
+        if rows <= FEW_ROWS:
+            pack_few_rows(source, a.x_stride, a.columns, rows, a.steps, blocks.panel, a.flip)
+            multiply_few(weight, first, rows, blocks, epilogue, target)
+            continue
+        pack_matrix_rows(source, a.x_stride, a.columns, rows, a.steps, blocks.table, blocks.panel, a.flip)
+        for block in range(weight.first_block, weight.last_block):
+            multiply_block(weight, block, first, rows, blocks, epilogue, target)
+    return 0
+
+
+def stage_task(task: int, arguments: Any, x: int, out: int, shared: int, scratch: int) -> int:
+    """Bring one part of the input's rows into the padded, channels-last image at `shared`."""
+    a = carray(arguments, (1,), STAGE)[0]
+    first, last = a.rows * task // a.parts, a.rows * (task + 1) // a.parts
+    return stage_rows(
+        first,
+        last,
+        x + a.x_offset,
+        a.channels,
+        a.height,
+        a.width,
+        a.top,
+        a.left,
+        a.row_spread,
+        a.column_spread,
+        a.padded_height,
+        a.padded_width,
+        a.depth,
+        a.pad,
+        a.flip,
+        shared,
+    )
+
+
+def conv_task(task: int, arguments: Any, x: int, out: int, shared: int, scratch: int) -> int:
+    """Compute one task of a convolution over the image that was staged at `shared`."""
+    a = carray(arguments, (1,), CONV)[0]
+    pixels = a.out_height * a.out_width
+    first_row, last_row = _split(a.images * pixels, ROWS, task // a.channel_parts, a.row_parts)
+    first_channel, last_channel = _split(a.n, CHANNELS, task % a.channel_parts, a.channel_parts)
+    weight, epilogue, blocks = _weight(a, first_channel, last_channel), _epilogue(a), _scratch(a, scratch)
+    planes = Output(out + a.out_offset, a.itemsize, pixels * a.itemsize, pixels, a.n * pixels * a.itemsize)
+    for first in range(first_row, last_row, a.block_rows):
+        rows = min(a.block_rows, last_row - first)
+        _pixel_addresses(first, rows, shared, a.out_height, a.out_width, a.down, a.right, a.image_bytes, blocks.table)
+        pack_image_rows(blocks.table, rows, a.words, a.steps, blocks.panel)
+        for block in range(weight.first_block, weight.last_block):
+            multiply_block(weight, block, first, rows, blocks, epilogue, planes)
+    return 0
+
+
+def pointwise_task(task: int, arguments: Any, x: int, out: int, shared: int, scratch: int) -> int:
+    """Compute one task of a 1x1 convolution, packed straight from planes; work is split within each image."""
+    a = carray(arguments, (1,), POINTWISE)[0]
+    first_row, last_row = _split(a.pixels, ROWS, task // a.channel_parts, a.row_parts)
+    first_channel, last_channel = _split(a.n, CHANNELS, task % a.channel_parts, a.channel_parts)
+    weight, epilogue, blocks = _weight(a, first_channel, last_channel), _epilogue(a), _scratch(a, scratch)
+    planes = Output(out, a.itemsize, a.pixels * a.itemsize, a.pixels, a.n * a.pixels * a.itemsize)
+    for image in range(a.images):
+        source = x + image * a.channels * a.pixels
+        for first in range(first_row, last_row, a.block_rows):
+            rows = min(a.block_rows, last_row - first)
+            pack_plane_pixels(source, a.channels, a.pixels, first, rows, a.steps, blocks.panel, a.flip)
+            for block in range(weight.first_block, weight.last_block):
+                multiply_block(weight, block, image * a.pixels + first, rows, blocks, epilogue, planes)
+    return 0

@@ -1,0 +1,218 @@
+"""A team of native threads: workers that take kernel tasks without Python, spin briefly between them, then sleep.
+
+A task is the address of a C function (see :func:`sparse_rt_kernels.jit.kernel_task`). One caller at a time publishes a
+job, which is a number of tasks; caller and workers claim them one by one. What they share is one block of words:
+
+    ticket    generation << 32 | tasks of that generation that nobody has claimed yet
+    job       what a task is called with; written before the ticket that announces it
+    done      tasks of the job that have ended
+    owner     1 while a caller uses the team
+    stop      1 when workers must end
+    spins     how often a worker looks for a ticket before it sleeps; 0 sends it to sleep at once
+    worker    for each: whether it sleeps, and a semaphore
+
+A worker reads the job between seeing a ticket and claiming from a ticket of the same generation: the claim proves that
+the job was not over, so that what it read belongs together. It sleeps on a POSIX semaphore, and whoever clears
+its word of sleep posts it, so that no wake-up is lost and none is left over.
+"""
+
+import sys
+from typing import Any, Final
+
+from numba.core import types
+
+from sparse_rt_kernels import atomics
+from sparse_rt_kernels.jit import kernel_jit
+
+__all__ = ["block_bytes", "dispatch", "is_available", "measure_pauses", "prepare", "rest", "serve", "stop"]
+
+_LINE: Final = 64
+_TICKET: Final = 0 * _LINE
+_DONE: Final = 1 * _LINE
+_OWNER: Final = 2 * _LINE
+_STOP: Final = 3 * _LINE
+_SPINS: Final = 3 * _LINE + 8
+_WORKERS: Final = 3 * _LINE + 16
+_JOB: Final = 4 * _LINE
+_WORKER: Final = 5 * _LINE
+#: Bytes of one worker: a line for its word of sleep, one for its semaphore (sem_t is 32 bytes in glibc and in musl).
+_WORKER_BYTES: Final = 2 * _LINE
+_COUNT: Final = 0xFFFFFFFF
+_GENERATION: Final = 0x7FFFFFFF
+#: Looks at `done` before a caller lets other threads have its core: its worker may wait for it.
+_PATIENCE: Final = 20_000
+
+_sem_init: Any = types.ExternalFunction("sem_init", types.intc(types.intp, types.intc, types.uintc))
+_sem_post: Any = types.ExternalFunction("sem_post", types.intc(types.intp))
+_sem_wait: Any = types.ExternalFunction("sem_wait", types.intc(types.intp))
+_sched_yield: Any = types.ExternalFunction("sched_yield", types.intc())
+_sched_getcpu: Any = types.ExternalFunction("sched_getcpu", types.intc())
+
+
+def is_available() -> bool:
+    """Return whether the system has what a team needs: unnamed semaphores, of which macOS has none."""
+    return sys.platform.startswith("linux")
+
+
+def block_bytes(workers: int) -> int:
+    """Return the size of the block of a team with so many workers."""
+    return _WORKER + workers * _WORKER_BYTES
+
+
+@kernel_jit
+def prepare(block: int, workers: int) -> int:
+    """Make a block of zeros, aligned to 64 bytes, ready for `workers` workers."""
+    atomics.exchange(block + _WORKERS, workers)
+    for worker in range(workers):
+        _sem_init(block + _WORKER + worker * _WORKER_BYTES + _LINE, 0, 0)
+    return 0
+
+
+@kernel_jit
+def measure_pauses(count: int) -> int:
+    """Pause `count` times, as a worker does that waits."""
+    for _ in range(count):
+        atomics.pause()
+    return 0
+
+
+@kernel_jit
+def _work(block: int, participant: int, ticket: int) -> int:
+    """Claim tasks of the generation of `ticket` and carry them out until none is left."""
+    generation = ticket >> 32
+    job = block + _JOB
+    function, arguments = atomics.load(job), atomics.load(job + 8)
+    x, out, shared = atomics.load(job + 16), atomics.load(job + 24), atomics.load(job + 32)
+    scratch = atomics.load(job + 40) + participant * atomics.load(job + 48)
+    tasks = atomics.load(job + 56)
+    while ticket >> 32 == generation and ticket & _COUNT > 0:
+        if atomics.compare_exchange(block + _TICKET, ticket, ticket - 1):
+            atomics.call_task(function, tasks - (ticket & _COUNT), arguments, x, out, shared, scratch)
+            atomics.fetch_add(block + _DONE, 1)
+        ticket = atomics.load(block + _TICKET)
+    return 0
+
+
+@kernel_jit
+def _sleep(block: int, mine: int, seen: int) -> int:
+    """Sleep until someone posts the semaphore of the worker at `mine`, unless there is something to do already."""
+    atomics.exchange(mine, 1)
+    is_needed = atomics.load(block + _TICKET) >> 32 != seen or atomics.load(block + _STOP) != 0
+    if is_needed and atomics.compare_exchange(mine, 1, 0):
+        return 0
+    while _sem_wait(mine + _LINE) != 0:
+        pass
+    return 0
+
+
+@kernel_jit
+def serve(block: int, worker: int) -> int:
+    """Be worker number `worker` of the team of `block` until it stops."""
+    mine = block + _WORKER + worker * _WORKER_BYTES
+    seen = 0
+    looks = 0
+    while atomics.load(block + _STOP) == 0:
+        ticket = atomics.load(block + _TICKET)
+        if ticket >> 32 != seen:
+            seen = ticket >> 32
+            _work(block, worker + 1, ticket)
+            looks = 0
+        elif looks < atomics.load(block + _SPINS):
+            looks += 1
+            atomics.pause()
+        else:
+            _sleep(block, mine, seen)
+            looks = 0
+    return 0
+
+
+@kernel_jit
+def _wake(block: int, workers: int) -> int:
+    """Wake as many workers as are needed for `workers` of them to be awake."""
+    for worker in range(min(workers, atomics.load(block + _WORKERS))):
+        mine = block + _WORKER + worker * _WORKER_BYTES
+        if atomics.load(mine) and atomics.compare_exchange(mine, 1, 0):
+            _sem_post(mine + _LINE)
+    return 0
+
+
+@kernel_jit
+def _share(
+    block: int, function: int, arguments: int, tasks: int, x: int, out: int, shared: int, scratch: int, stride: int
+) -> int:
+    """Publish a job, take part in it, and return when all of it has ended."""
+    job = block + _JOB
+    atomics.exchange(job, function)
+    atomics.exchange(job + 8, arguments)
+    atomics.exchange(job + 16, x)
+    atomics.exchange(job + 24, out)
+    atomics.exchange(job + 32, shared)
+    atomics.exchange(job + 40, scratch)
+    atomics.exchange(job + 48, stride)
+    atomics.exchange(job + 56, tasks)
+    atomics.exchange(block + _DONE, 0)
+    # Generation 0 is what a worker starts with: it is never published.
+    generation = max(1, (atomics.load(block + _TICKET) >> 32) + 1 & _GENERATION)
+    ticket = generation << 32 | tasks
+    atomics.exchange(block + _TICKET, ticket)
+    _wake(block, tasks - 1)
+    _work(block, 0, ticket)
+    looks = 0
+    while atomics.load(block + _DONE) < tasks:
+        looks += 1
+        if looks < _PATIENCE:
+            atomics.pause()
+        else:
+            _sched_yield()
+    return 0
+
+
+@kernel_jit
+def dispatch(
+    block: int, spins: int, phases: int, count: int, x: int, out: int, shared: int, scratch: int, stride: int
+) -> int:
+    """Run phases one after the other, the tasks of each in parallel; return the number of the caller's CPU.
+
+    Parameters
+    ----------
+    block
+        Address of the team's block; 0 runs everything on the calling thread, and so does a team that is busy.
+    spins
+        How often workers then look for the next job before they sleep.
+    phases
+        Address of `count` times four words: address of a task's function, of its arguments, number of tasks, unused.
+    x, out, shared
+        Passed on to every task.
+    scratch, stride
+        Task functions get ``scratch + participant * stride``.
+    """
+    owns = 0
+    for phase in range(count):
+        at = phases + 32 * phase
+        function, arguments, tasks = atomics.load(at), atomics.load(at + 8), atomics.load(at + 16)
+        if tasks > 1 and block != 0 and owns == 0:
+            owns = atomics.compare_exchange(block + _OWNER, 0, 1)
+            if owns:
+                atomics.exchange(block + _SPINS, spins)
+        if tasks > 1 and owns:
+            _share(block, function, arguments, tasks, x, out, shared, scratch, stride)
+        else:
+            for task in range(tasks):
+                atomics.call_task(function, task, arguments, x, out, shared, scratch)
+    if owns:
+        atomics.exchange(block + _OWNER, 0)
+    cpu: int = _sched_getcpu()
+    return cpu
+
+
+@kernel_jit
+def rest(block: int) -> int:
+    """Send workers that wait for a job to sleep at once."""
+    return atomics.exchange(block + _SPINS, 0)
+
+
+@kernel_jit
+def stop(block: int) -> int:
+    """Tell all workers to end, and wake them for it."""
+    atomics.exchange(block + _STOP, 1)
+    return _wake(block, atomics.load(block + _WORKERS))
