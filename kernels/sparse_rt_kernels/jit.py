@@ -18,9 +18,9 @@ from sparse_rt_kernels import isa
 
 __all__ = ["TASK", "cache_directory", "cache_key", "kernel_jit", "kernel_task"]
 
-#: What a task is in C: (task, arguments, x, out, shared, scratch) -> nothing of interest. Five addresses follow the
-#: task's number: its arguments, one record of the kernel's own; the arrays that it reads and writes; scratch memory
-#: that all tasks of a call share; and scratch memory of its thread.
+#: What a task is in C: (task, arguments, x, out, shared, scratch) -> 0, or else the launch must be repeated in another
+#: way. Five addresses follow the task's number: its arguments, one record of the kernel's own; the arrays that it reads
+#: and writes; scratch memory that all tasks of a call share; and scratch memory of its thread.
 TASK: Final = types.intp(types.intp, types.voidptr, types.intp, types.intp, types.intp, types.intp)
 
 P = ParamSpec("P")

@@ -55,12 +55,20 @@ class Launch:
         Scratch memory of each thread.
     keep
         Whatever owns the memory whose addresses the arguments hold.
+    otherwise
+        What to run, from the start, if a task asks for it.
     """
 
     def __init__(
-        self, phases: Sequence[Phase], shared_bytes: int = 0, scratch_bytes: int = 0, keep: tuple[object, ...] = ()
+        self,
+        phases: Sequence[Phase],
+        shared_bytes: int = 0,
+        scratch_bytes: int = 0,
+        keep: tuple[object, ...] = (),
+        otherwise: Launch | None = None,
     ) -> None:
         self._keep = keep
+        self._otherwise = otherwise
         self._phases = tuple(phases)
         self.count = len(self._phases)
         self.shared_bytes = -(-shared_bytes // ALIGNMENT) * ALIGNMENT
@@ -79,7 +87,8 @@ class Launch:
 
     def run(self, x: NDArray[Any], out: NDArray[Any], pool: ThreadPool) -> None:
         """Run on arrays of the shapes, dtypes and strides that the launch was made for."""
-        pool.launch(self, address_of(x), address_of(out))
+        if pool.launch(self, address_of(x), address_of(out)) and self._otherwise is not None:
+            self._otherwise.run(x, out, pool)
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -185,21 +185,22 @@ class ThreadPool:
         if job.error is not None:
             raise job.error
 
-    def launch(self, launch: Launch, x: int, out: int) -> None:
-        """Run `launch` on the arrays at the addresses `x` and `out`, and return when all its tasks have ended."""
+    def launch(self, launch: Launch, x: int, out: int) -> bool:
+        """Run `launch` on the arrays at the addresses `x` and `out`, and return when all its tasks have ended.
+
+        Returns whether a task asked that the launch be repeated in another way.
+        """
         base = scratch_address("launch", launch.shared_bytes + self.threads * launch.stride)
         scratch = base + launch.shared_bytes
         if not team.is_available():
-            self._launch_in_python(launch, x, out, base)
-        elif self.threads == 1 or launch.width <= 1:
-            team.dispatch(0, 0, launch.address, launch.count, x, out, base, scratch, launch.stride)
-        else:
-            crew = self._native_crew()
-            crew.keep_off(
-                team.dispatch(
-                    crew.address, self._spins, launch.address, launch.count, x, out, base, scratch, launch.stride
-                )
-            )
+            return self._launch_in_python(launch, x, out, base)
+        arguments = (launch.address, launch.count, x, out, base, scratch, launch.stride)
+        if self.threads == 1 or launch.width <= 1:
+            return team.dispatch(0, 0, *arguments) >= team.REPEAT
+        crew = self._native_crew()
+        result = team.dispatch(crew.address, self._spins, *arguments)
+        crew.keep_off(result & (team.REPEAT - 1))
+        return result >= team.REPEAT
 
     def rest(self) -> None:
         """Send idle workers to sleep at once: another engine is about to use the CPUs."""
@@ -207,14 +208,17 @@ class ThreadPool:
         if crew is not None and crew.pid == os.getpid():
             team.rest(crew.address)
 
-    def _launch_in_python(self, launch: Launch, x: int, out: int, shared: int) -> None:
+    def _launch_in_python(self, launch: Launch, x: int, out: int, shared: int) -> bool:
         """Run native tasks on Python threads, where a team cannot be."""
+        results = []
         for function, arguments, tasks, _ in launch.words.tolist():
 
             def task(number: int, function: int = function, arguments: int = arguments) -> None:
-                _call(function, number, arguments, x, out, shared, scratch_address("task", launch.stride))
+                own = scratch_address("task", launch.stride)
+                results.append(_call(function, number, arguments, x, out, shared, own))
 
             self.run(task, tasks)
+        return any(results)
 
     def _python_crew(self) -> _PythonCrew:
         crew = self._python

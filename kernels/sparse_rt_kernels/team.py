@@ -6,6 +6,7 @@ job, which is a number of tasks; caller and workers claim them one by one. What 
     ticket    generation << 32 | tasks of that generation that nobody has claimed yet
     job       what a task is called with; written before the ticket that announces it
     done      tasks of the job that have ended
+    result    1 when a task of the launch has returned anything but 0
     owner     1 while a caller uses the team
     stop      1 when workers must end
     spins     how often a worker looks for a ticket before it sleeps; 0 sends it to sleep at once
@@ -24,11 +25,15 @@ from numba.core import types
 from sparse_rt_kernels import atomics
 from sparse_rt_kernels.jit import kernel_jit
 
-__all__ = ["block_bytes", "dispatch", "is_available", "measure_pauses", "prepare", "rest", "serve", "stop"]
+__all__ = ["REPEAT", "block_bytes", "dispatch", "is_available", "measure_pauses", "prepare", "rest", "serve", "stop"]
+
+#: Added to what :func:`dispatch` returns when a task asks that the launch be repeated in another way.
+REPEAT: Final = 1 << 32
 
 _LINE: Final = 64
 _TICKET: Final = 0 * _LINE
 _DONE: Final = 1 * _LINE
+_RESULT: Final = 1 * _LINE + 8
 _OWNER: Final = 2 * _LINE
 _STOP: Final = 3 * _LINE
 _SPINS: Final = 3 * _LINE + 8
@@ -87,7 +92,8 @@ def _work(block: int, participant: int, ticket: int) -> int:
     tasks = atomics.load(job + 56)
     while ticket >> 32 == generation and ticket & _COUNT > 0:
         if atomics.compare_exchange(block + _TICKET, ticket, ticket - 1):
-            atomics.call_task(function, tasks - (ticket & _COUNT), arguments, x, out, shared, scratch)
+            if atomics.call_task(function, tasks - (ticket & _COUNT), arguments, x, out, shared, scratch) != 0:
+                atomics.exchange(block + _RESULT, 1)
             atomics.fetch_add(block + _DONE, 1)
         ticket = atomics.load(block + _TICKET)
     return 0
@@ -173,6 +179,8 @@ def dispatch(
 ) -> int:
     """Run phases one after the other, the tasks of each in parallel; return the number of the caller's CPU.
 
+    If any task returns anything but 0, :data:`REPEAT` is added to the number.
+
     Parameters
     ----------
     block
@@ -187,6 +195,7 @@ def dispatch(
         Task functions get ``scratch + participant * stride``.
     """
     owns = 0
+    result = 0
     for phase in range(count):
         at = phases + 32 * phase
         function, arguments, tasks = atomics.load(at), atomics.load(at + 8), atomics.load(at + 16)
@@ -194,15 +203,18 @@ def dispatch(
             owns = atomics.compare_exchange(block + _OWNER, 0, 1)
             if owns:
                 atomics.exchange(block + _SPINS, spins)
+                atomics.exchange(block + _RESULT, 0)
         if tasks > 1 and owns:
             _share(block, function, arguments, tasks, x, out, shared, scratch, stride)
         else:
             for task in range(tasks):
-                atomics.call_task(function, task, arguments, x, out, shared, scratch)
+                if atomics.call_task(function, task, arguments, x, out, shared, scratch) != 0:
+                    result = 1
     if owns:
+        result |= atomics.load(block + _RESULT)
         atomics.exchange(block + _OWNER, 0)
     cpu: int = _sched_getcpu()
-    return cpu
+    return cpu + REPEAT * result
 
 
 @kernel_jit

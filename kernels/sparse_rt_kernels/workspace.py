@@ -4,11 +4,13 @@ import threading
 from typing import Any
 
 import numpy as np
+from numba.core import types
 from numpy.typing import NDArray
 
 from sparse_rt_kernels.jit import kernel_jit
+from sparse_rt_kernels.simd import I8, emitter
 
-__all__ = ["ALIGNMENT", "address_of", "aligned_empty", "scratch", "scratch_address"]
+__all__ = ["ALIGNMENT", "address_of", "aligned_empty", "as_pointer", "scratch", "scratch_address"]
 
 #: Bytes of one cache line, and of one AVX-512 register.
 ALIGNMENT = 64
@@ -24,6 +26,16 @@ def address_of(array: NDArray[Any]) -> int:
     """
     address: int = array.ctypes.data
     return address
+
+
+@emitter
+def as_pointer(context: Any, address: Any) -> Any:
+    """Return the pointer to `address`, as :func:`numba.carray` takes it."""
+
+    def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
+        return builder.inttoptr(given[0], I8.as_pointer())
+
+    return types.voidptr(types.intp), generate
 
 
 def aligned_empty(nbytes: int) -> NDArray[np.uint8]:

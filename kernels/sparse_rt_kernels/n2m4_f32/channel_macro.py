@@ -134,40 +134,10 @@ def _finish_strip(
 
 @kernel_jit
 def run_rows(
-    first_lane: int,
-    last_lane: int,
-    first_panel: int,
-    last_panel: int,
-    first_tile: int,
-    last_tile: int,
-    x: int,
-    x_stride: int,
-    columns: int,
-    out: int,
-    out_stride: int,
-    bias: int,
-    n: int,
-    images: int,
-    all_lanes: int,
-    nbytes: int,
-    is_conv: int,
-    low: float,
-    high: float,
-    channels: int,
-    image_height: int,
-    image_width: int,
-    kernel_rows: int,
-    kernel_columns: int,
-    row_stride: int,
-    column_stride: int,
-    row_dilation: int,
-    column_dilation: int,
-    top: int,
-    left: int,
-    row_stuffing: int,
-    column_stuffing: int,
-    out_pixels: int,
-    out_width: int,
+    call: Call,
+    work: Work,
+    gather: Gather,
+    clip: tuple[np.float32, np.float32],
     values: NDArray[np.float32],
     index: NDArray[np.uint8],
     floats: NDArray[np.float32],
@@ -179,42 +149,6 @@ def run_rows(
     `floats` has :func:`float_scratch` items. Returns 0 if all of x that the share read is finite; else the result is
     worthless, because stored zeros were multiplied.
     """
-    octets = values.shape[1]
-    call = Call(
-        x,
-        x_stride,
-        columns,
-        out,
-        out_stride,
-        bias,
-        n,
-        octets,
-        images,
-        all_lanes,
-        first_lane,
-        last_lane,
-        nbytes,
-        is_conv,
-    )
-    gather = Gather(
-        channels,
-        image_height,
-        image_width,
-        kernel_rows,
-        kernel_columns,
-        row_stride,
-        column_stride,
-        row_dilation,
-        column_dilation,
-        top,
-        left,
-        row_stuffing,
-        column_stuffing,
-        out_pixels,
-        out_width,
-    )
-    work = Work(first_panel, last_panel, first_tile, last_tile)
-    clip = (np.float32(low), np.float32(high))
     all_rows = call.last_lane - call.first_lane
     panels = panel_count(all_rows, MAX_VECTORS)
     panel, spoiled = int(np.intp(floats.ctypes.data)), 0

@@ -337,57 +337,24 @@ def _multiply_tiles(
 
 @kernel_jit
 def run_panels(
-    first_lane: int,
-    last_lane: int,
-    first_panel: int,
-    last_panel: int,
-    first_tile: int,
-    last_tile: int,
-    x: int,
-    x_stride: int,
-    columns: int,
-    out: int,
-    out_stride: int,
-    bias: int,
-    n: int,
-    images: int,
-    all_lanes: int,
-    nbytes: int,
-    is_conv: int,
-    low: float,
-    high: float,
-    channels: int,
-    image_height: int,
-    image_width: int,
-    kernel_rows: int,
-    kernel_columns: int,
-    row_stride: int,
-    column_stride: int,
-    row_dilation: int,
-    column_dilation: int,
-    top: int,
-    left: int,
-    row_stuffing: int,
-    column_stuffing: int,
-    out_pixels: int,
-    out_width: int,
+    call: Call,
+    work: Work,
+    gather: Gather,
+    clip: tuple[np.float32, np.float32],
     values: NDArray[np.float32],
     index: NDArray[np.uint8],
     floats: NDArray[np.float32],
     copies: NDArray[np.int64],
     lane_table: NDArray[np.int32],
 ) -> int:
-    """Compute one thread's share of ``out = clip(X W^T + bias)``.
+    """Compute one thread's share of ``out = clip(X W^T + bias)``; return 0.
 
     Parameters
     ----------
-    first_lane .. is_conv
-        The work and the call; see :class:`.Work` and :class:`.Call`. Plain numbers, because handing one to compiled
-        code costs 20 ns and a named tuple 1 us.
-    low, high
-        Clip bounds.
-    channels .. out_width
-        The :class:`.Gather` of a convolution; it matters to no matmul.
+    call, work, gather
+        What to compute; the gather matters to no matmul.
+    clip
+        Bounds, float32.
     values, index
         Of :func:`.weight.pack`.
     floats
@@ -396,42 +363,6 @@ def run_panels(
     copies, lane_table
         Scratch of (:data:`COPIES`, 4) and (3 * 16 * 6,).
     """
-    octets = values.shape[1]
-    call = Call(
-        x,
-        x_stride,
-        columns,
-        out,
-        out_stride,
-        bias,
-        n,
-        octets,
-        images,
-        all_lanes,
-        first_lane,
-        last_lane,
-        nbytes,
-        is_conv,
-    )
-    gather = Gather(
-        channels,
-        image_height,
-        image_width,
-        kernel_rows,
-        kernel_columns,
-        row_stride,
-        column_stride,
-        row_dilation,
-        column_dilation,
-        top,
-        left,
-        row_stuffing,
-        column_stuffing,
-        out_pixels,
-        out_width,
-    )
-    work = Work(first_panel, last_panel, first_tile, last_tile)
-    clip = (np.float32(low), np.float32(high))
     rows = call.last_lane - call.first_lane
     panels = panel_count(rows, MAX_VECTORS)
     panel = int(np.intp(floats.ctypes.data)) + _PANEL_AT * 4

@@ -1,26 +1,22 @@
-"""How the SIMD kernels of the float32 2:4 family are called: plain numbers in, work split over lanes and threads."""
+"""How calls of the SIMD kernels of the float32 2:4 family are prepared: work split over lanes and threads."""
 
 import functools
-import threading
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sparse_rt_kernels.epilogue import FloatEpilogue, IntegerEpilogue
 from sparse_rt_kernels.gather import Gather, gather_of
-from sparse_rt_kernels.geometry import ConvGeometry
-from sparse_rt_kernels.n2m4_f32 import channel_macro, macro
+from sparse_rt_kernels.geometry import ConvGeometry, MatmulShape
+from sparse_rt_kernels.launch import Launch, Phase
 from sparse_rt_kernels.n2m4_f32.shares import split_call
-from sparse_rt_kernels.n2m4_f32.tiling import LANES, MAX_VECTORS, panel_bytes
-from sparse_rt_kernels.parallel import ThreadPool
+from sparse_rt_kernels.n2m4_f32.tasks import CALL, SHARE, share_task, task_bytes
+from sparse_rt_kernels.n2m4_f32.tiling import panel_bytes
 from sparse_rt_kernels.registry import PackedWeight
-from sparse_rt_kernels.workspace import address_of, scratch
 
-__all__ = ["conv_with", "float_epilogue", "matmul_with"]
+__all__ = ["float_epilogue", "prepare_conv_with", "prepare_matmul_with"]
 
-Array = NDArray[np.float32]
 Epilogue = FloatEpilogue | IntegerEpilogue
 
 _gather_of = functools.lru_cache(maxsize=1024)(gather_of)
@@ -35,81 +31,85 @@ def float_epilogue(epilogue: Epilogue) -> FloatEpilogue:
     return epilogue
 
 
-_local = threading.local()
-
-
-def _scratch(items: int) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int32]]:
-    """Return this thread's scratch: at least `items` floats, the copy plan and the lane table.
-
-    The views are kept, because making them takes longer than all else that Python does in a call.
-    """
-    held: tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int32]] | None = getattr(_local, "views", None)
-    if held is None or held[0].size < items:
-        floats = scratch("f32_n2m4", items * 4).view(np.float32)
-        copies = scratch("f32_n2m4_copies", macro.COPIES * 4 * 8).view(np.int64).reshape(-1, 4)
-        held = (floats, copies, scratch("f32_n2m4_lanes", 3 * MAX_VECTORS * LANES * 4).view(np.int32))
-        _local.views = held
-    return held
-
-
-def _run(
+def _launch(
     split: int,
-    numbers: tuple[Any, ...],
+    images: int,
+    rows: int,
+    strides: tuple[int, int, int],
+    is_conv: int,
     gather: Gather,
     packed: PackedWeight,
-    epilogue: FloatEpilogue,
-    pool: ThreadPool,
-) -> None:
-    """Compute rows [0, split) with lanes of rows and the others with lanes of channels.
+    given: Epilogue,
+    threads: int,
+) -> Launch:
+    """Prepare a call that makes rows [0, split) of each image lanes, and for the others channels.
 
-    `numbers` are the arguments of :func:`.macro.run_panels` from `x` to `is_conv`.
+    `strides` are the bytes from row to row of x, how many columns it has, and the bytes from row to row of out.
     """
-    images, rows, nbytes, is_conv = numbers[-4:]
+    epilogue = float_epilogue(given)
     tiles, octets = packed.values.shape[:2]
-    shares = split_call(rows, split, images, tiles, octets, is_conv, nbytes, pool.threads)
-    spoiled = [0] * len(shares)
-    low, high = float(epilogue.low), float(epilogue.high)
+    nbytes = panel_bytes()
+    shares = split_call(rows, split, images, tiles, octets, is_conv, nbytes, threads)
+    table = np.array([(*share[:3], *share.work, share.items) for share in shares], SHARE)
+    x_stride, columns, out_stride = strides
+    record = (
+        table.ctypes.data,
+        *packed.addresses[:2],
+        tiles,
+        octets,
+        x_stride,
+        columns,
+        out_stride,
+        epilogue.bias.ctypes.data,
+        packed.n,
+        images,
+        rows,
+        nbytes,
+        is_conv,
+        epilogue.low,
+        epilogue.high,
+        *gather,
+    )
+    otherwise = None
+    if split < rows:
+        # The tile of channel lanes multiplies stored zeros: x that holds inf or NaN is done again in the other shape.
+        otherwise = _launch(rows, images, rows, strides, is_conv, gather, packed, epilogue, threads)
+    return Launch(
+        [Phase(share_task, np.array([record], CALL), len(shares))],
+        0,
+        task_bytes(max(share.items for share in shares)),
+        keep=(packed, epilogue, table),
+        otherwise=otherwise,
+    )
 
-    def task(number: int) -> None:
-        channel_lanes, first, last, work, items = shares[number]
-        plain: Any = (first, last, *work, *numbers, low, high, *gather)
-        arrays: Any = (packed.values, packed.index, *_scratch(items))
-        run = channel_macro.run_rows if channel_lanes else macro.run_panels
-        spoiled[number] = run(*plain, *arrays)
 
-    pool.run(task, len(shares))
-    if any(spoiled):
-        # The tile of channel lanes multiplied stored zeros by inf or NaN: compute all again in the other shape.
-        _run(rows, numbers, gather, packed, epilogue, pool)
+def prepare_matmul_with(
+    rows_as_lanes: Callable[[int], int],
+) -> Callable[[MatmulShape, PackedWeight, Epilogue, int], Launch]:
+    """Return the `prepare_matmul` of the kernel that makes the first ``rows_as_lanes(m)`` rows lanes."""
 
+    def prepare_matmul(shape: MatmulShape, packed: PackedWeight, epilogue: Epilogue, threads: int) -> Launch:
+        strides = (shape.x_stride, shape.columns, shape.out_stride)
+        return _launch(rows_as_lanes(shape.m), 1, shape.m, strides, 0, _NO_GATHER, packed, epilogue, threads)
 
-def matmul_with(rows_as_lanes: Callable[[int], int]) -> Callable[..., None]:
-    """Return the matmul that makes the first ``rows_as_lanes(m)`` rows lanes."""
-
-    def matmul(x: Array, packed: PackedWeight, epilogue: Epilogue, out: Array, pool: ThreadPool) -> None:
-        rows, columns = x.shape
-        if rows == 0 or packed.n == 0:
-            return
-        floats = float_epilogue(epilogue)
-        addresses = (address_of(x), x.strides[0], columns, address_of(out), out.strides[0], address_of(floats.bias))
-        numbers = (*addresses, packed.n, 1, rows, panel_bytes(), 0)
-        _run(rows_as_lanes(rows), numbers, _NO_GATHER, packed, floats, pool)
-
-    return matmul
+    return prepare_matmul
 
 
-def conv_with(rows_as_lanes: Callable[[int], int]) -> Callable[..., None]:
-    """Return the convolution that makes the first ``rows_as_lanes(pixels)`` output pixels of an image lanes."""
+def prepare_conv_with(
+    rows_as_lanes: Callable[[int], int],
+) -> Callable[[ConvGeometry, np.dtype[Any], np.dtype[Any], PackedWeight, Epilogue, int], Launch]:
+    """Return the `prepare_conv` of the kernel that makes an image's first ``rows_as_lanes(pixels)`` pixels lanes."""
 
-    def conv(
-        x: Array, geometry: ConvGeometry, packed: PackedWeight, epilogue: Epilogue, out: Array, pool: ThreadPool
-    ) -> None:
-        if out.size == 0:
-            return
-        floats = float_epilogue(epilogue)
-        pixels = geometry.out_height * geometry.out_width
-        addresses = (address_of(x), 0, 0, address_of(out), 0, address_of(floats.bias))
-        numbers = (*addresses, packed.n, geometry.batch, pixels, panel_bytes(), 1)
-        _run(rows_as_lanes(pixels), numbers, _gather_of(geometry), packed, floats, pool)
+    def prepare_conv(
+        geometry: ConvGeometry,
+        x_dtype: np.dtype[Any],
+        out_dtype: np.dtype[Any],
+        packed: PackedWeight,
+        epilogue: Epilogue,
+        threads: int,
+    ) -> Launch:
+        pixels, gather = geometry.out_height * geometry.out_width, _gather_of(geometry)
+        split = rows_as_lanes(pixels)
+        return _launch(split, geometry.batch, pixels, (0, 0, 0), 1, gather, packed, epilogue, threads)
 
-    return conv
+    return prepare_conv
