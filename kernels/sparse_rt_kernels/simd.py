@@ -219,12 +219,12 @@ def load_masked(builder: Any, base: Any, kind: Any, mask: Any, other: Any) -> An
 
 
 @_operation(lambda memory: memory)
-def prefetch(builder: Any, base: Any) -> None:
-    """Call the cache line at a byte pointer into L2; any address may be named."""
+def prefetch(builder: Any, base: Any, level: int = 2) -> None:
+    """Call the cache line at a byte pointer into L2, or L1 if `level` is 1; any address may be named."""
     signature = ir.FunctionType(ir.VoidType(), [base.type, I32, I32, I32])
     function = cgutils.get_or_insert_function(builder.module, signature, "llvm.prefetch.p0")
-    read, second_level, data = I32(0), I32(2), I32(1)
-    builder.call(function, [base, read, second_level, data])
+    read, locality, data = I32(0), I32(4 - level), I32(1)
+    builder.call(function, [base, read, locality, data])
 
 
 @_operation(_gather_meaning)

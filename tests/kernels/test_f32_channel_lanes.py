@@ -110,7 +110,7 @@ def test_lanes_of_rows_are_whole_vectors_or_all(rows):
 @settings(max_examples=100, deadline=None)
 def test_shares_cover_every_row_and_tile_once(rows, images, tiles, threads, split):
     seen = np.zeros((images, rows, tiles), int)
-    for share in shares.split_call(rows, split(rows), images, tiles, 64, 0, 300_000, threads):
+    for share in shares.split_call(rows, split(rows), images, tiles, 64, 0, (30_000, 300_000), threads):
         lanes = share.last_lane - share.first_lane
         panels = tiling.panel_count(lanes, tiling.MAX_VECTORS)
         for job in range(share.work.first_panel, share.work.last_panel):

@@ -31,6 +31,8 @@ __all__ = ["COPIES", "Call", "float_scratch", "pixels_into_panel", "run_panels"]
 COPIES = MAX_VECTORS * LANES
 
 _BYTES = LANES * 4
+# Bytes of the weights of one tile and 8 reduction elements.
+_WEIGHT_BYTES = 4 * CHANNELS * 4
 # Where the panel block begins in the scratch, after 16 finished channels; in items.
 _PANEL_AT = LANES * MAX_VECTORS * LANES
 # Channels whose finished tiles are gathered before they are transposed into a row-major output.
@@ -61,7 +63,7 @@ class Call(NamedTuple):
     first_lane, last_lane
         The lanes to compute, of each image.
     panel_bytes
-        Of :func:`.tiling.panel_bytes`.
+        Of :func:`.tiling.row_panel_bytes`, or for lanes of channels :func:`.tiling.panel_bytes`.
     is_conv
         Whether lanes are pixels of an image, gathered, or rows of a matrix, transposed.
     """
@@ -100,6 +102,7 @@ def register_tile(
     values: int,
     index: int,
     octets: int,
+    ahead: int,
     partial: int,
     bias: int,
     low: np.float32,
@@ -111,16 +114,28 @@ def register_tile(
 ) -> int:
     """Run the register tile of `vectors` vectors; see :func:`.micro.tile`."""
     if vectors == 6:
-        return micro.tile(6, panel, values, index, octets, partial, bias, low, high, out, stride, channels, last_lanes)
+        return micro.tile(
+            6, panel, values, index, octets, ahead, partial, bias, low, high, out, stride, channels, last_lanes
+        )
     if vectors == 5:
-        return micro.tile(5, panel, values, index, octets, partial, bias, low, high, out, stride, channels, last_lanes)
+        return micro.tile(
+            5, panel, values, index, octets, ahead, partial, bias, low, high, out, stride, channels, last_lanes
+        )
     if vectors == 4:
-        return micro.tile(4, panel, values, index, octets, partial, bias, low, high, out, stride, channels, last_lanes)
+        return micro.tile(
+            4, panel, values, index, octets, ahead, partial, bias, low, high, out, stride, channels, last_lanes
+        )
     if vectors == 3:
-        return micro.tile(3, panel, values, index, octets, partial, bias, low, high, out, stride, channels, last_lanes)
+        return micro.tile(
+            3, panel, values, index, octets, ahead, partial, bias, low, high, out, stride, channels, last_lanes
+        )
     if vectors == 2:
-        return micro.tile(2, panel, values, index, octets, partial, bias, low, high, out, stride, channels, last_lanes)
-    return micro.tile(1, panel, values, index, octets, partial, bias, low, high, out, stride, channels, last_lanes)
+        return micro.tile(
+            2, panel, values, index, octets, ahead, partial, bias, low, high, out, stride, channels, last_lanes
+        )
+    return micro.tile(
+        1, panel, values, index, octets, ahead, partial, bias, low, high, out, stride, channels, last_lanes
+    )
 
 
 @kernel_jit
@@ -273,6 +288,24 @@ def _strip_to_rows(call: Call, block: Block, first_tile: int, last_channel: int,
 
 
 @kernel_jit
+def _skip_zeros(
+    block: Block,
+    tile: int,
+    values: NDArray[np.float32],
+    index: NDArray[np.uint8],
+    floats: NDArray[np.float32],
+    sums_at: int,
+) -> int:
+    """Add a panel that holds inf or NaN to the partial sums of one tile, by the loops that skip stored zeros."""
+    width, stop = block.vectors * LANES, block.first_octet + block.octets
+    rows = floats[_PANEL_AT : _PANEL_AT + block.octets * REDUCTION * width].reshape(block.octets * REDUCTION, width)
+    sums = floats[sums_at : sums_at + CHANNELS * width].reshape(CHANNELS, width)
+    if block.first_octet == 0:
+        sums[:] = 0
+    return multiply_tile(rows, values[tile, block.first_octet : stop], index[tile, block.first_octet : stop], sums)
+
+
+@kernel_jit
 def _multiply_tiles(
     call: Call,
     block: Block,
@@ -284,27 +317,26 @@ def _multiply_tiles(
     spoiled: int,
 ) -> int:
     """Run every tile of channels of this share over one panel block; after the last block, finish them."""
-    width, stop = block.vectors * LANES, block.first_octet + block.octets
-    is_last = stop == call.octets
+    width = block.vectors * LANES
+    is_last = block.first_octet + block.octets == call.octets
     strip = int(np.intp(floats.ctypes.data))
-    panel = strip + _PANEL_AT * 4
-    rows = floats[_PANEL_AT : _PANEL_AT + block.octets * REDUCTION * width].reshape(block.octets * REDUCTION, width)
+    held = strip + block.sums_at * 4
+    weights = int(np.intp(values.ctypes.data)) + (work.first_tile * call.octets + block.first_octet) * _WEIGHT_BYTES
+    positions = int(np.intp(index.ctypes.data)) + (work.first_tile * call.octets + block.first_octet) * CHANNELS
+    octets = block.octets
+    stride, channels, last_lanes = width * 4, CHANNELS, LANES
+    bias, low, high = 0, np.float32(-np.inf), np.float32(np.inf)
     for tile in range(work.first_tile, work.last_tile):
         number = tile - work.first_tile
-        sums = floats[block.sums_at + number * CHANNELS * width :][: CHANNELS * width].reshape(CHANNELS, width)
-        held = int(np.intp(sums.ctypes.data))
-        partial = held if block.first_octet > 0 else 0
-        octets = block.octets
+        sums = held + number * CHANNELS * width * 4
         if spoiled:
-            # The register tile multiplies stored zeros too, and 0 * inf is NaN: take the loops that skip them.
-            if partial == 0:
-                sums[:] = 0
-            multiply_tile(rows, values[tile, block.first_octet : stop], index[tile, block.first_octet : stop], sums)
-            partial, octets = held, 0
-        out, stride, channels, last_lanes = held, width * 4, CHANNELS, LANES
-        bias, low, high = 0, np.float32(-np.inf), np.float32(np.inf)
-        channel = tile * CHANNELS
+            # The register tile multiplies stored zeros too, and 0 * inf is NaN.
+            _skip_zeros(block, tile, values, index, floats, block.sums_at + number * CHANNELS * width)
+            octets = 0
+        partial = sums if block.first_octet > 0 or spoiled else 0
+        out = sums
         if is_last:
+            channel = tile * CHANNELS
             channels = min(CHANNELS, call.n - channel)
             bias, low, high = call.bias + channel * 4, clip[0], clip[1]
             if call.is_conv:
@@ -313,14 +345,13 @@ def _multiply_tiles(
                 last_lanes = min(LANES, call.last_lane - block.first_lane - width + LANES)
             else:
                 out = strip + number % _STRIP * CHANNELS * width * 4
-        weights = int(np.intp(values[tile, block.first_octet].ctypes.data))
-        positions = int(np.intp(index[tile, block.first_octet].ctypes.data))
         register_tile(
             block.vectors,
-            panel,
+            strip + _PANEL_AT * 4,
             weights,
             positions,
             octets,
+            call.octets * _WEIGHT_BYTES,
             partial,
             bias,
             low,
@@ -330,8 +361,10 @@ def _multiply_tiles(
             channels,
             last_lanes,
         )
+        weights += call.octets * _WEIGHT_BYTES
+        positions += call.octets * CHANNELS
         if is_last and not call.is_conv and (number % _STRIP == _STRIP - 1 or tile == work.last_tile - 1):
-            _strip_to_rows(call, block, tile - number % _STRIP, channel + channels, strip)
+            _strip_to_rows(call, block, tile - number % _STRIP, tile * CHANNELS + channels, strip)
     return 0
 
 

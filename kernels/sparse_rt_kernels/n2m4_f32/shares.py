@@ -18,12 +18,16 @@ _UNEVEN: Final = 1.15
 
 
 class Share(NamedTuple):
-    """What one task computes: a range of lanes in one of the two shapes, the work within it, the scratch it needs."""
+    """What one task computes: a range of lanes in one of the two shapes, the work within it.
+
+    And how: the bytes of a panel block, the items of scratch.
+    """
 
     channel_lanes: int
     first_lane: int
     last_lane: int
     work: Work
+    panel_bytes: int
     items: int
 
 
@@ -40,9 +44,19 @@ def lane_parts(vectors: int, products: int, threads: int) -> int:
 
 @functools.lru_cache(maxsize=4096)
 def split_call(
-    rows: int, split: int, images: int, tiles: int, octets: int, is_conv: int, nbytes: int, threads: int
+    rows: int,
+    split: int,
+    images: int,
+    tiles: int,
+    octets: int,
+    is_conv: int,
+    blocks: tuple[int, int],
+    threads: int,
 ) -> tuple[Share, ...]:
-    """Return the shares of a call: rows [0, split) of each image as lanes, for the others channels as lanes."""
+    """Return the shares of a call: rows [0, split) of each image as lanes, for the others channels as lanes.
+
+    `blocks` are the bytes of a panel block with lanes of rows, and with lanes of channels.
+    """
     ranges = []
     if split > 0:
         vectors = -(-split // LANES)
@@ -55,9 +69,11 @@ def split_call(
         ranges.append((1, split, rows))
     shares = []
     for channel_lanes, first, last in ranges:
+        nbytes = blocks[channel_lanes]
         call = macro.Call(0, 0, 0, 0, 0, 0, 0, octets, images, rows, first, last, nbytes, is_conv)
         need = channel_macro.float_scratch if channel_lanes else macro.float_scratch
         panels = images * panel_count(last - first, MAX_VECTORS)
         for work in split_work(panels, tiles, 1 if cut and not channel_lanes else threads):
-            shares.append(Share(channel_lanes, first, last, work, need(call, work.last_tile - work.first_tile)))
+            items = need(call, work.last_tile - work.first_tile)
+            shares.append(Share(channel_lanes, first, last, work, nbytes, items))
     return tuple(shares)

@@ -12,7 +12,7 @@ from sparse_rt_kernels.geometry import ConvGeometry, MatmulShape
 from sparse_rt_kernels.launch import Launch, Phase
 from sparse_rt_kernels.n2m4_f32.shares import split_call
 from sparse_rt_kernels.n2m4_f32.tasks import CALL, SHARE, share_task, task_bytes
-from sparse_rt_kernels.n2m4_f32.tiling import panel_bytes
+from sparse_rt_kernels.n2m4_f32.tiling import panel_bytes, row_panel_bytes
 from sparse_rt_kernels.registry import PackedWeight
 
 __all__ = ["float_epilogue", "prepare_conv_with", "prepare_matmul_with"]
@@ -49,8 +49,9 @@ def _launch(
     epilogue = float_epilogue(given)
     tiles, octets = packed.values.shape[:2]
     nbytes = panel_bytes()
-    shares = split_call(rows, split, images, tiles, octets, is_conv, nbytes, threads)
-    table = np.array([(*share[:3], *share.work, share.items) for share in shares], SHARE)
+    blocks = (min(nbytes, row_panel_bytes()), nbytes)
+    shares = split_call(rows, split, images, tiles, octets, is_conv, blocks, threads)
+    table = np.array([(*share[:3], *share.work, share.panel_bytes, share.items) for share in shares], SHARE)
     x_stride, columns, out_stride = strides
     record = (
         table.ctypes.data,
@@ -64,7 +65,6 @@ def _launch(
         packed.n,
         images,
         rows,
-        nbytes,
         is_conv,
         epilogue.low,
         epilogue.high,

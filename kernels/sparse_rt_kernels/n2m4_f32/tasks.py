@@ -19,7 +19,8 @@ SHARE = np.dtype(
         (name, "i8")
         for name in (
             *("channel_lanes", "first_lane", "last_lane"),
-            *("first_panel", "last_panel", "first_tile", "last_tile", "items"),
+            *("first_panel", "last_panel", "first_tile", "last_tile"),
+            *("panel_bytes", "items"),
         )
     ]
 )
@@ -30,7 +31,7 @@ CALL = np.dtype(
     [
         *((name, "i8") for name in ("shares", "values", "index", "tiles", "octets")),
         *((name, "i8") for name in ("x_stride", "columns", "out_stride", "bias", "n")),
-        *((name, "i8") for name in ("images", "lanes", "panel_bytes", "is_conv")),
+        *((name, "i8") for name in ("images", "lanes", "is_conv")),
         ("low", "f8"),
         ("high", "f8"),
         *((name, "i8") for name in Gather._fields),
@@ -68,7 +69,7 @@ def share_task(task: int, arguments: Any, x: int, out: int, shared: int, scratch
         a.lanes,
         share.first_lane,
         share.last_lane,
-        a.panel_bytes,
+        share.panel_bytes,
         a.is_conv,
     )
     work = Work(share.first_panel, share.last_panel, share.first_tile, share.last_tile)

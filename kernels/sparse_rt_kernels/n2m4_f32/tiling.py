@@ -2,7 +2,7 @@
 
 from typing import Final, NamedTuple
 
-from sparse_rt_kernels.caches import level2_bytes
+from sparse_rt_kernels.caches import level1_bytes, level2_bytes
 from sparse_rt_kernels.jit import kernel_jit
 
 __all__ = [
@@ -14,7 +14,9 @@ __all__ = [
     "Work",
     "block_length",
     "panel_bounds",
+    "panel_bytes",
     "panel_count",
+    "row_panel_bytes",
     "rows_as_lanes",
     "split_work",
 ]
@@ -54,13 +56,18 @@ def panel_bounds(rows: int, max_vectors: int, panel: int) -> tuple[int, int]:
 
 
 def panel_bytes() -> int:
-    """Return the bytes of a panel block: what the register tile streams once for each 4 channels.
-
-    It need not fit L1: the panel is read in order, so the hardware prefetcher hides L2 behind 4 channels' FMAs, and
-    short blocks would move partial sums instead. It shares L2 with the weights and the partial sums that stream
-    through. Measured on Zen 4 (1 MiB): flat from 190 to 450 KiB, 5 % slower at 48 KiB, 15 % slower beyond L2.
-    """
+    """Return the bytes of a block of packed rows that lanes of channels and the portable loops stream from L2."""
     return level2_bytes() * 5 // 16
+
+
+def row_panel_bytes() -> int:
+    """Return the bytes of a panel block of the tile with lanes of rows, which reads it once for each 4 channels.
+
+    Every FMA takes a register of the panel from memory. A CPU with two 64-byte FMAs a cycle (Zen 5) reads as much from
+    L1 only, so the block stays there, beside the weights and partial sums that stream through; shorter blocks would
+    load and store the partial sums more often.
+    """
+    return level1_bytes() * 11 // 16
 
 
 @kernel_jit
