@@ -78,12 +78,12 @@ def pause(context: Any) -> Any:
 
 @simd.emitter
 def call_task(
-    context: Any, function: Any, task: Any, arguments: Any, x: Any, out: Any, shared: Any, scratch: Any
+    context: Any, function: Any, task: Any, arguments: Any, x: Any, other: Any, out: Any, shared: Any, scratch: Any
 ) -> Any:
-    """Call the C function at the address `function` with six words; see :func:`sparse_rt_kernels.jit.kernel_task`."""
+    """Call the C function at the address `function` with seven words; see :func:`sparse_rt_kernels.jit.kernel_task`."""
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
-        kind = ir.FunctionType(simd.I64, [simd.I64] * 6)
+        kind = ir.FunctionType(simd.I64, [simd.I64] * 7)
         return builder.call(builder.inttoptr(given[0], kind.as_pointer()), given[1:])
 
-    return _WORD(*[_WORD] * 7), generate
+    return _WORD(*[_WORD] * 8), generate

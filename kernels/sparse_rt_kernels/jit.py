@@ -16,12 +16,15 @@ from numba.core import config, types
 
 from sparse_rt_kernels import isa
 
-__all__ = ["TASK", "cache_directory", "cache_key", "kernel_jit", "kernel_task"]
+__all__ = ["TASK", "TaskFunction", "cache_directory", "cache_key", "kernel_jit", "kernel_task"]
 
-#: What a task is in C: (task, arguments, x, out, shared, scratch) -> 0, or else the launch must be repeated in another
-#: way. Five addresses follow the task's number: its arguments, one record of the kernel's own; the arrays that it reads
-#: and writes; scratch memory that all tasks of a call share; and scratch memory of its thread.
-TASK: Final = types.intp(types.intp, types.voidptr, types.intp, types.intp, types.intp, types.intp)
+#: What a task is in C: (task, arguments, x, other, out, shared, scratch) -> 0, or else the launch must be repeated in
+#: another way. Six addresses follow the task's number: its arguments, one record of the kernel's own; the arrays that
+#: it reads, the second of which few kernels have (0); the array that it writes; scratch memory that all tasks of a
+#: call share; and scratch memory of its thread.
+TASK: Final = types.intp(types.intp, types.voidptr, *[types.intp] * 5)
+#: A Python function that can be compiled as one.
+TaskFunction = Callable[[int, Any, int, int, int, int, int], int]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -95,11 +98,11 @@ def kernel_jit(function: Callable[P, R]) -> Callable[P, R]:
 
 
 @functools.cache
-def _compiled_task(function: Callable[[int, Any, int, int, int, int], int]) -> Any:
+def _compiled_task(function: TaskFunction) -> Any:
     return _compile(functools.partial(numba.cfunc, TASK), function)
 
 
-def kernel_task(function: Callable[[int, Any, int, int, int, int], int]) -> int:
+def kernel_task(function: TaskFunction) -> int:
     """Return the address of `function` as a C function of the type :data:`TASK`, compiled on first use and cached.
 
     It is called without the GIL, from threads that Python need not know: it must not raise.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from sparse_rt_kernels.jit import kernel_task
+from sparse_rt_kernels.jit import TaskFunction, kernel_task
 from sparse_rt_kernels.workspace import ALIGNMENT, address_of
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Phase:
         How many there are; each is called with its number.
     """
 
-    function: Callable[[int, Any, int, int, int, int], int]
+    function: TaskFunction
     arguments: NDArray[Any]
     tasks: int
 
@@ -85,10 +85,14 @@ class Launch:
         """The phases as words: function, arguments, tasks."""
         return self._words
 
-    def run(self, x: NDArray[Any], out: NDArray[Any], pool: ThreadPool) -> None:
-        """Run on arrays of the shapes, dtypes and strides that the launch was made for."""
-        if pool.launch(self, address_of(x), address_of(out)) and self._otherwise is not None:
-            self._otherwise.run(x, out, pool)
+    def run(self, x: NDArray[Any], out: NDArray[Any], pool: ThreadPool, other: NDArray[Any] | None = None) -> None:
+        """Run on arrays of the shapes, dtypes and strides that the launch was made for.
+
+        `other` is the second array that the kernel reads, if it reads two.
+        """
+        second = 0 if other is None else address_of(other)
+        if pool.launch(self, address_of(x), second, address_of(out)) and self._otherwise is not None:
+            self._otherwise.run(x, out, pool, other)
 
 
 @dataclass(frozen=True, eq=False, slots=True)

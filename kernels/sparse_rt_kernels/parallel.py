@@ -65,8 +65,8 @@ def _stop(jobs: "queue.SimpleQueue[_Job | None]", workers: int) -> None:
 
 
 @kernel_jit
-def _call(function: int, task: int, arguments: int, x: int, out: int, shared: int, scratch: int) -> int:
-    return atomics.call_task(function, task, arguments, x, out, shared, scratch)
+def _call(function: int, task: int, arguments: int, x: int, other: int, out: int, shared: int, scratch: int) -> int:
+    return atomics.call_task(function, task, arguments, x, other, out, shared, scratch)
 
 
 @functools.cache
@@ -185,16 +185,16 @@ class ThreadPool:
         if job.error is not None:
             raise job.error
 
-    def launch(self, launch: Launch, x: int, out: int) -> bool:
-        """Run `launch` on the arrays at the addresses `x` and `out`, and return when all its tasks have ended.
+    def launch(self, launch: Launch, x: int, other: int, out: int) -> bool:
+        """Run `launch` on arrays at addresses, and return when all its tasks have ended. `other` may be 0.
 
         Returns whether a task asked that the launch be repeated in another way.
         """
         base = scratch_address("launch", launch.shared_bytes + self.threads * launch.stride)
         scratch = base + launch.shared_bytes
         if not team.is_available():
-            return self._launch_in_python(launch, x, out, base)
-        arguments = (launch.address, launch.count, x, out, base, scratch, launch.stride)
+            return self._launch_in_python(launch, x, other, out, base)
+        arguments = (launch.address, launch.count, x, other, out, base, scratch, launch.stride)
         if self.threads == 1 or launch.width <= 1:
             return team.dispatch(0, 0, *arguments) >= team.REPEAT
         crew = self._native_crew()
@@ -208,14 +208,14 @@ class ThreadPool:
         if crew is not None and crew.pid == os.getpid():
             team.rest(crew.address)
 
-    def _launch_in_python(self, launch: Launch, x: int, out: int, shared: int) -> bool:
+    def _launch_in_python(self, launch: Launch, x: int, other: int, out: int, shared: int) -> bool:
         """Run native tasks on Python threads, where a team cannot be."""
         results = []
         for function, arguments, tasks, _ in launch.words.tolist():
 
             def task(number: int, function: int = function, arguments: int = arguments) -> None:
                 own = scratch_address("task", launch.stride)
-                results.append(_call(function, number, arguments, x, out, shared, own))
+                results.append(_call(function, number, arguments, x, other, out, shared, own))
 
             self.run(task, tasks)
         return any(results)

@@ -39,7 +39,7 @@ _STOP: Final = 3 * _LINE
 _SPINS: Final = 3 * _LINE + 8
 _WORKERS: Final = 3 * _LINE + 16
 _JOB: Final = 4 * _LINE
-_WORKER: Final = 5 * _LINE
+_WORKER: Final = 6 * _LINE
 #: Bytes of one worker: a line for its word of sleep, one for its semaphore (sem_t is 32 bytes in glibc and in musl).
 _WORKER_BYTES: Final = 2 * _LINE
 _COUNT: Final = 0xFFFFFFFF
@@ -87,12 +87,12 @@ def _work(block: int, participant: int, ticket: int) -> int:
     generation = ticket >> 32
     job = block + _JOB
     function, arguments = atomics.load(job), atomics.load(job + 8)
-    x, out, shared = atomics.load(job + 16), atomics.load(job + 24), atomics.load(job + 32)
-    scratch = atomics.load(job + 40) + participant * atomics.load(job + 48)
-    tasks = atomics.load(job + 56)
+    x, other, out = atomics.load(job + 16), atomics.load(job + 24), atomics.load(job + 32)
+    shared, scratch = atomics.load(job + 40), atomics.load(job + 48) + participant * atomics.load(job + 56)
+    tasks = atomics.load(job + 64)
     while ticket >> 32 == generation and ticket & _COUNT > 0:
         if atomics.compare_exchange(block + _TICKET, ticket, ticket - 1):
-            if atomics.call_task(function, tasks - (ticket & _COUNT), arguments, x, out, shared, scratch) != 0:
+            if atomics.call_task(function, tasks - (ticket & _COUNT), arguments, x, other, out, shared, scratch) != 0:
                 atomics.exchange(block + _RESULT, 1)
             atomics.fetch_add(block + _DONE, 1)
         ticket = atomics.load(block + _TICKET)
@@ -144,18 +144,28 @@ def _wake(block: int, workers: int) -> int:
 
 @kernel_jit
 def _share(
-    block: int, function: int, arguments: int, tasks: int, x: int, out: int, shared: int, scratch: int, stride: int
+    block: int,
+    function: int,
+    arguments: int,
+    tasks: int,
+    x: int,
+    other: int,
+    out: int,
+    shared: int,
+    scratch: int,
+    stride: int,
 ) -> int:
     """Publish a job, take part in it, and return when all of it has ended."""
     job = block + _JOB
     atomics.exchange(job, function)
     atomics.exchange(job + 8, arguments)
     atomics.exchange(job + 16, x)
-    atomics.exchange(job + 24, out)
-    atomics.exchange(job + 32, shared)
-    atomics.exchange(job + 40, scratch)
-    atomics.exchange(job + 48, stride)
-    atomics.exchange(job + 56, tasks)
+    atomics.exchange(job + 24, other)
+    atomics.exchange(job + 32, out)
+    atomics.exchange(job + 40, shared)
+    atomics.exchange(job + 48, scratch)
+    atomics.exchange(job + 56, stride)
+    atomics.exchange(job + 64, tasks)
     atomics.exchange(block + _DONE, 0)
     # Generation 0 is what a worker starts with: it is never published.
     generation = max(1, (atomics.load(block + _TICKET) >> 32) + 1 & _GENERATION)
@@ -175,7 +185,16 @@ def _share(
 
 @kernel_jit
 def dispatch(
-    block: int, spins: int, phases: int, count: int, x: int, out: int, shared: int, scratch: int, stride: int
+    block: int,
+    spins: int,
+    phases: int,
+    count: int,
+    x: int,
+    other: int,
+    out: int,
+    shared: int,
+    scratch: int,
+    stride: int,
 ) -> int:
     """Run phases one after the other, the tasks of each in parallel; return the number of the caller's CPU.
 
@@ -189,7 +208,7 @@ def dispatch(
         How often workers then look for the next job before they sleep.
     phases
         Address of `count` times four words: address of a task's function, of its arguments, number of tasks, unused.
-    x, out, shared
+    x, other, out, shared
         Passed on to every task.
     scratch, stride
         Task functions get ``scratch + participant * stride``.
@@ -205,10 +224,10 @@ def dispatch(
                 atomics.exchange(block + _SPINS, spins)
                 atomics.exchange(block + _RESULT, 0)
         if tasks > 1 and owns:
-            _share(block, function, arguments, tasks, x, out, shared, scratch, stride)
+            _share(block, function, arguments, tasks, x, other, out, shared, scratch, stride)
         else:
             for task in range(tasks):
-                if atomics.call_task(function, task, arguments, x, out, shared, scratch) != 0:
+                if atomics.call_task(function, task, arguments, x, other, out, shared, scratch) != 0:
                     result = 1
     if owns:
         result |= atomics.load(block + _RESULT)

@@ -47,7 +47,7 @@ def task_bytes(items: int) -> int:
     return 8 * _COPY_ITEMS + 4 * _LANE_ITEMS + 4 * items
 
 
-def share_task(task: int, arguments: Any, x: int, out: int, shared: int, scratch: int) -> int:
+def share_task(task: int, arguments: Any, x: int, other: int, out: int, shared: int, scratch: int) -> int:
     """Compute one share of ``out = clip(X W^T + bias)``; return 1 if x holds what the share's shape cannot multiply."""
     a = carray(arguments, (1,), CALL)[0]
     share = carray(as_pointer(a.shares + task * _SHARE_BYTES), (1,), SHARE)[0]

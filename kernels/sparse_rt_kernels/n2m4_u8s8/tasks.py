@@ -110,7 +110,7 @@ def _scratch(a: Any, base: int) -> Scratch:
     return Scratch(a.block_rows, a.block_steps, base + a.panel, base + a.controls, base + a.sums, base + a.table)
 
 
-def matmul_task(task: int, arguments: Any, x: int, out: int, shared: int, scratch: int) -> int:
+def matmul_task(task: int, arguments: Any, x: int, other: int, out: int, shared: int, scratch: int) -> int:
     """Compute one task of ``out = epilogue(x @ w.T)``: rows and channels that the task's number stands for."""
     a = carray(arguments, (1,), MATMUL)[0]
     first_row, last_row = _split(a.m, ROWS, task // a.channel_parts, a.row_parts)
@@ -130,7 +130,7 @@ def matmul_task(task: int, arguments: Any, x: int, out: int, shared: int, scratc
     return 0
 
 
-def stage_task(task: int, arguments: Any, x: int, out: int, shared: int, scratch: int) -> int:
+def stage_task(task: int, arguments: Any, x: int, other: int, out: int, shared: int, scratch: int) -> int:
     """Bring one part of the input's rows into the padded, channels-last image at `shared`."""
     a = carray(arguments, (1,), STAGE)[0]
     first, last = a.rows * task // a.parts, a.rows * (task + 1) // a.parts
@@ -154,7 +154,7 @@ def stage_task(task: int, arguments: Any, x: int, out: int, shared: int, scratch
     )
 
 
-def conv_task(task: int, arguments: Any, x: int, out: int, shared: int, scratch: int) -> int:
+def conv_task(task: int, arguments: Any, x: int, other: int, out: int, shared: int, scratch: int) -> int:
     """Compute one task of a convolution over the image that was staged at `shared`."""
     a = carray(arguments, (1,), CONV)[0]
     pixels = a.out_height * a.out_width
@@ -171,7 +171,7 @@ def conv_task(task: int, arguments: Any, x: int, out: int, shared: int, scratch:
     return 0
 
 
-def pointwise_task(task: int, arguments: Any, x: int, out: int, shared: int, scratch: int) -> int:
+def pointwise_task(task: int, arguments: Any, x: int, other: int, out: int, shared: int, scratch: int) -> int:
     """Compute one task of a 1x1 convolution, packed straight from planes; work is split within each image."""
     a = carray(arguments, (1,), POINTWISE)[0]
     first_row, last_row = _split(a.pixels, ROWS, task // a.channel_parts, a.row_parts)
