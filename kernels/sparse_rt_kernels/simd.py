@@ -58,6 +58,7 @@ __all__ = [
     "multishift",
     "permute",
     "in_register",
+    "in_order",
 ]
 
 Array = NDArray[Any]
@@ -532,3 +533,14 @@ def in_register(builder: Any, a: Any) -> Any:
     """
     signature = ir.FunctionType(a.type, [a.type])
     return builder.asm(signature, "", "=v,0", [a], False)
+
+
+@_operation(lambda a: a, needs="avx512")
+def in_order(builder: Any, a: Any) -> Any:
+    """Return the vector `a` unchanged; LLVM keeps the order of such marks, and with it what lies between two of them.
+
+    LLVM's scheduler moves an instruction next to the one that needs its result. A value marked when it is made and
+    again before it is used keeps its distance.
+    """
+    signature = ir.FunctionType(a.type, [a.type])
+    return builder.asm(signature, "", "=v,0", [a], True)

@@ -252,9 +252,10 @@ def test_prefetch_changes_nothing():
     np.testing.assert_array_equal(run(emit, [kept], np.zeros_like(kept)), kept)
 
 
-def test_in_register_changes_nothing():
-    check("in_register", random(np.float32, 16))
-    check("in_register", random(np.int32, 16))
+@pytest.mark.parametrize("name", ["in_register", "in_order"])
+def test_marks_for_the_compiler_change_nothing(name):
+    check(name, random(np.float32, 16))
+    check(name, random(np.int32, 16))
 
 
 def test_every_operation_is_tested():
@@ -264,6 +265,6 @@ def test_every_operation_is_tested():
         *("transpose", "broadcast", "load", "store", "load_first", "store_first", "load_masked"),
         *("gather", "prefetch", "permute", "shift_right"),
         *("nearest_int", "pack_int16", "pack_uint8", "add_saturated", "larger_byte", "smaller_byte"),
-        *("dot_u8s8", "dot_s16", "shuffle_bytes", "multishift", "in_register"),
+        *("dot_u8s8", "dot_s16", "shuffle_bytes", "multishift", "in_register", "in_order"),
     }
     assert tested == set(simd.OPERATIONS)
