@@ -256,7 +256,7 @@ def test_scratch_holds_every_panel_block(rows, k, nbytes, conv, data):
     for panel in range(tiling.panel_count(rows, tiling.MAX_VECTORS)):
         _, vectors = tiling.panel_bounds(rows, tiling.MAX_VECTORS, panel)
         length = tiling.block_length(octets * 8, vectors, nbytes)
-        needed = max(needed, 16 * tiling.MAX_VECTORS * 16 + (length + 16 + 4 * tiles) * vectors * 16)
+        needed = max(needed, (length + 16 + -(-tiles // 4) * 16) * vectors * 16)
     assert macro.float_scratch(call, tiles) >= needed
 
 

@@ -12,9 +12,23 @@ from numba.core import cgutils, types
 from sparse_rt_kernels import simd
 from sparse_rt_kernels.n2m4_f32.tiling import CHANNELS, LANES, REDUCTION
 
-__all__ = ["copy_lanes", "gather_lanes", "lanes_on_line", "tile", "transpose_in", "transpose_out", "zero_lanes"]
+__all__ = [
+    "HALF",
+    "copy_lanes",
+    "gather_lanes",
+    "lanes_on_line",
+    "tile",
+    "transpose_half_out",
+    "transpose_in",
+    "transpose_out",
+    "zero_lanes",
+]
+
+#: Rows of a block that :func:`transpose_half_out` writes.
+HALF = LANES // 2
 
 _VECTOR = simd.vector(simd.F32, LANES)
+_HALF_VECTOR = simd.vector(simd.F32, HALF)
 _OFFSETS = simd.vector(simd.I32, LANES)
 _MASK = simd.vector(ir.IntType(1), LANES)
 _BYTES = LANES * 4
@@ -312,6 +326,45 @@ def zero_lanes(context: Any, out: Any) -> Any:
 
 
 # --- out of the tile -------------------------------------------------------------------------------------------------
+
+
+@simd.emitter
+def transpose_half_out(
+    context: Any, source: Any, stride: Any, out: Any, out_stride: Any, rows: Any, columns: Any
+) -> Any:
+    """Write 8 rows of 16 columns, transposed, into a row-major float32 matrix: ``out[i, j] = source[j, i]``.
+
+    Only the first `rows` rows and `columns` columns of `out` are written; all 16 rows of `source` are read, at
+    addresses that are multiples of 32. Strides are in bytes.
+    """
+
+    def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
+        source, stride, out, out_stride, rows, columns = given
+        halves = [
+            simd.load(
+                builder, simd.pointer(builder, builder.add(source, builder.mul(stride, _int(j)))), _HALF_VECTOR, 32
+            )
+            for j in range(LANES)
+        ]
+        # Columns j and 8 + j share a register; simd.transpose, within each half.
+        turned = [simd.shuffle(builder, a, b, range(LANES)) for a, b in zip(halves[:HALF], halves[HALF:], strict=True)]
+        low = [lane for first in (*range(4), *range(8, 12)) for lane in (first, LANES + first)]
+        for _ in range(3):
+            pairs = list(zip(turned[:4], turned[4:], strict=True))
+            turned = [simd.shuffle(builder, a, b, [x + 4 * high for x in low]) for a, b in pairs for high in range(2)]
+        places = [simd.pointer(builder, builder.add(out, builder.mul(out_stride, _int(i)))) for i in range(HALF)]
+        whole = builder.icmp_signed("==", builder.add(rows, columns), _int(HALF + LANES))
+        with builder.if_else(whole) as (full, ragged):
+            with full:
+                for place, value in zip(places, turned, strict=True):
+                    simd.store(builder, place, value, 4)
+            with ragged:
+                for row, (place, value) in enumerate(zip(places, turned, strict=True)):
+                    with builder.if_then(builder.icmp_signed("<", _int(row), rows)):
+                        simd.store_first(builder, place, value, columns)
+        return _int(0)
+
+    return _returns_intp(6), generate
 
 
 @simd.emitter
