@@ -1,0 +1,11 @@
+"""Operators between sparse layers: adds, quantisation, pooling, activations, normalisation.
+
+Each ``prepare_*`` function returns a :class:`sparse_rt_kernels.launch.Launch` for arrays of one size, to run on the
+pool's native threads. They are machine code: under ``NUMBA_DISABLE_JIT`` none of them can run.
+"""
+
+from sparse_rt_kernels.elementwise.float_add import prepare_add
+from sparse_rt_kernels.elementwise.quantisation import Quantisation
+from sparse_rt_kernels.elementwise.quantised_add import QuantisedAdd, prepare_quantised_add
+
+__all__ = ["Quantisation", "QuantisedAdd", "prepare_add", "prepare_quantised_add"]

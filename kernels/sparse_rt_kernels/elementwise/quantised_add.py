@@ -1,0 +1,131 @@
+"""Add two tensors of bytes, each with a scale of its own, to a third: the residual add of a quantised network."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numba import carray, types
+
+from sparse_rt_kernels import simd
+from sparse_rt_kernels.elementwise import lanes
+from sparse_rt_kernels.elementwise.loops import each_signedness, each_unit, zero
+from sparse_rt_kernels.elementwise.parts import UNIT, part_bounds, worthwhile_parts
+from sparse_rt_kernels.elementwise.quantisation import BYTE_FIELDS, Quantisation, byte_fields, is_signed
+from sparse_rt_kernels.launch import Launch, Phase
+
+__all__ = ["QuantisedAdd", "prepare_quantised_add"]
+
+_RECORD = np.dtype(
+    [
+        *((name, "i8") for name in ("count", "parts", "a_signed", "b_signed")),
+        *((name, "f8") for name in ("a_ratio", "b_ratio", "offset")),
+        *BYTE_FIELDS,
+    ]
+)
+#: Of one element on one core, from cache.
+_NANOSECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class QuantisedAdd:
+    """``y = saturate(round_half_even(clip((a - za) sa + (b - zb) sb, low, high) / sy) + zy)``.
+
+    Attributes
+    ----------
+    a, b, y
+        Scale s and zero point z of each.
+    low, high
+        Clip bounds of the sum, in its own unit; 0 and inf for Relu.
+    """
+
+    a: Quantisation
+    b: Quantisation
+    y: Quantisation
+    low: float = -np.inf
+    high: float = np.inf
+
+
+@simd.emitter
+def _add_range(
+    context: Any,
+    a: Any,
+    b: Any,
+    y: Any,
+    count: Any,
+    a_signed: Any,
+    b_signed: Any,
+    a_ratio: Any,
+    b_ratio: Any,
+    offset: Any,
+    zero_point: Any,
+    least: Any,
+    most: Any,
+    flip: Any,
+) -> Any:
+    """``y = bytes(a * a_ratio + (b * b_ratio + offset))`` of `count` bytes at addresses.
+
+    `a_signed` and `b_signed` are 0 or 1; the last four are those of :func:`lanes.to_bytes`.
+    """
+
+    def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
+        a, b, y, count, a_signed, b_signed, *floats = given[:9]
+        a_ratio, b_ratio, offset = (lanes.broadcast_float(builder, value) for value in floats)
+
+        def add(first_signed: int, second_signed: int, at: Any, rest: Any) -> None:
+            one_place, two_place, out = (builder.add(base, at) for base in (a, b, y))
+            sums = []
+            for first in range(0, UNIT, lanes.LANES):
+                one = lanes.load_bytes(builder, one_place, first, first_signed, rest)
+                two = lanes.load_bytes(builder, two_place, first, second_signed, rest)
+                sums.append(simd.fma(builder, one, a_ratio, simd.fma(builder, two, b_ratio, offset)))
+            lanes.store_bytes(builder, out, lanes.to_bytes(builder, sums, given[9:]), rest)
+
+        each_signedness(builder, [a_signed, b_signed], lambda *signs: each_unit(builder, count, partial(add, *signs)))
+        return zero()
+
+    return types.intp(*[types.intp] * 6, *[types.float32] * 3, *[types.intp] * 4), generate
+
+
+def _add_task(task: int, arguments: Any, x: int, other: int, out: int, shared: int, scratch: int) -> int:
+    """Add one part of the elements."""
+    r = carray(arguments, (1,), _RECORD)[0]
+    first, last = part_bounds(r.count, UNIT, task, r.parts)
+    return _add_range(
+        x + first,
+        other + first,
+        out + first,
+        last - first,
+        r.a_signed,
+        r.b_signed,
+        np.float32(r.a_ratio),
+        np.float32(r.b_ratio),
+        np.float32(r.offset),
+        r.zero_point,
+        r.least,
+        r.most,
+        r.flip,
+    )
+
+
+def prepare_quantised_add(
+    count: int,
+    a_dtype: np.dtype[Any],
+    b_dtype: np.dtype[Any],
+    y_dtype: np.dtype[Any],
+    parameters: QuantisedAdd,
+    threads: int,
+) -> Launch:
+    """Prepare the sum of two tensors of `count` bytes: ``launch.run(a, y, pool, other=b)``, all C-contiguous.
+
+    See :class:`QuantisedAdd` for what is computed. The quotients sa / sy and sb / sy are rounded to float32 first and
+    multiplied without rounding in between, so that next to a tie the byte may differ by one from that of separate
+    operators. `y` may be `a` or `b`.
+    """
+    a, b, y = parameters.a, parameters.b, parameters.y
+    a_ratio, b_ratio = (np.float32(side.scale) / np.float32(y.scale) for side in (a, b))
+    offset = -(a.zero_point * float(a_ratio) + b.zero_point * float(b_ratio))
+    fields = byte_fields(y, y_dtype, parameters.low, parameters.high)
+    parts = worthwhile_parts(count * _NANOSECONDS, threads)
+    record = (count, parts, is_signed(a_dtype), is_signed(b_dtype), a_ratio, b_ratio, offset, *fields)
+    return Launch([Phase(_add_task, np.array([record], _RECORD), parts)])

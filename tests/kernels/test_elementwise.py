@@ -1,0 +1,198 @@
+"""The operators between sparse layers, against definitions in NumPy and against onnxruntime."""
+
+import itertools
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+from numba.core import config
+from onnx import TensorProto, helper
+from sparse_rt_kernels import elementwise
+from sparse_rt_kernels.elementwise import Quantisation, parts
+from sparse_rt_kernels.parallel import ThreadPool
+
+pytestmark = pytest.mark.skipif(bool(config.DISABLE_JIT), reason="machine code only")
+
+POOLS = {threads: ThreadPool(threads) for threads in (1, 2)}
+TYPES = {"u1": TensorProto.UINT8, "i1": TensorProto.INT8, "f4": TensorProto.FLOAT}
+BYTES = ("u1", "i1")
+#: Around the units of 64 elements, and enough for two tasks.
+COUNTS = (1, 15, 63, 64, 65, 127, 1000)
+MARGIN = 70
+
+
+# --- judges ----------------------------------------------------------------------------------------------------------
+
+
+def quantise(value, q, dtype):
+    """value / scale, rounded half to even, plus the zero point, saturated. In float64."""
+    info = np.iinfo(dtype)
+    rounded = np.rint(np.asarray(value, np.float64) / np.float64(np.float32(q.scale)))
+    return np.clip(rounded + q.zero_point, info.min, info.max).astype(dtype)
+
+
+def dequantise(data, q):
+    return (data.astype(np.float64) - q.zero_point) * np.float64(np.float32(q.scale))
+
+
+def onnx_run(nodes, feeds, out_dtype, constants=(), optimised=True):
+    """Run nodes on named arrays; their output is called y."""
+    inits = [helper.make_tensor(name, TYPES[a.dtype.str[1:]], a.shape, a.tobytes(), raw=True) for name, a in constants]
+    inputs = [helper.make_tensor_value_info(name, TYPES[a.dtype.str[1:]], a.shape) for name, a in feeds.items()]
+    output = helper.make_tensor_value_info("y", TYPES[out_dtype], None)
+    graph = helper.make_graph(nodes, "g", inputs, [output], inits)
+    opsets = [helper.make_opsetid("", 20), helper.make_opsetid("com.microsoft", 1)]
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    if not optimised:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString()
+    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return session.run(None, feeds)[0]
+
+
+def constants_of(name, q, dtype):
+    return [(f"{name}_scale", np.array(q.scale, np.float32)), (f"{name}_zero", np.array(q.zero_point, dtype))]
+
+
+def random_bytes(rng, shape, dtype):
+    info = np.iinfo(dtype)
+    return rng.integers(info.min, info.max + 1, shape).astype(dtype)
+
+
+def random_quantisation(rng, dtype, low=0.01, high=0.05):
+    info = np.iinfo(dtype)
+    return Quantisation(float(np.float32(rng.uniform(low, high))), int(rng.integers(info.min, info.max + 1)))
+
+
+def guarded(shape, dtype):
+    """An output of NaN or of odd bytes, with a margin behind it; returns the output and a check of the margin."""
+    count = int(np.prod(shape))
+    whole = np.full(count + MARGIN, 77 if np.dtype(dtype).itemsize == 1 else np.nan, dtype)
+    before = whole[count:].tobytes()
+
+    def untouched():
+        return whole[count:].tobytes() == before
+
+    return whole[:count].reshape(shape), untouched
+
+
+# --- tasks -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [1, 64, 65, 1000, 4096])
+@pytest.mark.parametrize("tasks", [1, 2, 3, 7])
+def test_parts_cover_every_element_once(count, tasks):
+    bounds = [parts.part_bounds(count, 64, task, tasks) for task in range(tasks)]
+    edges = [0, *(last for _, last in bounds)]
+    assert [first for first, _ in bounds if first < count] == [edge for edge in edges[:-1] if edge < count]
+    assert edges[-1] == count
+    assert all(first % 64 == 0 for first, _ in bounds)
+
+
+def test_small_work_is_one_task():
+    assert parts.worthwhile_parts(7_000, 8) == 1
+    assert parts.worthwhile_parts(9_000, 8) == 2
+    assert parts.worthwhile_parts(1e9, 1) == 1
+    assert parts.worthwhile_parts(1e9, 2) == 4
+
+
+# --- quantised add ---------------------------------------------------------------------------------------------------
+
+
+def run_quantised_add(a, b, y_dtype, parameters, threads=1):
+    y, untouched = guarded(a.shape, y_dtype)
+    launch = elementwise.prepare_quantised_add(a.size, a.dtype, b.dtype, y.dtype, parameters, threads)
+    launch.run(a, y, POOLS[threads], other=b)
+    assert untouched()
+    return y
+
+
+def add_judge(a, b, y_dtype, p):
+    total = np.clip(dequantise(a, p.a) + dequantise(b, p.b), p.low, p.high)
+    return quantise(total, p.y, y_dtype), total / np.float64(np.float32(p.y.scale))
+
+
+def assert_added(y, a, b, p):
+    """Equal, but for one step where the exact quotient lies within float32 rounding of a tie."""
+    expected, exact = add_judge(a, b, y.dtype, p)
+    wrong = y != expected
+    assert np.abs(y.astype(int) - expected)[wrong].max(initial=0) <= 1
+    distance = np.abs(np.abs(exact - np.trunc(exact)) - 0.5)
+    assert distance[wrong].max(initial=0) < 1e-4
+
+
+@pytest.mark.parametrize("count", COUNTS)
+@pytest.mark.parametrize(("a_dtype", "b_dtype", "y_dtype"), list(itertools.product(BYTES, repeat=3)))
+def test_quantised_add(a_dtype, b_dtype, y_dtype, count):
+    rng = np.random.default_rng(count)
+    a, b = random_bytes(rng, count, a_dtype), random_bytes(rng, count, b_dtype)
+    for low, high in [(-np.inf, np.inf), (0, np.inf), (0, 0.7), (-0.3, 0.4)]:
+        quantisations = [random_quantisation(rng, dtype) for dtype in (a_dtype, b_dtype, y_dtype)]
+        p = elementwise.QuantisedAdd(*quantisations, low, high)
+        assert_added(run_quantised_add(a, b, y_dtype, p), a, b, p)
+
+
+@pytest.mark.parametrize("y_dtype", BYTES)
+def test_quantised_add_of_every_pair_of_bytes(y_dtype):
+    a, b = (side.ravel().astype(np.uint8) for side in np.meshgrid(np.arange(256), np.arange(256)))
+    zero = 3 if y_dtype == "u1" else -77
+    p = elementwise.QuantisedAdd(Quantisation(0.0213, 121), Quantisation(0.0377, 7), Quantisation(0.0401, zero))
+    for threads in POOLS:
+        assert_added(run_quantised_add(a, b, y_dtype, p, threads), a, b, p)
+    # Halves are exact here: they go to the even step before the odd zero point is added.
+    p = elementwise.QuantisedAdd(Quantisation(0.5, 100), Quantisation(0.5, 8), Quantisation(1.0, zero))
+    np.testing.assert_array_equal(run_quantised_add(a, b, y_dtype, p), add_judge(a, b, y_dtype, p)[0])
+
+
+@pytest.mark.parametrize(("a_dtype", "b_dtype"), list(itertools.product(BYTES, repeat=2)))
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("optimised", [False, True])
+def test_quantised_add_as_onnxruntime_does(a_dtype, b_dtype, relu, optimised):
+    rng = np.random.default_rng(3)
+    a, b = random_bytes(rng, (4, 7, 300), a_dtype), random_bytes(rng, (4, 7, 300), b_dtype)
+    qs = [random_quantisation(rng, dtype) for dtype in (a_dtype, b_dtype, a_dtype)]
+    nodes = [helper.make_node("DequantizeLinear", [n, f"{n}_scale", f"{n}_zero"], [f"{n}f"]) for n in "ab"]
+    nodes.append(helper.make_node("Add", ["af", "bf"], ["sum"]))
+    if relu:
+        nodes.append(helper.make_node("Relu", ["sum"], ["clipped"]))
+    nodes.append(helper.make_node("QuantizeLinear", ["clipped" if relu else "sum", "y_scale", "y_zero"], ["y"]))
+    sides = zip("aby", qs, (a_dtype, b_dtype, a_dtype), strict=True)
+    constants = [constant for side in sides for constant in constants_of(*side)]
+    expected = onnx_run(nodes, {"a": a, "b": b}, a_dtype, constants, optimised)
+    y = run_quantised_add(a, b, a_dtype, elementwise.QuantisedAdd(*qs, 0 if relu else -np.inf))
+    difference = np.abs(y.astype(int) - expected)
+    assert difference.max() <= 1
+    assert (difference > 0).mean() < 0.01
+
+
+def test_quantised_add_in_place():
+    rng = np.random.default_rng(4)
+    a, b = random_bytes(rng, 777, "u1"), random_bytes(rng, 777, "u1")
+    p = elementwise.QuantisedAdd(*(random_quantisation(rng, "u1") for _ in range(3)))
+    expected = run_quantised_add(a, b, "u1", p)
+    elementwise.prepare_quantised_add(a.size, a.dtype, b.dtype, a.dtype, p, 1).run(a, a, POOLS[1], other=b)
+    np.testing.assert_array_equal(a, expected)
+
+
+def test_other_dtypes_are_refused():
+    q = Quantisation(1.0, 0)
+    int16 = np.dtype(np.int16)
+    with pytest.raises(TypeError, match="expected int8 or uint8, got int16"):
+        elementwise.prepare_quantised_add(1, int16, int16, int16, elementwise.QuantisedAdd(q, q, q), 1)
+
+
+# --- float32 add -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [*COUNTS, 200_001])
+@pytest.mark.parametrize("threads", POOLS)
+@pytest.mark.parametrize(("low", "high"), [(-np.inf, np.inf), (0, np.inf), (0, 1)])
+def test_add(count, threads, low, high):
+    rng = np.random.default_rng(count)
+    a, b = (rng.standard_normal(count).astype(np.float32) for _ in range(2))
+    a[:: count // 3 + 1] = (np.nan, np.inf, -np.inf)[count % 3]
+    y, untouched = guarded(count, np.float32)
+    elementwise.prepare_add(count, threads, low, high).run(a, y, POOLS[threads], other=b)
+    assert untouched()
+    np.testing.assert_array_equal(y, np.clip(a + b, np.float32(low), np.float32(high)))
