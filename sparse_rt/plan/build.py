@@ -18,17 +18,17 @@ from sparse_rt.graph.layers import find_layers
 from sparse_rt.graph.model_io import ModelSource
 from sparse_rt.graph.operators import DOMAIN
 from sparse_rt.plan.choose import choose
-from sparse_rt.plan.fuse import Fusion
 from sparse_rt.plan.island import cut
 from sparse_rt.plan.metadata import ModelMetadata
 from sparse_rt.plan.onnxruntime_step import OnnxRuntimeStep, open_island, open_session
+from sparse_rt.plan.operators import find_operators
 from sparse_rt.plan.options import SessionOptions
 from sparse_rt.plan.plan import Plan
+from sparse_rt.plan.replacement import Replacement
 from sparse_rt.plan.report import LayerReport
 from sparse_rt.plan.schedule import Level, outer_inputs, schedule
 from sparse_rt.plan.signature import NodeArg, Signature, is_exchangeable
-from sparse_rt.plan.sparse_step import SparseStep
-from sparse_rt.plan.step import Step
+from sparse_rt.plan.step import KernelStep, Step
 
 __all__ = ["build_plan"]
 
@@ -54,11 +54,12 @@ def build_plan(source: ModelSource, options: SessionOptions) -> Plan:
     choices = [choose(layer, model.ir_version, options.kernel_tier) for layer in find_layers(model)]
     reports = tuple(choice.report for choice in choices)
     signature = _signature(model)
-    sparse = {choice.fusion: choice.step for choice in choices if choice.fusion is not None and choice.step is not None}
-    if not sparse:
+    layers = [choice.replacement for choice in choices if choice.replacement is not None]
+    if not layers:
         return _whole(source, model, signature, reports, options)
+    replacements = [*layers, *find_operators(model, layers)]
     try:
-        return _partitioned(model, signature, reports, sparse, options)
+        return _partitioned(model, signature, reports, replacements, options)
     except _NotExchangeableError as obstacle:
         dense = tuple(replace(report, kernel=None, reason=str(obstacle)) for report in reports)
         return _whole(source, model, signature, dense, options)
@@ -123,24 +124,24 @@ def _partitioned(
     model: ir.Model,
     signature: Signature,
     reports: tuple[LayerReport, ...],
-    sparse: dict[Fusion, SparseStep],
+    replacements: Sequence[Replacement],
     options: SessionOptions,
 ) -> Plan:
-    levels = schedule(model.graph, list(sparse), lambda fusion: _read(fusion, sparse[fusion]))
+    levels = schedule(model.graph, replacements)
     known = {item.name: item for item in (*signature.inputs, *signature.overridable)}
     steps: list[Step] = []
     for number, level in enumerate(levels):
         if level.nodes:
-            leaving = _leaving(model, levels, number, sparse)
+            leaving = _leaving(model, levels, number)
             step = open_island(cut(model, level.nodes, leaving, known), options)
             found = step.output_types()
             _require_exchangeable(found)
             known.update({item.name: item for item in found})
             steps.append(step)
-        for fusion in level.fusions:
-            kernel_step = sparse[fusion]
-            known[kernel_step.y] = _output_type(kernel_step, known.get(kernel_step.x))
-            steps.append(kernel_step)
+        for replacement in level.replacements:
+            own = replacement.step
+            known[own.y] = _output_type(own, known.get(own.x))
+            steps.append(own)
     outputs = tuple(_described(item, known.get(item.name)) for item in signature.outputs)
     signature = Signature(signature.inputs, signature.overridable, outputs)
     return Plan(signature, tuple(steps), _constants(model, steps), reports, ModelMetadata.of(model))
@@ -152,24 +153,18 @@ def _require_exchangeable(values: Sequence[NodeArg]) -> None:
             raise _NotExchangeableError(f"'{item.name}' is a {item.type}, which onnxruntime cannot hand to other steps")
 
 
-def _read(fusion: Fusion, step: SparseStep) -> list[ir.Value]:
-    """Return the values that a sparse step reads."""
-    candidates = (fusion.x, fusion.layer.x_zero_point, fusion.scale)
-    return [value for value in candidates if value is not None and value.name in step.inputs]
-
-
-def _leaving(model: ir.Model, levels: Sequence[Level], number: int, sparse: dict[Fusion, SparseStep]) -> list[ir.Value]:
+def _leaving(model: ir.Model, levels: Sequence[Level], number: int) -> list[ir.Value]:
     """Return the values of island `number` that later steps or the caller read."""
     read = set(model.graph.outputs)
     for later in levels[number + 1 :]:
         read.update(value for node in later.nodes for value in outer_inputs(node))
     for level in levels[number:]:
-        read.update(value for fusion in level.fusions for value in _read(fusion, sparse[fusion]))
+        read.update(value for replacement in level.replacements for value in replacement.reads)
     return [value for node in levels[number].nodes for value in node.outputs if value in read]
 
 
-def _output_type(step: SparseStep, x: NodeArg | None) -> NodeArg:
-    """Return type and shape of a sparse step's output; sizes that are not plain numbers are dropped."""
+def _output_type(step: KernelStep, x: NodeArg | None) -> NodeArg:
+    """Return type and shape of a step's output; sizes that are not plain numbers are dropped."""
     names = {"float32": "float"}
     kind = f"tensor({names.get(step.y_dtype.name, step.y_dtype.name)})"
     shape = None

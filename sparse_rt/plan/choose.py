@@ -19,6 +19,7 @@ from sparse_rt.plan.convolution import Convolution
 from sparse_rt.plan.epilogues import Requantisation, accumulator_fits, float_epilogue
 from sparse_rt.plan.flip import flip_kernel
 from sparse_rt.plan.fuse import Fusion, channel_position, fuse
+from sparse_rt.plan.replacement import Replacement
 from sparse_rt.plan.report import LayerReport
 from sparse_rt.plan.sparse_step import SparseStep
 
@@ -35,13 +36,12 @@ class Choice:
     ----------
     report
         For the user.
-    fusion, step
-        What the sparse kernel replaces and how it runs; both None for a layer that stays in onnxruntime.
+    replacement
+        What the sparse kernel replaces and how it runs; None for a layer that stays in onnxruntime.
     """
 
     report: LayerReport
-    fusion: Fusion | None = None
-    step: SparseStep | None = None
+    replacement: Replacement | None = None
 
 
 class _RefusalError(Exception):
@@ -67,7 +67,10 @@ def choose(layer: Layer, ir_version: int, tier: str | None = None) -> Choice:
     except _RefusalError as refusal:
         return Choice(_report(layer, compressed, None, str(refusal)))
     reason = f"2:4 holds, and {step.kernel.name} is the best kernel for {step.kernel.dtype} on this CPU"
-    return Choice(_report(layer, compressed, step.kernel.name, reason), fusion, step)
+    candidates = (fusion.x, layer.x_zero_point, fusion.scale)
+    reads = tuple(value for value in candidates if value is not None and value.name in step.inputs)
+    replacement = Replacement(step, reads, fusion.y, fusion.absorbed)
+    return Choice(_report(layer, compressed, step.kernel.name, reason), replacement)
 
 
 def _compressed(layer: Layer) -> CompressedWeight | None:

@@ -10,7 +10,7 @@ from sparse_rt.graph.layer import Layer
 from sparse_rt.graph.weights import constant_array
 from sparse_rt.plan.constants import Quantisation, float_constant, per_channel, quantisation_of, scalar
 
-__all__ = ["Fusion", "fuse"]
+__all__ = ["Fusion", "channel_position", "clip_bounds", "clip_twice", "fuse", "sole_consumer"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,10 +88,10 @@ def _absorb_dynamic_scale(fusion: Fusion, ir_version: int) -> Fusion:
 
     That is how dynamic quantisation is written; only then is the factor's shape known before it is computed.
     """
-    cast = _sole_consumer(fusion.y)
+    cast = sole_consumer(fusion.y)
     if cast is None or cast.op_type != "Cast" or cast.attributes.get_int("to", 0) != ir.DataType.FLOAT:
         return fusion
-    product = _sole_consumer(cast.outputs[0])
+    product = sole_consumer(cast.outputs[0])
     if product is None or product.op_type != "Mul":
         return fusion
     left = product.inputs[0] is cast.outputs[0]
@@ -117,7 +117,7 @@ def _is_dynamic_scale(factor: ir.Value, layer: Layer, ir_version: int) -> bool:
     return False
 
 
-def _sole_consumer(value: ir.Value) -> ir.Node | None:
+def sole_consumer(value: ir.Value) -> ir.Node | None:
     """Return the one node of the same graph that reads `value`, if nobody else does."""
     if value.is_graph_output():
         return None
@@ -129,7 +129,7 @@ def _sole_consumer(value: ir.Value) -> ir.Node | None:
 
 def _extend(fusion: Fusion, ir_version: int) -> Fusion | None:
     """Absorb the next node, or return None at the end of the chain."""
-    node = _sole_consumer(fusion.y)
+    node = sole_consumer(fusion.y)
     if node is None or fusion.y_quantised is not None or len(node.outputs) != 1:
         return None
     grown: Fusion | None = None
@@ -138,10 +138,8 @@ def _extend(fusion: Fusion, ir_version: int) -> Fusion | None:
         grown = None if parameters is None else replace(fusion, y_quantised=parameters)
     elif node.domain == "" and node.op_type == "Add" and not fusion._clipped:
         grown = _absorb_add(fusion, node, ir_version)
-    elif node.domain == "" and node.op_type == "Relu":
-        grown = _absorb_clip(fusion, 0.0, np.inf)
-    elif node.domain == "" and node.op_type == "Clip" and node.inputs[0] is fusion.y:
-        bounds = _clip_bounds(node, ir_version)
+    elif node.inputs[0] is fusion.y:
+        bounds = clip_bounds(node, ir_version)
         grown = None if bounds is None else _absorb_clip(fusion, *bounds)
     if grown is None:
         return None
@@ -174,15 +172,23 @@ def channel_position(layer: Layer) -> tuple[int, int | None]:
     return 1, rank
 
 
-def _absorb_clip(fusion: Fusion, low: float, high: float) -> Fusion | None:
-    # Clipping to [a, b] and then [c, d] is clipping to one interval, whichever way they lie.
-    floor = min(max(fusion.low, low), high)
-    ceiling = min(max(fusion.high, low), high)
+def _absorb_clip(fusion: Fusion, low: float, high: float) -> Fusion:
+    floor, ceiling = clip_twice((fusion.low, fusion.high), (low, high))
     return replace(fusion, low=floor, high=ceiling, _clipped=True)
 
 
-def _clip_bounds(node: ir.Node, ir_version: int) -> tuple[float, float] | None:
-    """Return the constant bounds of a Clip of any opset, None if they are not constant or not ordered."""
+def clip_twice(first: tuple[float, float], then: tuple[float, float]) -> tuple[float, float]:
+    """Return the one interval that clipping to two intervals, one after the other, comes to."""
+    low, high = then
+    return min(max(first[0], low), high), min(max(first[1], low), high)
+
+
+def clip_bounds(node: ir.Node, ir_version: int) -> tuple[float, float] | None:
+    """Return the constant bounds of a Relu or Clip of any opset; None for all else, and for bounds in no order."""
+    if node.domain != "" or node.op_type not in ("Relu", "Clip"):
+        return None
+    if node.op_type == "Relu":
+        return 0.0, np.inf
     low = node.attributes.get_float("min", -np.inf)
     high = node.attributes.get_float("max", np.inf)
     found = [low, high]

@@ -1,22 +1,22 @@
-"""Order the work of a graph: few large onnxruntime islands, sparse layers between them.
+"""Order the work of a graph: few large onnxruntime islands, steps of our own between them.
 
-Every task gets a level. Island i computes all onnxruntime nodes of level i, then the sparse layers of level i run; so
-what a node reads must come from an island of its own level or below, or from a sparse layer of a level strictly below.
+Every task gets a level. Island i computes all onnxruntime nodes of level i, then our own steps of level i run; so
+what a node reads must come from an island of its own level or below, or from a step of a level strictly below.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
-from sparse_rt.plan.fuse import Fusion
+from sparse_rt.plan.replacement import Replacement
 
 __all__ = ["Level", "Task", "outer_inputs", "schedule"]
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """One node, or one sparse layer with what it absorbed.
+    """One node, or one replacement.
 
     Attributes
     ----------
@@ -25,23 +25,23 @@ class Task:
     outputs
         Values written.
     node
-        For onnxruntime; None for a sparse layer.
-    fusion
-        The sparse layer; None for a node.
+        For onnxruntime; None for a replacement.
+    replacement
+        For a step of our own; None for a node.
     """
 
     inputs: tuple[ir.Value, ...]
     outputs: tuple[ir.Value, ...]
     node: ir.Node | None = None
-    fusion: Fusion | None = None
+    replacement: Replacement | None = None
 
 
 @dataclass
 class Level:
-    """One round: an island of nodes (maybe empty), then sparse layers in an order that respects their values."""
+    """One round: an island of nodes (maybe empty), then our own steps in an order that respects their values."""
 
     nodes: list[ir.Node] = field(default_factory=list)
-    fusions: list[Fusion] = field(default_factory=list)
+    replacements: list[Replacement] = field(default_factory=list)
 
 
 def outer_inputs(node: ir.Node) -> tuple[ir.Value, ...]:
@@ -66,19 +66,17 @@ def _captured(graph: ir.Graph) -> list[ir.Value]:
     return [value for value in read if value not in own]
 
 
-def schedule(graph: ir.Graph, fusions: Sequence[Fusion], reads: Callable[[Fusion], Iterable[ir.Value]]) -> list[Level]:
+def schedule(graph: ir.Graph, replacements: Sequence[Replacement]) -> list[Level]:
     """Return the levels, in order of execution; nodes whose results nobody needs are left out.
 
     Parameters
     ----------
     graph
         Of the model; not changed, but for DequantizeLinear nodes, of which every reader gets its own.
-    fusions
-        The layers that sparse kernels run.
-    reads
-        Values that a fusion reads.
+    replacements
+        What steps of our own compute.
     """
-    tasks = _live(graph, _tasks(graph, fusions, reads))
+    tasks = _live(graph, _tasks(graph, replacements))
     producers = {value: task for task in tasks for value in task.outputs}
     earliest = _earliest(tasks, producers)
     assigned = _assign(tasks, producers, earliest)
@@ -87,27 +85,27 @@ def schedule(graph: ir.Graph, fusions: Sequence[Fusion], reads: Callable[[Fusion
         level = levels[assigned[task]]
         if task.node is not None:
             level.nodes.append(task.node)
-        elif task.fusion is not None:
-            level.fusions.append(task.fusion)
+        elif task.replacement is not None:
+            level.replacements.append(task.replacement)
     return levels
 
 
-def _tasks(graph: ir.Graph, fusions: Sequence[Fusion], reads: Callable[[Fusion], Iterable[ir.Value]]) -> list[Task]:
-    """Return all tasks in topological order: a fusion stands where its last absorbed node stood."""
-    last = {fusion.absorbed[-1]: fusion for fusion in fusions}
-    absorbed = {node for fusion in fusions for node in fusion.absorbed}
-    _separate_dequantize(graph, {fusion.layer.node for fusion in fusions})
+def _tasks(graph: ir.Graph, replacements: Sequence[Replacement]) -> list[Task]:
+    """Return all tasks in topological order: a replacement stands where its last absorbed node stood."""
+    last = {replacement.absorbed[-1]: replacement for replacement in replacements}
+    absorbed = {node for replacement in replacements for node in replacement.absorbed}
+    _separate_dequantize(graph, absorbed)
     tasks = []
     for node in graph:
         if node in last:
-            fusion = last[node]
-            tasks.append(Task(tuple(reads(fusion)), (fusion.y,), fusion=fusion))
+            replacement = last[node]
+            tasks.append(Task(replacement.reads, (replacement.y,), replacement=replacement))
         elif node not in absorbed:
             tasks.append(Task(outer_inputs(node), tuple(node.outputs), node=node))
     return tasks
 
 
-def _separate_dequantize(graph: ir.Graph, sparse: set[ir.Node]) -> None:
+def _separate_dequantize(graph: ir.Graph, absorbed: set[ir.Node]) -> None:
     """Give every reader of a DequantizeLinear a copy of its own, so that integers, not floats, cross islands.
 
     onnxruntime then also finds the patterns DequantizeLinear -> operator -> QuantizeLinear that it fuses.
@@ -116,7 +114,7 @@ def _separate_dequantize(graph: ir.Graph, sparse: set[ir.Node]) -> None:
         if node.op_type != "DequantizeLinear":
             continue
         value = node.outputs[0]
-        readers = [use for use in value.uses() if use.node.graph is graph and use.node not in sparse]
+        readers = [use for use in value.uses() if use.node.graph is graph and use.node not in absorbed]
         for number, use in enumerate(readers[1:], start=1):
             copy = ir.Node(
                 node.domain,
@@ -151,8 +149,8 @@ def _earliest(tasks: list[Task], producers: dict[ir.Value, Task]) -> dict[Task, 
         for value in task.inputs:
             producer = producers.get(value)
             if producer is not None:
-                # After a sparse layer only the next level's island can run.
-                after = int(producer.fusion is not None and task.node is not None)
+                # After a step of ours only the next level's island can run.
+                after = int(producer.replacement is not None and task.node is not None)
                 level = max(level, levels[producer] + after)
         levels[task] = level
     return levels
@@ -169,7 +167,7 @@ def _latest(
         for value in task.inputs:
             producer = producers.get(value)
             if producer is not None:
-                before = int(producer.fusion is not None and task.node is not None)
+                before = int(producer.replacement is not None and task.node is not None)
                 limits[producer] = min(limits[producer], level - before)
     return chosen
 

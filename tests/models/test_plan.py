@@ -17,6 +17,7 @@ from sparse_rt.plan.constants import per_channel
 from sparse_rt.plan.convolution import Convolution
 from sparse_rt.plan.flip import flip_kernel
 from sparse_rt.plan.fuse import fuse
+from sparse_rt.plan.replacement import Replacement
 from sparse_rt.plan.schedule import schedule
 from sparse_rt.plan.sparse_step import SparseStep
 from sparse_rt.plan.warm_up import warm_up
@@ -33,8 +34,9 @@ def rng():
 def levels_of(proto):
     parsed = ir.from_proto(proto)
     fusions = [fuse(layer, parsed.ir_version) for layer in find_layers(parsed) if layer.reason is None]
-    levels = schedule(parsed.graph, fusions, lambda fusion: (fusion.x,))
-    return [([item.op_type for item in level.nodes], [f.layer.name for f in level.fusions]) for level in levels]
+    names = {fusion.y: fusion.layer.name for fusion in fusions}
+    levels = schedule(parsed.graph, [Replacement(None, (f.x,), f.y, f.absorbed) for f in fusions])
+    return [([item.op_type for item in level.nodes], [names[r.y] for r in level.replacements]) for level in levels]
 
 
 def test_nodes_wait_for_an_island_that_must_exist(rng):

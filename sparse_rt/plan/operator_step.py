@@ -1,0 +1,140 @@
+"""One operator without weights between layers, on a kernel of ours."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sparse_rt_kernels.launch import Launch
+from sparse_rt_kernels.parallel import ThreadPool
+
+from sparse_rt.errors import FeedError, message
+from sparse_rt.plan.step import Environment, Shape
+
+__all__ = ["OperatorStep", "count_of"]
+
+#: Shapes whose calls a step keeps prepared; a model that meets more of them prepares again.
+_MOST_CALLS = 64
+
+
+def count_of(shape: tuple[int, ...]) -> int:
+    """Return the number of elements of a shape."""
+    return math.prod(shape)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class OperatorStep:
+    """Run one operator through a kernel.
+
+    Kernels use raw pointers, so what they trust is checked in :meth:`run`; outputs are allocated here.
+
+    Attributes
+    ----------
+    op_type, name
+        Of the ONNX operator, and of its node.
+    inputs
+        Names of the one or two values that it reads; two are broadcast to one shape.
+    dtypes
+        Of those.
+    y, y_dtype
+        Name and dtype of what it writes.
+    shape_of
+        y's shape for x's; raises ValueError with what was expected where x does not fit.
+    prepare
+        ``prepare(shape of x, shape of y, threads)`` returns the launch.
+    """
+
+    op_type: str
+    name: str
+    inputs: tuple[str, ...]
+    dtypes: tuple[np.dtype[Any], ...]
+    y: str
+    y_dtype: np.dtype[Any]
+    shape_of: Callable[[Shape], Shape]
+    prepare: Callable[[tuple[int, ...], tuple[int, ...], int], Launch]
+    _calls: dict[tuple[int, ...], tuple[tuple[int, ...], Launch | None]] = field(
+        default_factory=dict, init=False, repr=False
+    )
+
+    @property
+    def x(self) -> str:
+        """Name of the value whose shape decides y's."""
+        return self.inputs[0]
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the values that it writes."""
+        return (self.y,)
+
+    def run(self, values: Environment, pool: ThreadPool, run_options: Any = None) -> None:
+        """Compute y.
+
+        Raises
+        ------
+        FeedError
+            A value has the wrong dtype or shape.
+        """
+        arrays = [
+            self._checked(name, dtype, values[name]) for name, dtype in zip(self.inputs, self.dtypes, strict=True)
+        ]
+        if len(arrays) > 1 and arrays[0].shape != arrays[1].shape:
+            arrays = self._broadcast(arrays)
+        x = arrays[0]
+        key = (pool.threads, *x.shape)
+        found = self._calls.get(key)
+        if found is None:
+            found = self._prepare(x.shape, pool.threads)
+            if len(self._calls) >= _MOST_CALLS:
+                self._calls.clear()
+            self._calls[key] = found
+        y_shape, launch = found
+        y = self._empty(y_shape)
+        if launch is not None:
+            launch.run(x, y, pool, *arrays[1:])
+        values[self.y] = y
+
+    def describe(self) -> str:
+        """Return one line for a person."""
+        return f"{self.op_type}  {self.name}  {', '.join(self.inputs)} -> {self.y}"
+
+    def output_shape(self, shape: Shape | None) -> Shape | None:
+        """Return y's shape for an x whose sizes may be partly unknown (None), or None where nothing is known."""
+        # The second operand may broadcast x to another shape.
+        return None if shape is None or len(self.inputs) > 1 else self._y_shape(shape)
+
+    def _y_shape(self, shape: Shape) -> Shape:
+        try:
+            return self.shape_of(shape)
+        except ValueError as error:
+            raise FeedError(message(f"{self.op_type} '{self.name}'", str(error), f"shape {shape}")) from error
+
+    def _checked(self, name: str, dtype: np.dtype[Any], value: NDArray[Any]) -> NDArray[Any]:
+        if value.dtype != dtype:
+            where = f"{self.op_type} '{self.name}', input '{name}'"
+            raise FeedError(message(where, str(dtype), str(value.dtype)))
+        if value.flags.c_contiguous and value.flags.aligned:
+            return value
+        return np.require(value, requirements=("C", "A"))
+
+    def _broadcast(self, arrays: list[NDArray[Any]]) -> list[NDArray[Any]]:
+        try:
+            return [np.ascontiguousarray(array) for array in np.broadcast_arrays(*arrays)]
+        except ValueError as error:
+            where = f"{self.op_type} '{self.name}'"
+            got = " and ".join(str(array.shape) for array in arrays)
+            raise FeedError(message(where, "two shapes that broadcast", got)) from error
+
+    def _prepare(self, shape: tuple[int, ...], threads: int) -> tuple[tuple[int, ...], Launch | None]:
+        y_shape = tuple(size for size in self._y_shape(shape) if size is not None)
+        self._empty(y_shape)
+        # A kernel is not called for nothing.
+        return y_shape, self.prepare(shape, y_shape, threads) if math.prod(y_shape) and math.prod(shape) else None
+
+    def _empty(self, shape: tuple[int, ...]) -> NDArray[Any]:
+        try:
+            return np.empty(shape, self.y_dtype)
+        except (MemoryError, ValueError) as error:  # ValueError: larger than any array can be
+            where = f"{self.op_type} '{self.name}', output '{self.y}'"
+            raise FeedError(message(where, "an output that memory can hold", f"shape {shape}")) from error

@@ -1,0 +1,73 @@
+"""Operators between sparse layers that kernels of ours compute, so that a model need not leave our threads."""
+
+from collections.abc import Callable, Sequence
+
+import onnx_ir as ir
+from numba.core import config
+
+from sparse_rt.plan.operators.context import Context
+from sparse_rt.plan.replacement import Replacement
+from sparse_rt.plan.schedule import outer_inputs
+
+__all__ = ["find_operators"]
+
+_MATCHERS: dict[str, Callable[[ir.Node, Context], Replacement | None]] = {}
+
+
+def find_operators(model: ir.Model, layers: Sequence[Replacement]) -> list[Replacement]:
+    """Return the operators of a model's graph that are worth a step of ours, given its sparse layers.
+
+    One is worth it if it makes no island where there was none: if all that it reads comes from steps of ours, or
+    all that read it are steps of ours.
+    """
+    if config.DISABLE_JIT:
+        # These kernels exist as machine code alone.
+        return []
+    context = Context(int(model.ir_version or 0))
+    for layer in layers:
+        context.taken.update(layer.absorbed)
+        context.dtypes[layer.y] = layer.step.y_dtype
+    found = []
+    for node in model.graph:
+        match = None if node in context.taken else _MATCHERS.get(node.op_type)
+        replacement = None if match is None else match(node, context)
+        if replacement is None:
+            continue
+        found.append(replacement)
+        context.taken.update(replacement.absorbed)
+        context.dtypes[replacement.y] = replacement.step.y_dtype
+    return _worthwhile(model.graph, layers, found)
+
+
+def _worthwhile(graph: ir.Graph, layers: Sequence[Replacement], found: list[Replacement]) -> list[Replacement]:
+    """Leave out operators, one round after the other, until all that are left are worth a step of their own."""
+    inputs = set(graph.inputs)
+    while True:
+        ours = [*layers, *found]
+        made = {replacement.y for replacement in ours}
+        read = _read_by_onnxruntime(graph, ours)
+        read_by_us = {value for replacement in ours for value in replacement.reads}
+
+        def is_worthwhile(one: Replacement) -> bool:
+            before = all(value in made or value in inputs for value in one.reads)  # noqa: B023
+            after = one.y not in read  # noqa: B023
+            touches = any(value in made for value in one.reads) or one.y in read_by_us  # noqa: B023
+            return touches and (before or after)
+
+        kept = [one for one in found if is_worthwhile(one)]
+        if len(kept) == len(found):
+            return kept
+        found = kept
+
+
+def _read_by_onnxruntime(graph: ir.Graph, ours: Sequence[Replacement]) -> set[ir.Value]:
+    """Return the values that nodes outside our steps read, as far as anybody needs those nodes."""
+    absorbed = {node for replacement in ours for node in replacement.absorbed}
+    needed = {*graph.outputs, *(value for replacement in ours for value in replacement.reads)}
+    read: set[ir.Value] = set()
+    for node in reversed(graph):
+        if node not in absorbed and not needed.isdisjoint(node.outputs):
+            inputs = outer_inputs(node)
+            needed.update(inputs)
+            read.update(inputs)
+    return read

@@ -1,0 +1,99 @@
+"""What matching an operator needs to know of the graph around it."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from sparse_rt.plan.constants import Quantisation, quantisation_of
+from sparse_rt.plan.fuse import clip_bounds, clip_twice, sole_consumer
+
+__all__ = ["Context", "Ending"]
+
+_REAL = np.dtype(np.float32)
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What follows an operator's own node: bounds, perhaps a QuantizeLinear.
+
+    Attributes
+    ----------
+    y
+        The last value.
+    absorbed
+        The nodes.
+    low, high
+        Bounds of Relu and Clip.
+    quantised
+        Parameters of the QuantizeLinear; None for float results.
+    """
+
+    y: ir.Value
+    absorbed: tuple[ir.Node, ...]
+    low: float = -np.inf
+    high: float = np.inf
+    quantised: Quantisation | None = None
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of y."""
+        return _REAL if self.quantised is None else self.quantised.dtype
+
+
+@dataclass
+class Context:
+    """The model's version, the nodes that are taken already, and the dtypes that are known so far.
+
+    Nodes are matched in topological order, so that a dtype is known before it is asked for.
+    """
+
+    ir_version: int
+    taken: set[ir.Node] = field(default_factory=set)
+    dtypes: dict[ir.Value, np.dtype[Any]] = field(default_factory=dict)
+
+    def dtype(self, value: ir.Value) -> np.dtype[Any] | None:
+        """Return the dtype of a value, None where it is not known."""
+        known = self.dtypes.get(value)
+        if known is None and value.dtype is not None:
+            try:
+                known = value.dtype.numpy()
+            except TypeError:
+                return None
+        return known
+
+    def is_float(self, value: ir.Value | None) -> bool:
+        """Return whether a value is known to be float32 and not a constant."""
+        return value is not None and not self.is_constant(value) and self.dtype(value) == _REAL
+
+    def is_constant(self, value: ir.Value) -> bool:
+        """Return whether a value is an initializer or the output of a Constant node."""
+        node = value.producer()
+        return value.is_initializer() or (node is not None and node.op_type == "Constant")
+
+    def quantised(self, value: ir.Value | None) -> tuple[ir.Value, Quantisation] | None:
+        """Return what a DequantizeLinear with constant parameters made `value` from; None if none did."""
+        node = None if value is None else value.producer()
+        if node is None or node.op_type != "DequantizeLinear" or node.inputs[0] is None:
+            return None
+        parameters = quantisation_of(node, self.ir_version)
+        if parameters is None or self.is_constant(node.inputs[0]):
+            return None
+        return node.inputs[0], parameters
+
+    def ending(self, node: ir.Node, *, clips: bool = True, quantises: bool = True) -> Ending:
+        """Follow a node to the end of what its kernel computes along: clips, if it can, and QuantizeLinear."""
+        end = Ending(node.outputs[0], (node,))
+        while (following := sole_consumer(end.y)) is not None and following not in self.taken:
+            absorbed = (*end.absorbed, following)
+            if following.op_type == "QuantizeLinear" and following.inputs[0] is end.y:
+                parameters = quantisation_of(following, self.ir_version)
+                if parameters is None or not quantises:
+                    return end
+                return Ending(following.outputs[0], absorbed, end.low, end.high, parameters)
+            bounds = clip_bounds(following, self.ir_version) if clips and following.inputs[0] is end.y else None
+            if bounds is None:
+                return end
+            end = Ending(following.outputs[0], absorbed, *clip_twice((end.low, end.high), bounds))
+        return end
