@@ -1,0 +1,5 @@
+"""Pooling of planes (NCHW), as launches of native tasks. Under ``NUMBA_DISABLE_JIT`` there is none."""
+
+from sparse_rt_kernels.pooling.max_pool import prepare_max_pool
+
+__all__ = ["prepare_max_pool"]
