@@ -196,3 +196,72 @@ def test_add(count, threads, low, high):
     elementwise.prepare_add(count, threads, low, high).run(a, y, POOLS[threads], other=b)
     assert untouched()
     np.testing.assert_array_equal(y, np.clip(a + b, np.float32(low), np.float32(high)))
+
+
+# --- quantise, dequantise --------------------------------------------------------------------------------------------
+
+
+def run_quantise(x, y_dtype, q, threads=1, low=-np.inf, high=np.inf):
+    y, untouched = guarded(x.shape, y_dtype)
+    elementwise.prepare_quantise(x.size, y.dtype, q, threads, low, high).run(x, y, POOLS[threads])
+    assert untouched()
+    return y
+
+
+def near_ties(rng, q, count):
+    """Floats whose quotients are ties, or next to one, or small, or large; and what is no number."""
+    halves = ((rng.integers(-300, 300, count) + 0.5) * np.float64(np.float32(q.scale))).astype(np.float32)
+    beside = [np.nextafter(halves, np.float32(side)) for side in (-np.inf, np.inf)]
+    odd = np.array([np.nan, np.inf, -np.inf, 3e9, -3e9, 3e38, -3e38, 0.0, -0.0, 1e-40, -1e-40], np.float32)
+    return rng.permutation(np.concatenate([halves, *beside, odd]))
+
+
+@pytest.mark.parametrize("y_dtype", BYTES)
+@pytest.mark.parametrize("scale", [1.0, 0.25, 2.0**-60, 2.0**60, None])
+def test_quantise_as_onnxruntime_does(y_dtype, scale):
+    rng = np.random.default_rng(7)
+    for _ in range(5 if scale is None else 1):
+        q = random_quantisation(rng, y_dtype)
+        q = q if scale is None else Quantisation(scale, q.zero_point)
+        x = near_ties(rng, q, 1000)
+        node = helper.make_node("QuantizeLinear", ["x", "y_scale", "y_zero"], ["y"])
+        expected = onnx_run([node], {"x": x}, y_dtype, constants_of("y", q, y_dtype))
+        np.testing.assert_array_equal(run_quantise(x, y_dtype, q), expected)
+
+
+@pytest.mark.parametrize("y_dtype", BYTES)
+@pytest.mark.parametrize("count", [*COUNTS, 300_001])
+@pytest.mark.parametrize("threads", POOLS)
+def test_quantise(y_dtype, count, threads):
+    rng = np.random.default_rng(count)
+    q = random_quantisation(rng, y_dtype)
+    x = rng.normal(0, 60 * q.scale, count).astype(np.float32)
+    for low, high in [(-np.inf, np.inf), (0, np.inf), (-20 * q.scale, 30.4 * q.scale)]:
+        # The quotient is rounded to float32 before it is rounded to a whole number.
+        quotient = np.clip(x, np.float32(low), np.float32(high)) / np.float32(q.scale)
+        expected = quantise(quotient, Quantisation(1.0, q.zero_point), y_dtype)
+        np.testing.assert_array_equal(run_quantise(x, y_dtype, q, threads, low, high), expected)
+
+
+@pytest.mark.parametrize("x_dtype", BYTES)
+@pytest.mark.parametrize("count", [*COUNTS, 300_001])
+@pytest.mark.parametrize("threads", POOLS)
+def test_dequantise(x_dtype, count, threads):
+    rng = np.random.default_rng(count)
+    x, q = random_bytes(rng, count, x_dtype), random_quantisation(rng, x_dtype)
+    y, untouched = guarded(count, np.float32)
+    elementwise.prepare_dequantise(count, x.dtype, q, threads).run(x, y, POOLS[threads])
+    assert untouched()
+    np.testing.assert_array_equal(y, dequantise(x, q).astype(np.float32))
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, np.nan, np.inf, 1e-30, 1e30])
+def test_scales_without_meaning_are_refused(scale):
+    with pytest.raises(ValueError, match="expected a scale between"):
+        Quantisation(scale, 0)
+
+
+def test_sums_of_unlike_scales_are_refused():
+    p = elementwise.QuantisedAdd(Quantisation(1.0, 0), Quantisation(1.0, 0), Quantisation(2.0**-21, 0))
+    with pytest.raises(ValueError, match=r"expected scales up to 2\*\*20"):
+        elementwise.prepare_quantised_add(1, np.dtype("u1"), np.dtype("u1"), np.dtype("u1"), p, 1)

@@ -4,8 +4,17 @@ Each ``prepare_*`` function returns a :class:`sparse_rt_kernels.launch.Launch` f
 pool's native threads. They are machine code: under ``NUMBA_DISABLE_JIT`` none of them can run.
 """
 
+from sparse_rt_kernels.elementwise.dequantise import prepare_dequantise
 from sparse_rt_kernels.elementwise.float_add import prepare_add
 from sparse_rt_kernels.elementwise.quantisation import Quantisation
+from sparse_rt_kernels.elementwise.quantise import prepare_quantise
 from sparse_rt_kernels.elementwise.quantised_add import QuantisedAdd, prepare_quantised_add
 
-__all__ = ["Quantisation", "QuantisedAdd", "prepare_add", "prepare_quantised_add"]
+__all__ = [
+    "Quantisation",
+    "QuantisedAdd",
+    "prepare_add",
+    "prepare_dequantise",
+    "prepare_quantise",
+    "prepare_quantised_add",
+]

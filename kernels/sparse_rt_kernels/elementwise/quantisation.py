@@ -7,7 +7,7 @@ import numpy as np
 
 __all__ = ["BYTE_FIELDS", "Quantisation", "byte_fields", "is_signed"]
 
-#: Fields of a record that :func:`byte_fields` fills: what :func:`lanes.to_bytes` takes.
+#: Fields of a record that :func:`byte_fields` fills: what :func:`narrowing.to_bytes` takes.
 BYTE_FIELDS: Final = [(name, "i8") for name in ("zero_point", "least", "most", "flip")]
 
 
@@ -18,13 +18,17 @@ class Quantisation:
     Attributes
     ----------
     scale
-        Positive and finite; used as float32.
+        Between 2**-60 and 2**60; used as float32.
     zero_point
         Within the range of the dtype of the bytes.
     """
 
     scale: float
     zero_point: int
+
+    def __post_init__(self) -> None:
+        if not 2.0**-60 <= self.scale <= 2.0**60:
+            raise ValueError(f"quantisation: expected a scale between 2**-60 and 2**60, got {self.scale}.")
 
     def quantise(self, value: float, dtype: np.dtype[Any]) -> int:
         """Return the byte of `value`: divided in float32, rounded half to even, saturated; -inf and inf too."""

@@ -10,6 +10,7 @@ from numba import carray, types
 from sparse_rt_kernels import simd
 from sparse_rt_kernels.elementwise import lanes
 from sparse_rt_kernels.elementwise.loops import each_signedness, each_unit, zero
+from sparse_rt_kernels.elementwise.narrowing import to_bytes
 from sparse_rt_kernels.elementwise.parts import UNIT, part_bounds, worthwhile_parts
 from sparse_rt_kernels.elementwise.quantisation import BYTE_FIELDS, Quantisation, byte_fields, is_signed
 from sparse_rt_kernels.launch import Launch, Phase
@@ -23,6 +24,8 @@ _RECORD = np.dtype(
         *BYTE_FIELDS,
     ]
 )
+#: Sums of bytes times this fit int32.
+_MOST_RATIO = 2.0**20
 #: Of one element on one core, from cache.
 _NANOSECONDS = 0.05
 
@@ -65,7 +68,7 @@ def _add_range(
 ) -> Any:
     """``y = bytes(a * a_ratio + (b * b_ratio + offset))`` of `count` bytes at addresses.
 
-    `a_signed` and `b_signed` are 0 or 1; the last four are those of :func:`lanes.to_bytes`.
+    `a_signed` and `b_signed` are 0 or 1; the last four are those of :func:`narrowing.to_bytes`.
     """
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
@@ -78,8 +81,10 @@ def _add_range(
             for first in range(0, UNIT, lanes.LANES):
                 one = lanes.load_bytes(builder, one_place, first, first_signed, rest)
                 two = lanes.load_bytes(builder, two_place, first, second_signed, rest)
-                sums.append(simd.fma(builder, one, a_ratio, simd.fma(builder, two, b_ratio, offset)))
-            lanes.store_bytes(builder, out, lanes.to_bytes(builder, sums, given[9:]), rest)
+                sums.append(
+                    lanes.multiply_add(builder, one, a_ratio, lanes.multiply_add(builder, two, b_ratio, offset))
+                )
+            lanes.store_bytes(builder, out, to_bytes(builder, sums, given[9:]), rest)
 
         each_signedness(builder, [a_signed, b_signed], lambda *signs: each_unit(builder, count, partial(add, *signs)))
         return zero()
@@ -121,9 +126,16 @@ def prepare_quantised_add(
     See :class:`QuantisedAdd` for what is computed. The quotients sa / sy and sb / sy are rounded to float32 first and
     multiplied without rounding in between, so that next to a tie the byte may differ by one from that of separate
     operators. `y` may be `a` or `b`.
+
+    Raises
+    ------
+    ValueError
+        A quotient is more than 2**20, where everything saturates anyway.
     """
     a, b, y = parameters.a, parameters.b, parameters.y
     a_ratio, b_ratio = (np.float32(side.scale) / np.float32(y.scale) for side in (a, b))
+    if max(a_ratio, b_ratio) > _MOST_RATIO:
+        raise ValueError(f"quantised add: expected scales up to 2**20 times that of y, got {max(a_ratio, b_ratio):g}.")
     offset = -(a.zero_point * float(a_ratio) + b.zero_point * float(b_ratio))
     fields = byte_fields(y, y_dtype, parameters.low, parameters.high)
     parts = worthwhile_parts(count * _NANOSECONDS, threads)
