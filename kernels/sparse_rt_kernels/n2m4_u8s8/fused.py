@@ -13,7 +13,7 @@ from sparse_rt_kernels import simd
 from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS, ROWS
 from sparse_rt_kernels.n2m4_u8s8.micro import multiply_loop
 
-__all__ = ["tile_to_bytes"]
+__all__ = ["Requantiser", "store_planes", "tile_to_bytes"]
 
 _WORDS = simd.vector(simd.I32, CHANNELS)
 _FLOATS = simd.vector(simd.F32, CHANNELS)
@@ -25,7 +25,7 @@ def _int(value: int) -> Any:
     return ir.Constant(simd.I64, value)
 
 
-class _Requantiser:
+class Requantiser:
     """The operands of 16 channels, and what they make of four rows of sums."""
 
     def __init__(self, builder: Any, operands: Sequence[Any]) -> None:
@@ -92,7 +92,7 @@ def _interleave(builder: Any, a: Any, b: Any, low: list[int]) -> list[Any]:
     return [simd.shuffle(builder, a, b, [lane + half for lane in low]) for half in (0, 2)]
 
 
-def _store_planes(builder: Any, fours: list[Any], out: Any, stride: Any, first: int) -> None:
+def store_planes(builder: Any, fours: list[Any], out: Any, stride: Any, first: int) -> None:
     """Store 16 or 8 pixels of 16 channels, from pixel `first` on; `fours` are 4 pixels each."""
     turn = simd.constant(simd.I8, _TURN)
     # Each word is 4 pixels of one channel.
@@ -113,7 +113,7 @@ def _store_planes(builder: Any, fours: list[Any], out: Any, stride: Any, first: 
 
 
 def _store(
-    builder: Any, requantiser: _Requantiser, sums: list[Any], plain: bool, planes: bool, out: Any, stride: Any
+    builder: Any, requantiser: Requantiser, sums: list[Any], plain: bool, planes: bool, out: Any, stride: Any
 ) -> None:
     """Requantise and store a tile."""
     fours: list[Any] = []
@@ -124,7 +124,7 @@ def _store(
             continue
         fours.append(four)
         if len(fours) == 4 or row + 4 == ROWS:
-            _store_planes(builder, fours, out, stride, row + 4 - 4 * len(fours))
+            store_planes(builder, fours, out, stride, row + 4 - 4 * len(fours))
             fours = []
 
 
@@ -185,7 +185,7 @@ def tile_to_bytes(
             cgutils.alloca_once_value(builder, simd.pointer(builder, address)) for address in (panel, values, controls)
         ]
         multiply_loop(builder, slots, places, steps)
-        requantiser = _Requantiser(builder, operands)
+        requantiser = Requantiser(builder, operands)
         sums = [builder.load(slot) for slot in slots]
         with builder.if_else(requantiser.is_plain(builder), likely=True) as (plain, general):
             with plain:

@@ -19,6 +19,8 @@ from sparse_rt_kernels.n2m4_u8s8.blocking import (
 )
 from sparse_rt_kernels.n2m4_u8s8.clipping import clip_bounds
 from sparse_rt_kernels.n2m4_u8s8.finish import BYTE, FLOAT32, INT32
+from sparse_rt_kernels.n2m4_u8s8.image_calls import prepare_image
+from sparse_rt_kernels.n2m4_u8s8.image_layout import octet_image_of
 from sparse_rt_kernels.n2m4_u8s8.staging import Staging, staging_of
 from sparse_rt_kernels.n2m4_u8s8.tasks import (
     CONV,
@@ -106,6 +108,9 @@ def prepare_conv(
     threads: int,
 ) -> Launch:
     """Prepare ``out = epilogue(conv(x, w))``; see :class:`sparse_rt_kernels.registry.Kernel` and docs/kernels.md."""
+    image = octet_image_of(geometry)
+    if image is not None and out_dtype.itemsize == 1 and packed.n % layout.CHANNELS == 0:
+        return prepare_image(geometry, image, x_dtype, out_dtype, packed, epilogue, threads)
     if geometry.is_pointwise and geometry.height * geometry.width >= _DIRECT_PIXELS:
         return _prepare_pointwise(geometry, x_dtype, out_dtype, packed, epilogue, threads)
     staging = staging_of(geometry)

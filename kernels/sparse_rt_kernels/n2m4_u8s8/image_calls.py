@@ -1,0 +1,103 @@
+"""Prepare convolutions over octet images: the record that their tasks share."""
+
+from typing import Any
+
+import numpy as np
+
+from sparse_rt_kernels.epilogue import FloatEpilogue, IntegerEpilogue
+from sparse_rt_kernels.geometry import ConvGeometry
+from sparse_rt_kernels.launch import Launch, Phase
+from sparse_rt_kernels.n2m4_u8s8.blocking import Partition, worthwhile_threads
+from sparse_rt_kernels.n2m4_u8s8.clipping import clip_bounds
+from sparse_rt_kernels.n2m4_u8s8.image_layout import OctetImage
+from sparse_rt_kernels.n2m4_u8s8.image_tasks import IMAGE, PLACES_BYTES, image_task
+from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS
+from sparse_rt_kernels.registry import PackedWeight
+
+__all__ = ["prepare_image"]
+
+_LINE = 64
+
+
+def _repeated(byte: int) -> int:
+    """Return a byte in each of 8, as the signed integer that kernels take."""
+    return int.from_bytes(bytes([byte & 255]) * 8, "little", signed=True)
+
+
+def _partition(units: int, blocks: int, threads: int) -> Partition:
+    """Split by units if that is fair, else by blocks of channels: then every thread stages the same rows."""
+    if threads == 1:
+        return Partition(1, 1)
+    if units >= 8 * threads:
+        return Partition(2 * threads if units >= 16 * threads else threads, 1)
+    return Partition(threads, 1) if units % threads == 0 else Partition(1, min(threads, blocks))
+
+
+def prepare_image(
+    geometry: ConvGeometry,
+    image: OctetImage,
+    x_dtype: np.dtype[Any],
+    out_dtype: np.dtype[Any],
+    packed: PackedWeight,
+    epilogue: FloatEpilogue | IntegerEpilogue,
+    threads: int,
+) -> Launch:
+    """Prepare ``out = epilogue(conv(x, w))`` for bytes out and whole blocks of 16 channels."""
+    if not isinstance(epilogue, IntegerEpilogue):
+        raise TypeError(f"{packed.kernel}: expected an IntegerEpilogue, got {type(epilogue).__name__}.")
+    low, high = clip_bounds(epilogue, out_dtype)
+    offset, scale, bias = epilogue.addresses
+    shift = 128 if x_dtype.char == "b" else 0
+    steps = packed.values.shape[1]
+    rows = geometry.batch * image.out_height * image.out_width
+    workers = worthwhile_threads(rows, packed.n, steps, threads)
+    parts = _partition(geometry.batch * image.units, packed.n // CHANNELS, workers)
+    turned = -(-geometry.channels // 8 * image.plane_bytes // _LINE) * _LINE
+    controls = turned + -(-image.turned_bytes // _LINE) * _LINE
+    places = controls + steps * _LINE
+    record = (
+        *parts,
+        geometry.batch,
+        geometry.channels,
+        packed.n,
+        _repeated(int(geometry.pad_value) ^ shift),
+        _repeated(shift),
+        image.height,
+        image.width,
+        image.out_height,
+        image.out_width,
+        image.unit_rows,
+        image.units,
+        image.most_units,
+        image.capacity_rows,
+        image.row_stride,
+        image.row_step,
+        image.reach,
+        image.top,
+        image.left,
+        image.padded_width,
+        image.phases,
+        image.keeps_odd,
+        image.phase_bytes,
+        image.row_bytes,
+        image.plane_bytes,
+        image.turned_rows,
+        image.words.ctypes.data,
+        *packed.addresses[:2],
+        steps,
+        offset,
+        packed.addresses[2],
+        shift,
+        scale,
+        bias,
+        low,
+        high,
+        epilogue.zero_point,
+        128 if out_dtype.char == "b" else 0,
+        turned,
+        controls,
+        places,
+    )
+    phase = Phase(image_task, np.array([record], IMAGE), parts.tasks)
+    scratch_bytes = places + image.most_tiles * PLACES_BYTES
+    return Launch([phase], 0, scratch_bytes, keep=(packed, epilogue, image))

@@ -1,0 +1,209 @@
+"""The task of a convolution over octet images: stage a part of the input, multiply it with the weight, store bytes.
+
+No panel is packed: tiles read the octet image itself, wherever each kernel element falls.
+"""
+
+from typing import Any
+
+import numpy as np
+from numba import carray
+
+from sparse_rt_kernels.jit import kernel_jit
+from sparse_rt_kernels.n2m4_u8s8 import micro
+from sparse_rt_kernels.n2m4_u8s8.image_moves import copy_octets, split_octets, turn_pixels
+from sparse_rt_kernels.n2m4_u8s8.image_tile import RUN, RUNS, image_tile
+from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS, STEP
+from sparse_rt_kernels.n2m4_u8s8.moves import fill_bytes, octet, put_octet
+
+__all__ = ["IMAGE", "PLACES_BYTES", "image_task"]
+
+_REGISTER = 64
+_TILE = RUN * RUNS
+#: Bytes of a tile's entry: the places of its runs, how many they are, and its first output pixel, each int64.
+PLACES_BYTES = 8 * (RUNS + 2)
+
+#: `images` images of `channels` channels, cut into `units` units each, of which `row_parts` ranges are tasks. `pad` is
+#: 8 bytes of padding in the domain that `flip` shifts to. The others are the fields of
+#: :class:`image_layout.OctetImage`, the weight, the epilogue, and offsets into a thread's scratch memory.
+IMAGE = np.dtype(
+    [
+        *((name, "i8") for name in ("row_parts", "channel_parts", "images", "channels", "n", "pad", "flip")),
+        *((name, "i8") for name in ("height", "width", "out_height", "out_width", "unit_rows", "units")),
+        *((name, "i8") for name in ("most_units", "capacity_rows", "row_stride", "row_step", "reach", "top", "left")),
+        *((name, "i8") for name in ("padded_width", "phases", "keeps_odd", "phase_bytes", "row_bytes")),
+        *((name, "i8") for name in ("plane_bytes", "turned_rows", "words")),
+        *((name, "i8") for name in ("values", "index", "steps", "offset", "row_sums", "shift", "scale", "bias")),
+        ("low", "f8"),
+        ("high", "f8"),
+        *((name, "i8") for name in ("zero_point", "sign", "turned", "controls", "places")),
+    ]
+)
+
+
+@kernel_jit
+def _turn_row(source: int, plane: int, pixels: int, out: int, flip: int) -> int:
+    """Turn `pixels` pixels of 8 planes, which lie side by side, into octets."""
+    for pixel in range(0, pixels, 64):
+        turn_pixels(source + pixel, plane, pixels - pixel, out + pixel * STEP, flip)
+    return 0
+
+
+@kernel_jit
+def _pad_row(a: Any, octets: int, out: int) -> int:
+    """Store one row of the octet image: a row of octets, with padding on both sides."""
+    if a.phases == 1:
+        copy_octets(octets, a.width, out + a.left * STEP)
+    else:
+        even = out + a.left % 2 * a.phase_bytes + a.left // 2 * STEP
+        odd = out + (a.left + 1) % 2 * a.phase_bytes + (a.left + 1) // 2 * STEP
+        # Odd pixels that nobody reads are overwritten by the even ones.
+        split_octets(octets, a.width, even, odd if a.keeps_odd else even)
+    # Whole registers were stored: padding comes after.
+    for column in range(a.left):
+        put_octet(out + column % a.phases * a.phase_bytes + column // a.phases * STEP, a.pad)
+    for column in range(a.left + a.width, a.padded_width):
+        put_octet(out + column % a.phases * a.phase_bytes + column // a.phases * STEP, a.pad)
+    return 0
+
+
+@kernel_jit
+def _stage_padded(a: Any, source: int, first: int, rows: int, out: int, turned: int) -> int:
+    """Turn 8 planes at `source` into `rows` padded rows, beginning with input row `first`, which may be outside."""
+    begin = (max(0, -first) + a.row_step - 1) // a.row_step
+    end = min(rows, (a.height - first + a.row_step - 1) // a.row_step)
+    fill_bytes(out, min(begin, rows) * a.row_bytes, a.pad)
+    for row in range(begin, end, a.turned_rows):
+        count = min(a.turned_rows, end - row)
+        place = source + (first + row * a.row_step) * a.width
+        _turn_row(place, a.height * a.width, count * a.width, turned, a.flip)
+        for each in range(count):
+            _pad_row(a, turned + each * a.width * STEP, out + (row + each) * a.row_bytes)
+    last = max(begin, end)
+    fill_bytes(out + last * a.row_bytes, max(0, rows - last) * a.row_bytes, a.pad)
+    return 0
+
+
+@kernel_jit
+def _stage_rows(a: Any, image: int, out_row: int, rows: int, out: int, turned: int) -> int:
+    """Stage what `rows` output rows of the image at `image` read from `out_row` on."""
+    staged: int = (rows - 1) * (a.row_stride // a.row_step) + a.reach
+    first = out_row * a.row_stride - a.top
+    plane = a.height * a.width
+    for channel in range(0, a.channels, STEP):
+        source, target = image + channel * plane, out + channel // STEP * a.plane_bytes
+        if a.turned_rows == 0:
+            _turn_row(source + first * a.width, plane, staged * a.width, target, a.flip)
+        else:
+            _stage_padded(a, source, first, staged, target, turned)
+    return staged
+
+
+@kernel_jit
+def _list_tiles(a: Any, pixels: int, base: int, first_output: int, place: int) -> int:
+    """List the tiles of `pixels` output pixels whose rows are staged from `base` on; return the list's end.
+
+    The last tile begins early enough to be whole: it computes some pixels again.
+    """
+    down = a.row_stride // a.row_step * a.row_bytes
+    done = 0
+    while done < pixels:
+        left = pixels - done
+        runs = RUNS if left > (RUNS - 1) * RUN else RUNS - 1
+        first = min(done, pixels - runs * RUN)
+        for run in range(runs):
+            pixel = first + run * RUN
+            row = pixel // a.out_width
+            put_octet(place + 8 * run, base + row * down + (pixel - row * a.out_width) * STEP)
+        put_octet(place + 8 * RUNS, runs)
+        put_octet(place + 8 * RUNS + 8, first_output + first)
+        place += PLACES_BYTES
+        done = first + runs * RUN
+    return place
+
+
+@kernel_jit
+def _multiply(a: Any, block: int, base: int, controls: int, places: int, end: int, out: int) -> int:
+    """Multiply the listed tiles with a block of 16 channels, and store the outputs."""
+    channel = block * CHANNELS
+    values, index = a.values + block * a.steps * _REGISTER, a.index + block * a.steps * CHANNELS
+    micro.expand_index(index, a.steps, controls)
+    offset, row_sums, shift = a.offset + 4 * channel, a.row_sums + 4 * channel, a.shift
+    scale, bias = a.scale + 4 * channel, a.bias + 4 * channel
+    low, high, zero_point, sign = np.float32(a.low), np.float32(a.high), a.zero_point, a.sign
+    words, steps, stride = a.words, a.steps, a.out_height * a.out_width
+    out += channel * stride
+    for place in range(places, end, PLACES_BYTES):
+        target = out + octet(place + 8 * RUNS + 8)
+        if octet(place + 8 * RUNS) == RUNS:
+            image_tile(
+                4,
+                place,
+                base,
+                words,
+                values,
+                controls,
+                steps,
+                target,
+                stride,
+                offset,
+                row_sums,
+                shift,
+                scale,
+                bias,
+                low,
+                high,
+                zero_point,
+                sign,
+            )
+        else:
+            image_tile(
+                3,
+                place,
+                base,
+                words,
+                values,
+                controls,
+                steps,
+                target,
+                stride,
+                offset,
+                row_sums,
+                shift,
+                scale,
+                bias,
+                low,
+                high,
+                zero_point,
+                sign,
+            )
+    return 0
+
+
+def image_task(task: int, arguments: Any, x: int, other: int, out: int, shared: int, scratch: int) -> int:
+    """Compute one task of a convolution: some units of output rows, and a range of channels."""
+    a = carray(arguments, (1,), IMAGE)[0]
+    units, blocks = a.images * a.units, a.n // CHANNELS
+    row_part, channel_part = task // a.channel_parts, task % a.channel_parts
+    unit, last_unit = units * row_part // a.row_parts, units * (row_part + 1) // a.row_parts
+    pixels = a.out_height * a.out_width
+    down = a.row_stride // a.row_step
+    while unit < last_unit:
+        # As much of an image, or as many images, as fit.
+        rows, places = 0, scratch + a.places
+        while unit < last_unit:
+            image = unit // a.units
+            within = unit - image * a.units
+            count = min(a.most_units, a.units - within, last_unit - unit)
+            first = within * a.unit_rows
+            out_rows = (a.out_height if within + count == a.units else first + count * a.unit_rows) - first
+            if rows > 0 and rows + (out_rows - 1) * down + a.reach > a.capacity_rows:
+                break
+            source = x + image * a.channels * a.height * a.width
+            base = rows * a.row_bytes
+            rows += _stage_rows(a, source, first, out_rows, scratch + base, scratch + a.turned)
+            first_output = image * a.n * pixels + first * a.out_width
+            places = _list_tiles(a, out_rows * a.out_width, base, first_output, places)
+            unit += count
+        for block in range(blocks * channel_part // a.channel_parts, blocks * (channel_part + 1) // a.channel_parts):
+            _multiply(a, block, scratch, scratch + a.controls, scratch + a.places, places, out)
+    return 0

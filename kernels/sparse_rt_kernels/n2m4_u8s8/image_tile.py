@@ -1,0 +1,126 @@
+"""The register tile of a convolution: pixels are read where they lie in an octet image, and leave as bytes.
+
+Like every emitter of this family it returns an intp: Numba may drop a call that returns nothing.
+"""
+
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils, types
+
+from sparse_rt_kernels import simd
+from sparse_rt_kernels.n2m4_u8s8.fused import Requantiser, store_planes
+from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS, STEP
+
+__all__ = ["RUN", "RUNS", "image_tile"]
+
+#: Pixels that are neighbours in the octet image, and how many such runs a tile has at most: 28 accumulators.
+RUN = 7
+RUNS = 4
+
+_WORDS = simd.vector(simd.I32, CHANNELS)
+_BYTES = simd.vector(simd.I8, 64)
+_REGISTER = 64
+
+
+def _int(value: int) -> Any:
+    return ir.Constant(simd.I64, value)
+
+
+def _multiply(
+    builder: Any, slots: list[Any], runs: list[Any], words: Any, values: Any, controls: Any, steps: Any
+) -> None:
+    """Add all steps to the accumulators."""
+    moving = [cgutils.alloca_once_value(builder, simd.pointer(builder, each)) for each in (words, values, controls)]
+    with cgutils.for_range(builder, steps):
+        word, value, control = (builder.load(place) for place in moving)
+        offset = builder.sext(simd.load(builder, word, simd.I32, 4), simd.I64)
+        weight = simd.load(builder, value, _WORDS, _REGISTER)
+        chosen = simd.load(builder, control, _BYTES, _REGISTER)
+        for pixel, slot in enumerate(slots):
+            run = simd.element(builder, runs[pixel // RUN], offset)
+            octet = simd.load(builder, simd.element(builder, run, pixel % RUN * STEP), simd.I64, STEP)
+            lanes = simd.bitcast(builder, simd.broadcast(builder, octet, 8), _BYTES)
+            picked = simd.bitcast(builder, simd.shuffle_bytes(builder, lanes, chosen), _WORDS)
+            builder.store(simd.dot_u8s8(builder, builder.load(slot), picked, weight), slot)
+        for place, pointer, size in zip(moving, (word, value, control), (4, _REGISTER, _REGISTER), strict=True):
+            builder.store(simd.element(builder, pointer, size), place)
+
+
+def _store(builder: Any, requantiser: Requantiser, sums: list[Any], plain: bool, out: Any, stride: Any) -> None:
+    """Requantise and store the tile, 16 pixels of a channel at a time; the second 16 overlap the first."""
+    pixels = len(sums)
+    fours: dict[int, Any] = {}
+    for first in (0, pixels - 16):
+        for pixel in range(first, first + 16, 4):
+            if pixel not in fours:
+                fours[pixel] = requantiser.four_rows(builder, sums[pixel : pixel + 4], plain)
+        store_planes(builder, [fours[pixel] for pixel in range(first, first + 16, 4)], out, stride, first)
+
+
+@simd.emitter
+def image_tile(
+    context: Any,
+    runs: Any,
+    places: Any,
+    base: Any,
+    words: Any,
+    values: Any,
+    controls: Any,
+    steps: Any,
+    out: Any,
+    stride: Any,
+    offset: Any,
+    row_sums: Any,
+    shift: Any,
+    scale: Any,
+    bias: Any,
+    low: Any,
+    high: Any,
+    zero_point: Any,
+    sign: Any,
+) -> Any:
+    """``out[c, p] = requantised sum_s sum_j image[place(p) + words[s] + control[s, c, j]] * values[s, c, j]``.
+
+    For 16 channels c, and runs of 7 pixels p that lie side by side in the image: ``place(7 i + q) = base + places[i] +
+    8 q``.
+
+    Parameters
+    ----------
+    runs
+        Literal int, 3 or 4: runs of the tile.
+    places
+        (runs,) int64.
+    words
+        (steps,) int32: offset of each step's 8 reduction elements, one octet.
+    values, controls, steps
+        As for :func:`micro.tile`, `controls` expanded.
+    out, stride
+        First element, and bytes from channel to channel.
+    offset, row_sums, shift, scale, bias, low, high, zero_point, sign
+        As for :func:`fused.tile_to_bytes`.
+    """
+
+    def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
+        _, places, base, words, values, controls, steps, out, stride, offset, row_sums, shift, *operands = given
+        correction = simd.load(builder, simd.pointer(builder, row_sums), _WORDS)
+        shifts = simd.broadcast(builder, builder.trunc(shift, simd.I32), CHANNELS)
+        start = simd.load(builder, simd.pointer(builder, offset), _WORDS)
+        start = simd.subtract(builder, start, simd.multiply(builder, correction, shifts))
+        count = runs.literal_value
+        slots = [cgutils.alloca_once_value(builder, start) for _ in range(count * RUN)]
+        table = simd.pointer(builder, places)
+        offsets = [simd.load(builder, simd.element(builder, table, 8 * run), simd.I64, 8) for run in range(count)]
+        pointers = [simd.pointer(builder, builder.add(base, each)) for each in offsets]
+        _multiply(builder, slots, pointers, words, values, controls, steps)
+        requantiser = Requantiser(builder, operands)
+        sums = [builder.load(slot) for slot in slots]
+        with builder.if_else(requantiser.is_plain(builder), likely=True) as (plain, general):
+            with plain:
+                _store(builder, requantiser, sums, True, out, stride)
+            with general:
+                _store(builder, requantiser, sums, False, out, stride)
+        return _int(0)
+
+    operands = [*[types.intp] * 5, types.float32, types.float32, types.intp, types.intp]
+    return types.intp(runs, *[types.intp] * 8, *operands), generate
