@@ -32,7 +32,7 @@ def assembly(streamed):
 
         @njit
         def run(panel, unused, values, controls, steps, sums, resume):
-            return micro.tile(panel, values, controls, steps, sums, resume)
+            return micro.tile(24, panel, values, controls, steps, sums, resume)
 
     run.compile("intp(intp, intp, intp, intp, intp, intp, intp)")
     return next(iter(run.inspect_asm().values())).splitlines()

@@ -1,4 +1,4 @@
-"""The register tile that ends in bytes: sums of 24 rows and 16 channels are requantised before they leave registers.
+"""Register tiles that end in bytes: sums of 24 rows and 16 channels are requantised before they leave registers.
 
 Like every emitter of this family it returns an intp: Numba may drop a call that returns nothing.
 """
@@ -13,7 +13,7 @@ from sparse_rt_kernels import simd
 from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS, ROWS
 from sparse_rt_kernels.n2m4_u8s8.micro import multiply_loop
 
-__all__ = ["Requantiser", "store_planes", "tile_to_bytes"]
+__all__ = ["Requantiser", "store_planes", "tiles_to_bytes"]
 
 _WORDS = simd.vector(simd.I32, CHANNELS)
 _FLOATS = simd.vector(simd.F32, CHANNELS)
@@ -23,6 +23,12 @@ _REGISTER = 64
 
 def _int(value: int) -> Any:
     return ir.Constant(simd.I64, value)
+
+
+def _everywhere(builder: Any, lanes: Any) -> Any:
+    """Return whether all of some booleans are true."""
+    mask = ir.IntType(lanes.type.count)
+    return builder.icmp_unsigned("==", builder.bitcast(lanes, mask), ir.Constant(mask, -1))
 
 
 class Requantiser:
@@ -40,15 +46,21 @@ class Requantiser:
         self._least, self._most = (self._narrow(builder, [bound] * 4) for bound in bounds)
 
     def is_plain(self, builder: Any) -> Any:
-        """Return whether there is no bias and every |scale| < 1: no product of an int32 then leaves int32."""
+        """Return whether a product is all there is to round: no bias, no bounds but those of a byte, |scale| < 1.
+
+        No product of an int32 and such a scale leaves int32.
+        """
         one, zero = (simd.constant(simd.F32, [value] * CHANNELS) for value in (1.0, 0.0))
         small = builder.and_(
             builder.fcmp_ordered("<", self._scale, one),
             builder.fcmp_ordered(">", self._scale, simd.constant(simd.F32, [-1.0] * CHANNELS)),
         )
         lanes = builder.and_(small, builder.fcmp_ordered("==", self._bias, zero))
-        mask = ir.IntType(CHANNELS)
-        return builder.icmp_unsigned("==", builder.bitcast(lanes, mask), ir.Constant(mask, -1))
+        unbounded = simd.subtract(builder, self._most, self._least)
+        return builder.and_(
+            _everywhere(builder, lanes),
+            _everywhere(builder, builder.icmp_signed("==", unbounded, simd.constant(simd.I8, [-1] * 64))),
+        )
 
     def _narrow(self, builder: Any, rows: list[Any]) -> Any:
         pairs = [simd.pack_int16(builder, rows[first], rows[first + 1]) for first in (0, 2)]
@@ -68,8 +80,10 @@ class Requantiser:
                 # The product is rounded before the sum, as separate operators do: no fused multiply-add.
                 value = simd.smaller(builder, self._high, simd.fadd(builder, value, self._bias))
             rows.append(simd.nearest_int(builder, value))
-        value = simd.larger_byte(builder, self._narrow(builder, rows), self._least)
-        return simd.bitwise_xor(builder, simd.smaller_byte(builder, value, self._most), self._sign)
+        value = self._narrow(builder, rows)
+        if not plain:
+            value = simd.smaller_byte(builder, simd.larger_byte(builder, value, self._least), self._most)
+        return simd.bitwise_xor(builder, value, self._sign)
 
 
 def _store_rows(builder: Any, four: Any, out: Any, stride: Any, first: int) -> None:
@@ -128,11 +142,45 @@ def _store(
             fours = []
 
 
+class _Walk:
+    """Where a run of tiles has got to: slots of the accumulators, and of the addresses that move on."""
+
+    def __init__(self, builder: Any, panel: Any, sums: Any, out: Any) -> None:
+        self.slots = [cgutils.alloca_once(builder, _WORDS) for _ in range(ROWS)]
+        self.moving = [cgutils.alloca_once(builder, simd.pointer(builder, panel).type) for _ in range(3)]
+        self._panel, self._sums, self._out = (cgutils.alloca_once_value(builder, each) for each in (panel, sums, out))
+
+    def multiply(self, builder: Any, values: Any, controls: Any, steps: Any, resume: Any, start: Any) -> list[Any]:
+        """Return the sums of one tile, `start` and sums so far included."""
+        for slot in self.slots:
+            builder.store(start, slot)
+        with builder.if_then(builder.icmp_signed("!=", resume, _int(0)), likely=False):
+            sums = simd.pointer(builder, builder.load(self._sums))
+            for row, slot in enumerate(self.slots):
+                so_far = simd.load(builder, simd.element(builder, sums, row * _REGISTER), _WORDS, _REGISTER)
+                builder.store(simd.add(builder, so_far, start), slot)
+        for place, address in zip(self.moving, (builder.load(self._panel), values, controls), strict=True):
+            builder.store(simd.pointer(builder, address), place)
+        multiply_loop(builder, self.slots, self.moving, steps)
+        return [builder.load(slot) for slot in self.slots]
+
+    def out(self, builder: Any) -> Any:
+        """Return the address of the tile's first output."""
+        return builder.load(self._out)
+
+    def advance(self, builder: Any, panel: Any, out: Any) -> None:
+        """Move on to the next tile, so many bytes of panels and of outputs away."""
+        for place, step in ((self._panel, panel), (self._sums, _int(ROWS * _REGISTER)), (self._out, out)):
+            builder.store(builder.add(builder.load(place), step), place)
+
+
 @simd.emitter
-def tile_to_bytes(
+def tiles_to_bytes(
     context: Any,
     planes: Any,
+    tiles: Any,
     panel: Any,
+    panel_bytes: Any,
     values: Any,
     controls: Any,
     steps: Any,
@@ -152,14 +200,19 @@ def tile_to_bytes(
 ) -> Any:
     """:func:`micro.tile` of 24 rows and :func:`finish.finish_rows` or `finish_planes` in one, without a way through L1.
 
+    A run of tiles in one call: what 16 channels have in common is prepared once, and nothing but the next tile's first
+    dot products stands between two tiles.
+
     Parameters
     ----------
     planes
-        Literal int: 0 stores rows of 16 channels, 1 planes of 24 pixels.
+        Literal int: 0 stores rows of 16 channels, 1 planes of 24 pixels a tile.
+    tiles
+        How many; their panels, `panel_bytes` apart, their sums and their outputs follow each other.
     panel, values, controls, steps
         As for :func:`micro.tile`, `controls` expanded.
     sums, resume
-        If `resume` is not 0, what earlier steps summed up: (24, 16) int32, 64-byte aligned. Not written.
+        If `resume` is not 0, what earlier steps summed up: (24, 16) int32 a tile, 64-byte aligned. Not written.
     out, stride
         First element, and bytes from row to row, or from channel to channel.
     offset, row_sums, shift, scale, bias, low, high, zero_point
@@ -169,30 +222,29 @@ def tile_to_bytes(
     """
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
-        _, panel, values, controls, steps, sums, resume, out, stride, offset, row_sums, shift, *operands = given
-        slots = [cgutils.alloca_once(builder, _WORDS) for _ in range(ROWS)]
+        _, tiles, panel, panel_bytes, values, controls, steps, sums, resume, out, stride, *rest = given
+        offset, row_sums, shift, *operands = rest
         correction = simd.load(builder, simd.pointer(builder, row_sums), _WORDS)
         shifts = simd.broadcast(builder, builder.trunc(shift, simd.I32), CHANNELS)
         start = simd.load(builder, simd.pointer(builder, offset), _WORDS)
         start = simd.subtract(builder, start, simd.multiply(builder, correction, shifts))
-        for slot in slots:
-            builder.store(start, slot)
-        with builder.if_then(builder.icmp_signed("!=", resume, _int(0)), likely=False):
-            for row, slot in enumerate(slots):
-                place = simd.element(builder, simd.pointer(builder, sums), row * _REGISTER)
-                builder.store(simd.add(builder, simd.load(builder, place, _WORDS, _REGISTER), start), slot)
-        places = [
-            cgutils.alloca_once_value(builder, simd.pointer(builder, address)) for address in (panel, values, controls)
-        ]
-        multiply_loop(builder, slots, places, steps)
         requantiser = Requantiser(builder, operands)
-        sums = [builder.load(slot) for slot in slots]
+        walk = _Walk(builder, panel, sums, out)
+        in_planes = bool(planes.literal_value)
+        out_bytes = _int(ROWS) if in_planes else builder.mul(stride, _int(ROWS))
+
+        def run(plain: bool) -> None:
+            with cgutils.for_range(builder, tiles):
+                totals = walk.multiply(builder, values, controls, steps, resume, start)
+                _store(builder, requantiser, totals, plain, in_planes, walk.out(builder), stride)
+                walk.advance(builder, panel_bytes, out_bytes)
+
         with builder.if_else(requantiser.is_plain(builder), likely=True) as (plain, general):
             with plain:
-                _store(builder, requantiser, sums, True, bool(planes.literal_value), out, stride)
+                run(True)
             with general:
-                _store(builder, requantiser, sums, False, bool(planes.literal_value), out, stride)
+                run(False)
         return _int(0)
 
     operands = [*[types.intp] * 5, types.float32, types.float32, types.intp, types.intp]
-    return types.intp(planes, *[types.intp] * 8, *operands), generate
+    return types.intp(planes, *[types.intp] * 10, *operands), generate

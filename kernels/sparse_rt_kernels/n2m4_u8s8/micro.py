@@ -135,24 +135,26 @@ def _start(builder: Any, slots: list[Any], sums: Any, resume: Any) -> list[Any]:
 
 
 @simd.emitter
-def tile(context: Any, panel: Any, values: Any, controls: Any, steps: Any, sums: Any, resume: Any) -> Any:
-    """``sums[r, c] (+)= sum_s sum_j panel[s, r, controls[s, c, j]] * values[s, c, j]``: 24 rows r, 16 channels c.
+def tile(context: Any, rows: Any, panel: Any, values: Any, controls: Any, steps: Any, sums: Any, resume: Any) -> Any:
+    """``sums[r, c] (+)= sum_s sum_j panel[s, r, controls[s, c, j]] * values[s, c, j]``: up to 24 rows r, 16 channels c.
 
     Parameters
     ----------
+    rows
+        Literal int, at least 8: fewer rows would wait for their own dot products.
     panel
         (steps, 24, 8) uint8; 8-byte aligned.
     values, controls
         (steps, 16, 4) int8 and uint8, 64-byte aligned; `controls` are what :func:`expand_index` made.
     sums
-        (24, 16) int32, 64-byte aligned.
+        (24, 16) int32, 64-byte aligned, of which `rows` rows are written.
     resume
         0 overwrites `sums`, which may then hold anything; otherwise the products are added to it.
     """
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
-        panel, values, controls, steps, sums, resume = given
-        slots = [cgutils.alloca_once(builder, _WORDS) for _ in range(ROWS)]
+        _, panel, values, controls, steps, sums, resume = given
+        slots = [cgutils.alloca_once(builder, _WORDS) for _ in range(rows.literal_value)]
         places = _start(builder, slots, sums, resume)
         moving = [
             cgutils.alloca_once_value(builder, simd.pointer(builder, address)) for address in (panel, values, controls)
@@ -162,7 +164,7 @@ def tile(context: Any, panel: Any, values: Any, controls: Any, steps: Any, sums:
             simd.store(builder, place, builder.load(slot), _REGISTER)
         return _int(0)
 
-    return types.intp(*[types.intp] * 6), generate
+    return types.intp(rows, *[types.intp] * 6), generate
 
 
 class _Stream:

@@ -7,7 +7,7 @@ import numpy as np
 from sparse_rt_kernels.jit import kernel_jit
 from sparse_rt_kernels.n2m4_u8s8 import micro
 from sparse_rt_kernels.n2m4_u8s8.finish import BYTE, FLOAT32, INT32, finish_planes, finish_rows
-from sparse_rt_kernels.n2m4_u8s8.fused import tile_to_bytes
+from sparse_rt_kernels.n2m4_u8s8.fused import tiles_to_bytes
 from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS, ROWS, STEP
 
 __all__ = ["Epilogue", "Output", "Scratch", "Weight", "multiply_block", "multiply_few"]
@@ -94,6 +94,22 @@ def _stream_rows(
 
 
 @kernel_jit
+def _multiply_tile(
+    rows: int, panel: int, values: int, controls: int, index: int, steps: int, sums: int, resume: int
+) -> int:
+    """Multiply up to 24 rows with 16 channels, in tiles of 24, 16 and 8 with expanded controls, and what is left."""
+    if rows == ROWS:
+        return micro.tile(24, panel, values, controls, steps, sums, resume)
+    if rows >= 16:
+        micro.tile(16, panel, values, controls, steps, sums, resume)
+        panel, sums, rows = panel + 16 * STEP, sums + 16 * _REGISTER, rows - 16
+    if rows >= 8:
+        micro.tile(8, panel, values, controls, steps, sums, resume)
+        panel, sums, rows = panel + 8 * STEP, sums + 8 * _REGISTER, rows - 8
+    return _stream_rows(rows, panel, _PANEL_STEP, values, index, steps, sums, resume)
+
+
+@kernel_jit
 def _stream_pair(rows: int, panel: int, panel_step: int, values: int, index: int, steps: int, sums: int) -> int:
     """Multiply up to 16 rows with 32 channels; the second 16 channels' sums follow 24 rows after the first's."""
     second, following = steps * _REGISTER, steps * CHANNELS
@@ -173,10 +189,12 @@ def _store_block(epilogue: Epilogue, channel: int, channels: int, sums: int, fir
 
 
 @kernel_jit
-def _tile_to_bytes(
+def _tiles_to_bytes(
     epilogue: Epilogue,
     channel: int,
+    tiles: int,
     panel: int,
+    panel_bytes: int,
     values: int,
     controls: int,
     steps: int,
@@ -185,7 +203,7 @@ def _tile_to_bytes(
     first: int,
     out: Output,
 ) -> int:
-    """Multiply a full tile and store it as bytes, straight from registers; return 0 if it spans two images."""
+    """Multiply full tiles and store them as bytes, straight from registers; return how many: none that spans images."""
     e = epilogue
     offset, row_sums = e.offset + 4 * channel, e.row_sums + 4 * channel
     scale, bias = e.scale + 4 * channel, e.bias + 4 * channel
@@ -193,9 +211,11 @@ def _tile_to_bytes(
     stride = out.stride
     if out.pixels == 0:
         place = out.address + first * stride + channel
-        tile_to_bytes(
+        tiles_to_bytes(
             0,
+            tiles,
             panel,
+            panel_bytes,
             values,
             controls,
             steps,
@@ -213,15 +233,16 @@ def _tile_to_bytes(
             zero_point,
             sign,
         )
-        return 1
+        return tiles
     image = first // out.pixels
     pixel = first - image * out.pixels
-    if pixel + ROWS > out.pixels:
-        return 0
+    tiles = min(tiles, (out.pixels - pixel) // ROWS)
     place = out.address + image * out.image_stride + channel * stride + pixel
-    tile_to_bytes(
+    tiles_to_bytes(
         1,
+        tiles,
         panel,
+        panel_bytes,
         values,
         controls,
         steps,
@@ -239,7 +260,7 @@ def _tile_to_bytes(
         zero_point,
         sign,
     )
-    return 1
+    return tiles
 
 
 @kernel_jit
@@ -265,23 +286,34 @@ def multiply_block(
         is_last = step + steps == weight.steps
         fused = is_last and epilogue.kind == BYTE and channels == CHANNELS
         micro.expand_index(index, steps, scratch.controls)
-        for row in range(0, rows, ROWS):
+        row = 0
+        while row < rows:
             count = min(ROWS, rows - row)
             panel = scratch.panel + (row // ROWS * weight.steps + step) * _PANEL_STEP
             # Sums outlive their tile only where the reduction is blocked.
             sums = scratch.sums if weight.steps <= scratch.steps else scratch.sums + row * _REGISTER
             if fused and count == ROWS:
-                done = _tile_to_bytes(
-                    epilogue, channel, panel, values, scratch.controls, steps, sums, step, first + row, out
+                done = _tiles_to_bytes(
+                    epilogue,
+                    channel,
+                    (rows - row) // ROWS,
+                    panel,
+                    weight.steps * _PANEL_STEP,
+                    values,
+                    scratch.controls,
+                    steps,
+                    sums,
+                    step,
+                    first + row,
+                    out,
                 )
                 if done:
+                    row += done * ROWS
                     continue
-            if count == ROWS:
-                micro.tile(panel, values, scratch.controls, steps, sums, step)
-            else:
-                _stream_rows(count, panel, _PANEL_STEP, values, index, steps, sums, step)
+            _multiply_tile(count, panel, values, scratch.controls, index, steps, sums, step)
             if is_last:
                 _store_block(epilogue, channel, channels, sums, first + row, count, out)
+            row += count
         values, index = values + steps * _REGISTER, index + steps * CHANNELS
     return 0
 
