@@ -98,7 +98,7 @@ def image_tile(
     out, stride
         First element, and bytes from channel to channel.
     offset, row_sums, shift, scale, bias, low, high, zero_point, sign
-        As for :func:`fused.tile_to_bytes`.
+        As for :func:`fused.tiles_to_bytes`.
     """
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
