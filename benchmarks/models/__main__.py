@@ -1,27 +1,12 @@
-"""``python -m benchmarks.models FOLDER``: write the benchmark networks, 2:4 pruned, float32 and static-QDQ int8."""
+"""``python -m benchmarks.models FOLDER``: write the benchmark networks, 2:4 pruned, float32 and static-QDQ int8.
+
+Files that are there already are kept; delete them to build them anew.
+"""
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 
-import onnx
-
-from benchmarks.models import bert, resnet50
-from benchmarks.models.quantise import Feeds, quantise_static
-from sparse_rt.prune import prune
-
-Builder = Callable[[], tuple[onnx.ModelProto, list[Feeds], list[str] | None]]
-
-
-def _resnet50() -> tuple[onnx.ModelProto, list[Feeds], list[str] | None]:
-    return resnet50.resnet50(), resnet50.calibration_feeds(), None
-
-
-def _bert_base() -> tuple[onnx.ModelProto, list[Feeds], list[str] | None]:
-    return bert.bert(), bert.calibration_feeds(), ["MatMul"]
-
-
-NETWORKS: dict[str, Builder] = {"resnet50": _resnet50, "bert_base": _bert_base}
+from benchmarks.models.networks import DTYPES, NETWORKS, compressed_file, dense_file
 
 
 def main() -> None:
@@ -29,15 +14,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--network", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
+    parser.add_argument("--dtype", nargs="+", choices=DTYPES, default=list(DTYPES))
+    parser.add_argument("--compressed", action="store_true", help="the compressed files as well")
     options = parser.parse_args()
-    options.folder.mkdir(parents=True, exist_ok=True)
     for name in options.network:
-        model, feeds, op_types = NETWORKS[name]()
-        pruned = prune(model, "2:4")
-        for dtype, proto in (("float32", pruned), ("int8", quantise_static(pruned, feeds, op_types=op_types))):
-            path = options.folder / f"{name}_{dtype}.onnx"
-            onnx.save_model(proto, path)
-            print(path)
+        for dtype in options.dtype:
+            print(dense_file(options.folder, name, dtype))
+            if options.compressed:
+                print(compressed_file(options.folder, name, dtype))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,41 @@
+"""Records of measurements: one JSON object a line in ``benchmarks/results``, with what they were measured on."""
+
+import json
+import subprocess
+import time
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from sparse_rt.bench.machine import cpu_name
+
+__all__ = ["append", "provenance"]
+
+_RESULTS = Path(__file__).parent / "results"
+
+
+def provenance(engines: Mapping[str, str]) -> dict[str, Any]:
+    """Return date, commit, CPU, and the versions of the engines and of what compiles our kernels."""
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "commit": _commit(),
+        "cpu": cpu_name(),
+        "engines": dict(engines),
+        "numba": version("numba"),
+        "numpy": version("numpy"),
+    }
+
+
+def _commit() -> str:
+    """Return the commit that is checked out here; ``+`` says that files differ from it."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+", "--exclude=*"]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    return run.stdout.strip() or "unknown"
+
+
+def append(name: str, record: Mapping[str, Any]) -> None:
+    """Append one line to ``benchmarks/results/<name>.jsonl``."""
+    _RESULTS.mkdir(exist_ok=True)
+    with (_RESULTS / f"{name}.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(record) + "\n")
