@@ -226,11 +226,11 @@ def test_panels_cover_all_rows_evenly(rows, most):
 @settings(max_examples=50, deadline=None)
 def test_blocks_of_k_fit_and_are_as_few_as_can_be(k, vectors, nbytes):
     length = tiling.block_length(k, vectors, nbytes)
-    assert length % tiling.REDUCTION == 0
+    assert length % tiling.LANES == 0
     row = vectors * tiling.LANES * 4
-    assert length == tiling.REDUCTION or length * row <= nbytes
-    padded = -(-k // tiling.REDUCTION) * tiling.REDUCTION
-    most = max(nbytes // row // tiling.REDUCTION, 1) * tiling.REDUCTION
+    assert length == tiling.LANES or length * row <= nbytes
+    padded = -(-k // tiling.LANES) * tiling.LANES
+    most = max(nbytes // row // tiling.LANES, 1) * tiling.LANES
     assert -(-padded // length) == -(-padded // most)
 
 

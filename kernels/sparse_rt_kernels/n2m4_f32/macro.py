@@ -34,6 +34,7 @@ COPIES = MAX_VECTORS * LANES
 _BYTES = LANES * 4
 # Bytes of the weights of one tile and 8 reduction elements.
 _WEIGHT_BYTES = 4 * CHANNELS * 4
+_PAGE = 4096
 # Channels of a row that are written one after the other.
 _PIECE = 128
 # Input channels copied at once for all lanes: their pages and cache lines are still at hand for the next vector.
@@ -150,6 +151,10 @@ def _rows_into_panel(call: Call, first_row: int, vectors: int, k0: int, length: 
     """``panel[k, p] = x[first_row + p, k0 + k]`` for k < length, zero beyond x. Returns 0 if all are finite."""
     stride = vectors * _BYTES
     present = max(0, min(length, call.columns - k0))
+    ahead = 0
+    if call.x_stride >= _PAGE:
+        # The next block of k, or the next panel's first: the hardware's prefetchers know no row of another page.
+        ahead = length * 4 if k0 + length < call.columns else vectors * LANES * call.x_stride - k0 * 4
     spoiled = 0
     for vector in range(vectors):
         row = first_row + vector * LANES
@@ -161,6 +166,7 @@ def _rows_into_panel(call: Call, first_row: int, vectors: int, k0: int, length: 
                 call.x_stride,
                 call.last_lane - row,
                 present - k,
+                ahead,
                 panel + vector * _BYTES + k * stride,
                 stride,
             )

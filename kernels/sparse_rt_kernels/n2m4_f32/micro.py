@@ -32,6 +32,8 @@ _HALF_VECTOR = simd.vector(simd.F32, HALF)
 _OFFSETS = simd.vector(simd.I32, LANES)
 _MASK = simd.vector(ir.IntType(1), LANES)
 _BYTES = LANES * 4
+# The even quarters of two registers; the odd ones.
+_QUARTERS = [[4 * quarter + lane for quarter in range(odd, 8, 2) for lane in range(4)] for odd in range(2)]
 
 
 def _int(value: int) -> Any:
@@ -54,11 +56,42 @@ def _bits(builder: Any, mask: Any) -> Any:
 
 def _not_finite(builder: Any, values: list[Any]) -> Any:
     """Return, as 16 bits, the lanes in which any of `values` is infinite or NaN."""
-    # 0 * x is NaN exactly for those, and a NaN stays in the sum.
-    zero = total = ir.Constant(_VECTOR, None)
-    for value in values:
-        total = simd.fma(builder, zero, value, total)
+    # 0 * x is NaN exactly for those, and a NaN stays in the sum. Four sums do not wait for each other.
+    zero = ir.Constant(_VECTOR, None)
+    totals = [zero] * min(4, len(values))
+    for number, value in enumerate(values):
+        totals[number % 4] = simd.fma(builder, zero, value, totals[number % 4])
+    total = totals[0]
+    for other in totals[1:]:
+        total = simd.fadd(builder, total, other)
     return _bits(builder, builder.fcmp_unordered("uno", total, total))
+
+
+def _turn_quarters(builder: Any, rows: list[Any]) -> list[Any]:
+    """Transpose 4 rows within each quarter of 4 lanes: lane j of row i becomes lane i of row j.
+
+    Unpack instructions, which take no lane number from memory or a register as a permutation across quarters does.
+    """
+    starts = range(0, LANES, 4)
+    for _ in range(2):
+        lanes = [[lane for q in starts for x in (q + h, q + h + 1) for lane in (x, LANES + x)] for h in (0, 2)]
+        rows = [simd.shuffle(builder, rows[i], rows[i + 2], half) for i in range(2) for half in lanes]
+    return rows
+
+
+def _turn(builder: Any, rows: list[Any]) -> list[Any]:
+    """Transpose 16 rows: within quarters of lanes, then whole quarters."""
+    rows = [row for first in range(0, LANES, 4) for row in _turn_quarters(builder, rows[first : first + 4])]
+    # Register 4 g + j holds, in quarter q, column 4 q + j of the rows 4 g .. 4 g + 3.
+    out = [None] * LANES
+    for j in range(4):
+        pairs = []
+        for a, b in ((rows[j], rows[4 + j]), (rows[8 + j], rows[12 + j])):
+            pairs.append([simd.shuffle(builder, a, b, _QUARTERS[odd]) for odd in range(2)])
+        for odd in range(2):
+            for high in range(2):
+                out[4 * (2 * high + odd) + j] = simd.shuffle(builder, pairs[0][odd], pairs[1][odd], _QUARTERS[high])
+    return out
 
 
 # --- the register tile -----------------------------------------------------------------------------------------------
@@ -97,6 +130,9 @@ def _multiply(
     values_at = cgutils.alloca_once_value(builder, values)
     index_at = cgutils.alloca_once_value(builder, index)
     loaded_at = cgutils.alloca_once_value(builder, _load_index(builder, index))
+    index_ahead = builder.add(index, builder.ashr(ahead, _int(4)))
+    for line in range(2):
+        simd.prefetch(builder, simd.element(builder, simd.pointer(builder, index_ahead), line * 64), 1)
     last_index = builder.add(index, builder.mul(builder.sub(octets, _int(1)), _int(CHANNELS)))
     with cgutils.for_range(builder, octets):
         positions = builder.zext(builder.load(loaded_at), simd.I64)
@@ -193,7 +229,8 @@ def tile(
     octets
         Reduction elements / 8; may be 0.
     ahead
-        Bytes from these values to those that are called into L1 meanwhile; any distance will do.
+        Bytes from these values to those that are called into L1 meanwhile, with the indexes a sixteenth as far; any
+        distance will do.
     partial
         (4, 16 * vectors) float32, 64-byte aligned; 0 starts from zero.
     bias
@@ -226,26 +263,41 @@ def tile(
 
 
 @simd.emitter
-def transpose_in(context: Any, source: Any, stride: Any, rows: Any, columns: Any, out: Any, out_stride: Any) -> Any:
+def transpose_in(
+    context: Any, source: Any, stride: Any, rows: Any, columns: Any, ahead: Any, out: Any, out_stride: Any
+) -> Any:
     """Write a 16 x 16 block of a row-major float32 matrix transposed: ``out[j, i] = source[i, j]``.
 
     Only the first `rows` rows and `columns` columns (each at least 1) of the source are read; the others are zero.
-    Strides are in bytes; `out` is 64-byte aligned. Returns 0 if all that was read is finite.
+    Strides are in bytes; `out` is 64-byte aligned. What lies `ahead` bytes further, if that
+    is not 0, is called into L2. Returns 0 if all that was read is finite.
     """
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
-        source, stride, rows, columns, out, out_stride = given
-        block = []
-        for row in range(LANES):
-            place = simd.pointer(builder, builder.add(source, builder.mul(stride, _int(row))))
-            present = builder.select(builder.icmp_signed("<", _int(row), rows), columns, _int(0))
-            block.append(simd.load_first(builder, place, _VECTOR, present))
-        for row, value in enumerate(simd.transpose(builder, block)):
+        source, stride, rows, columns, ahead, out, out_stride = given
+        places = [simd.pointer(builder, builder.add(source, builder.mul(stride, _int(row)))) for row in range(LANES)]
+        held = [cgutils.alloca_once(builder, _VECTOR) for _ in places]
+        with builder.if_then(builder.icmp_signed("!=", ahead, _int(0))):
+            for place in places:
+                simd.prefetch(builder, simd.element(builder, place, ahead))
+        full = builder.and_(
+            builder.icmp_signed(">=", rows, _int(LANES)), builder.icmp_signed(">=", columns, _int(LANES))
+        )
+        with builder.if_else(full) as (whole, ragged):
+            with whole:
+                for place, slot in zip(places, held, strict=True):
+                    builder.store(simd.load(builder, place, _VECTOR, 4), slot)
+            with ragged:
+                for row, (place, slot) in enumerate(zip(places, held, strict=True)):
+                    present = builder.select(builder.icmp_signed("<", _int(row), rows), columns, _int(0))
+                    builder.store(simd.load_first(builder, place, _VECTOR, present), slot)
+        block = [builder.load(slot) for slot in held]
+        for row, value in enumerate(_turn(builder, block)):
             place = simd.pointer(builder, builder.add(out, builder.mul(out_stride, _int(row))))
             simd.store(builder, place, value, _BYTES)
         return _not_finite(builder, block)
 
-    return _returns_intp(6), generate
+    return _returns_intp(7), generate
 
 
 @simd.emitter
@@ -346,12 +398,12 @@ def transpose_half_out(
             )
             for j in range(LANES)
         ]
-        # Columns j and 8 + j share a register; simd.transpose, within each half.
+        # Columns j and 8 + j share a register.
         turned = [simd.shuffle(builder, a, b, range(LANES)) for a, b in zip(halves[:HALF], halves[HALF:], strict=True)]
-        low = [lane for first in (*range(4), *range(8, 12)) for lane in (first, LANES + first)]
-        for _ in range(3):
-            pairs = list(zip(turned[:4], turned[4:], strict=True))
-            turned = [simd.shuffle(builder, a, b, [x + 4 * high for x in low]) for a, b in pairs for high in range(2)]
+        quarters = [row for first in (0, 4) for row in _turn_quarters(builder, turned[first : first + 4])]
+        # Quarters 0 and 2 of registers j and 4 + j are row j, quarters 1 and 3 row 4 + j.
+        order = [[4 * x + lane for x in (q, 4 + q, 2 + q, 6 + q) for lane in range(4)] for q in range(2)]
+        turned = [simd.shuffle(builder, quarters[j], quarters[4 + j], order[q]) for q in range(2) for j in range(4)]
         places = [simd.pointer(builder, builder.add(out, builder.mul(out_stride, _int(i)))) for i in range(HALF)]
         whole = builder.icmp_signed("==", builder.add(rows, columns), _int(HALF + LANES))
         with builder.if_else(whole) as (full, ragged):

@@ -72,14 +72,15 @@ def row_panel_bytes() -> int:
 
 @kernel_jit
 def block_length(k: int, vectors: int, nbytes: int) -> int:
-    """Return how many of `k` reduction elements a panel block of `nbytes` holds, a multiple of 8.
+    """Return how many of `k` reduction elements a panel block of `nbytes` holds, a multiple of 16.
 
-    Blocks are balanced: each costs one pass over the partial sums, so their number is what counts.
+    16 rows of x are transposed at once, and whole cache lines of them are read. Blocks are balanced: each costs one
+    pass over the partial sums, so their number is what counts.
     """
-    octets = (k + REDUCTION - 1) // REDUCTION
-    most = max(1, nbytes // (REDUCTION * LANES * 4 * vectors))
-    blocks = (octets + most - 1) // most
-    return (octets + blocks - 1) // blocks * REDUCTION
+    steps = (k + LANES - 1) // LANES
+    most = max(1, nbytes // (LANES * LANES * 4 * vectors))
+    blocks = (steps + most - 1) // most
+    return (steps + blocks - 1) // blocks * LANES
 
 
 class Work(NamedTuple):
