@@ -265,3 +265,65 @@ def test_sums_of_unlike_scales_are_refused():
     p = elementwise.QuantisedAdd(Quantisation(1.0, 0), Quantisation(1.0, 0), Quantisation(2.0**-21, 0))
     with pytest.raises(ValueError, match=r"expected scales up to 2\*\*20"):
         elementwise.prepare_quantised_add(1, np.dtype("u1"), np.dtype("u1"), np.dtype("u1"), p, 1)
+
+
+# --- global average pool ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (1, 17, 7, 7), (2, 100, 8, 8), (1, 5, 9, 13), (1, 3, 40, 33)])
+@pytest.mark.parametrize("threads", POOLS)
+def test_average_pool(shape, threads):
+    rng = np.random.default_rng(shape[1])
+    x = rng.standard_normal(shape).astype(np.float32)
+    y, untouched = guarded(shape[:2], np.float32)
+    planes, pixels = shape[0] * shape[1], shape[2] * shape[3]
+    elementwise.prepare_average_pool(planes, pixels, threads).run(x, y, POOLS[threads])
+    assert untouched()
+    np.testing.assert_allclose(y, x.astype(np.float64).mean(axis=(2, 3)), rtol=0, atol=1e-6)
+    expected = onnx_run([helper.make_node("GlobalAveragePool", ["x"], ["y"])], {"x": x}, "f4")
+    np.testing.assert_allclose(y[..., None, None], expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (1, 17, 7, 7), (1, 2048, 7, 7), (2, 70, 8, 8), (1, 3, 40, 33)])
+@pytest.mark.parametrize(("x_dtype", "y_dtype"), list(itertools.product(BYTES, repeat=2)))
+def test_quantised_average_pool(shape, x_dtype, y_dtype):
+    rng = np.random.default_rng(shape[1])
+    x = random_bytes(rng, shape, x_dtype)
+    planes, pixels = shape[0] * shape[1], shape[2] * shape[3]
+    for threads in POOLS:
+        for _ in range(4):
+            qx, qy = random_quantisation(rng, x_dtype), random_quantisation(rng, y_dtype, 0.001, 0.01)
+            y, untouched = guarded(shape[:2], y_dtype)
+            launch = elementwise.prepare_quantised_average_pool(planes, pixels, x.dtype, y.dtype, qx, qy, threads)
+            launch.run(x, y, POOLS[threads])
+            assert untouched()
+            means = dequantise(x, qx).mean(axis=(2, 3))
+            assert_nearest(y, means, qy)
+
+
+def assert_nearest(y, exact, q, slack=1e-4):
+    """y is the byte of `exact`, or one step off where that lies within `slack` steps of a tie."""
+    quotient = exact / np.float64(np.float32(q.scale))
+    wrong = y != quantise(exact, q, y.dtype)
+    assert np.abs(y.astype(int) - quantise(exact, q, y.dtype))[wrong].max(initial=0) <= 1
+    assert np.abs(np.abs(quotient - np.trunc(quotient)) - 0.5)[wrong].max(initial=0) < slack
+
+
+@pytest.mark.parametrize("dtype", BYTES)
+@pytest.mark.parametrize("optimised", [False, True])
+def test_quantised_average_pool_as_onnxruntime_does(dtype, optimised):
+    rng = np.random.default_rng(5)
+    x = random_bytes(rng, (2, 64, 7, 7), dtype)
+    qx, qy = random_quantisation(rng, dtype), random_quantisation(rng, dtype, 0.001, 0.01)
+    nodes = [
+        helper.make_node("DequantizeLinear", ["x", "x_scale", "x_zero"], ["float"]),
+        helper.make_node("GlobalAveragePool", ["float"], ["mean"]),
+        helper.make_node("QuantizeLinear", ["mean", "y_scale", "y_zero"], ["y"]),
+    ]
+    constants = [*constants_of("x", qx, dtype), *constants_of("y", qy, dtype)]
+    expected = onnx_run(nodes, {"x": x}, dtype, constants, optimised)[..., 0, 0]
+    y = np.empty((2, 64), dtype)
+    elementwise.prepare_quantised_average_pool(128, 49, x.dtype, y.dtype, qx, qy, 1).run(x, y, POOLS[1])
+    difference = np.abs(y.astype(int) - expected)
+    assert difference.max() <= 1
+    assert (difference > 0).mean() < 0.03

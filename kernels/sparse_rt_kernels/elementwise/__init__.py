@@ -4,6 +4,7 @@ Each ``prepare_*`` function returns a :class:`sparse_rt_kernels.launch.Launch` f
 pool's native threads. They are machine code: under ``NUMBA_DISABLE_JIT`` none of them can run.
 """
 
+from sparse_rt_kernels.elementwise.average_pool import prepare_average_pool, prepare_quantised_average_pool
 from sparse_rt_kernels.elementwise.dequantise import prepare_dequantise
 from sparse_rt_kernels.elementwise.float_add import prepare_add
 from sparse_rt_kernels.elementwise.quantisation import Quantisation
@@ -14,7 +15,9 @@ __all__ = [
     "Quantisation",
     "QuantisedAdd",
     "prepare_add",
+    "prepare_average_pool",
     "prepare_dequantise",
     "prepare_quantise",
     "prepare_quantised_add",
+    "prepare_quantised_average_pool",
 ]
