@@ -1,6 +1,7 @@
 """The operators between sparse layers, against definitions in NumPy and against onnxruntime."""
 
 import itertools
+import math
 
 import numpy as np
 import onnxruntime as ort
@@ -327,3 +328,59 @@ def test_quantised_average_pool_as_onnxruntime_does(dtype, optimised):
     difference = np.abs(y.astype(int) - expected)
     assert difference.max() <= 1
     assert (difference > 0).mean() < 0.03
+
+
+# --- gelu ------------------------------------------------------------------------------------------------------------
+
+
+def gelu_judge(v, approximate):
+    v = v.astype(np.float64)
+    if approximate:
+        return v * 0.5 * (1 + np.tanh(np.sqrt(2 / np.pi) * (v + 0.044715 * v**3)))
+    return v * 0.5 * (1 + np.vectorize(math.erf)(v / np.sqrt(2)))
+
+
+def assert_gelu(y, v, approximate):
+    expected = gelu_judge(v, approximate)
+    np.testing.assert_allclose(y, expected, rtol=5e-7, atol=1e-6)
+
+
+@pytest.mark.parametrize("approximate", [False, True])
+def test_gelu_curve(approximate):
+    v = np.concatenate([np.linspace(-12, 12, 200_001), [1e3, -1e3, 1e-30, 0, -1e30, 1e30, np.inf]]).astype(np.float32)
+    y = np.empty_like(v)
+    elementwise.prepare_gelu(1, v.size, 1, approximate=approximate).run(v, y, POOLS[1])
+    assert_gelu(y, v, approximate)
+    for odd in (np.nan, -np.inf):
+        v[:] = odd
+        elementwise.prepare_gelu(1, 16, 1, approximate=approximate).run(v, y, POOLS[1])
+        np.testing.assert_array_equal(y[:16], odd if np.isnan(odd) else 0)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (3, 63), (5, 64), (4, 100), (40, 3072)])
+@pytest.mark.parametrize("threads", POOLS)
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize("y_dtype", [None, *BYTES])
+def test_gelu(rows, columns, threads, biased, y_dtype):
+    rng = np.random.default_rng(columns)
+    x = rng.normal(0, 2, (rows, columns)).astype(np.float32)
+    bias = rng.standard_normal(columns).astype(np.float32) if biased else None
+    v = x + bias if biased else x
+    y, untouched = guarded(x.shape, y_dtype or np.float32)
+    q = None if y_dtype is None else random_quantisation(rng, y_dtype)
+    launch = elementwise.prepare_gelu(rows, columns, threads, bias, False, q, None if q is None else y.dtype)
+    launch.run(x, y, POOLS[threads])
+    assert untouched()
+    if q is None:
+        assert_gelu(y, v, False)
+    else:
+        assert_nearest(y, gelu_judge(v, False), q)
+
+
+@pytest.mark.parametrize("approximate", ["none", "tanh"])
+def test_gelu_as_onnxruntime_does(approximate):
+    x = np.random.default_rng(1).normal(0, 3, (7, 1000)).astype(np.float32)
+    expected = onnx_run([helper.make_node("Gelu", ["x"], ["y"], approximate=approximate)], {"x": x}, "f4")
+    y = np.empty_like(x)
+    elementwise.prepare_gelu(*x.shape, 1, approximate=approximate == "tanh").run(x, y, POOLS[1])
+    np.testing.assert_allclose(y, expected, rtol=1e-6, atol=1.5e-6)

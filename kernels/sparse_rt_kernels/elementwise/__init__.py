@@ -7,6 +7,7 @@ pool's native threads. They are machine code: under ``NUMBA_DISABLE_JIT`` none o
 from sparse_rt_kernels.elementwise.average_pool import prepare_average_pool, prepare_quantised_average_pool
 from sparse_rt_kernels.elementwise.dequantise import prepare_dequantise
 from sparse_rt_kernels.elementwise.float_add import prepare_add
+from sparse_rt_kernels.elementwise.gelu import prepare_gelu
 from sparse_rt_kernels.elementwise.quantisation import Quantisation
 from sparse_rt_kernels.elementwise.quantise import prepare_quantise
 from sparse_rt_kernels.elementwise.quantised_add import QuantisedAdd, prepare_quantised_add
@@ -17,6 +18,7 @@ __all__ = [
     "prepare_add",
     "prepare_average_pool",
     "prepare_dequantise",
+    "prepare_gelu",
     "prepare_quantise",
     "prepare_quantised_add",
     "prepare_quantised_average_pool",
