@@ -9,13 +9,23 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from sparse_rt_kernels.caches import level1_bytes
 from sparse_rt_kernels.gather import Gather, lane_origins
 from sparse_rt_kernels.jit import kernel_jit
 from sparse_rt_kernels.n2m4_f32 import channel_micro, micro
 from sparse_rt_kernels.n2m4_f32.macro import Call, pixels_into_panel
 from sparse_rt_kernels.n2m4_f32.tiling import CHANNELS, LANES, MAX_VECTORS, REDUCTION, Work, panel_bounds, panel_count
 
-__all__ = ["MAX_ROWS", "block_octets", "float_scratch", "group_size", "rows_tile", "run_rows", "tiles_at_once"]
+__all__ = [
+    "MAX_ROWS",
+    "block_octets",
+    "float_scratch",
+    "group_bytes",
+    "group_size",
+    "rows_tile",
+    "run_rows",
+    "tiles_at_once",
+]
 
 #: Rows of the tallest register tile: as many accumulators, with weights, control, x and constants in the other seven.
 MAX_ROWS: Final = 25
@@ -23,6 +33,10 @@ MAX_ROWS: Final = 25
 _BYTES = LANES * 4
 _OCTET_BYTES = REDUCTION * 4
 _STRIP = LANES // CHANNELS
+# Octets that the register tile calls ahead where it does not call the next tiles: 2 KiB of values.
+_AHEAD = 32
+# Octets a turn of its loop, at most.
+_TURN = 4
 
 
 @kernel_jit
@@ -39,10 +53,20 @@ def group_size(rows: int) -> int:
 def tiles_at_once(size: int) -> int:
     """Return how many packed tiles of 4 channels the register tile of `size` rows spans.
 
-    For one row, four streams of weights keep the hardware's prefetchers busier than one; for few rows, more tiles
-    give FMAs that do not wait for each other.
+    For few rows, four streams of weights keep the hardware's prefetchers busier than one, and more tiles give FMAs that
+    do not wait for each other.
     """
-    return 4 if size <= 2 else 2 if size <= 8 else 1
+    return 4 if size <= 4 else 2 if size <= 8 else 1
+
+
+@kernel_jit
+def octets_ahead(size: int, tile_octets: int) -> int:
+    """Return how far ahead the register tile of `size` rows calls its weights, in octets.
+
+    Few rows pass quickly through a tile. With more, a block of a tile is short, and what follows it is the same block
+    of the next tiles.
+    """
+    return _AHEAD if size <= 4 else tiles_at_once(size) * tile_octets
 
 
 @kernel_jit
@@ -54,34 +78,50 @@ def rows_tile(
     step: int,
     octets: int,
     sums: int,
-    rows: int,
+    stride: int,
     tiles: int,
     resumed: int,
 ) -> int:
-    """Run the register tile of `size` rows, which stores (rows, 4 * tiles); see :func:`.channel_micro.rows_tile`."""
+    """Run the register tile of `size` rows; see :func:`.channel_micro.rows_tile`."""
+    ahead = octets_ahead(size, step)
     if size == 1:
-        return channel_micro.rows_tile(1, 4, x, values, index, step, octets, sums, _BYTES, rows, tiles, resumed)
+        return channel_micro.rows_tile(1, 4, 1, x, values, index, step, octets, ahead, sums, stride, tiles, resumed)
     if size == 2:
-        return channel_micro.rows_tile(2, 4, x, values, index, step, octets, sums, _BYTES, rows, tiles, resumed)
+        return channel_micro.rows_tile(2, 4, 1, x, values, index, step, octets, ahead, sums, stride, tiles, resumed)
     if size == 4:
-        return channel_micro.rows_tile(4, 2, x, values, index, step, octets, sums, _BYTES, rows, tiles, resumed)
+        return channel_micro.rows_tile(4, 4, 1, x, values, index, step, octets, ahead, sums, stride, tiles, resumed)
     if size == 8:
-        return channel_micro.rows_tile(8, 2, x, values, index, step, octets, sums, _BYTES, rows, tiles, resumed)
+        return channel_micro.rows_tile(8, 2, 2, x, values, index, step, octets, ahead, sums, stride, tiles, resumed)
     if size == 12:
-        return channel_micro.rows_tile(12, 1, x, values, index, step, octets, sums, _BYTES, rows, tiles, resumed)
+        return channel_micro.rows_tile(12, 1, 4, x, values, index, step, octets, ahead, sums, stride, tiles, resumed)
     if size == 16:
-        return channel_micro.rows_tile(16, 1, x, values, index, step, octets, sums, _BYTES, rows, tiles, resumed)
+        return channel_micro.rows_tile(16, 1, 4, x, values, index, step, octets, ahead, sums, stride, tiles, resumed)
     if size == 20:
-        return channel_micro.rows_tile(20, 1, x, values, index, step, octets, sums, _BYTES, rows, tiles, resumed)
-    return channel_micro.rows_tile(25, 1, x, values, index, step, octets, sums, _BYTES, rows, tiles, resumed)
+        return channel_micro.rows_tile(20, 1, 1, x, values, index, step, octets, ahead, sums, stride, tiles, resumed)
+    return channel_micro.rows_tile(25, 1, 1, x, values, index, step, octets, ahead, sums, stride, tiles, resumed)
+
+
+@kernel_jit
+def padded(size: int) -> int:
+    """Return `size` rounded up to 4, the rows whose sums share a register."""
+    return (size + _STRIP - 1) // _STRIP * _STRIP
+
+
+@kernel_jit
+def tile_bytes(rows: int, size: int) -> int:
+    """Return the bytes of a tile's sums of `rows` rows in groups of `size`."""
+    return (rows + size - 1) // size * padded(size) * CHANNELS * 4
 
 
 @kernel_jit
 def block_octets(octets: int, rows: int, nbytes: int) -> int:
-    """Return how many octets of `rows` packed rows go into a block of `nbytes`; blocks are balanced."""
-    most = max(1, nbytes // (_OCTET_BYTES * rows))
+    """Return how many octets of `rows` packed rows go into a block of `nbytes`.
+
+    Blocks are balanced, and of whole turns of the register tile's loop.
+    """
+    most = max(_TURN, nbytes // (_OCTET_BYTES * rows) // _TURN * _TURN)
     blocks = (octets + most - 1) // most
-    return (octets + blocks - 1) // blocks
+    return ((octets + blocks - 1) // blocks + _TURN - 1) // _TURN * _TURN
 
 
 @kernel_jit
@@ -114,20 +154,37 @@ def _spread_panel(panel: int, vectors: int, size: int, octets: int, x: int, offs
 
 @kernel_jit
 def _finish_strip(
-    call: Call, image: int, first_lane: int, rows: int, channel: int, clip: tuple[np.float32, np.float32], sums: int
+    call: Call,
+    image: int,
+    first_lane: int,
+    rows: int,
+    size: int,
+    channel: int,
+    clip: tuple[np.float32, np.float32],
+    sums: int,
+    finished: int,
 ) -> int:
-    """Bias, clip and store up to 16 channels of `rows` rows, whose sums are (rows, 16)."""
+    """Bias, clip and store up to 16 channels of `rows` rows, in groups of `size`, whose sums are those of 4 tiles.
+
+    `finished` is the address of (rows, 16) floats, where a convolution's outputs wait for being transposed.
+    """
     channels = min(LANES, call.n - channel)
     bias = call.bias + channel * 4
-    for row in range(rows):
-        at = sums + row * _BYTES
-        to = at if call.is_conv else call.out + (first_lane + row) * call.out_stride + channel * 4
-        channel_micro.finish_row(at, bias, clip[0], clip[1], to, channels)
+    stride, pitch = tile_bytes(rows, size), call.out_stride
+    out = call.out + first_lane * pitch + channel * 4
+    if call.is_conv:
+        out, pitch = finished, _BYTES
+    for first in range(0, rows, size):
+        last = min(size, rows - first)
+        for row in range(0, last, _STRIP):
+            here = sums + (first // size * padded(size) + row) * CHANNELS * 4
+            to = out + (first + row) * pitch
+            channel_micro.finish_rows(here, stride, bias, clip[0], clip[1], to, pitch, last - row, channels)
     if call.is_conv:
         stride = call.lanes * 4
         out = call.out + ((image * call.n + channel) * call.lanes + first_lane) * 4
         for row in range(0, rows, LANES):
-            here = sums + row * _BYTES
+            here = finished + row * _BYTES
             micro.transpose_out(here, _BYTES, out + row * 4, stride, channels, min(LANES, rows - row))
     return 0
 
@@ -160,9 +217,11 @@ def run_rows(
         rows, width = min(vectors * LANES, call.last_lane - lane), vectors * LANES
         size = group_size(rows)
         together = tiles_at_once(size)
-        length = block_octets(call.octets, width, call.panel_bytes)
+        length = block_octets(call.octets, (rows + size - 1) // size * size, call.panel_bytes)
         x = panel + ((length + 2) * REDUCTION * width * 4 if call.is_conv else 0)
-        all_sums = x + _group_items(length, width, size) * 4
+        stride = tile_bytes(rows, size)
+        finished = x + _group_items(length, width, size) * 4
+        all_sums = finished + (width * _BYTES if call.is_conv else 0)
         source = call.x + image * gather.channels * gather.height * gather.width * 4
         table = lane_table[: 3 * width].reshape(3, width)
         if call.is_conv:
@@ -181,10 +240,9 @@ def run_rows(
                 number = tile - work.first_tile
                 tiles = min(together, work.last_tile - tile)
                 # Of a single block only one strip is unfinished at a time.
-                strip = all_sums + (number // _STRIP * width * _BYTES if length < call.octets else 0)
+                strip = all_sums + (number // _STRIP * _STRIP * stride if length < call.octets else 0)
                 at = tile * call.octets + octet
                 for group in range((rows + size - 1) // size):
-                    above = group * size
                     rows_tile(
                         size,
                         x + group * group_bytes,
@@ -192,14 +250,14 @@ def run_rows(
                         positions + at * CHANNELS,
                         call.octets,
                         octets,
-                        strip + above * _BYTES + number % _STRIP * CHANNELS * 4,
-                        min(size, rows - above),
+                        strip + number % _STRIP * stride + group * padded(size) * CHANNELS * 4,
+                        stride,
                         tiles,
                         octet,
                     )
                 if is_last and ((number + tiles) % _STRIP == 0 or tile + tiles == work.last_tile):
                     channel = (tile - number % _STRIP) * CHANNELS
-                    _finish_strip(call, image, lane, rows, channel, clip, strip)
+                    _finish_strip(call, image, lane, rows, size, channel, clip, strip, finished)
     return spoiled
 
 
@@ -210,16 +268,22 @@ def _group_items(octets: int, width: int, size: int) -> int:
     return (items + LANES - 1) // LANES * LANES
 
 
+def group_bytes() -> int:
+    """Return the bytes of packed rows that make a block: they are read again for each tile, beside its weights."""
+    return level1_bytes() // 2
+
+
 def float_scratch(call: Call, tiles: int) -> int:
     """Return the float32 items of scratch that a share of `tiles` channel tiles needs."""
     most = 0
-    widest = min(MAX_VECTORS, -(-(call.last_lane - call.first_lane) // LANES))
-    for vectors in range(max(1, widest // 2), widest + 1):
-        width = vectors * LANES
-        length = block_octets(call.octets, width, call.panel_bytes)
+    lanes = call.last_lane - call.first_lane
+    widest = min(MAX_VECTORS, -(-lanes // LANES))
+    # Panels have nearly equally many vectors, and the last one may have fewer rows than lanes.
+    for rows in range(LANES * (max(1, widest // 2) - 1) + 1, min(lanes, LANES * widest) + 1):
+        width, size = -(-rows // LANES) * LANES, group_size(rows)
+        length = block_octets(call.octets, -(-rows // size) * size, call.panel_bytes)
         panel = (length + 2) * REDUCTION * width if call.is_conv else 0
-        # The last panel may have fewer rows than lanes, hence smaller groups, of which there are more.
-        groups = max(_group_items(length, width, size) for size in range(1, MAX_ROWS + 1))
         strips = -(-tiles // _STRIP) if length < call.octets else 1
-        most = max(most, panel + groups + strips * width * LANES)
+        sums = strips * tile_bytes(rows, size) + (width * LANES if call.is_conv else 0)
+        most = max(most, panel + _group_items(length, width, size) + sums)
     return most

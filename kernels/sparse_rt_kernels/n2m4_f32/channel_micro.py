@@ -14,11 +14,7 @@ from numba.core import cgutils, types
 from sparse_rt_kernels import simd
 from sparse_rt_kernels.n2m4_f32.tiling import CHANNELS, LANES, REDUCTION
 
-__all__ = ["finish_row", "rows_tile", "spread_block", "spread_row"]
-
-# How far ahead of its use a weight is called into L2, in bytes. The hardware's own prefetcher stops at the end of a
-# 4 KiB page and leaves a third of the memory's speed unused (measured on Zen 4: 8 and 16 KiB ahead alike, 4 worse).
-_AHEAD = 8192
+__all__ = ["finish_rows", "rows_tile", "spread_block", "spread_row"]
 
 _VECTOR = simd.vector(simd.F32, LANES)
 _HALF = simd.vector(simd.F32, REDUCTION)
@@ -50,13 +46,20 @@ def _widened(builder: Any, half: Any) -> Any:
     return simd.shuffle(builder, half, ir.Constant(_HALF, None), range(LANES))
 
 
-def _slots_summed(builder: Any, total: Any) -> Any:
-    """Add the 4 lanes of each channel, those of its 4 slots: 16 lanes become 4."""
-    while total.type.count > CHANNELS:
-        half = total.type.count // 2
-        low = simd.shuffle(builder, total, total, range(half))
-        total = simd.fadd(builder, low, simd.shuffle(builder, total, total, range(half, 2 * half)))
-    return total
+def _quarters(builder: Any, a: Any, b: Any, chosen: tuple[int, int]) -> Any:
+    """Return two quarters of a, then the same two of b: one shuffle."""
+    lanes = [CHANNELS * quarter + lane for quarter in chosen for lane in range(CHANNELS)]
+    return simd.shuffle(builder, a, b, [*lanes, *(LANES + lane for lane in lanes)])
+
+
+def _slots_summed(builder: Any, rows: list[Any]) -> Any:
+    """Return the sums of 4 rows of a tile over its slots: lane (r, c) is the sum over s of lane (s, c) of row r."""
+
+    def halved(a: Any, b: Any, first: tuple[int, int], second: tuple[int, int]) -> Any:
+        return simd.fadd(builder, _quarters(builder, a, b, first), _quarters(builder, a, b, second))
+
+    upper, lower = (halved(rows[first], rows[first + 1], (0, 1), (2, 3)) for first in (0, 2))
+    return halved(upper, lower, (0, 2), (1, 3))
 
 
 def _control(builder: Any, index: Any) -> Any:
@@ -69,17 +72,10 @@ def _control(builder: Any, index: Any) -> Any:
 
 def _add_octet(builder: Any, accumulators: list[list[Any]], x: Any, tiles: list[tuple[Any, Any]]) -> None:
     """Add the products of 8 reduction elements: `tiles` are addresses of values and index, a column of slots each."""
-    decoded = []
-    for values, index in tiles:
-        # For one row, loads are all there is to do, and a prefetch a load is one too many.
-        if len(accumulators) > 1:
-            simd.prefetch(builder, _at(builder, values, _int(_AHEAD)))
-        decoded.append(
-            (
-                simd.load(builder, simd.pointer(builder, values), _VECTOR, _BYTES),
-                _control(builder, index),
-            )
-        )
+    decoded = [
+        (simd.load(builder, simd.pointer(builder, values), _VECTOR, _BYTES), _control(builder, index))
+        for values, index in tiles
+    ]
     for row, slots in enumerate(accumulators):
         # Half a register: a load of a whole one would cross a cache line every second time.
         eight = simd.load(builder, _at(builder, x, _int(row * _OCTET_BYTES)), _HALF, _OCTET_BYTES)
@@ -89,29 +85,61 @@ def _add_octet(builder: Any, accumulators: list[list[Any]], x: Any, tiles: list[
             builder.store(simd.fma(builder, met, weights, builder.load(slot)), slot)
 
 
+class _Weights:
+    """Where each tile's values and indexes lie.
+
+    The hardware's own prefetchers stop at the end of a 4 KiB page: a tile calls what comes `ahead` octets later.
+    """
+
+    def __init__(self, builder: Any, values: Any, index: Any, skipped: list[Any], ahead: Any) -> None:
+        self._values, self._index, self._skipped = values, index, skipped
+        self._values_ahead, self._index_ahead = (builder.mul(ahead, _int(size)) for size in (_BYTES, CHANNELS))
+
+    def at(self, builder: Any, octet: Any) -> list[tuple[Any, Any]]:
+        """Return the addresses of values and index of `octet` of each tile."""
+        here = [builder.add(first, octet) for first in self._skipped]
+        return [
+            (
+                builder.add(self._values, builder.mul(place, _int(_BYTES))),
+                builder.add(self._index, builder.mul(place, _int(CHANNELS))),
+            )
+            for place in here
+        ]
+
+    def call_ahead(self, builder: Any, octets: list[list[tuple[Any, Any]]]) -> None:
+        """Prefetch for each of `octets`, neighbours, a line of values, and for all of them a line of indexes."""
+        for values, _ in itertools.chain(*octets):
+            simd.prefetch(builder, _at(builder, values, self._values_ahead), 1)
+        for _, index in octets[0]:
+            simd.prefetch(builder, _at(builder, index, self._index_ahead), 1)
+
+
 @simd.emitter
 def rows_tile(
     context: Any,
     rows: Any,
     tiles: Any,
+    unrolled: Any,
     x: Any,
     values: Any,
     index: Any,
     tile_octets: Any,
     octets: Any,
+    ahead: Any,
     sums: Any,
     stride: Any,
-    rows_stored: Any,
-    tiles_stored: Any,
+    tiles_read: Any,
     resumed: Any,
 ) -> Any:
-    """``sums[r, 4 t + c] (+)= sum_o sum_s x[o, r, element(o, s, t, c)] * values[t, o, s, c]``.
+    """``sums[t, r, c] (+)= sum_o sum_s x[o, r, element(o, s, t, c)] * values[t, o, s, c]``.
 
     Parameters
     ----------
     rows, tiles
         Literal ints: activation rows by packed tiles of 4 channels, each pair one accumulator. An FMA waits for the
         one before it in the same accumulator, so there must be a few.
+    unrolled
+        Literal int: octets a turn of the loop.
     x
         (octets, rows, 8) float32, 32-byte aligned.
     values, index
@@ -120,50 +148,60 @@ def rows_tile(
         Octets from tile to tile.
     octets
         Reduction elements / 8.
+    ahead
+        How many octets after its use of one the tile calls another into L1. A tile of one row does not: loads are all
+        there is to do for it, and a prefetch a load is one too many.
     sums, stride
-        (rows, 4 * tiles) float32, 16-byte aligned, and the bytes from row to row.
-    rows_stored, tiles_stored
-        How many of the rows are stored, and how many of the tiles exist; at least 1.
+        (tiles, rows rounded up to 4, 4) float32, 64-byte aligned, and the bytes from tile to tile.
+    tiles_read
+        How many of the tiles exist; the sums of the others are worthless.
     resumed
         Whether the sums are added to what `sums` holds.
     """
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
-        _, _, x, values, index, tile_octets, octets, sums, stride, rows_stored, tiles_stored, resumed = given
+        *_, x, values, index, tile_octets, octets, ahead, sums, stride, tiles_read, resumed = given
         height, width = rows.literal_value, tiles.literal_value
         accumulators = [[cgutils.alloca_once(builder, _VECTOR) for _ in range(width)] for _ in range(height)]
         for slot in itertools.chain(*accumulators):
             builder.store(ir.Constant(_VECTOR, None), slot)
-        exists = [builder.icmp_signed("<", _int(tile), tiles_stored) for tile in range(width)]
         # A tile that does not exist reads the first one instead.
         skipped = [
-            builder.select(there, builder.mul(tile_octets, _int(tile)), _int(0)) for tile, there in enumerate(exists)
-        ]
-        with cgutils.for_range(builder, octets) as loop:
-            here = [builder.add(first, loop.index) for first in skipped]
-            weights = [
-                (
-                    builder.add(values, builder.mul(octet, _int(_BYTES))),
-                    builder.add(index, builder.mul(octet, _int(CHANNELS))),
-                )
-                for octet in here
-            ]
-            _add_octet(
-                builder, accumulators, builder.add(x, builder.mul(loop.index, _int(height * _OCTET_BYTES))), weights
+            builder.select(
+                builder.icmp_signed("<", _int(tile), tiles_read), builder.mul(tile_octets, _int(tile)), _int(0)
             )
+            for tile in range(width)
+        ]
+        weights = _Weights(builder, values, index, skipped, ahead)
+
+        def add(first: Any, count: int) -> None:
+            octets = [builder.add(first, _int(octet)) for octet in range(count)]
+            met = [weights.at(builder, octet) for octet in octets]
+            if height > 1:
+                weights.call_ahead(builder, met)
+            for octet, here in zip(octets, met, strict=True):
+                at = builder.add(x, builder.mul(octet, _int(height * _OCTET_BYTES)))
+                _add_octet(builder, accumulators, at, here)
+
+        turn = unrolled.literal_value
+        whole = builder.sub(octets, builder.urem(octets, _int(turn)))
+        with cgutils.for_range_slice(builder, _int(0), whole, _int(turn), simd.I64, inc=True) as (octet, _):
+            add(octet, turn)
+        if turn > 1:
+            with cgutils.for_range_slice(builder, whole, octets, _int(1), simd.I64, inc=True) as (octet, _):
+                add(octet, 1)
         again = builder.icmp_signed("!=", resumed, _int(0))
-        for row, tile in itertools.product(range(height), range(width)):
-            stored = builder.and_(builder.icmp_signed("<", _int(row), rows_stored), exists[tile])
-            with builder.if_then(stored):
-                total = _slots_summed(builder, builder.load(accumulators[row][tile]))
-                offset = builder.add(builder.mul(stride, _int(row)), _int(tile * CHANNELS * 4))
-                place = _at(builder, sums, offset)
-                before = simd.load(builder, place, total.type, 16)
-                before = builder.select(again, before, ir.Constant(total.type, None))
-                simd.store(builder, place, simd.fadd(builder, before, total), 16)
+        zero = ir.Constant(_VECTOR, None)
+        for row, tile in itertools.product(range(0, height, _SLOTS), range(width)):
+            held = [builder.load(slots[tile]) for slots in accumulators[row : row + _SLOTS]]
+            total = _slots_summed(builder, held + [zero] * (_SLOTS - len(held)))
+            offset = builder.add(builder.mul(stride, _int(tile)), _int(row * CHANNELS * 4))
+            place = _at(builder, sums, offset)
+            before = builder.select(again, simd.load(builder, place, _VECTOR, _BYTES), zero)
+            simd.store(builder, place, simd.fadd(builder, before, total), _BYTES)
         return _int(0)
 
-    return types.intp(rows, tiles, *[types.intp] * 10), generate
+    return types.intp(rows, tiles, unrolled, *[types.intp] * 10), generate
 
 
 def _store_octets(builder: Any, value: Any, place: Any, pitch: Any) -> None:
@@ -218,17 +256,44 @@ def spread_block(context: Any, source: Any, stride: Any, offsets: Any, out: Any,
 
 
 @simd.emitter
-def finish_row(context: Any, sums: Any, bias: Any, low: Any, high: Any, out: Any, channels: Any) -> Any:
-    """``out[c] = clip(sums[c] + bias[c])`` for at most 16 channels; a NaN stays NaN. `out` may be `sums`."""
+def finish_rows(
+    context: Any,
+    sums: Any,
+    stride: Any,
+    bias: Any,
+    low: Any,
+    high: Any,
+    out: Any,
+    out_stride: Any,
+    rows: Any,
+    channels: Any,
+) -> Any:
+    """``out[r, c] = clip(sums[c // 4, r, c % 4] + bias[c])`` for at most 4 rows and 16 channels; a NaN stays NaN.
+
+    Parameters
+    ----------
+    sums, stride
+        (4, 4, 4) float32 of 4 tiles, 64-byte aligned, and the bytes from tile to tile.
+    """
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
-        sums, bias, low, high, out, channels = given
+        sums, stride, bias, low, high, out, out_stride, rows, channels = given
+        tiles = [
+            simd.load(builder, _at(builder, sums, builder.mul(stride, _int(tile))), _VECTOR, _BYTES)
+            for tile in range(_SLOTS)
+        ]
         shift = simd.load_first(builder, simd.pointer(builder, bias), _VECTOR, channels)
-        result = simd.fadd(builder, simd.load(builder, simd.pointer(builder, sums), _VECTOR, _BYTES), shift)
-        # larger and smaller return their second operand if it is NaN.
-        result = simd.larger(builder, simd.broadcast(builder, low, LANES), result)
-        result = simd.smaller(builder, simd.broadcast(builder, high, LANES), result)
-        simd.store_first(builder, simd.pointer(builder, out), result, channels)
+        least, most = simd.broadcast(builder, low, LANES), simd.broadcast(builder, high, LANES)
+        for row in range(_SLOTS):
+            half = (0, 1) if row < 2 else (2, 3)
+            left, right = (_quarters(builder, tiles[first], tiles[first + 1], half) for first in (0, 2))
+            result = simd.fadd(builder, _quarters(builder, left, right, (row % 2, row % 2 + 2)), shift)
+            # larger and smaller return their second operand if it is NaN.
+            result = simd.smaller(builder, most, simd.larger(builder, least, result))
+            with builder.if_then(builder.icmp_signed("<", _int(row), rows)):
+                place = _at(builder, out, builder.mul(out_stride, _int(row)))
+                simd.store_first(builder, place, result, channels)
         return _int(0)
 
-    return types.intp(types.intp, types.intp, types.float32, types.float32, types.intp, types.intp), generate
+    signature = types.intp(*[types.intp] * 3, types.float32, types.float32, *[types.intp] * 4)
+    return signature, generate

@@ -10,6 +10,7 @@ from sparse_rt_kernels.epilogue import FloatEpilogue, IntegerEpilogue
 from sparse_rt_kernels.gather import Gather, gather_of
 from sparse_rt_kernels.geometry import ConvGeometry, MatmulShape
 from sparse_rt_kernels.launch import Launch, Phase
+from sparse_rt_kernels.n2m4_f32.channel_macro import group_bytes
 from sparse_rt_kernels.n2m4_f32.shares import split_call
 from sparse_rt_kernels.n2m4_f32.tasks import CALL, SHARE, share_task, task_bytes
 from sparse_rt_kernels.n2m4_f32.tiling import panel_bytes, row_panel_bytes
@@ -49,7 +50,7 @@ def _launch(
     epilogue = float_epilogue(given)
     tiles, octets = packed.values.shape[:2]
     nbytes = panel_bytes()
-    blocks = (min(nbytes, row_panel_bytes()), nbytes)
+    blocks = (min(nbytes, row_panel_bytes()), min(nbytes, group_bytes()))
     shares = split_call(rows, split, images, tiles, octets, is_conv, blocks, threads)
     table = np.array([(*share[:3], *share.work, share.panel_bytes, share.items) for share in shares], SHARE)
     x_stride, columns, out_stride = strides
