@@ -384,3 +384,82 @@ def test_gelu_as_onnxruntime_does(approximate):
     y = np.empty_like(x)
     elementwise.prepare_gelu(*x.shape, 1, approximate=approximate == "tanh").run(x, y, POOLS[1])
     np.testing.assert_allclose(y, expected, rtol=1e-6, atol=1.5e-6)
+
+
+# --- layer normalisation ---------------------------------------------------------------------------------------------
+
+
+def norm_judge(v, gamma, beta, epsilon):
+    v = v.astype(np.float64)
+    return (v - v.mean(1, keepdims=True)) / np.sqrt(v.var(1, keepdims=True) + epsilon) * gamma + beta
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (3, 15), (2, 64), (5, 100), (128, 768), (40, 769)])
+@pytest.mark.parametrize("threads", POOLS)
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("wanted", ["y", "q", "yq", "yt", "ytq", "tq"])
+def test_layer_norm(rows, columns, threads, residual, wanted):
+    if "t" in wanted and not residual:
+        return
+    rng = np.random.default_rng(columns)
+    x, other = (rng.normal(3, 2, (rows, columns)).astype(np.float32) for _ in range(2))
+    gamma, beta = (rng.standard_normal(columns).astype(np.float32) for _ in range(2))
+    area = 4 * x.size + MARGIN
+    out, untouched = guarded(3 * area, "u1")
+    before = out.copy()
+    places = {name: number * area if name in wanted else None for number, name in enumerate("ytq")}
+    q = random_quantisation(rng, "i1") if "q" in wanted else None
+    launch = elementwise.prepare_layer_norm(
+        rows,
+        columns,
+        gamma,
+        beta,
+        1e-5,
+        threads,
+        residual,
+        elementwise.NormOutputs(places["y"], places["t"], places["q"]),
+        q,
+        None if q is None else np.dtype("i1"),
+    )
+    launch.run(x, out, POOLS[threads], other if residual else None)
+    assert untouched()
+    v = x + other if residual else x
+    expected = norm_judge(v, gamma, beta, 1e-5)
+    sizes = {"y": 4 * x.size, "t": 4 * x.size, "q": x.size}
+    got = {name: out[at : at + sizes[name]] for name, at in places.items() if at is not None}
+    if "y" in got:
+        np.testing.assert_allclose(got["y"].view(np.float32).reshape(x.shape), expected, rtol=0, atol=1e-5)
+    if "t" in got:
+        np.testing.assert_array_equal(got["t"].view(np.float32).reshape(x.shape), v)
+    if "q" in got:
+        assert_nearest(got["q"].view("i1").reshape(x.shape), expected, q, 1e-2)
+    for name, part in got.items():
+        before[places[name] :][: sizes[name]] = part
+    np.testing.assert_array_equal(out, before, err_msg="something else was written")
+
+
+def test_layer_norm_with_a_large_mean():
+    x = np.random.default_rng(0).normal(1000, 1, (4, 768)).astype(np.float32)
+    y = np.empty_like(x)
+    one, none = np.ones(768, np.float32), np.zeros(768, np.float32)
+    elementwise.prepare_layer_norm(4, 768, one, none, 1e-12, 1).run(x, y, POOLS[1])
+    np.testing.assert_allclose(y, norm_judge(x, one, none, 1e-12), rtol=0, atol=2e-4)
+
+
+def test_layer_norm_as_onnxruntime_does():
+    rng = np.random.default_rng(2)
+    x, other = (rng.standard_normal((6, 200)).astype(np.float32) for _ in range(2))
+    gamma, beta = (rng.standard_normal(200).astype(np.float32) for _ in range(2))
+    node = helper.make_node("SkipLayerNormalization", ["x", "r", "g", "b"], ["y"], domain="com.microsoft", epsilon=1e-5)
+    expected = onnx_run([node], {"x": x, "r": other, "g": gamma, "b": beta}, "f4")
+    y = np.empty_like(x)
+    elementwise.prepare_layer_norm(6, 200, gamma, beta, 1e-5, 1, residual=True).run(x, y, POOLS[1], other)
+    np.testing.assert_allclose(y, expected, rtol=0, atol=1e-5)
+
+
+def test_layer_norm_refuses_what_contradicts_itself():
+    one = np.ones(4, np.float32)
+    with pytest.raises(TypeError, match=r"if, and only if, outputs\.quantised"):
+        elementwise.prepare_layer_norm(1, 4, one, one, 0, 1, quantised=Quantisation(1.0, 0))
+    with pytest.raises(TypeError, match="expected a residual"):
+        elementwise.prepare_layer_norm(1, 4, one, one, 0, 1, outputs=elementwise.NormOutputs(total=0))

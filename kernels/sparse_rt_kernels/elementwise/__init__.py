@@ -8,17 +8,20 @@ from sparse_rt_kernels.elementwise.average_pool import prepare_average_pool, pre
 from sparse_rt_kernels.elementwise.dequantise import prepare_dequantise
 from sparse_rt_kernels.elementwise.float_add import prepare_add
 from sparse_rt_kernels.elementwise.gelu import prepare_gelu
+from sparse_rt_kernels.elementwise.layer_norm import NormOutputs, prepare_layer_norm
 from sparse_rt_kernels.elementwise.quantisation import Quantisation
 from sparse_rt_kernels.elementwise.quantise import prepare_quantise
 from sparse_rt_kernels.elementwise.quantised_add import QuantisedAdd, prepare_quantised_add
 
 __all__ = [
+    "NormOutputs",
     "Quantisation",
     "QuantisedAdd",
     "prepare_add",
     "prepare_average_pool",
     "prepare_dequantise",
     "prepare_gelu",
+    "prepare_layer_norm",
     "prepare_quantise",
     "prepare_quantised_add",
     "prepare_quantised_average_pool",

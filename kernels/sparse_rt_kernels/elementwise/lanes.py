@@ -46,12 +46,19 @@ def load_bytes(builder: Any, address: Any, first: int, is_signed: int, rest: Any
     return simd.to_float(builder, wide)
 
 
-def load_floats(builder: Any, address: Any, first: int, rest: Any = None) -> Any:
-    """Return 16 floats from element `first` on; of only `rest` elements at `address` where it is given."""
+def load_floats(builder: Any, address: Any, first: int, rest: Any = None, beyond: Any = None) -> Any:
+    """Return 16 floats from element `first` on; of only `rest` elements at `address` where it is given.
+
+    Lanes beyond those are taken from `beyond`, or 0.
+    """
     place = _place(builder, address, 4 * first)
     if rest is None:
         return simd.load(builder, place, FLOATS, 4)
-    return simd.load_first(builder, place, FLOATS, _count_from(builder, rest, first))
+    left = _count_from(builder, rest, first)
+    if beyond is None:
+        return simd.load_first(builder, place, FLOATS, left)
+    mask = builder.icmp_signed("<", simd.constant(simd.I64, range(LANES)), simd.broadcast(builder, left, LANES))
+    return simd.load_masked(builder, place, FLOATS, mask, beyond)
 
 
 def store_floats(builder: Any, address: Any, first: int, value: Any, rest: Any = None) -> None:

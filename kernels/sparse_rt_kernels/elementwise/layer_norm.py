@@ -1,0 +1,121 @@
+"""Normalise rows of float32 to mean 0 and variance 1, after a residual add and before quantising, if so wanted."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import carray
+from numpy.typing import NDArray
+
+from sparse_rt_kernels.elementwise.moments import add_rows, normalise_row, squares_about, total_of
+from sparse_rt_kernels.elementwise.parts import part_bounds, worthwhile_parts
+from sparse_rt_kernels.elementwise.quantisation import BYTE_FIELDS, Quantisation, byte_fields
+from sparse_rt_kernels.elementwise.quantise import quantise_range
+from sparse_rt_kernels.launch import Launch, Phase
+
+__all__ = ["NormOutputs", "prepare_layer_norm"]
+
+_RECORD = np.dtype(
+    [
+        *((name, "i8") for name in ("rows", "parts", "columns", "gamma", "beta", "has_residual")),
+        *((name, "i8") for name in ("y_at", "total_at", "quantised_at")),
+        *((name, "f8") for name in ("epsilon", "scale")),
+        *BYTE_FIELDS,
+    ]
+)
+#: Of one element, and of one row, on one core.
+_NANOSECONDS, _ROW_NANOSECONDS = 0.1, 30.0
+
+
+class NormOutputs(NamedTuple):
+    """Where the outputs lie: byte offsets from the launch's `out`; None for what is not wanted.
+
+    Attributes
+    ----------
+    y
+        (rows, columns) float32: the normalised rows.
+    total
+        (rows, columns) float32: x + residual.
+    quantised
+        (rows, columns) bytes: `y` quantised.
+    """
+
+    y: int | None = 0
+    total: int | None = None
+    quantised: int | None = None
+
+
+def _norm_task(task: int, arguments: Any, x: int, other: int, out: int, shared: int, scratch: int) -> int:
+    """Normalise one part of the rows; what is not an output stays in scratch: one row of totals, one of y."""
+    r = carray(arguments, (1,), _RECORD)[0]
+    first, last = part_bounds(r.rows, 1, task, r.parts)
+    columns, scale, count = r.columns, np.float32(r.scale), np.float32(r.columns)
+    for row in range(first, last):
+        at = 4 * row * columns
+        source = x + at
+        if r.has_residual:
+            source = out + r.total_at + at if r.total_at >= 0 else scratch
+            total = add_rows(x + at, other + at, source, columns)
+        else:
+            total = total_of(source, columns)
+        mean = total / count
+        variance = squares_about(source, columns, mean) / count
+        y = out + r.y_at + at if r.y_at >= 0 else scratch + 4 * columns
+        normalise_row(source, y, columns, r.gamma, r.beta, mean, np.float32(1 / np.sqrt(variance + r.epsilon)))
+        if r.quantised_at >= 0:
+            place = out + r.quantised_at + row * columns
+            quantise_range(y, place, columns, scale, r.zero_point, r.least, r.most, r.flip)
+    return 0
+
+
+def prepare_layer_norm(
+    rows: int,
+    columns: int,
+    gamma: NDArray[np.float32],
+    beta: NDArray[np.float32],
+    epsilon: float,
+    threads: int,
+    residual: bool = False,
+    outputs: NormOutputs = NormOutputs(),  # noqa: B008, immutable
+    quantised: Quantisation | None = None,
+    quantised_dtype: np.dtype[Any] | None = None,
+) -> Launch:
+    """Prepare ``y = (v - mean(v)) / sqrt(var(v) + epsilon) * gamma + beta`` over rows, with v = x or x + other.
+
+    ``launch.run(x, out, pool)``, or ``launch.run(x, out, pool, other=residual)``.
+
+    Parameters
+    ----------
+    rows, columns
+        `x` and `other` are float32, (rows, columns), C-contiguous.
+    gamma, beta
+        (columns,) float32, copied.
+    epsilon
+        Added to the variance, which is that of all elements, not of a sample.
+    threads
+        How many threads there are to split the rows over.
+    residual
+        Whether `other` is added to `x` first.
+    outputs
+        Where what lies from `out` on. The outputs may replace inputs, each at its own place.
+    quantised, quantised_dtype
+        What the bytes of ``outputs.quantised`` mean; None where that is None.
+
+    Notes
+    -----
+    The variance is the mean square about the mean: it does not suffer where the mean is large.
+    """
+    wants_bytes = outputs.quantised is not None
+    if wants_bytes != (quantised is not None) or wants_bytes != (quantised_dtype is not None):
+        raise TypeError("layer norm: expected a quantisation and a dtype if, and only if, outputs.quantised is set.")
+    if outputs.total is not None and not residual:
+        raise TypeError("layer norm: expected a residual where outputs.total is set.")
+    gammas, betas = np.array(gamma, np.float32), np.array(beta, np.float32)
+    offsets = [-1 if place is None else place for place in outputs]
+    fields: tuple[float, ...] = (1.0, 0, 0, 0, 0)
+    if quantised is not None and quantised_dtype is not None:
+        fields = (quantised.scale, *byte_fields(quantised, quantised_dtype, -np.inf, np.inf))
+    parts = min(rows, worthwhile_parts(rows * (columns * _NANOSECONDS + _ROW_NANOSECONDS), threads))
+    addresses = (gammas.ctypes.data, betas.ctypes.data)
+    record = (rows, parts, columns, *addresses, residual, *offsets, epsilon, *fields)
+    phase = Phase(_norm_task, np.array([record], _RECORD), parts)
+    return Launch([phase], 0, 8 * columns, keep=(gammas, betas))

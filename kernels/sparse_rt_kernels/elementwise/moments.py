@@ -1,0 +1,114 @@
+"""One row of float32: its sum, its squares about the mean, the row normalised."""
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils, types
+
+from sparse_rt_kernels import simd
+from sparse_rt_kernels.elementwise import lanes
+from sparse_rt_kernels.elementwise.across import sum_of_lanes
+from sparse_rt_kernels.elementwise.loops import each_unit, zero
+from sparse_rt_kernels.elementwise.parts import UNIT
+
+__all__ = ["add_rows", "normalise_row", "squares_about", "total_of"]
+
+_FIRSTS = range(0, UNIT, lanes.LANES)
+
+
+def _by_four(builder: Any, at: Any) -> Any:
+    return builder.mul(at, ir.Constant(simd.I64, 4))
+
+
+def _sum_units(builder: Any, count: Any, term: Callable[[Any, int, Any, Any], Any]) -> Any:
+    """Return the sum over a row of ``term(byte offset of a unit, first element in it, rest, total so far)``.
+
+    Four totals take turns, so that none waits for itself.
+    """
+    slots = [cgutils.alloca_once(builder, lanes.FLOATS) for _ in _FIRSTS]
+    for slot in slots:
+        builder.store(ir.Constant(lanes.FLOATS, None), slot)
+
+    def unit(at: Any, rest: Any) -> None:
+        for first, slot in zip(_FIRSTS, slots, strict=True):
+            builder.store(term(_by_four(builder, at), first, rest, builder.load(slot)), slot)
+
+    each_unit(builder, count, unit)
+    a, b, c, d = (builder.load(slot) for slot in slots)
+    return sum_of_lanes(builder, simd.fadd(builder, simd.fadd(builder, a, b), simd.fadd(builder, c, d)))
+
+
+@simd.emitter
+def total_of(context: Any, x: Any, count: Any) -> Any:
+    """Return the sum of `count` float32 at the address x."""
+
+    def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
+        x, count = given
+
+        def term(nbytes: Any, first: int, rest: Any, total: Any) -> Any:
+            return simd.fadd(builder, total, lanes.load_floats(builder, builder.add(x, nbytes), first, rest))
+
+        return _sum_units(builder, count, term)
+
+    return types.float32(types.intp, types.intp), generate
+
+
+@simd.emitter
+def add_rows(context: Any, a: Any, b: Any, y: Any, count: Any) -> Any:
+    """``y = a + b`` of `count` float32 at addresses; return the sum of y."""
+
+    def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
+        *bases, count = given
+
+        def term(nbytes: Any, first: int, rest: Any, total: Any) -> Any:
+            a, b, y = (builder.add(base, nbytes) for base in bases)
+            one, two = (lanes.load_floats(builder, place, first, rest) for place in (a, b))
+            added = simd.fadd(builder, one, two)
+            lanes.store_floats(builder, y, first, added, rest)
+            return simd.fadd(builder, total, added)
+
+        return _sum_units(builder, count, term)
+
+    return types.float32(*[types.intp] * 4), generate
+
+
+@simd.emitter
+def squares_about(context: Any, x: Any, count: Any, mean: Any) -> Any:
+    """Return the sum of ``(x - mean)**2`` of `count` float32 at the address x."""
+
+    def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
+        x, count, mean = given
+        means = lanes.broadcast_float(builder, mean)
+
+        def term(nbytes: Any, first: int, rest: Any, total: Any) -> Any:
+            # Lanes beyond the row are at the mean.
+            value = lanes.load_floats(builder, builder.add(x, nbytes), first, rest, means)
+            distance = simd.fsubtract(builder, value, means)
+            return lanes.multiply_add(builder, distance, distance, total)
+
+        return _sum_units(builder, count, term)
+
+    return types.float32(types.intp, types.intp, types.float32), generate
+
+
+@simd.emitter
+def normalise_row(context: Any, x: Any, y: Any, count: Any, gamma: Any, beta: Any, mean: Any, factor: Any) -> Any:
+    """``y = (x - mean) * factor * gamma + beta`` of `count` float32 at addresses."""
+
+    def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
+        x, y, count, gamma, beta, mean, factor = given
+        means, factors = (lanes.broadcast_float(builder, value) for value in (mean, factor))
+
+        def normalise(at: Any, rest: Any) -> None:
+            source, out, gammas, betas = (builder.add(base, _by_four(builder, at)) for base in (x, y, gamma, beta))
+            for first in _FIRSTS:
+                distance = simd.fsubtract(builder, lanes.load_floats(builder, source, first, rest), means)
+                weight = simd.fmultiply(builder, lanes.load_floats(builder, gammas, first, rest), factors)
+                value = lanes.multiply_add(builder, distance, weight, lanes.load_floats(builder, betas, first, rest))
+                lanes.store_floats(builder, out, first, value, rest)
+
+        each_unit(builder, count, normalise)
+        return zero()
+
+    return types.intp(*[types.intp] * 5, types.float32, types.float32), generate
