@@ -23,7 +23,7 @@ _RECORD = np.dtype(
     ]
 )
 #: Of one element, and of one row, on one core.
-_NANOSECONDS, _ROW_NANOSECONDS = 0.1, 30.0
+_NANOSECONDS, _ROW_NANOSECONDS = 0.1, 40.0
 
 
 class NormOutputs(NamedTuple):
