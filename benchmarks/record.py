@@ -28,10 +28,15 @@ def provenance(engines: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _commit() -> str:
-    """Return the commit that is checked out here; ``+`` says that files differ from it."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+", "--exclude=*"]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
-    return run.stdout.strip() or "unknown"
+    """Return the commit that is checked out here; ``+`` says that files other than the results differ from it."""
+    commit = _git("rev-parse", "--short", "HEAD").stdout.strip()
+    differs = _git("diff", "--quiet", "HEAD", "--", ":/", f":!{_RESULTS}").returncode
+    return commit + "+" * bool(differs) if commit else "unknown"
+
+
+def _git(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = ["git", "-C", str(_RESULTS.parent), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def append(name: str, record: Mapping[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """The benchmark networks by name, and their files: 2:4 pruned, float32 or static-QDQ int8, dense or compressed.
 
-Batch and sequence are fixed: OpenVINO takes a tenth longer for an int8 BERT where they are dynamic.
+Sizes are fixed, batch (b), sequence (s) or rows (m) in the name: OpenVINO takes a tenth longer for an int8 BERT where
+they are dynamic.
 """
 
 import os
@@ -44,15 +45,15 @@ def _dlrm(batch: int) -> Network:
 
 
 NETWORKS: dict[str, Network] = {
-    "resnet50": Network(lambda: resnet50.resnet50(batch=1), resnet50.calibration_feeds),
-    "bert_base": Network(
+    "resnet50_b1": Network(lambda: resnet50.resnet50(batch=1), resnet50.calibration_feeds),
+    "bert_base_s128": Network(
         lambda: bert.bert(batch=1, sequence=SEQUENCE),
         lambda: bert.calibration_feeds(sequence=SEQUENCE),
         quantised=("MatMul",),
     ),
     "dlrm_top_m128": _dlrm(128),
     "dlrm_top_m2048": _dlrm(2048),
-    "mobilenet_v2": Network(lambda: mobilenet_v2.mobilenet_v2(batch=1), mobilenet_v2.calibration_feeds),
+    "mobilenet_v2_b1": Network(lambda: mobilenet_v2.mobilenet_v2(batch=1), mobilenet_v2.calibration_feeds),
 }
 
 
