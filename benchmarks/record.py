@@ -30,7 +30,7 @@ def provenance(engines: Mapping[str, str]) -> dict[str, Any]:
 def _commit() -> str:
     """Return the commit that is checked out here; ``+`` says that files other than the results differ from it."""
     commit = _git("rev-parse", "--short", "HEAD").stdout.strip()
-    differs = _git("diff", "--quiet", "HEAD", "--", ":/", f":!{_RESULTS}").returncode
+    differs = _git("diff", "--quiet", "HEAD", "--", ":/", ":!results").returncode
     return commit + "+" * bool(differs) if commit else "unknown"
 
 
