@@ -56,6 +56,8 @@ def _plain(attribute: ir.Attr, kind: ir.AttributeType, where: str) -> AttributeV
         return attribute.as_int()
     if kind == ir.AttributeType.FLOAT:
         return attribute.as_float()
+    if kind == ir.AttributeType.FLOATS:
+        return tuple(attribute.as_floats())
     # onnx_ir keeps bytes that are no text.
     return str(attribute.value)
 
@@ -83,9 +85,16 @@ def _check_convolution(values: Mapping[str, AttributeValue], kernel: tuple[int, 
         raise ModelError(message(where, f"auto_pad among {', '.join(_AUTO_PADS)}", repr(values["auto_pad"])))
 
 
+_MATMUL_DEFAULTS: Mapping[ir.AttributeType, AttributeValue] = {
+    ir.AttributeType.INT: 0,
+    ir.AttributeType.FLOAT: 1.0,
+    ir.AttributeType.STRING: "",
+}
+
+
 def _matmul_defaults(form: DenseForm) -> dict[str, AttributeValue]:
-    """MatMul has no attributes; Gemm's and QGemm's defaults."""
-    return {name: (0 if kind == ir.AttributeType.INT else 1.0) for name, kind in form.attributes.items()}
+    """MatMul has no attributes; the others' switches are off, and their factors 1."""
+    return {name: _MATMUL_DEFAULTS[kind] for name, kind in form.attributes.items()}
 
 
 def _conv_defaults(form: DenseForm, kernel: tuple[int, ...]) -> dict[str, AttributeValue]:
@@ -100,4 +109,6 @@ def _conv_defaults(form: DenseForm, kernel: tuple[int, ...]) -> dict[str, Attrib
     }
     if form.kind == "conv_transpose":
         defaults |= {"output_padding": zeros, "output_shape": None}
+    if "activation" in form.attributes:
+        defaults |= {"activation": "", "activation_params": ()}
     return defaults

@@ -112,7 +112,7 @@ def compress_model(model: ir.Model, sparsity: int = 1) -> CompressResult:
     candidates = []
     for layer in layers:
         if layer.stored is None and layer.reason is None:
-            left_out = reason_for_model or _reason_for_size(layer)
+            left_out = reason_for_model or _reason_for_operator(layer) or _reason_for_size(layer)
             if left_out is not None:
                 reasons[id(layer)] = left_out
                 continue
@@ -131,6 +131,12 @@ def _reason_for_model(model: ir.Model, sparsity: int) -> str | None:
     if opset < MIN_OPSET:
         return f"the model's opset is {opset}, a compressed layer needs {MIN_OPSET}: convert the model first"
     return None
+
+
+def _reason_for_operator(layer: Layer) -> str | None:
+    if "activation" not in layer.attributes:
+        return None
+    return f"{layer.op_type} holds an activation: compress the model from before onnxruntime optimised it"
 
 
 def _reason_for_size(layer: Layer) -> str | None:

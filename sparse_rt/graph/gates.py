@@ -73,7 +73,8 @@ def attribute_reason(attributes: Mapping[str, AttributeValue]) -> str | None:
     """Return which of a layer's resolved attributes no sparse layer has; else None."""
     if attributes.get("group", 1) != 1:
         return f"a convolution with {attributes['group']} groups"
-    return "transA is set" if attributes.get("transA") else None
+    turned = (name for name in ("transA", "transBatchA", "transBatchB") if attributes.get(name))
+    return next((f"{name} is set" for name in turned), None)
 
 
 def rank_fits(form: DenseForm, rank: int) -> bool:

@@ -13,9 +13,9 @@ from sparse_rt.formats import CompressedWeight
 __all__ = ["AttributeValue", "Form", "Kind", "Layer", "Side"]
 
 Kind = Literal["matmul", "conv", "conv_transpose"]
-Form = Literal["float", "qdq", "qlinear", "integer"]
+Form = Literal["float", "qdq", "qlinear", "integer", "dynamic"]
 Side = Literal["left", "right"]
-AttributeValue = int | float | str | tuple[int, ...] | None
+AttributeValue = int | float | str | tuple[int, ...] | tuple[float, ...] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,15 +34,17 @@ class Layer:
 
     op_type: str
     """The dense operator, also for compressed nodes: Conv, ConvTranspose, MatMul, Gemm, QLinearConv, QLinearMatMul,
-    ConvInteger, MatMulInteger or QGemm (domain com.microsoft)."""
+    ConvInteger, MatMulInteger, or of the domain com.microsoft QGemm, FusedMatMul, FusedGemm, FusedConv,
+    MatMulIntegerToFloat, DynamicQuantizeMatMul, and those that :data:`sparse_rt.graph.layers.ELSEWHERE` names."""
 
     kind: Kind
     """What is computed: ``matmul`` for MatMul, Gemm and their quantised forms."""
 
     form: Form
     """How numbers are represented: ``float``; ``qdq``, a float operator whose weight comes out of DequantizeLinear;
-    ``qlinear``, integers in and out with scales (QLinearConv, QLinearMatMul, QGemm); ``integer``, integers in and
-    int32 out (ConvInteger, MatMulInteger)."""
+    ``qlinear``, integers in and out with scales (QLinearConv, QLinearMatMul, QGemm, and MatMulIntegerToFloat, whose
+    output is float); ``integer``, integers in and int32 out (ConvInteger, MatMulInteger); ``dynamic``, float in and
+    out with the activation quantised inside (DynamicQuantizeMatMul)."""
 
     constant_side: Side
     """Which operand is constant. ``left`` is y = W x with x (..., k, m), only for MatMul, QLinearMatMul and
@@ -55,7 +57,8 @@ class Layer:
     """The node's first output."""
 
     bias: ir.Value | None
-    """B of Conv, C of Gemm (any shape that broadcasts) and QGemm; int32 in ``qlinear`` form. None where absent."""
+    """B of Conv, C of Gemm (any shape that broadcasts) and QGemm; int32 in ``qlinear`` form, apart from
+    MatMulIntegerToFloat's. None where absent."""
 
     shape: tuple[int, ...]
     """The canonical dense shape ``(n, c)`` or ``(n, c / group, *kernel)``, output channel first. For grouped
@@ -77,7 +80,7 @@ class Layer:
     """The node's own input, in ``qlinear`` and ``integer`` form. None where absent, which means 0."""
 
     y_scale: ir.Value | None
-    """The node's own input, in ``qlinear`` form only; None there for a QGemm with float output."""
+    """The node's own input, in ``qlinear`` form only; None there for float output."""
 
     y_zero_point: ir.Value | None
     """The node's own input, in ``qlinear`` form only."""
@@ -85,7 +88,8 @@ class Layer:
     attributes: Mapping[str, AttributeValue]
     """The dense operator's attributes, defaults filled in. Convolutions: ``strides``, ``dilations``, ``pads`` (all
     begins, then all ends), ``auto_pad``, ``group``, ``kernel_shape``, for ConvTranspose ``output_padding`` and
-    ``output_shape`` (None where absent). Gemm and QGemm: ``alpha``, ``transA``, ``transB``; Gemm: ``beta``."""
+    ``output_shape`` (None where absent). Gemm, QGemm and FusedMatMul: ``alpha``, ``transA``, ``transB``; Gemm:
+    ``beta``; FusedMatMul: ``transBatchA``, ``transBatchB``. FusedConv and FusedGemm: ``activation`` and its numbers."""
 
     reason: str | None
     """Why this layer can neither be compressed nor run sparse, in words for the user; None when it can."""

@@ -1,6 +1,7 @@
 """Find the layers of a model, dense or compressed, and bring them to one normal form."""
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,12 @@ from sparse_rt.errors import ModelError, message
 from sparse_rt.formats import CompressedWeight
 from sparse_rt.graph import gates
 from sparse_rt.graph.attributes import resolve
-from sparse_rt.graph.layer import AttributeValue, Layer
-from sparse_rt.graph.operators import DOMAIN, FORMS, INPUTS, OVERLOADS, VERSION, DenseForm
+from sparse_rt.graph.layer import AttributeValue, Kind, Layer
+from sparse_rt.graph.operators import DOMAIN, FORMS, INPUTS, MICROSOFT, OVERLOADS, VERSION, DenseForm
 from sparse_rt.graph.stored import canonical_shape, stored_weight
 from sparse_rt.graph.weights import ConstantWeight, constant_array, trace
 
-__all__ = ["Match", "find_layers", "match"]
+__all__ = ["ELSEWHERE", "Match", "find_layers", "match"]
 
 _INSIDE_SUBGRAPH = "inside a subgraph"
 _INSIDE_FUNCTION = "inside a local function of the model"
@@ -26,6 +27,19 @@ for _form in FORMS:
 
 Match = tuple[DenseForm, ConstantWeight | None]
 
+ELSEWHERE: Mapping[tuple[str, str], str] = MappingProxyType(
+    {
+        (MICROSOFT, "Attention"): "its three projections are one operator with the attention between them",
+        (MICROSOFT, "QAttention"): "its three projections are one operator with the attention between them",
+        (MICROSOFT, "GemmFastGelu"): "onnxruntime runs this operator on GPUs only",
+        (MICROSOFT, "NhwcFusedConv"): "its activations lie channels last",
+        (MICROSOFT, "QLinearConv"): "its activations may lie channels last",
+        (MICROSOFT, "MatMulNBits"): "its weight is quantised in blocks",
+        (f"{MICROSOFT}.nchwc", "Conv"): "its weight and activations are blocked for one CPU",
+    }
+)
+"""Operators of onnxruntime's own that hold a weight and run there, each with the reason."""
+
 
 def find_layers(model: ir.Model) -> list[Layer]:
     """Return every layer of the model, in order of its nodes.
@@ -33,7 +47,9 @@ def find_layers(model: ir.Model) -> list[Layer]:
     Those inside subgraphs and inside the model's own local functions follow, with that as reason.
 
     A layer is every Conv, ConvTranspose, MatMul, Gemm, QLinearConv, QLinearMatMul, ConvInteger, MatMulInteger and
-    com.microsoft QGemm, whether or not its weight is constant, and every node of the ``sparse_rt`` domain.
+    com.microsoft QGemm, FusedMatMul, FusedGemm, FusedConv, MatMulIntegerToFloat, DynamicQuantizeMatMul, whether or not
+    its weight is constant, and every node of the ``sparse_rt`` domain; also, with that as reason, the operators with a
+    weight that no sparse layer stands for, :data:`ELSEWHERE`.
 
     The weights of layers that could qualify are read once, to check the pattern; none is kept.
 
@@ -55,7 +71,8 @@ def find_layers(model: ir.Model) -> list[Layer]:
 
 
 def _is_layer(node: ir.Node) -> bool:
-    return node.domain == DOMAIN or (node.domain, node.op_type) in _BY_OPERATOR
+    operator = (node.domain, node.op_type)
+    return node.domain == DOMAIN or operator in _BY_OPERATOR or operator in ELSEWHERE
 
 
 def match(node: ir.Node, ir_version: int) -> Match:
@@ -67,7 +84,7 @@ def match(node: ir.Node, ir_version: int) -> Match:
     candidates = [
         form
         for form in _BY_OPERATOR[node.domain, node.op_type]
-        if form.op_type not in ("Gemm", "QGemm") or form.input_first != trans_b
+        if "transB" not in form.attributes or form.input_first != trans_b
     ]
     for form in candidates:
         weight = trace(_at(node, form.weight_index), ir_version)
@@ -88,7 +105,16 @@ def _at(node: ir.Node, index: int) -> ir.Value | None:
 def _layer(node: ir.Node, ir_version: int, reason: str | None = None) -> Layer:
     if node.domain == DOMAIN:
         return _compressed_layer(node, ir_version, reason)
+    elsewhere = ELSEWHERE.get((node.domain, node.op_type))
+    if elsewhere is not None:
+        return _layer_elsewhere(node, f"{node.domain} {node.op_type} runs in onnxruntime: {elsewhere}")
     return _dense_layer(node, ir_version, reason)
+
+
+def _layer_elsewhere(node: ir.Node, reason: str) -> Layer:
+    kind: Kind = "conv" if node.op_type.endswith("Conv") else "matmul"
+    form = DenseForm("", "", node.domain, node.op_type, kind, "float", "right", True, ("x",), {}, 1)
+    return _assemble(node, form, _named(form.inputs, node.inputs), {}, reason=reason)
 
 
 def _dense_layer(node: ir.Node, ir_version: int, reason: str | None) -> Layer:

@@ -9,6 +9,7 @@ See docs/compressed-model.md.
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import Any
 
 import onnx_ir as ir
 
@@ -83,6 +84,23 @@ _QGEMM_ATTRIBUTES = {
     "transB": ir.AttributeType.INT,
 }
 _GEMM_ATTRIBUTES = {**_QGEMM_ATTRIBUTES, "beta": ir.AttributeType.FLOAT}
+_FUSED_MATMUL_ATTRIBUTES = {
+    **_QGEMM_ATTRIBUTES,
+    "transBatchA": ir.AttributeType.INT,
+    "transBatchB": ir.AttributeType.INT,
+}
+_FUSED_GEMM_ATTRIBUTES = {
+    **_GEMM_ATTRIBUTES,
+    "activation": ir.AttributeType.STRING,
+    "activation_alpha": ir.AttributeType.FLOAT,
+    "activation_beta": ir.AttributeType.FLOAT,
+    "activation_gamma": ir.AttributeType.FLOAT,
+}
+_FUSED_CONV_ATTRIBUTES = {
+    **_CONV_ATTRIBUTES,
+    "activation": ir.AttributeType.STRING,
+    "activation_params": ir.AttributeType.FLOATS,
+}
 
 
 @dataclass(frozen=True)
@@ -126,6 +144,10 @@ class DenseForm:
     padded: bool = False
     """True for a weight whose channels do not divide by 4: its body cuts off the padding. Of other weights it does
     not, since an engine keeps every array that it folds until the whole model is loaded."""
+
+    fused: bool = False
+    """True for onnxruntime's own operators with an activation inside (FusedConv, FusedGemm): the session takes them
+    apart, and no compressed operator stands for them."""
 
     dequantize_inputs: tuple[str, ...] = ("filter_scale", "filter_zero_point")
     """In ``qdq`` form: what DequantizeLinear reads beside the weight."""
@@ -181,6 +203,10 @@ def _trans_b(form: DenseForm) -> DenseForm:
     return replace(form, overload=f"{form.overload}_transB", input_first=False)
 
 
+def _microsoft(base: DenseForm, op_type: str, **changes: Any) -> DenseForm:
+    return replace(base, overload=op_type, domain=MICROSOFT, op_type=op_type, **changes)
+
+
 def _forms() -> tuple[DenseForm, ...]:
     conv = DenseForm(
         CONV, "Conv", "", "Conv", "conv", "float", "right", False, ("x", "filter", "bias"), _CONV_ATTRIBUTES, 2
@@ -229,17 +255,38 @@ def _forms() -> tuple[DenseForm, ...]:
         inputs=("x", "filter", "bias"),
         attributes=_GEMM_ATTRIBUTES,
     )
-    qgemm = replace(
+    qgemm = _microsoft(
         gemm,
-        overload="QGemm",
-        domain=MICROSOFT,
-        op_type="QGemm",
+        "QGemm",
         form="qlinear",
         inputs=(*x, *w, "bias", *y),
         required=6,
         attributes=_QGEMM_ATTRIBUTES,
     )
-    floats = (conv, conv_transpose, matmul, matmul_left, gemm, _trans_b(gemm))
+    fused_matmul = _microsoft(matmul, "FusedMatMul", attributes=_FUSED_MATMUL_ATTRIBUTES)
+    to_float = _microsoft(
+        matmul,
+        "MatMulIntegerToFloat",
+        form="qlinear",
+        inputs=("x", "filter", "x_scale", "filter_scale", "x_zero_point", "filter_zero_point", "bias"),
+        required=4,
+    )
+    dynamic_matmul = _microsoft(
+        matmul,
+        "DynamicQuantizeMatMul",
+        form="dynamic",
+        inputs=("x", "filter", "filter_scale", "filter_zero_point", "bias"),
+        required=3,
+    )
+    fused_conv = _microsoft(
+        conv, "FusedConv", inputs=(*conv.inputs, "addend"), attributes=_FUSED_CONV_ATTRIBUTES, fused=True
+    )
+    fused_gemm = _microsoft(gemm, "FusedGemm", attributes=_FUSED_GEMM_ATTRIBUTES, fused=True)
+    floats = (
+        *(conv, conv_transpose, matmul, matmul_left, gemm, _trans_b(gemm)),
+        *(fused_matmul, _trans_b(fused_matmul)),
+    )
+    with_activation = (fused_conv, fused_gemm, _trans_b(fused_gemm))
     return (
         *floats,
         *(_half(form) for form in floats),
@@ -252,6 +299,11 @@ def _forms() -> tuple[DenseForm, ...]:
         _left(matmul_integer, ("filter", "x", "filter_zero_point", "x_zero_point")),
         qgemm,
         _trans_b(qgemm),
+        to_float,
+        dynamic_matmul,
+        *with_activation,
+        *(_half(form) for form in with_activation),
+        *(_qdq(form) for form in with_activation),
     )
 
 
@@ -261,6 +313,8 @@ FORMS = _forms()
 
 def _overloads() -> Iterator[DenseForm]:
     for form in FORMS:
+        if form.fused:
+            continue
         for dequantized in ({"filter_zero_point"}, set()) if form.form == "qdq" else (set(),):
             for present in range(form.required, len(form.inputs) + 1):
                 exact = form.without_absent({*form.inputs[:present], *dequantized})

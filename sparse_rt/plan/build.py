@@ -10,13 +10,11 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
-from onnx_ir.passes.common import InlinePass
 
 from sparse_rt.errors import FeedError, ModelError, message
 from sparse_rt.graph import model_io
 from sparse_rt.graph.layers import find_layers
 from sparse_rt.graph.model_io import ModelSource
-from sparse_rt.graph.operators import DOMAIN
 from sparse_rt.plan.choose import choose
 from sparse_rt.plan.island import cut
 from sparse_rt.plan.metadata import ModelMetadata
@@ -24,6 +22,7 @@ from sparse_rt.plan.onnxruntime_step import OnnxRuntimeStep, open_island, open_s
 from sparse_rt.plan.operators import find_operators
 from sparse_rt.plan.options import SessionOptions
 from sparse_rt.plan.plan import Plan
+from sparse_rt.plan.prepare import prepare
 from sparse_rt.plan.replacement import Replacement
 from sparse_rt.plan.report import LayerReport
 from sparse_rt.plan.schedule import Level, outer_inputs, schedule
@@ -49,8 +48,7 @@ def build_plan(source: ModelSource, options: SessionOptions) -> Plan:
     FormatError
         A compressed weight is corrupt.
     """
-    model = model_io.read(source)
-    _inline(model)
+    model = prepare(model_io.read(source))
     choices = [choose(layer, model.ir_version, options.kernel_tier) for layer in find_layers(model)]
     reports = tuple(choice.report for choice in choices)
     signature = _signature(model)
@@ -63,17 +61,6 @@ def build_plan(source: ModelSource, options: SessionOptions) -> Plan:
     except _NotExchangeableError as obstacle:
         dense = tuple(replace(report, kernel=None, reason=str(obstacle)) for report in reports)
         return _whole(source, model, signature, dense, options)
-
-
-def _inline(model: ir.Model) -> None:
-    """Replace calls of the model's own functions by their bodies, where layers hide; ours keep their form."""
-    if all(function.domain == DOMAIN for function in model.functions.values()):
-        return
-    versions = model.opset_imports
-    foreign = [function for function in model.functions.values() if function.domain != DOMAIN]
-    if any(versions.get(domain, version) != version for f in foreign for domain, version in f.opset_imports.items()):
-        return  # bodies of another opset cannot be inlined; onnxruntime runs them as they are
-    InlinePass(criteria=lambda function: function.domain != DOMAIN)(model)
 
 
 def _signature(model: ir.Model) -> Signature:

@@ -19,6 +19,7 @@ from sparse_rt.plan.convolution import Convolution
 from sparse_rt.plan.epilogues import Requantisation, accumulator_fits, float_epilogue
 from sparse_rt.plan.flip import flip_kernel
 from sparse_rt.plan.fuse import Fusion, channel_position, fuse
+from sparse_rt.plan.quantise_input import quantise_input
 from sparse_rt.plan.replacement import Replacement
 from sparse_rt.plan.report import LayerReport
 from sparse_rt.plan.sparse_step import SparseStep
@@ -26,6 +27,7 @@ from sparse_rt.plan.sparse_step import SparseStep
 __all__ = ["Choice", "choose"]
 
 _MAX_AXES = 2
+_FLOAT_BIAS = ("MatMulIntegerToFloat", "DynamicQuantizeMatMul")
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +63,8 @@ def choose(layer: Layer, ir_version: int, tier: str | None = None) -> Choice:
     compressed = _compressed(layer)
     if compressed is None:
         return Choice(_report(layer, None, None, layer.reason or "the weight is not constant"))
+    if layer.form == "dynamic":
+        layer = quantise_input(layer)
     fusion = fuse(layer, ir_version)
     try:
         step = _step(fusion, compressed, ir_version, tier)
@@ -107,6 +111,10 @@ def _step(fusion: Fusion, compressed: CompressedWeight, ir_version: int, tier: s
     layer = fusion.layer
     if layer.reason is not None:
         raise _RefusalError(layer.reason)
+    if layer.attributes.get("activation"):
+        raise _RefusalError(f"no standard operator is known for the activation '{layer.attributes['activation']}'")
+    if layer.form == "dynamic":
+        raise _RefusalError("the model's opset has no DynamicQuantizeLinear")
     if 0 in layer.shape:
         raise _RefusalError("the weight is empty")
     if len(layer.shape) - 2 > _MAX_AXES:
@@ -138,9 +146,9 @@ def _float_step(fusion: Fusion, compressed: CompressedWeight, ir_version: int, t
         raise _RefusalError(f"no kernel for {values.dtype} weights")
     if alpha != 1:
         values = values * alpha
-    bias = _float_bias(layer, ir_version)
-    if fusion.bias is not None:
-        bias = fusion.bias if bias is None else bias + fusion.bias
+    if fusion.multiplier is not None:
+        values = values * fusion.multiplier[:, None]
+    bias = _with_fused(fusion, _float_bias(layer, ir_version))
     kernel = _kernel("f32", tier)
     epilogue = float_epilogue(layer.shape[0], bias, fusion.low, fusion.high)
     real = np.dtype(np.float32)
@@ -151,6 +159,15 @@ def _dequantised(layer: Layer, values: NDArray[Any]) -> NDArray[np.float32]:
     """Return the weights as DequantizeLinear makes them; a scale is of one output channel, so zeros stay zeros."""
     scale = _weight_scale(layer)
     return np.ascontiguousarray(values.astype(np.float32) * scale[:, None])
+
+
+def _with_fused(fusion: Fusion, bias: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
+    """Return a layer's bias in real units after the factors and biases that the layer absorbed."""
+    if bias is not None and fusion.multiplier is not None:
+        bias = bias * fusion.multiplier
+    if bias is None or fusion.bias is None:
+        return fusion.bias if bias is None else bias
+    return bias + fusion.bias
 
 
 def _float_bias(layer: Layer, ir_version: int) -> NDArray[np.float32] | None:
@@ -254,8 +271,9 @@ def _requantisation(
     x_scale = _x_scale(fusion, ir_version)
     accumulator_scale = np.float32(_number(layer, "alpha")) * x_scale * _weight_scale(layer)
     bias_integer, bias = _integer_bias(layer, accumulator_scale, ir_version)
-    if fusion.bias is not None:
-        bias = fusion.bias if bias is None else bias + fusion.bias
+    bias = _with_fused(fusion, bias)
+    if fusion.multiplier is not None:
+        accumulator_scale = accumulator_scale * fusion.multiplier
     y_scale, y_zero_point, y_dtype = _y_quantisation(fusion, ir_version)
     requantisation = Requantisation.of(
         row_sums,
@@ -274,9 +292,10 @@ def _dynamic_requantisation(fusion: Fusion, row_sums: NDArray[np.int64]) -> tupl
     """Return what MatMulInteger and ConvInteger need: int32 as it is, or floats by a scale of run time."""
     if fusion.scale is None:
         return Requantisation.to_int32(row_sums), np.dtype(np.int32)
+    ones = np.ones(len(row_sums), np.float32)
     requantisation = Requantisation.of(
         row_sums,
-        np.ones(len(row_sums), np.float32),
+        ones if fusion.multiplier is None else fusion.multiplier,
         None,
         zero_point=0,
         bias_integer=None,
@@ -288,6 +307,8 @@ def _dynamic_requantisation(fusion: Fusion, row_sums: NDArray[np.int64]) -> tupl
 
 
 def _x_scale(fusion: Fusion, ir_version: int) -> np.float32:
+    if fusion.scale is not None:
+        return np.float32(1)  # a factor of run time
     if fusion.x_quantised is not None:
         return fusion.x_quantised.scale
     return _scale(fusion.layer.x_scale, "x", ir_version)
@@ -338,7 +359,7 @@ def _integer_bias(
         if values is None:
             raise _RefusalError(f"the bias {stored.shape} is not one value for each output channel")
         return values.astype(np.int64), None
-    if layer.form == "qlinear":
+    if layer.form == "qlinear" and layer.op_type not in _FLOAT_BIAS:
         raise _RefusalError("the bias is not an int32 constant")
     return None, _float_bias(layer, ir_version)
 

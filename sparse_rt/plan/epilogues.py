@@ -32,7 +32,7 @@ class Requantisation:
     bias_integer
         (n,) int64, in units of x_scale * w_scale.
     scale
-        (n,) float32, x_scale * w_scale / y_scale; ones for int32 outputs.
+        (n,) float32, x_scale * w_scale / y_scale, without what is known only at run time; ones for int32 outputs.
     bias
         (n,) float32, in units of y_scale.
     low, high
@@ -50,13 +50,13 @@ class Requantisation:
     zero_point: int
 
     def epilogue(self, x_zero_point: int, scale: NDArray[np.float32] | None = None) -> IntegerEpilogue:
-        """Return the kernel's epilogue for one zero point of x and, where it is dynamic, one (n,) scale.
+        """Return the kernel's epilogue for one zero point of x and, where a scale is dynamic, its factor (n,).
 
         Offsets wrap like int32, as accumulators do.
         """
         total = self.bias_integer - x_zero_point * self.row_sums
         offset = (total & 0xFFFFFFFF).astype(np.uint32).view(np.int32)
-        factor = self.scale if scale is None else scale
+        factor = self.scale if scale is None else self.scale * scale
         return IntegerEpilogue(offset, factor, self.bias, self.low, self.high, self.zero_point)
 
     @staticmethod

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sparse_rt.graph.layer import Layer
 from sparse_rt.graph.layers import find_layers
 from sparse_rt.graph.weights import constant_array
-from sparse_rt.plan.fuse import fuse
+from sparse_rt.plan.fuse import Fusion, fuse
 from sparse_rt.plan.sparse_step import SparseStep
 from sparse_rt.session import InferenceSession
 from sparse_rt.verify.bounds import elementwise_bound
@@ -39,11 +39,11 @@ def check_layers(
     session
         Of the sparse model.
     model
-        The same model.
+        The same model, prepared as the session prepares it.
     reference
         The dense model.
     reference_model
-        The same, where it is another model, for the comparison of weights.
+        The same, prepared, where it is another model, for the comparison of weights.
     feeds
         Of the models' inputs.
     """
@@ -68,7 +68,8 @@ class _Checker:
         self._op_types = {report.name: report.op_type for report in session.explain()}
         runnable = [layer for layer in find_layers(model) if layer.reason is None]
         # By output, since names need not be unique.
-        self._layers = {str(fuse(layer, model.ir_version).y.name): layer for layer in runnable}
+        fusions = (fuse(layer, model.ir_version) for layer in runnable)
+        self._fusions = {str(fusion.y.name): fusion for fusion in fusions}
         self._reference_layers: dict[str, Layer] | None = None
         if reference_model is not None:
             self._reference_layers = {layer.name: layer for layer in find_layers(reference_model)}
@@ -111,7 +112,8 @@ class _Checker:
     def _compare_weight(self, step: SparseStep) -> Any:
         if self._reference_layers is None:
             return "same file"
-        ours, theirs = self._layers.get(step.y), self._reference_layers.get(step.name)
+        fusion, theirs = self._fusions.get(step.y), self._reference_layers.get(step.name)
+        ours = None if fusion is None else fusion.layer
         if ours is None or theirs is None or (ours.shape, ours.dtype) != (theirs.shape, theirs.dtype):
             return "not compared"
         if theirs.stored is None and theirs.load_weight is None:
@@ -129,16 +131,16 @@ class _Checker:
         y = found[step.y]
         if step.y_dtype.kind != "f":
             comparison = exact(y, expected)
-        elif (layer := self._layers.get(step.y)) is None:
+        elif (fusion := self._fusions.get(step.y)) is None:
             return self._check(step, None, "the layer stands in a function of the model, where no bound is known")
         else:
-            allowed = self._bound(step, layer, values)
+            allowed = self._bound(step, fusion, values)
             finite = found[step.x].dtype.kind != "f" or bool(np.isfinite(found[step.x]).all())
             comparison = bounded(y, expected, allowed, may_lose_nan=not finite)
         return self._check(step, comparison, comparison.note)
 
-    def _bound(self, step: SparseStep, layer: Layer, values: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
-        x = values[step.x]
+    def _bound(self, step: SparseStep, fusion: Fusion, values: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
+        x, layer = values[step.x], fusion.layer
         epilogue = dataclasses.asdict(step.epilogue)  # by name: this room does not see the kernels' classes
         bias = np.abs(epilogue["bias"])
         if "offset" not in epilogue:
@@ -146,10 +148,12 @@ class _Checker:
             scale = np.asarray(1 if layer.weight_scale is None else layer.weight_scale, np.float32)
             if isinstance(alpha, int | float):
                 scale = scale * np.float32(alpha)
+            if fusion.multiplier is not None:
+                scale = scale * fusion.multiplier
             return elementwise_bound(layer, x.astype(np.float32), scale, bias)
         # A float made of integers: the scale holds those of x and w, the offset the integer bias.
-        zero_point = self._x_zero_point(step, layer, values)
-        factor = epilogue["scale"] if step.scale is None else values[step.scale].reshape(-1)
+        zero_point = self._x_zero_point(step, fusion, values)
+        factor = epilogue["scale"] if step.scale is None else epilogue["scale"] * values[step.scale].reshape(-1)
         integer_bias = self._integer_bias(step, epilogue["offset"], zero_point)
         real = x.astype(np.float32) - np.float32(zero_point)
         return elementwise_bound(layer, real, factor, bias + np.abs(integer_bias * factor))
@@ -162,11 +166,10 @@ class _Checker:
         correction = 0 if sums is None else sums.astype(np.float64) * zero_point
         return offset.astype(np.float64) + correction
 
-    def _x_zero_point(self, step: SparseStep, layer: Layer, values: Mapping[str, NDArray[Any]]) -> int:
+    def _x_zero_point(self, step: SparseStep, fusion: Fusion, values: Mapping[str, NDArray[Any]]) -> int:
         if step.x_zero_point is not None:
             return int(values[step.x_zero_point].reshape(()))
-        quantised = fuse(layer, self._ir_version).x_quantised
-        if quantised is not None:
-            return quantised.zero_point
-        point = constant_array(layer.x_zero_point, self._ir_version)
+        if fusion.x_quantised is not None:
+            return fusion.x_quantised.zero_point
+        point = constant_array(fusion.layer.x_zero_point, self._ir_version)
         return 0 if point is None else int(point.reshape(()))

@@ -17,6 +17,7 @@ from sparse_rt.feeds import random_feeds
 from sparse_rt.graph import model_io
 from sparse_rt.graph.decompress import decompress_model, decompressed_nbytes
 from sparse_rt.graph.layers import find_layers
+from sparse_rt.plan.prepare import prepare
 from sparse_rt.session import InferenceSession, SessionOptions
 from sparse_rt.stock import ModelSource
 from sparse_rt.verify.bounds import end_to_end_tolerance, noise_tolerance, reduction_length
@@ -31,7 +32,9 @@ DECOMPRESS_LIMIT = 2**30
 """Dense bytes of compressed weights from which on the default reference is decompressed beforehand."""
 
 _LOGIT_NAMES = ("logit", "prob", "score", "class")
-_QUANTISING = frozenset({"QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "QGemm"})
+_QUANTISING = frozenset(
+    ("QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "QGemm", "DynamicQuantizeMatMul")
+)
 
 
 def verify(
@@ -90,8 +93,10 @@ def verify(
         expected = dense.outputs()
         quantised = any(node.op_type in _QUANTISING for graph in parsed.graphs() for node in graph)
         plain = _plain_outputs(dense, expected) if quantised else {}
-        layers = check_layers(session, parsed, dense, None if reference is None else model_io.read(reference), given)
-    float_tolerance = _float_tolerance(parsed, session)
+        prepared = prepare(parsed)
+        dense_model = None if reference is None else prepare(model_io.read(reference))
+        layers = check_layers(session, prepared, dense, dense_model, given)
+    float_tolerance = _float_tolerance(prepared, session)
     finite = all(array.dtype.kind != "f" or bool(np.isfinite(array).all()) for array in given.values())
     outputs = tuple(
         _check_output(output, found[output], expected[output], plain.get(output), float_tolerance, finite_feeds=finite)

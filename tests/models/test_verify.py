@@ -219,7 +219,7 @@ def test_a_changed_weight_is_found_even_where_the_feed_is_zero(rng):
 
 def test_a_difference_outside_sparse_layers_is_named_by_its_output(rng):
     proto = two_layers(rng)
-    proto.graph.node.append(node("Sub", ["y", "shift"], ["z"]))
+    proto.graph.node.append(node("Sum", ["y", "shift"], ["z"]))
     proto.graph.initializer.append(numpy_helper.from_array(np.full((1, 8), 0.5, np.float32), "shift"))
     proto.graph.output[0].name = "z"
     report = srt.verify(mutated(srt.compress(proto), "shift", lambda v: np.float32(0.6)), proto)
