@@ -83,7 +83,7 @@ class OctetImage:
     @property
     def turned_bytes(self) -> int:
         """Bytes of the rows that are turned at a time, and what is written and read beyond them."""
-        return self.turned_rows * self.width * STEP + 2 * _LINE
+        return self.turned_rows * self.row_step * self.width * STEP + 2 * _LINE
 
 
 @functools.lru_cache(maxsize=512)
@@ -127,6 +127,9 @@ def octet_image_of(geometry: ConvGeometry) -> OctetImage | None:
     capacity_rows = max(rows_of(longest), min(budget, g.batch * rows_of(out_height)))
     # Registers are stored whole; an odd number of lines, so that planes begin in different sets of a cache.
     plane_bytes = (-(-(capacity_rows * row_bytes + _LINE) // _LINE) | 1) * _LINE
+    # Rows between those of the stride are turned with them where registers have room.
+    shared = row_step * width <= _LINE or row_step == 1
+    turned_rows = max(1, _TURNED_BYTES // (STEP * row_step * width)) if shared else 1
     padded = phases > 1 or any(g.pads) or row_step > 1
     rows, columns = np.arange(kernel_rows) * g.dilations[0], np.arange(kernel_columns) * g.dilations[1]
     words = (
@@ -154,7 +157,7 @@ def octet_image_of(geometry: ConvGeometry) -> OctetImage | None:
         phase_bytes,
         row_bytes,
         plane_bytes,
-        (max(1, _TURNED_BYTES // (STEP * width)) if row_step == 1 else 1) if padded else 0,
+        turned_rows if padded else 0,
         -(-capacity_rows * out_width // _TILE) + capacity_rows // reach,
         np.ascontiguousarray(words.ravel(), np.int32),
     )

@@ -49,21 +49,21 @@ def _turn_row(source: int, plane: int, pixels: int, out: int, flip: int) -> int:
 
 
 @kernel_jit
-def _pad_row(a: Any, octets: int, out: int) -> int:
-    """Store one row of the octet image: a row of octets, with padding on both sides."""
-    if a.phases == 1:
-        copy_octets(octets, a.width, out + a.left * STEP)
-    else:
-        even = out + a.left % 2 * a.phase_bytes + a.left // 2 * STEP
-        odd = out + (a.left + 1) % 2 * a.phase_bytes + (a.left + 1) // 2 * STEP
-        # Odd pixels that nobody reads are overwritten by the even ones.
-        split_octets(octets, a.width, even, odd if a.keeps_odd else even)
-    # Whole registers were stored: padding comes after.
-    for column in range(a.left):
-        put_octet(out + column % a.phases * a.phase_bytes + column // a.phases * STEP, a.pad)
-    for column in range(a.left + a.width, a.padded_width):
-        put_octet(out + column % a.phases * a.phase_bytes + column // a.phases * STEP, a.pad)
+def _pad(phases: int, phase_bytes: int, pad: int, first: int, last: int, row: int) -> int:
+    """Store padding at columns [first, last) of a row of the octet image."""
+    for column in range(first, last):
+        place = row + column * STEP if phases == 1 else row + (column & 1) * phase_bytes + (column >> 1) * STEP
+        put_octet(place, pad)
     return 0
+
+
+@kernel_jit
+def _split_row(octets: int, width: int, left: int, phase_bytes: int, keeps_odd: int, row: int) -> int:
+    """Store a row's even and odd pixels apart; `left` columns come before them."""
+    even = row + (left & 1) * phase_bytes + (left >> 1) * STEP
+    odd = row + (left + 1 & 1) * phase_bytes + (left + 1 >> 1) * STEP
+    # Odd pixels that nobody reads are overwritten by the even ones.
+    return split_octets(octets, width, even, odd if keeps_odd else even)
 
 
 @kernel_jit
@@ -72,12 +72,21 @@ def _stage_padded(a: Any, source: int, first: int, rows: int, out: int, turned: 
     begin = (max(0, -first) + a.row_step - 1) // a.row_step
     end = min(rows, (a.height - first + a.row_step - 1) // a.row_step)
     fill_bytes(out, min(begin, rows) * a.row_bytes, a.pad)
+    width, left, phases, phase_bytes, pad, flip = a.width, a.left, a.phases, a.phase_bytes, a.pad, a.flip
+    plane, row_bytes, keeps_odd, padded_width = a.height * width, a.row_bytes, a.keeps_odd, a.padded_width
     for row in range(begin, end, a.turned_rows):
         count = min(a.turned_rows, end - row)
-        place = source + (first + row * a.row_step) * a.width
-        _turn_row(place, a.height * a.width, count * a.width, turned, a.flip)
+        pixels = source + (first + row * a.row_step) * width
+        _turn_row(pixels, plane, ((count - 1) * a.row_step + 1) * width, turned, flip)
         for each in range(count):
-            _pad_row(a, turned + each * a.width * STEP, out + (row + each) * a.row_bytes)
+            octets, place = turned + each * a.row_step * width * STEP, out + (row + each) * row_bytes
+            if phases == 1:
+                copy_octets(octets, width, place + left * STEP)
+            else:
+                _split_row(octets, width, left, phase_bytes, keeps_odd, place)
+            # Whole registers were stored: padding comes after.
+            _pad(phases, phase_bytes, pad, 0, left, place)
+            _pad(phases, phase_bytes, pad, left + width, padded_width, place)
     last = max(begin, end)
     fill_bytes(out + last * a.row_bytes, max(0, rows - last) * a.row_bytes, a.pad)
     return 0
