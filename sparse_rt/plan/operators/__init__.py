@@ -5,13 +5,14 @@ from collections.abc import Callable, Sequence
 import onnx_ir as ir
 from numba.core import config
 
+from sparse_rt.plan.operators import add
 from sparse_rt.plan.operators.context import Context
 from sparse_rt.plan.replacement import Replacement
 from sparse_rt.plan.schedule import outer_inputs
 
 __all__ = ["find_operators"]
 
-_MATCHERS: dict[str, Callable[[ir.Node, Context], Replacement | None]] = {}
+_MATCHERS: dict[str, Callable[[ir.Node, Context], Replacement | None]] = {"Add": add.match}
 
 
 def find_operators(model: ir.Model, layers: Sequence[Replacement]) -> list[Replacement]:
