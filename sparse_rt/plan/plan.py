@@ -69,19 +69,17 @@ class Plan:
             onnxruntime's.
         """
         values = {**self.constants, **feeds}
-        wanted = set(names)
         for step, spent in zip(self.steps, self._spent, strict=True):
             step.run(values, pool, run_options)
             for name in spent:
-                if name not in wanted:
+                if name not in names:
                     del values[name]
         # A caller may write into its outputs: feeds and constants are copied, and so is a name that is asked for twice.
-        given = set(self.constants) | set(feeds)
-        results = []
-        for name in names:
+        results: list[Any] = []
+        for position, name in enumerate(names):
             value = values[name]
-            results.append(value.copy() if name in given and isinstance(value, np.ndarray) else value)
-            given.add(name)
+            is_shared = name in feeds or name in self.constants or name in names[:position]
+            results.append(value.copy() if is_shared and isinstance(value, np.ndarray) else value)
         return results
 
 

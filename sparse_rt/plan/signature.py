@@ -1,7 +1,8 @@
 """What a model takes and gives: names, types and shapes, and the check of feeds against them."""
 
+import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -140,6 +141,13 @@ class Signature:
     inputs: tuple[NodeArg, ...]
     overridable: tuple[NodeArg, ...]
     outputs: tuple[NodeArg, ...]
+    # Looked up once: a run of a small layer takes a few microseconds.
+    _known: dict[str, NodeArg] = field(init=False, repr=False)
+    _output_names: tuple[str, ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_known", {item.name: item for item in (*self.inputs, *self.overridable)})
+        object.__setattr__(self, "_output_names", tuple(item.name for item in self.outputs))
 
     def output_names(self, names: Sequence[str] | None) -> list[str]:
         """Return the outputs that a call asks for; all of them for None or an empty sequence.
@@ -149,14 +157,13 @@ class Signature:
         FeedError
             The model has no such output.
         """
-        known = [output.name for output in self.outputs]
         if not names:
-            return known
+            return list(self._output_names)
         if isinstance(names, str):
             raise FeedError(message("output names", "a list of names", repr(names), f"Write [{names!r}]."))
         for name in names:
-            if name not in known:
-                raise FeedError(message("output names", f"names among {known}", repr(name)))
+            if name not in self._output_names:
+                raise FeedError(message("output names", f"names among {list(self._output_names)}", repr(name)))
         return list(names)
 
     def checked(self, feeds: Mapping[str, Any]) -> Environment:
@@ -169,10 +176,11 @@ class Signature:
         """
         if not isinstance(feeds, Mapping):
             raise FeedError(message("feeds", "a dict of arrays by input name", type(feeds).__name__))
-        missing = [item.name for item in self.inputs if item.name not in feeds]
-        if missing:
-            raise FeedError(message("feeds", f"the inputs {missing}", f"only {list(feeds)}"))
-        known = {item.name: item for item in (*self.inputs, *self.overridable)}
+        for item in self.inputs:
+            if item.name not in feeds:
+                missing = [item.name for item in self.inputs if item.name not in feeds]
+                raise FeedError(message("feeds", f"the inputs {missing}", f"only {list(feeds)}"))
+        known = self._known
         values: Environment = {}
         for name, feed in feeds.items():
             if name not in known:
@@ -182,10 +190,10 @@ class Signature:
 
 
 def _checked(item: NodeArg, feed: Any) -> Any:
-    if not item.type.startswith("tensor(") or not is_exchangeable(item.type):
+    is_array, dtype = _array_type(item.type)
+    if not is_array:
         return feed  # sequences, optionals, OrtValues of a type that NumPy lacks: onnxruntime looks at them itself
     where = f"input '{item.name}'"
-    dtype = numpy_dtype(item.type)
     if isinstance(feed, ort.OrtValue):
         feed = feed.numpy()
     if isinstance(feed, list):
@@ -198,7 +206,15 @@ def _checked(item: NodeArg, feed: Any) -> Any:
             raise FeedError(message(where, str(dtype), str(feed.dtype), f"Cast it: x.astype(np.{dtype})."))
         feed = feed.astype(dtype)
     _check_shape(item, feed.shape, where)
+    if feed.flags.c_contiguous and feed.flags.aligned:
+        return feed
     return np.require(feed, requirements=("C", "A"))
+
+
+@functools.cache
+def _array_type(type_name: str) -> tuple[bool, np.dtype[Any] | None]:
+    """Return whether values of a type are arrays that we look at, and their dtype."""
+    return type_name.startswith("tensor(") and is_exchangeable(type_name), numpy_dtype(type_name)
 
 
 def _array_of_list(feed: list[Any], dtype: np.dtype[Any] | None, where: str) -> np.ndarray[Any, Any]:
