@@ -32,6 +32,11 @@ class Quantisation:
     zero_point: int
     dtype: np.dtype[Any]
 
+    def is_same(self, other: "Quantisation") -> bool:
+        """Return whether two quantisations map bytes to the same numbers."""
+        mine = (self.scale, self.zero_point, self.dtype)
+        return mine == (other.scale, other.zero_point, other.dtype)
+
 
 def scalar(array: NDArray[Any] | None) -> NDArray[Any] | None:
     """Return a one-element array of at most one axis as shape (); None for every other one."""

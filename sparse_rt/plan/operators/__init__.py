@@ -5,21 +5,34 @@ from collections.abc import Callable, Sequence
 import onnx_ir as ir
 from numba.core import config
 
-from sparse_rt.plan.operators import add
+from sparse_rt.plan.operators import add, gelu, global_average_pool, max_pool, quantise, reshape
 from sparse_rt.plan.operators.context import Context
 from sparse_rt.plan.replacement import Replacement
 from sparse_rt.plan.schedule import outer_inputs
 
 __all__ = ["find_operators"]
 
-_MATCHERS: dict[str, Callable[[ir.Node, Context], Replacement | None]] = {"Add": add.match}
+_MATCHERS: dict[str, Callable[[ir.Node, Context], Replacement | None]] = {
+    "Add": add.match,
+    "DequantizeLinear": quantise.match_dequantise,
+    "BiasGelu": gelu.match,
+    "Erf": gelu.match_erf,
+    "FastGelu": gelu.match,
+    "Flatten": reshape.match,
+    "Gelu": gelu.match,
+    "GlobalAveragePool": global_average_pool.match,
+    "MaxPool": max_pool.match,
+    "QuantizeLinear": quantise.match_quantise,
+    "Reshape": reshape.match,
+}
 
 
 def find_operators(model: ir.Model, layers: Sequence[Replacement]) -> list[Replacement]:
     """Return the operators of a model's graph that are worth a step of ours, given its sparse layers.
 
     One is worth it if it makes no island where there was none: if all that it reads comes from steps of ours, or
-    all that read it are steps of ours.
+    all that read it are steps of ours. QuantizeLinear after, and DequantizeLinear before an operator of onnxruntime's
+    stay with it, which otherwise would compute with floats.
     """
     if config.DISABLE_JIT:
         # These kernels exist as machine code alone.
@@ -53,6 +66,10 @@ def _worthwhile(graph: ir.Graph, layers: Sequence[Replacement], found: list[Repl
             before = all(value in made or value in inputs for value in one.reads)  # noqa: B023
             after = one.y not in read  # noqa: B023
             touches = any(value in made for value in one.reads) or one.y in read_by_us  # noqa: B023
+            if one.absorbed[0].op_type == "QuantizeLinear":
+                return touches and before
+            if one.absorbed[0].op_type == "DequantizeLinear":
+                return touches and after
             return touches and (before or after)
 
         kept = [one for one in found if is_worthwhile(one)]

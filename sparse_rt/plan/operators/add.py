@@ -25,7 +25,8 @@ def match(node: ir.Node, context: Context) -> Replacement | None:
         if found[0] is not None and found[1] is not None:
             return _quantised(node, found[0], found[1], end, end.quantised)
         end = context.ending(node, quantises=False)
-    if context.is_float(a) and context.is_float(b):
+    # Both are of one type, so that knowing one is enough.
+    if (context.is_float(a) or context.is_float(b)) and not (context.is_constant(a) or context.is_constant(b)):
         return _float(node, a, b, end)
     return None
 

@@ -9,7 +9,7 @@ import onnx_ir as ir
 from sparse_rt.plan.constants import Quantisation, quantisation_of
 from sparse_rt.plan.fuse import clip_bounds, clip_twice, sole_consumer
 
-__all__ = ["Context", "Ending"]
+__all__ = ["Context", "Ending", "Passage"]
 
 _REAL = np.dtype(np.float32)
 
@@ -40,6 +40,26 @@ class Ending:
     def dtype(self) -> np.dtype[Any]:
         """Of y."""
         return _REAL if self.quantised is None else self.quantised.dtype
+
+
+@dataclass(frozen=True)
+class Passage:
+    """An operator that only moves or picks elements, with what surrounds it: it may work on bytes as they are.
+
+    Attributes
+    ----------
+    x, y
+        What it reads and writes.
+    absorbed
+        The nodes.
+    dtype
+        Of both; None where it is not known.
+    """
+
+    x: ir.Value
+    y: ir.Value
+    absorbed: tuple[ir.Node, ...]
+    dtype: np.dtype[Any] | None
 
 
 @dataclass
@@ -97,3 +117,16 @@ class Context:
                 return end
             end = Ending(following.outputs[0], absorbed, *clip_twice((end.low, end.high), bounds))
         return end
+
+    def passage(self, node: ir.Node) -> Passage:
+        """Return the passage of a node of one input: from DequantizeLinear to QuantizeLinear if they are inverse."""
+        x = node.inputs[0]
+        if x is None:
+            raise ValueError(f"{node.op_type}: expected an input, got none.")
+        source = self.quantised(x)
+        if source is not None:
+            end = self.ending(node, clips=False)
+            before, after = source[1], end.quantised
+            if after is not None and before.is_same(after):
+                return Passage(source[0], end.y, end.absorbed, before.dtype)
+        return Passage(x, node.outputs[0], (node,), self.dtype(x))

@@ -1,0 +1,116 @@
+"""Gelu, as one operator or as the operators that exporters write for it."""
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+from sparse_rt_kernels.elementwise import Quantisation, prepare_gelu
+from sparse_rt_kernels.launch import Launch
+
+from sparse_rt.graph.weights import constant_array
+from sparse_rt.plan.constants import scalar
+from sparse_rt.plan.fuse import sole_consumer
+from sparse_rt.plan.operator_step import OperatorStep, count_of
+from sparse_rt.plan.operators.context import Context
+from sparse_rt.plan.replacement import Replacement
+
+__all__ = ["match", "match_erf"]
+
+_REAL = np.dtype(np.float32)
+_ROOT = float(np.sqrt(2.0))
+_TOLERANCE = 1e-6
+
+
+def match(node: ir.Node, context: Context) -> Replacement | None:
+    """Match Gelu of ONNX or onnxruntime, FastGelu, and BiasGelu with a constant bias of one axis."""
+    x = node.inputs[0]
+    if x is None or not context.is_float(x):
+        return None
+    approximate = node.op_type == "FastGelu" or node.attributes.get_string("approximate", "none") == "tanh"
+    bias = None
+    if len(node.inputs) > 1 and node.inputs[1] is not None:
+        bias = constant_array(node.inputs[1], context.ir_version)
+        if bias is None or bias.ndim != 1 or bias.dtype != _REAL:
+            return None
+    return _replacement(node, x, (), node, bias, approximate, context)
+
+
+def match_erf(node: ir.Node, context: Context) -> Replacement | None:
+    """Match ``x / sqrt(2) -> Erf -> + 1 -> * x -> * 0.5``, the factor 0.5 at either end."""
+    scaled = None if node.inputs[0] is None else node.inputs[0].producer()
+    x = None if scaled is None else _scaled_by(scaled, 1 / _ROOT, context)
+    if scaled is None or x is None or not context.is_float(x) or sole_consumer(scaled.outputs[0]) is not node:
+        return None
+    plus = _following(node, "Add")
+    if plus is None or not _is_number(_other(plus, node.outputs[0]), 1.0, context):
+        return None
+    gate = _following(plus, "Mul")
+    factor = None if gate is None else _other(gate, plus.outputs[0])
+    if gate is None or factor is None:
+        return None
+    if factor is x:
+        last = _following(gate, "Mul")
+        if last is None or not _is_number(_other(last, gate.outputs[0]), 0.5, context):
+            return None
+        return _replacement(node, x, (scaled, node, plus, gate), last, None, False, context)
+    half = factor.producer()
+    if half is None or _scaled_by(half, 0.5, context) is not x or sole_consumer(factor) is not gate:
+        return None
+    return _replacement(node, x, (scaled, node, plus, half), gate, None, False, context)
+
+
+def _following(node: ir.Node, op_type: str) -> ir.Node | None:
+    found = sole_consumer(node.outputs[0])
+    return found if found is not None and found.domain == "" and found.op_type == op_type else None
+
+
+def _other(node: ir.Node, value: ir.Value) -> ir.Value | None:
+    """Return the other operand of a node of two."""
+    return node.inputs[1] if node.inputs[0] is value else node.inputs[0]
+
+
+def _is_number(value: ir.Value | None, wanted: float, context: Context) -> bool:
+    found = scalar(constant_array(value, context.ir_version))
+    return found is not None and found.dtype == _REAL and abs(float(found) - wanted) <= _TOLERANCE * wanted
+
+
+def _scaled_by(node: ir.Node, wanted: float, context: Context) -> ir.Value | None:
+    """Return what a Mul or Div multiplies by the constant `wanted`."""
+    if node.domain != "" or node.op_type not in ("Mul", "Div"):
+        return None
+    first, second = node.inputs
+    if node.op_type == "Div":
+        return first if _is_number(second, 1 / wanted, context) else None
+    if _is_number(second, wanted, context):
+        return first
+    return second if _is_number(first, wanted, context) else None
+
+
+def _replacement(
+    node: ir.Node,
+    x: ir.Value,
+    before: tuple[ir.Node, ...],
+    last: ir.Node,
+    bias: NDArray[np.float32] | None,
+    approximate: bool,
+    context: Context,
+) -> Replacement:
+    end = context.ending(last, clips=False)
+    parameters, y_dtype = end.quantised, end.dtype
+    y = None if parameters is None else Quantisation(float(parameters.scale), parameters.zero_point)
+
+    def prepare(shape: tuple[int, ...], _: tuple[int, ...], threads: int) -> Launch:
+        columns = 1 if not shape else shape[-1]
+        rows = count_of(shape) // columns
+        return prepare_gelu(rows, columns, threads, bias, approximate, y, None if y is None else y_dtype)
+
+    step = OperatorStep(
+        op_type="Gelu",
+        name=str(node.name),
+        inputs=(str(x.name),),
+        dtypes=(_REAL,),
+        y=str(end.y.name),
+        y_dtype=y_dtype,
+        shape_of=lambda shape: shape,
+        prepare=prepare,
+    )
+    return Replacement(step, (x,), end.y, (*before, *end.absorbed))

@@ -1,0 +1,231 @@
+"""Operators between sparse layers that are steps of ours: the same results as stock onnxruntime, and no islands."""
+
+import numpy as np
+import pytest
+from numba.core import config
+
+from tests.models.onnx_models import INT8, UINT8, info, model, node, normal, sparse, sparse_session, stock
+
+pytestmark = pytest.mark.skipif(bool(config.DISABLE_JIT), reason="these operators are machine code")
+
+KINDS = {np.uint8: UINT8, np.int8: INT8}
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(29)
+
+
+def check(proto, feeds, kinds, *, steps=0, threads=1, tolerance=2e-5):
+    """Run in both sessions; `kinds` are the operators that must be steps of ours, `steps` bounds how bytes differ."""
+    session = sparse_session(proto, threads)
+    described = [step.describe().split()[0] for step in session.plan.steps]
+    assert [kind for kind in described if kind in kinds] == list(kinds), session.plan.describe()
+    assert "onnxruntime" not in described, session.plan.describe()
+    for y, reference in zip(session.run(None, feeds), stock(proto, feeds), strict=True):
+        assert y.dtype == reference.dtype
+        assert y.shape == reference.shape
+        if y.dtype == np.float32:
+            np.testing.assert_allclose(y, reference, rtol=tolerance, atol=tolerance * max(1.0, np.abs(reference).max()))
+        else:
+            assert np.abs(y.astype(int) - reference.astype(int)).max(initial=0) <= steps
+
+
+def layers(rng, *names, width=8):
+    """Gemm layers from x to each name."""
+    nodes = [node("MatMul", ["x", f"w_{name}"], [name]) for name in names]
+    return nodes, {f"w_{name}": sparse(rng, width, width).T.copy() for name in names}
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("after", [[], ["Relu"], ["Clip"]])
+@pytest.mark.parametrize("rows", [1, 3, 517])
+def test_float_add(rng, rows, after, threads):
+    nodes, weights = layers(rng, "a", "b")
+    nodes.append(node("Add", ["a", "b"], ["s"]))
+    if after:
+        weights |= {"low": np.float32(-0.2), "high": np.float32(0.4)}
+        nodes.append(node(after[0], ["s", "low", "high"] if after == ["Clip"] else ["s"], ["y"]))
+    proto = model(nodes, [info("x", "r", 8)], [info("y" if after else "s", "r", 8)], weights)
+    check(proto, {"x": normal(rng, rows, 8)}, ["Add"], threads=threads)
+
+
+def test_add_broadcasts(rng):
+    nodes, weights = layers(rng, "a")
+    nodes.append(node("Add", ["a", "u"], ["y"]))
+    proto = model(nodes, [info("x", "r", 8), info("u", "p", "q")], [info("y", "r", 8)], weights)
+    for shape in [(1, 8), (5, 1), (1, 1), (5, 8)]:
+        check(proto, {"x": normal(rng, 5, 8), "u": normal(rng, *shape)}, ["Add"])
+
+
+def quantised_layer(rng, name, dtype, n=8):
+    """DequantizeLinear of x_q, Conv, QuantizeLinear to `name`."""
+    zero = np.iinfo(dtype).min + 100
+    values = {
+        f"{name}_w": (sparse(rng, n, 8, 1, 1) * 200).clip(-127, 127).astype(np.int8),
+        f"{name}_ws": np.float32(0.01),
+        f"{name}_s": np.float32(rng.uniform(0.02, 0.06)),
+        f"{name}_z": np.array(zero, dtype),
+    }
+    nodes = [
+        node("DequantizeLinear", [f"{name}_w", f"{name}_ws"], [f"{name}_wf"]),
+        node("Conv", ["x_f", f"{name}_wf"], [f"{name}_f"]),
+        node("QuantizeLinear", [f"{name}_f", f"{name}_s", f"{name}_z"], [name]),
+        node("DequantizeLinear", [name, f"{name}_s", f"{name}_z"], [f"{name}_d"]),
+    ]
+    return nodes, values
+
+
+def quantised_model(rng, dtype, names, nodes, values, outputs):
+    """x -> Q -> DQ -> one quantised convolution a name -> nodes."""
+    built = [
+        node("QuantizeLinear", ["x", "x_s", "x_z"], ["x_q"]),
+        node("DequantizeLinear", ["x_q", "x_s", "x_z"], ["x_f"]),
+    ]
+    held = {"x_s": np.float32(0.03), "x_z": np.array(np.iinfo(dtype).min + 128, dtype), **values}
+    for name in names:
+        more, weights = quantised_layer(rng, name, dtype)
+        built += more
+        held |= weights
+    return model([*built, *nodes], [info("x", "b", 8, "h", "w")], outputs, held)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8])
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("size", [(1, 1), (5, 7), (33, 17)])
+def test_quantised_add(rng, dtype, relu, size):
+    nodes = [node("Add", ["a_d", "b_d"], ["s"])]
+    if relu:
+        nodes.append(node("Relu", ["s"], ["r"]))
+    nodes.append(node("QuantizeLinear", ["r" if relu else "s", "y_s", "y_z"], ["y"]))
+    values = {"y_s": np.float32(0.05), "y_z": np.array(np.iinfo(dtype).min + 90, dtype)}
+    outputs = [info("y", "b", 8, "h", "w", kind=KINDS[dtype])]
+    proto = quantised_model(rng, dtype, ["a", "b"], nodes, values, outputs)
+    check(proto, {"x": normal(rng, 2, 8, *size)}, ["QuantizeLinear", "Add"], steps=1)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8])
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]},
+        {"kernel_shape": [2, 2]},
+        {"kernel_shape": [1, 3], "strides": [1, 2], "pads": [0, 1, 0, 0]},
+    ],
+)
+def test_quantised_max_pool(rng, dtype, attributes):
+    nodes = [
+        node("MaxPool", ["a_d"], ["p"], **attributes),
+        node("QuantizeLinear", ["p", "a_s", "a_z"], ["y"]),
+    ]
+    proto = quantised_model(rng, dtype, ["a"], nodes, {}, [info("y", "b", 8, "p", "q", kind=KINDS[dtype])])
+    check(proto, {"x": normal(rng, 2, 8, 11, 9)}, ["QuantizeLinear", "MaxPool"])
+
+
+def test_float_max_pool(rng):
+    nodes = [
+        node("Conv", ["x", "w"], ["a"]),
+        node("MaxPool", ["a"], ["p"], kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]),
+        node("Conv", ["p", "w"], ["y"]),
+    ]
+    proto = model(nodes, [info("x", "b", 8, "h", "w")], [info("y", "b", 8, "p", "q")], {"w": sparse(rng, 8, 8, 1, 1)})
+    check(proto, {"x": normal(rng, 1, 8, 13, 21)}, ["MaxPool"], threads=2)
+
+
+def test_pooling_that_the_kernel_does_not_know_stays_in_onnxruntime(rng):
+    for attributes in ({"ceil_mode": 1}, {"dilations": [2, 2]}, {"auto_pad": "SAME_UPPER"}):
+        nodes = [
+            node("Conv", ["x", "w"], ["a"]),
+            node("MaxPool", ["a"], ["y"], kernel_shape=[2, 2], strides=[2, 2], **attributes),
+        ]
+        proto = model(nodes, [info("x", 1, 8, 9, 9)], [info("y", 1, 8, "p", "q")], {"w": sparse(rng, 8, 8, 1, 1)})
+        session, feeds = sparse_session(proto), {"x": normal(rng, 1, 8, 9, 9)}
+        assert "onnxruntime" in session.plan.describe()
+        np.testing.assert_allclose(session.run(None, feeds)[0], stock(proto, feeds)[0], rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8])
+def test_quantised_head(rng, dtype):
+    """GlobalAveragePool, Flatten and the last layer, all on bytes."""
+    values = {
+        "p_s": np.float32(0.02),
+        "p_z": np.array(np.iinfo(dtype).min + 110, dtype),
+        "f": (sparse(rng, 10, 8) * 200).clip(-127, 127).astype(np.int8).T.copy(),
+        "f_s": np.float32(0.02),
+    }
+    nodes = [
+        node("GlobalAveragePool", ["a_d"], ["p"]),
+        node("QuantizeLinear", ["p", "p_s", "p_z"], ["p_q"]),
+        node("DequantizeLinear", ["p_q", "p_s", "p_z"], ["p_d"]),
+        node("Flatten", ["p_d"], ["v"]),
+        node("QuantizeLinear", ["v", "p_s", "p_z"], ["v_q"]),
+        node("DequantizeLinear", ["v_q", "p_s", "p_z"], ["v_d"]),
+        node("DequantizeLinear", ["f", "f_s"], ["f_d"]),
+        node("MatMul", ["v_d", "f_d"], ["y"]),
+    ]
+    proto = quantised_model(rng, dtype, ["a"], nodes, values, [info("y", "b", 10)])
+    # One byte of a mean may differ by one step.
+    check(
+        proto,
+        {"x": normal(rng, 3, 8, 7, 7)},
+        ["QuantizeLinear", "GlobalAveragePool", "Flatten"],
+        tolerance=0.05,
+    )
+
+
+def gelu_nodes(form):
+    if form == "root":
+        return [
+            node("Div", ["a", "root"], ["d"]),
+            node("Erf", ["d"], ["e"]),
+            node("Add", ["e", "one"], ["p"]),
+            node("Mul", ["a", "p"], ["g"]),
+            node("Mul", ["g", "half"], ["y"]),
+        ]
+    if form == "inverse":
+        return [
+            node("Mul", ["inverse", "a"], ["d"]),
+            node("Mul", ["a", "half"], ["h"]),
+            node("Erf", ["d"], ["e"]),
+            node("Add", ["one", "e"], ["p"]),
+            node("Mul", ["h", "p"], ["y"]),
+        ]
+    return [node("Gelu", ["a"], ["y"], domain="com.microsoft")]
+
+
+@pytest.mark.parametrize("form", ["root", "inverse", "operator"])
+@pytest.mark.parametrize("rows", [1, 37])
+def test_gelu(rng, form, rows):
+    nodes, weights = layers(rng, "a")
+    weights |= {name: np.float32(v) for name, v in {"root": 2**0.5, "inverse": 0.5**0.5, "one": 1, "half": 0.5}.items()}
+    proto = model([*nodes, *gelu_nodes(form)], [info("x", "r", 8)], [info("y", "r", 8)], weights)
+    check(proto, {"x": 3 * normal(rng, rows, 8)}, ["Gelu"])
+
+
+@pytest.mark.parametrize(
+    ("nodes", "shape"),
+    [
+        ([node("Reshape", ["a", "s"], ["y"])], [0, 2, 4]),
+        ([node("Reshape", ["a", "s"], ["y"])], [-1, 2]),
+        ([node("Flatten", ["a"], ["y"], axis=0)], [1]),
+        ([node("Flatten", ["a"], ["y"], axis=-1)], [1]),
+    ],
+)
+def test_reshapes(rng, nodes, shape):
+    first, weights = layers(rng, "a")
+    weights["s"] = np.array(shape, np.int64)
+    out = info("y", *[None] * (len(shape) if nodes[0].op_type == "Reshape" else 2))
+    proto = model([*first, *nodes], [info("x", "r", 8)], [out], weights)
+    check(proto, {"x": normal(rng, 6, 8)}, [nodes[0].op_type])
+
+
+def test_outputs_do_not_share_memory_with_what_the_session_keeps(rng):
+    nodes, weights = layers(rng, "a")
+    nodes.append(node("Flatten", ["a"], ["y"]))
+    proto = model(nodes, [info("x", 2, 8)], [info("a", 2, 8), info("y", 2, 8)], weights)
+    session, feeds = sparse_session(proto), {"x": normal(rng, 2, 8)}
+    first = [value.copy() for value in session.run(None, feeds)]
+    for value in session.run(None, feeds):
+        value[...] = 0
+    for y, reference in zip(session.run(None, feeds), first, strict=True):
+        np.testing.assert_array_equal(y, reference)
