@@ -27,15 +27,16 @@ for _form in FORMS:
 
 Match = tuple[DenseForm, ConstantWeight | None]
 
+_SAVE_AGAIN = "let onnxruntime save the model at level EXTENDED, not ALL"
 ELSEWHERE: Mapping[tuple[str, str], str] = MappingProxyType(
     {
         (MICROSOFT, "Attention"): "its three projections are one operator with the attention between them",
         (MICROSOFT, "QAttention"): "its three projections are one operator with the attention between them",
         (MICROSOFT, "GemmFastGelu"): "onnxruntime runs this operator on GPUs only",
-        (MICROSOFT, "NhwcFusedConv"): "its activations lie channels last",
-        (MICROSOFT, "QLinearConv"): "its activations may lie channels last",
+        (MICROSOFT, "NhwcFusedConv"): f"its activations lie channels last; {_SAVE_AGAIN}",
+        (MICROSOFT, "QLinearConv"): f"its activations may lie channels last; {_SAVE_AGAIN}",
         (MICROSOFT, "MatMulNBits"): "its weight is quantised in blocks",
-        (f"{MICROSOFT}.nchwc", "Conv"): "its weight and activations are blocked for one CPU",
+        (f"{MICROSOFT}.nchwc", "Conv"): f"its weight and activations are blocked for one CPU; {_SAVE_AGAIN}",
     }
 )
 """Operators of onnxruntime's own that hold a weight and run there, each with the reason."""

@@ -12,10 +12,12 @@ from sparse_rt.graph.layer import Layer
 from sparse_rt.graph.layers import find_layers
 from sparse_rt.graph.weights import constant_array
 from sparse_rt.plan.fuse import Fusion, fuse
+from sparse_rt.plan.quantise_input import quantise_input
 from sparse_rt.plan.sparse_step import SparseStep
 from sparse_rt.session import InferenceSession
 from sparse_rt.verify.bounds import elementwise_bound
 from sparse_rt.verify.compare import Comparison, bounded, exact
+from sparse_rt.verify.dynamic_input import DynamicInputs
 from sparse_rt.verify.reference import Inside, Reference
 from sparse_rt.verify.report import LayerCheck
 
@@ -67,9 +69,11 @@ class _Checker:
         self._steps = [step for step in session.plan.steps if isinstance(step, SparseStep)]
         self._op_types = {report.name: report.op_type for report in session.explain()}
         runnable = [layer for layer in find_layers(model) if layer.reason is None]
+        plain = [fuse(layer, model.ir_version) for layer in runnable if layer.form != "dynamic"]
+        dynamic = [fuse(quantise_input(layer), model.ir_version) for layer in runnable if layer.form == "dynamic"]
+        self._dynamic_inputs = DynamicInputs(dynamic)
         # By output, since names need not be unique.
-        fusions = (fuse(layer, model.ir_version) for layer in runnable)
-        self._fusions = {str(fusion.y.name): fusion for fusion in fusions}
+        self._fusions = {str(fusion.y.name): fusion for fusion in (*plain, *dynamic)}
         self._reference_layers: dict[str, Layer] | None = None
         if reference_model is not None:
             self._reference_layers = {layer.name: layer for layer in find_layers(reference_model)}
@@ -86,14 +90,17 @@ class _Checker:
         return tuple(checks.get(step.y) or self._not_compared(step) for step in self._steps)
 
     def _to_fetch(self, step: SparseStep) -> list[str]:
-        return [name for name in (*step.inputs, step.y) if name not in self._given]
+        names = dict.fromkeys(self._dynamic_inputs.source(name) for name in (*step.inputs, step.y))
+        return [name for name in names if name not in self._given]
 
     def _missing(self, step: SparseStep) -> list[str]:
         return [name for name in self._to_fetch(step) if name not in self._reference.names]
 
     def _fetch(self, steps: list[SparseStep], inside: Inside | None) -> dict[str, NDArray[Any]]:
         names = list(dict.fromkeys(name for step in steps for name in self._to_fetch(step)))
-        return {**self._given, **(inside.values(names) if inside is not None and names else {})}
+        values = {**self._given, **(inside.values(names) if inside is not None and names else {})}
+        self._dynamic_inputs.add_to(values)
+        return values
 
     def _check(self, step: SparseStep, comparison: Comparison | None, note: str) -> LayerCheck:
         return LayerCheck(

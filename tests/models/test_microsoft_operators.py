@@ -8,6 +8,7 @@ import onnxruntime as ort
 import pytest
 from onnx import helper, numpy_helper
 
+import sparse_rt as srt
 from benchmarks.models import bert, resnet50
 from benchmarks.models.quantise import quantise_dynamic
 from sparse_rt.graph import model_io
@@ -168,10 +169,13 @@ def test_dynamic_quantize_matmul(rng, per_channel):
             "e": normal(rng, 5),
         },
     )
-    session = compare(proto, {"x": normal(rng, 2, 3, 12)}, layers=3, islands=2)
+    feeds = {"x": normal(rng, 2, 3, 12)}
+    session = compare(proto, feeds, layers=3, islands=2)
     assert [report.op_type for report in session.explain()] == ["DynamicQuantizeMatMul"] * 3
     read = [step.x for step in session.plan.steps if isinstance(step, SparseStep)]
     assert sorted(read) == [*["d/sparse_rt/quantised"], *["x/sparse_rt/quantised"] * 2]
+    checks = srt.verify(proto, feeds=feeds).layers
+    assert [check.status for check in checks] == ["equal"] * 3
 
 
 def test_dense_dynamic_quantize_matmul_stays_as_it_is(rng):
