@@ -5,8 +5,9 @@ import onnxruntime
 import pytest
 from numba import config
 from onnx import TensorProto, helper
+from sparse_rt_kernels.elementwise import Quantisation
 from sparse_rt_kernels.parallel import ThreadPool
-from sparse_rt_kernels.pooling import prepare_max_pool
+from sparse_rt_kernels.pooling import prepare_average_pool, prepare_max_pool, prepare_quantised_average_pool
 
 from tests.kernels.conformance import Guarded, activations
 
@@ -137,3 +138,63 @@ def test_windows_in_the_padding_alone_are_refused():
         prepare_max_pool((1, 1, 4, 4), np.dtype(np.uint8), (2, 2), (1, 1), (0, 0, 0, 0), (1, 1, 5, 3), 1)
     with pytest.raises(TypeError, match="expected uint8"):
         prepare_max_pool((1, 1, 4, 4), np.dtype(np.int32), (2, 2), (1, 1), (0, 0, 0, 0), (1, 1, 3, 3), 1)
+
+
+def naive_average(x, kernel, strides, pads, out, include_pad):
+    """The mean of x, in float64."""
+    y = np.empty((*x.shape[:2], *out))
+    for p, q, seen in windows(x, kernel, strides, pads, out):
+        sizes = [
+            min(first * strides[a] - pads[a] + kernel[a], x.shape[2 + a] + pads[a + 2]) - first * strides[a] + pads[a]
+            for a, first in enumerate((p, q))
+        ]
+        count = sizes[0] * sizes[1] if include_pad else seen.shape[2] * seen.shape[3]
+        y[:, :, p, q] = seen.astype(np.float64).sum(axis=(2, 3)) / count
+    return y
+
+
+@pytest.mark.parametrize("include_pad", [False, True])
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("case", [*CASES, ((7, 7), (7, 7), (1, 1), (0, 0, 0, 0))], ids=str)
+def test_average_pool_equals_loops(case, include_pad, threads):
+    size, kernel, strides, pads = case
+    x = activations(np.random.default_rng(5), np.float32, (2, 3, *size))
+    out = out_size(size, kernel, strides, pads)
+    y = Guarded((2, 3, *out), np.float32)
+    launch = prepare_average_pool(x.shape, kernel, strides, pads, y.array.shape, include_pad, threads)
+    launch.run(x, y.array, POOLS[threads])
+    y.check()
+    np.testing.assert_allclose(y.array, naive_average(x, kernel, strides, pads, out, include_pad), atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8], ids=lambda dtype: dtype.__name__)
+@pytest.mark.parametrize("include_pad", [False, True])
+@pytest.mark.parametrize("case", [*CASES, ((7, 7), (7, 7), (1, 1), (0, 0, 0, 0))], ids=str)
+def test_quantised_average_pool_equals_loops(case, include_pad, dtype):
+    size, kernel, strides, pads = case
+    x = activations(np.random.default_rng(6), dtype, (2, 33, *size))
+    out = out_size(size, kernel, strides, pads)
+    y = Guarded((2, 33, *out), dtype)
+    # The output's range is narrower than the means': some saturate.
+    read, written = Quantisation(0.04, 13), Quantisation(0.017, -5 if dtype == np.int8 else 100)
+    shape = y.array.shape
+    arguments = (x.shape, x.dtype, read, written, kernel, strides, pads, shape, include_pad, 2)
+    prepare_quantised_average_pool(*arguments).run(x, y.array, POOLS[2])
+    y.check()
+    mean = naive_average(x.astype(np.int64) - 13, kernel, strides, pads, out, include_pad)
+    exact = np.float32(0.04).astype(np.float64) * mean / np.float32(0.017).astype(np.float64) + written.zero_point
+    info = np.iinfo(dtype)
+    # Float32 may round the other way what is close to a half.
+    assert (np.abs(y.array - np.clip(exact, info.min, info.max)) <= 0.5 + 1e-3).all()
+
+
+@pytest.mark.parametrize("ceil", [0, 1])
+@pytest.mark.parametrize("include_pad", [0, 1])
+def test_average_pool_equals_onnxruntime(ceil, include_pad):
+    x = activations(np.random.default_rng(7), np.float32, (1, 16, 28, 27))
+    options = {"kernel_shape": (3, 3), "strides": (2, 2), "pads": (1, 1, 1, 1), "ceil_mode": ceil}
+    expected = run_onnxruntime(x, "AveragePool", **options, count_include_pad=include_pad)
+    y = np.empty(expected.shape, np.float32)
+    launch = prepare_average_pool(x.shape, (3, 3), (2, 2), (1, 1, 1, 1), y.shape, bool(include_pad), 1)
+    launch.run(x, y, POOLS[1])
+    np.testing.assert_allclose(y, expected, atol=1e-6, rtol=1e-5)
