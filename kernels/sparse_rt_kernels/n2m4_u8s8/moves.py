@@ -24,7 +24,7 @@ __all__ = [
     "word",
 ]
 
-_PAIR = simd.vector(simd.I64, 2)
+_LINE = simd.vector(simd.I64, 8)
 _SIXTEEN = simd.vector(simd.I8, 16)
 _PANEL_STEP = ROWS * STEP
 
@@ -36,6 +36,21 @@ def _int(value: int) -> Any:
 def _at(builder: Any, base: Any, offset: Any) -> Any:
     """Return the byte pointer at an address plus an offset, both IR integers."""
     return simd.pointer(builder, builder.add(base, offset))
+
+
+def _transpose_quarters(builder: Any, registers: list[Any]) -> list[Any]:
+    """Transpose the quarters of 4 registers: the i-th result is the i-th 16 bytes of each."""
+    for distance in (1, 2):
+        # Quarters whose numbers differ in one bit change places across registers whose numbers do.
+        kept = [quarter & ~distance for quarter in range(4)]
+        low = [8 * bool(q & distance) + 2 * k + word for q, k in enumerate(kept) for word in (0, 1)]
+        high = [lane + 2 * distance for lane in low]
+        paired = list(registers)
+        for first in (register for register in range(4) if not register & distance):
+            a, b = registers[first], registers[first + distance]
+            paired[first], paired[first + distance] = (simd.shuffle(builder, a, b, half) for half in (low, high))
+        registers = paired
+    return registers
 
 
 @simd.emitter
@@ -54,23 +69,17 @@ def octets_of_rows(context: Any, rows: Any, offset: Any, panel: Any, flip: Any) 
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         rows, offset, panel, flip = given
-        flips = simd.broadcast(builder, flip, 4)
+        flips = simd.broadcast(builder, flip, 8)
         places = [simd.element(builder, simd.pointer(builder, rows), row * 8) for row in range(8)]
         sources = [_at(builder, simd.load(builder, place, simd.I64, 8), offset) for place in places]
+        lines = [simd.bitwise_xor(builder, simd.load(builder, source, _LINE), flips) for source in sources]
         out = simd.pointer(builder, panel)
-        # 4 rows x 16 bytes at a time, in 32-byte registers: rows 0 and 2 side by side, then interleaved with 1 and 3.
-        for step in range(0, 8, 2):
-            for row in (0, 4):
-                pieces = [
-                    simd.load(builder, simd.element(builder, source, step * STEP), _PAIR)
-                    for source in sources[row : row + 4]
-                ]
-                even = simd.shuffle(builder, pieces[0], pieces[2], range(4))
-                odd = simd.shuffle(builder, pieces[1], pieces[3], range(4))
-                for half in (0, 1):
-                    value = simd.shuffle(builder, even, odd, [half, 4 + half, 2 + half, 6 + half])
-                    place = simd.element(builder, out, (step + half) * _PANEL_STEP + row * STEP)
-                    simd.store(builder, place, simd.bitwise_xor(builder, value, flips), 32)
+        # Neighbouring rows side by side in every 16 bytes, which are then transposed as 4 x 4.
+        for odd in (0, 1):
+            interleave = [lane + odd + part for lane in range(0, 8, 2) for part in (0, 8)]
+            pairs = [simd.shuffle(builder, lines[row], lines[row + 1], interleave) for row in range(0, 8, 2)]
+            for step, value in zip(range(odd, 8, 2), _transpose_quarters(builder, pairs), strict=True):
+                simd.store(builder, simd.element(builder, out, step * _PANEL_STEP), value, 64)
         return _int(0)
 
     return types.intp(*[types.intp] * 4), generate
