@@ -537,10 +537,11 @@ def in_register(builder: Any, a: Any) -> Any:
 
 @_operation(lambda a: a, needs="avx512")
 def in_order(builder: Any, a: Any) -> Any:
-    """Return the vector `a` unchanged; LLVM keeps the order of such marks, and with it what lies between two of them.
+    """Return a vector or an integer unchanged; LLVM keeps the order of such marks, and with it what lies between them.
 
     LLVM's scheduler moves an instruction next to the one that needs its result. A value marked when it is made and
-    again before it is used keeps its distance.
+    again before it is used keeps its distance. LLVM does not know where a marked value came from.
     """
     signature = ir.FunctionType(a.type, [a.type])
-    return builder.asm(signature, "", "=v,0", [a], True)
+    register = "r" if isinstance(a.type, ir.IntType) else "v"
+    return builder.asm(signature, "", f"={register},0", [a], True)

@@ -31,8 +31,8 @@ def assembly(streamed):
     else:
 
         @njit
-        def run(panel, unused, values, controls, steps, sums, resume):
-            return micro.tile(24, panel, values, controls, steps, sums, resume)
+        def run(panel, stride, values, controls, steps, sums, resume):
+            return micro.tile(24, panel, stride, 8, values, controls, steps, sums, resume)
 
     run.compile("intp(intp, intp, intp, intp, intp, intp, intp)")
     return next(iter(run.inspect_asm().values())).splitlines()
@@ -112,6 +112,20 @@ def test_packed_layout():
     np.testing.assert_array_equal(packed.row_sums, w.sum(axis=1, dtype=np.int32))
     assert packed.values.ctypes.data % 64 == 0
     assert packed.index.ctypes.data % 16 == 0
+
+
+@needs_vnni
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8])
+@pytest.mark.parametrize("k", [64, 68, 480])
+@pytest.mark.parametrize("stride", [480, 500, 1024, 2048, 4096, -512, 0])
+def test_rows_are_read_in_place_or_packed(stride, k, dtype):
+    """uint8 rows of whole steps are multiplied where they are, unless their lines share too few cache sets."""
+    rng = np.random.default_rng(k)
+    memory = conf.activations(rng, dtype, (61 * 4096,))
+    start = memory[-k:] if stride < 0 else memory
+    x = np.lib.stride_tricks.as_strided(start, (59, k), (stride, 1))
+    w = conf.weight_for(VNNI, rng, (35, k))
+    conf.assert_sums(VNNI, conf.matmul(VNNI, x, conf.pack(VNNI, w), *conf.sums_only(VNNI, 35)), x, w)
 
 
 # --- blocking ---------------------------------------------------------------------------------------------------------

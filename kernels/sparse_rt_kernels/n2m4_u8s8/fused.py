@@ -11,7 +11,7 @@ from numba.core import cgutils, types
 
 from sparse_rt_kernels import simd
 from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS, ROWS
-from sparse_rt_kernels.n2m4_u8s8.micro import multiply_loop
+from sparse_rt_kernels.n2m4_u8s8.micro import Octets, multiply_loop
 
 __all__ = ["Requantiser", "store_planes", "tiles_to_bytes"]
 
@@ -145,32 +145,29 @@ def _store(
 class _Walk:
     """Where a run of tiles has got to: slots of the accumulators, and of the addresses that move on."""
 
-    def __init__(self, builder: Any, panel: Any, sums: Any, out: Any) -> None:
-        self.slots = [cgutils.alloca_once(builder, _WORDS) for _ in range(ROWS)]
-        self.moving = [cgutils.alloca_once(builder, simd.pointer(builder, panel).type) for _ in range(3)]
-        self._panel, self._sums, self._out = (cgutils.alloca_once_value(builder, each) for each in (panel, sums, out))
+    def __init__(self, builder: Any, x: Any, sums: Any, out: Any) -> None:
+        self._slots = [cgutils.alloca_once(builder, _WORDS) for _ in range(ROWS)]
+        self._x, self._sums, self._out = (cgutils.alloca_once_value(builder, each) for each in (x, sums, out))
 
-    def multiply(self, builder: Any, values: Any, controls: Any, steps: Any, resume: Any, start: Any) -> list[Any]:
+    def multiply(self, builder: Any, strides: Sequence[Any], operands: Sequence[Any], resume: Any, start: Any) -> Any:
         """Return the sums of one tile, `start` and sums so far included."""
-        for slot in self.slots:
+        for slot in self._slots:
             builder.store(start, slot)
         with builder.if_then(builder.icmp_signed("!=", resume, _int(0)), likely=False):
             sums = simd.pointer(builder, builder.load(self._sums))
-            for row, slot in enumerate(self.slots):
+            for row, slot in enumerate(self._slots):
                 so_far = simd.load(builder, simd.element(builder, sums, row * _REGISTER), _WORDS, _REGISTER)
                 builder.store(simd.add(builder, so_far, start), slot)
-        for place, address in zip(self.moving, (builder.load(self._panel), values, controls), strict=True):
-            builder.store(simd.pointer(builder, address), place)
-        multiply_loop(builder, self.slots, self.moving, steps)
-        return [builder.load(slot) for slot in self.slots]
+        multiply_loop(builder, self._slots, Octets(builder.load(self._x), *strides), *operands)
+        return [builder.load(slot) for slot in self._slots]
 
     def out(self, builder: Any) -> Any:
         """Return the address of the tile's first output."""
         return builder.load(self._out)
 
-    def advance(self, builder: Any, panel: Any, out: Any) -> None:
-        """Move on to the next tile, so many bytes of panels and of outputs away."""
-        for place, step in ((self._panel, panel), (self._sums, _int(ROWS * _REGISTER)), (self._out, out)):
+    def advance(self, builder: Any, x: Any, out: Any) -> None:
+        """Move on to the next tile, so many bytes of activations and of outputs away."""
+        for place, step in ((self._x, x), (self._sums, _int(ROWS * _REGISTER)), (self._out, out)):
             builder.store(builder.add(builder.load(place), step), place)
 
 
@@ -179,8 +176,10 @@ def tiles_to_bytes(
     context: Any,
     planes: Any,
     tiles: Any,
-    panel: Any,
-    panel_bytes: Any,
+    x: Any,
+    row_stride: Any,
+    step_stride: Any,
+    tile_stride: Any,
     values: Any,
     controls: Any,
     steps: Any,
@@ -208,8 +207,10 @@ def tiles_to_bytes(
     planes
         Literal int: 0 stores rows of 16 channels, 1 planes of 24 pixels a tile.
     tiles
-        How many; their panels, `panel_bytes` apart, their sums and their outputs follow each other.
-    panel, values, controls, steps
+        How many; their sums and their outputs follow each other.
+    x, row_stride, step_stride, tile_stride
+        Activations as for :func:`micro.tile`, and bytes from tile to tile.
+    values, controls, steps
         As for :func:`micro.tile`, `controls` expanded.
     sums, resume
         If `resume` is not 0, what earlier steps summed up: (24, 16) int32 a tile, 64-byte aligned. Not written.
@@ -222,22 +223,23 @@ def tiles_to_bytes(
     """
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
-        _, tiles, panel, panel_bytes, values, controls, steps, sums, resume, out, stride, *rest = given
-        offset, row_sums, shift, *operands = rest
+        _, tiles, x, row_stride, step_stride, tile_stride, values, controls, steps, sums, resume, *rest = given
+        out, stride, offset, row_sums, shift, *operands = rest
         correction = simd.load(builder, simd.pointer(builder, row_sums), _WORDS)
         shifts = simd.broadcast(builder, builder.trunc(shift, simd.I32), CHANNELS)
         start = simd.load(builder, simd.pointer(builder, offset), _WORDS)
         start = simd.subtract(builder, start, simd.multiply(builder, correction, shifts))
         requantiser = Requantiser(builder, operands)
-        walk = _Walk(builder, panel, sums, out)
+        walk = _Walk(builder, x, sums, out)
         in_planes = bool(planes.literal_value)
         out_bytes = _int(ROWS) if in_planes else builder.mul(stride, _int(ROWS))
 
         def run(plain: bool) -> None:
             with cgutils.for_range(builder, tiles):
-                totals = walk.multiply(builder, values, controls, steps, resume, start)
+                strides, weight = (row_stride, step_stride), (values, controls, steps)
+                totals = walk.multiply(builder, strides, weight, resume, start)
                 _store(builder, requantiser, totals, plain, in_planes, walk.out(builder), stride)
-                walk.advance(builder, panel_bytes, out_bytes)
+                walk.advance(builder, tile_stride, out_bytes)
 
         with builder.if_else(requantiser.is_plain(builder), likely=True) as (plain, general):
             with plain:
@@ -247,4 +249,4 @@ def tiles_to_bytes(
         return _int(0)
 
     operands = [*[types.intp] * 5, types.float32, types.float32, types.intp, types.intp]
-    return types.intp(planes, *[types.intp] * 10, *operands), generate
+    return types.intp(planes, *[types.intp] * 12, *operands), generate

@@ -3,7 +3,7 @@
 Each is a Numba intrinsic on addresses (intp) that returns an intp: Numba may drop a call that returns nothing.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from llvmlite import ir
 from numba.core import cgutils, types
@@ -11,13 +11,12 @@ from numba.core import cgutils, types
 from sparse_rt_kernels import simd
 from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS, ROWS, STEP
 
-__all__ = ["expand_index", "multiply_loop", "stream_tile", "tile"]
+__all__ = ["Octets", "expand_index", "multiply_loop", "stream_tile", "tile"]
 
 _BYTES = simd.vector(simd.I8, 64)
 _WORDS = simd.vector(simd.I32, 16)
 #: Bytes of one register: of a step's controls, of a step's values, of one row of accumulators.
 _REGISTER = 64
-_PANEL_STEP = ROWS * STEP
 #: Steps whose indexes fill one register.
 _GROUP = _REGISTER // CHANNELS
 #: Rows whose bytes are picked ahead of the row that is multiplied. One after the other (0, as LLVM would have it) the
@@ -89,7 +88,7 @@ def _multiply_blocks(
             builder.store(simd.dot_u8s8(builder, builder.load(slots[row]), chosen, weight), slots[row])
 
 
-def _multiply_step(builder: Any, accumulators: list[Any], panel: Any, values: Any, control: Any) -> None:
+def _multiply_step(builder: Any, accumulators: list[Any], octets: list[Any], values: Any, control: Any) -> None:
     """Add one step's products to every row's accumulator: broadcast 8 bytes, pick 4 for each channel, multiply."""
     waiting: list[tuple[Any, Any]] = []
 
@@ -99,9 +98,8 @@ def _multiply_step(builder: Any, accumulators: list[Any], panel: Any, values: An
         total = simd.dot_u8s8(builder, builder.load(slot), chosen, values)
         builder.store(simd.in_order(builder, total), slot)
 
-    for row, slot in enumerate(accumulators):
-        octet = simd.load(builder, simd.element(builder, panel, row * STEP), simd.I64, STEP)
-        lanes = simd.bitcast(builder, simd.broadcast(builder, octet, 8), _BYTES)
+    for place, slot in zip(octets, accumulators, strict=True):
+        lanes = simd.bitcast(builder, simd.broadcast(builder, simd.load(builder, place, simd.I64), 8), _BYTES)
         waiting.append((slot, simd.in_order(builder, simd.shuffle_bytes(builder, lanes, control))))
         if len(waiting) > _AHEAD:
             multiply()
@@ -109,17 +107,39 @@ def _multiply_step(builder: Any, accumulators: list[Any], panel: Any, values: An
         multiply()
 
 
-def multiply_loop(builder: Any, accumulators: list[Any], places: list[Any], steps: Any) -> None:
-    """Add `steps` steps; `places` are slots of the byte pointers of panel, values and controls, which move on."""
+class Octets(NamedTuple):
+    """Where a tile's activations lie, as IR integers: 8 bytes of row r and step s at ``first + r * row + s * step``."""
+
+    first: Any
+    row: Any
+    step: Any
+
+
+def multiply_loop(
+    builder: Any, accumulators: list[Any], octets: Octets, values: Any, controls: Any, steps: Any
+) -> None:
+    """Add `steps` steps of the rows at `octets`; `values` and `controls` are addresses."""
+    # Every third row has a pointer of its own, which the two after it are 1 and 2 strides away from: an address of
+    # one instruction each. Marked, or LLVM would keep 24 offsets, more than there are registers.
+    firsts = [
+        cgutils.alloca_once_value(builder, builder.add(octets.first, builder.mul(octets.row, _int(row))))
+        for row in range(0, len(accumulators), 3)
+    ]
+    moving = [cgutils.alloca_once_value(builder, address) for address in (values, controls)]
     with cgutils.for_range(builder, steps):
-        panel, values, controls = (builder.load(place) for place in places)
-        weight = simd.load(builder, values, _WORDS, _REGISTER)
-        control = simd.load(builder, controls, _BYTES, _REGISTER)
-        _multiply_step(builder, accumulators, panel, weight, control)
-        for place, pointer, size in zip(
-            places, (panel, values, controls), (_PANEL_STEP, _REGISTER, _REGISTER), strict=True
-        ):
-            builder.store(simd.element(builder, pointer, size), place)
+        thirds = [simd.in_order(builder, builder.load(place)) for place in firsts]
+        value, control = (builder.load(place) for place in moving)
+        weight = simd.load(builder, simd.pointer(builder, value), _WORDS, _REGISTER)
+        chosen = simd.load(builder, simd.pointer(builder, control), _BYTES, _REGISTER)
+        places = [
+            simd.pointer(builder, builder.add(thirds[row // 3], builder.mul(octets.row, _int(row % 3))))
+            for row in range(len(accumulators))
+        ]
+        _multiply_step(builder, accumulators, places, weight, chosen)
+        for place, address in zip(firsts, thirds, strict=True):
+            builder.store(builder.add(address, octets.step), place)
+        for place, address in zip(moving, (value, control), strict=True):
+            builder.store(builder.add(address, _int(_REGISTER)), place)
 
 
 def _start(builder: Any, slots: list[Any], sums: Any, resume: Any) -> list[Any]:
@@ -135,15 +155,26 @@ def _start(builder: Any, slots: list[Any], sums: Any, resume: Any) -> list[Any]:
 
 
 @simd.emitter
-def tile(context: Any, rows: Any, panel: Any, values: Any, controls: Any, steps: Any, sums: Any, resume: Any) -> Any:
-    """``sums[r, c] (+)= sum_s sum_j panel[s, r, controls[s, c, j]] * values[s, c, j]``: up to 24 rows r, 16 channels c.
+def tile(
+    context: Any,
+    rows: Any,
+    x: Any,
+    row_stride: Any,
+    step_stride: Any,
+    values: Any,
+    controls: Any,
+    steps: Any,
+    sums: Any,
+    resume: Any,
+) -> Any:
+    """``sums[r, c] (+)= sum_s sum_j x[r, s, controls[s, c, j]] * values[s, c, j]``: up to 24 rows r, 16 channels c.
 
     Parameters
     ----------
     rows
         Literal int, at least 8: fewer rows would wait for their own dot products.
-    panel
-        (steps, 24, 8) uint8; 8-byte aligned.
+    x, row_stride, step_stride
+        (rows, steps, 8) uint8: its address, and bytes from row to row and from step to step.
     values, controls
         (steps, 16, 4) int8 and uint8, 64-byte aligned; `controls` are what :func:`expand_index` made.
     sums
@@ -153,18 +184,15 @@ def tile(context: Any, rows: Any, panel: Any, values: Any, controls: Any, steps:
     """
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
-        _, panel, values, controls, steps, sums, resume = given
+        _, x, row_stride, step_stride, values, controls, steps, sums, resume = given
         slots = [cgutils.alloca_once(builder, _WORDS) for _ in range(rows.literal_value)]
         places = _start(builder, slots, sums, resume)
-        moving = [
-            cgutils.alloca_once_value(builder, simd.pointer(builder, address)) for address in (panel, values, controls)
-        ]
-        multiply_loop(builder, slots, moving, steps)
+        multiply_loop(builder, slots, Octets(x, row_stride, step_stride), values, controls, steps)
         for slot, place in zip(slots, places, strict=True):
             simd.store(builder, place, builder.load(slot), _REGISTER)
         return _int(0)
 
-    return types.intp(rows, *[types.intp] * 6), generate
+    return types.intp(rows, *[types.intp] * 8), generate
 
 
 class _Stream:

@@ -10,7 +10,7 @@ from sparse_rt_kernels.n2m4_u8s8.finish import BYTE, FLOAT32, INT32, finish_plan
 from sparse_rt_kernels.n2m4_u8s8.fused import tiles_to_bytes
 from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS, ROWS, STEP
 
-__all__ = ["Epilogue", "Output", "Scratch", "Weight", "multiply_block", "multiply_few"]
+__all__ = ["Epilogue", "Output", "Rows", "Scratch", "Weight", "multiply_block", "multiply_few", "packed_rows"]
 
 _PANEL_STEP = ROWS * STEP
 _REGISTER = 64
@@ -25,6 +25,20 @@ class Weight(NamedTuple):
     steps: int
     first_block: int
     last_block: int
+
+
+class Rows(NamedTuple):
+    """Where the activation rows of a block lie.
+
+    8 bytes of row r and step s of tile t at ``address + t * tile + r * row + s * step``; the rows that fill no tile of
+    24 are packed at `rest`, (steps, 24, 8).
+    """
+
+    address: int
+    row: int
+    step: int
+    tile: int
+    rest: int
 
 
 class Scratch(NamedTuple):
@@ -94,17 +108,15 @@ def _stream_rows(
 
 
 @kernel_jit
-def _multiply_tile(
+def _multiply_rest(
     rows: int, panel: int, values: int, controls: int, index: int, steps: int, sums: int, resume: int
 ) -> int:
-    """Multiply up to 24 rows with 16 channels, in tiles of 24, 16 and 8 with expanded controls, and what is left."""
-    if rows == ROWS:
-        return micro.tile(24, panel, values, controls, steps, sums, resume)
+    """Multiply fewer than 24 packed rows with 16 channels: tiles of 16 and 8 with expanded controls, then streams."""
     if rows >= 16:
-        micro.tile(16, panel, values, controls, steps, sums, resume)
+        micro.tile(16, panel, STEP, _PANEL_STEP, values, controls, steps, sums, resume)
         panel, sums, rows = panel + 16 * STEP, sums + 16 * _REGISTER, rows - 16
     if rows >= 8:
-        micro.tile(8, panel, values, controls, steps, sums, resume)
+        micro.tile(8, panel, STEP, _PANEL_STEP, values, controls, steps, sums, resume)
         panel, sums, rows = panel + 8 * STEP, sums + 8 * _REGISTER, rows - 8
     return _stream_rows(rows, panel, _PANEL_STEP, values, index, steps, sums, resume)
 
@@ -193,8 +205,8 @@ def _tiles_to_bytes(
     epilogue: Epilogue,
     channel: int,
     tiles: int,
-    panel: int,
-    panel_bytes: int,
+    x: int,
+    x_rows: Rows,
     values: int,
     controls: int,
     steps: int,
@@ -214,8 +226,10 @@ def _tiles_to_bytes(
         tiles_to_bytes(
             0,
             tiles,
-            panel,
-            panel_bytes,
+            x,
+            x_rows.row,
+            x_rows.step,
+            x_rows.tile,
             values,
             controls,
             steps,
@@ -241,8 +255,10 @@ def _tiles_to_bytes(
     tiles_to_bytes(
         1,
         tiles,
-        panel,
-        panel_bytes,
+        x,
+        x_rows.row,
+        x_rows.step,
+        x_rows.tile,
         values,
         controls,
         steps,
@@ -264,22 +280,30 @@ def _tiles_to_bytes(
 
 
 @kernel_jit
+def packed_rows(panel: int, rows: int, steps: int) -> Rows:
+    """Return where `rows` rows lie that were packed at `panel`, (steps, 24, 8) a tile."""
+    tile = steps * _PANEL_STEP
+    return Rows(panel, STEP, _PANEL_STEP, tile, panel + rows // ROWS * tile)
+
+
+@kernel_jit
 def multiply_block(
     weight: Weight,
     block: int,
     first: int,
     rows: int,
+    x_rows: Rows,
     scratch: Scratch,
     epilogue: Epilogue,
     out: Output,
 ) -> int:
-    """Multiply the packed rows [first, first + rows) with one block of 16 channels, and store the outputs."""
+    """Multiply the rows [first, first + rows), which lie at `x_rows`, with one block of 16 channels; store outputs."""
     channel = block * CHANNELS
     channels = min(CHANNELS, weight.n - channel)
     at = block * weight.steps
     values, index = weight.values + at * _REGISTER, weight.indexes + at * CHANNELS
     if rows < ROWS:
-        _stream_rows(rows, scratch.panel, _PANEL_STEP, values, index, weight.steps, scratch.sums, 0)
+        _stream_rows(rows, x_rows.rest, _PANEL_STEP, values, index, weight.steps, scratch.sums, 0)
         return _store_block(epilogue, channel, channels, scratch.sums, first, rows, out)
     for step in range(0, weight.steps, scratch.steps):
         steps = min(scratch.steps, weight.steps - step)
@@ -289,28 +313,22 @@ def multiply_block(
         row = 0
         while row < rows:
             count = min(ROWS, rows - row)
-            panel = scratch.panel + (row // ROWS * weight.steps + step) * _PANEL_STEP
+            x = x_rows.address + row // ROWS * x_rows.tile + step * x_rows.step
             # Sums outlive their tile only where the reduction is blocked.
             sums = scratch.sums if weight.steps <= scratch.steps else scratch.sums + row * _REGISTER
             if fused and count == ROWS:
+                tiles = (rows - row) // ROWS
                 done = _tiles_to_bytes(
-                    epilogue,
-                    channel,
-                    (rows - row) // ROWS,
-                    panel,
-                    weight.steps * _PANEL_STEP,
-                    values,
-                    scratch.controls,
-                    steps,
-                    sums,
-                    step,
-                    first + row,
-                    out,
+                    epilogue, channel, tiles, x, x_rows, values, scratch.controls, steps, sums, step, first + row, out
                 )
                 if done:
                     row += done * ROWS
                     continue
-            _multiply_tile(count, panel, values, scratch.controls, index, steps, sums, step)
+            if count == ROWS:
+                micro.tile(24, x, x_rows.row, x_rows.step, values, scratch.controls, steps, sums, step)
+            else:
+                panel = x_rows.rest + step * _PANEL_STEP
+                _multiply_rest(count, panel, values, scratch.controls, index, steps, sums, step)
             if is_last:
                 _store_block(epilogue, channel, channels, sums, first + row, count, out)
             row += count

@@ -10,7 +10,7 @@ import numpy as np
 from numba import carray
 
 from sparse_rt_kernels.jit import kernel_jit
-from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS, ROWS
+from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS, ROWS, STEP
 from sparse_rt_kernels.n2m4_u8s8.moves import put_octet
 from sparse_rt_kernels.n2m4_u8s8.panels import (
     FEW_ROWS,
@@ -20,7 +20,16 @@ from sparse_rt_kernels.n2m4_u8s8.panels import (
     pack_plane_pixels,
     stage_rows,
 )
-from sparse_rt_kernels.n2m4_u8s8.product import Epilogue, Output, Scratch, Weight, multiply_block, multiply_few
+from sparse_rt_kernels.n2m4_u8s8.product import (
+    Epilogue,
+    Output,
+    Rows,
+    Scratch,
+    Weight,
+    multiply_block,
+    multiply_few,
+    packed_rows,
+)
 
 __all__ = ["CONV", "MATMUL", "POINTWISE", "STAGE", "conv_task", "matmul_task", "pointwise_task", "stage_task"]
 
@@ -57,6 +66,10 @@ STAGE = np.dtype(
         )
     ]
 )
+
+
+#: The largest power of two that may divide the bytes from row to row of activations that are not packed.
+_MOST_ALIGNED = 1024
 
 
 @kernel_jit
@@ -110,6 +123,23 @@ def _scratch(a: Any, base: int) -> Scratch:
     return Scratch(a.block_rows, a.block_steps, base + a.panel, base + a.controls, base + a.sums, base + a.table)
 
 
+@kernel_jit
+def _matrix_rows(a: Any, x: int, rows: int, blocks: Scratch) -> Rows:
+    """Return where tiles read the rows of a matrix: where they are, if they can, or in the panels that this packs.
+
+    Packing is needed where bytes change sign or end within a step, and where the 24 lines that a tile reads side by
+    side would share too few sets of the first-level cache, whose ways are pages of 4 KiB.
+    """
+    whole = rows // ROWS * ROWS
+    if a.flip == 0 and a.columns >= a.steps * STEP and (a.x_stride & -a.x_stride) <= _MOST_ALIGNED:
+        pack_matrix_rows(
+            x + whole * a.x_stride, a.x_stride, a.columns, rows - whole, a.steps, blocks.table, blocks.panel, 0
+        )
+        return Rows(x, a.x_stride, STEP, ROWS * a.x_stride, blocks.panel)
+    pack_matrix_rows(x, a.x_stride, a.columns, rows, a.steps, blocks.table, blocks.panel, a.flip)
+    return packed_rows(blocks.panel, rows, a.steps)
+
+
 def matmul_task(task: int, arguments: Any, x: int, other: int, out: int, shared: int, scratch: int) -> int:
     """Compute one task of ``out = epilogue(x @ w.T)``: rows and channels that the task's number stands for."""
     a = carray(arguments, (1,), MATMUL)[0]
@@ -124,9 +154,9 @@ def matmul_task(task: int, arguments: Any, x: int, other: int, out: int, shared:
             pack_few_rows(source, a.x_stride, a.columns, rows, a.steps, blocks.panel, a.flip)
             multiply_few(weight, first, rows, blocks, epilogue, target)
             continue
-        pack_matrix_rows(source, a.x_stride, a.columns, rows, a.steps, blocks.table, blocks.panel, a.flip)
+        x_rows = _matrix_rows(a, source, rows, blocks)
         for block in range(weight.first_block, weight.last_block):
-            multiply_block(weight, block, first, rows, blocks, epilogue, target)
+            multiply_block(weight, block, first, rows, x_rows, blocks, epilogue, target)
     return 0
 
 
@@ -166,8 +196,9 @@ def conv_task(task: int, arguments: Any, x: int, other: int, out: int, shared: i
         rows = min(a.block_rows, last_row - first)
         _pixel_addresses(first, rows, shared, a.out_height, a.out_width, a.down, a.right, a.image_bytes, blocks.table)
         pack_image_rows(blocks.table, rows, a.words, a.steps, blocks.panel)
+        x_rows = packed_rows(blocks.panel, rows, a.steps)
         for block in range(weight.first_block, weight.last_block):
-            multiply_block(weight, block, first, rows, blocks, epilogue, planes)
+            multiply_block(weight, block, first, rows, x_rows, blocks, epilogue, planes)
     return 0
 
 
@@ -183,6 +214,7 @@ def pointwise_task(task: int, arguments: Any, x: int, other: int, out: int, shar
         for first in range(first_row, last_row, a.block_rows):
             rows = min(a.block_rows, last_row - first)
             pack_plane_pixels(source, a.channels, a.pixels, first, rows, a.steps, blocks.panel, a.flip)
+            x_rows = packed_rows(blocks.panel, rows, a.steps)
             for block in range(weight.first_block, weight.last_block):
-                multiply_block(weight, block, image * a.pixels + first, rows, blocks, epilogue, planes)
+                multiply_block(weight, block, image * a.pixels + first, rows, x_rows, blocks, epilogue, planes)
     return 0
