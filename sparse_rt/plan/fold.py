@@ -7,11 +7,12 @@ onnxscript is not even imported, in a model without such operators.
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
-from sparse_rt.graph.weights import constant_tensor
+from sparse_rt.graph.weights import constant_array, constant_tensor
 
 __all__ = ["SMALL", "fold"]
 
@@ -26,6 +27,7 @@ _ELEMENTWISE = (
 _REDUCTIONS = ("ReduceL1", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum")
 _VIEWS = ("Flatten", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze")
 _CONVERSIONS = ("Cast", "CastLike", "QuantizeLinear")
+_NO_LIMIT = 2**62  # should_fold has its own
 _PAD_BY_INPUTS = 11
 _SHAPES = ("Shape", "Size")
 _PASSED_THROUGH = ("Dropout", "Identity")  # between a layer and its activation they would hide the one from the other
@@ -50,7 +52,8 @@ def fold(model: ir.Model) -> ir.Model:
     folded.functions.clear()
     shapes = _forget_sizes(folded.graph)
     try:
-        optimizer.fold_constants(folded, should_fold=should_fold, output_size_limit=2**62)
+        _fold_splits(folded.graph, folded.ir_version)
+        optimizer.fold_constants(folded, should_fold=should_fold, output_size_limit=_NO_LIMIT)
         if folded.opset_imports.get("", 0) >= _PAD_BY_INPUTS and _tell_ranks_of_padded(folded.graph):
             rewriter.RewritePass([fuse_pad_into_conv_rule])(folded)
     except Exception:  # a graph that the optimizer does not understand is still one that can be run
@@ -59,6 +62,32 @@ def fold(model: ir.Model) -> ir.Model:
     _remember_sizes(folded.graph, shapes)
     folded.functions.update(functions)
     return folded
+
+
+def _fold_splits(graph: ir.Graph, ir_version: int) -> None:
+    """Replace each Split of a constant into stated parts by those parts, views of it; the optimizer leaves them.
+
+    PyTorch exports the packed projections of an attention with different queries and keys like this.
+    """
+    for node in list(graph):
+        if node.op_type != "Split" or node.domain != "" or len(node.inputs) != 2:
+            continue
+        array, sizes = (constant_array(value, ir_version) for value in node.inputs)
+        axis = node.attributes.get_int("axis", 0)
+        if array is None or sizes is None or sizes.shape != (len(node.outputs),) or min(sizes) < 0:
+            continue
+        if not -array.ndim <= axis < array.ndim or sizes.sum() != array.shape[axis]:
+            continue
+        parts = np.split(array, np.cumsum(sizes)[:-1], axis)
+        values = [_initializer(graph, str(old.name), part) for old, part in zip(node.outputs, parts, strict=True)]
+        ir.convenience.replace_nodes_and_values(graph, node, [node], [], node.outputs, values)
+
+
+def _initializer(graph: ir.Graph, name: str, array: np.ndarray[Any, Any]) -> ir.Value:
+    tensor = ir.tensor(array, name=name)
+    value = ir.Value(name=name, const_value=tensor, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype))
+    graph.register_initializer(value)
+    return value
 
 
 def _remove_bypassed(graph: ir.Graph) -> None:
@@ -113,7 +142,7 @@ def _concerns(node: ir.Node, ir_version: int) -> bool:
         return any(reader.op_type == "Conv" for reader in node.outputs[0].consumers())
     if node.op_type in _PASSED_THROUGH:
         return True
-    if not node.inputs or node.op_type not in _SIZES:
+    if not node.inputs or node.op_type not in (*_SIZES, "Split"):
         return False
     return all(value is None or constant_tensor(value, ir_version) is not None for value in node.inputs)
 

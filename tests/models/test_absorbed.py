@@ -120,7 +120,7 @@ def test_what_is_no_factor_or_shift_stays(rng, nodes):
         [info("y", *(["c"] * (rank - 2)), "b", 9)],
         constants,
     )
-    compare(proto, {"x": normal(rng, 3, 10)}, layers=1, islands=1)
+    compare(proto, {"x": normal(rng, 3, 10)}, layers=1)
 
 
 @pytest.mark.parametrize("kind", ["rows", "another axis", "not constant"])
@@ -136,7 +136,7 @@ def test_batch_normalization_that_stays(rng, kind):
         inputs.append(info("mean", 9))
     after = node("Identity", ["a"], ["c"]) if kind != "rows" else node("Softmax", ["a"], ["c"])
     proto = model([node("MatMul", ["x", "w"], ["a"]), after, normalise("c", "y")], inputs, [info("y", *y)], constants)
-    compare(proto, feeds, layers=1, islands=1)
+    compare(proto, feeds, layers=1)
 
 
 def test_batch_normalization_between_quantised_tensors(rng):
@@ -192,4 +192,4 @@ def test_dynamic_quantisation_takes_factors_too(rng):
         [info("y", "b", 9)],
         constants,
     )
-    compare(proto, {"x": normal(rng, 4, 12)}, layers=1, islands=1)
+    compare(proto, {"x": normal(rng, 4, 12)}, layers=1)

@@ -39,7 +39,7 @@ def test_linear_of_any_rank(rng):
         opset=20,
         ir_version=10,
     )
-    compare(proto, {"x": normal(rng, 2, 3, 12)}, layers=2, islands=1)
+    compare(proto, {"x": normal(rng, 2, 3, 12)}, layers=2)
 
 
 def test_unfolded_batch_norm_with_bounds_behind_casts(rng):
