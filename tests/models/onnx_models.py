@@ -58,13 +58,17 @@ def stock(proto, feeds, names=None, optimise=True):
 
 
 def compare(proto, feeds, *, layers=None, islands=None, tolerance=2e-5, threads=1, names=None):
-    """Run a model in both sessions; `layers` and `islands` are how many of each step the plan must have."""
+    """Run a model in both sessions.
+
+    `layers` is how many sparse layers the plan must have, `islands` how many islands it may have: those of a plan
+    without operators of our own.
+    """
     session = sparse_session(proto, threads)
     kinds = [type(step).__name__ for step in session.plan.steps]
     if layers is not None:
         assert kinds.count("SparseStep") == layers, session.explain()
     if islands is not None:
-        assert kinds.count("OnnxRuntimeStep") == islands, session.plan.describe()
+        assert kinds.count("OnnxRuntimeStep") <= islands, session.plan.describe()
     theirs = stock(proto, feeds, names)
     ours = session.run(names, feeds)
     assert len(ours) == len(theirs)

@@ -5,6 +5,7 @@ import pytest
 from onnx import TensorProto
 
 from sparse_rt import InferenceSession
+from sparse_rt.plan.sparse_step import SparseStep
 from tests.models.onnx_models import (
     INT8,
     INT32,
@@ -193,7 +194,8 @@ def test_weight_only_quantisation_and_conv_transpose_run_in_floats(rng):
         },
     )
     session = sparse_session(proto)
-    assert [type(step).__name__ for step in session.plan.steps] == ["SparseStep", "OnnxRuntimeStep", "SparseStep"]
+    kinds = [type(step).__name__ for step in session.plan.steps]
+    assert [kinds[0], kinds[-1], kinds.count("SparseStep")] == ["SparseStep", "SparseStep", 2]
     compare(proto, {"x": normal(rng, 2, 12, 5, 5)}, layers=2, islands=1, tolerance=1e-3)
 
 
@@ -219,7 +221,7 @@ def test_shared_dequantize_and_fan_out_before_quantize(rng):
         values,
     )
     session = compare_floats(proto, {"x": normal(rng, 2, 8, 3, 3)})
-    assert len(session.plan.steps) == 3
+    assert sum(isinstance(step, SparseStep) for step in session.plan.steps) == 1
 
 
 def compare_floats(proto, feeds):
@@ -257,7 +259,8 @@ def test_residual_qdq_keeps_integers_between_islands(rng):
     ]
     proto = model(nodes, [info("x", "b", 8, 5, 5)], [info("y", "b", 8, 5, 5)], values)
     session = compare(proto, {"x": normal(rng, 2, 8, 5, 5)}, layers=2, islands=2)
-    assert set(session.plan.steps[-1].inputs) == {"b_q", "x_q"}
+    join = [step for step in session.plan.steps if "b_q" in step.inputs]
+    assert [set(step.inputs) for step in join] == [{"b_q", "x_q"}]
 
 
 @pytest.mark.parametrize("x_type", ["u8", "s8"])
