@@ -10,7 +10,7 @@ from sparse_rt_kernels.launch import Launch, Phase
 from sparse_rt_kernels.n2m4_u8s8.blocking import Partition, worthwhile_threads
 from sparse_rt_kernels.n2m4_u8s8.clipping import clip_bounds
 from sparse_rt_kernels.n2m4_u8s8.image_layout import OctetImage
-from sparse_rt_kernels.n2m4_u8s8.image_tasks import IMAGE, PLACES_BYTES, image_task
+from sparse_rt_kernels.n2m4_u8s8.image_tasks import IMAGE, PLACES_BYTES, fours_task, sevens_task
 from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS
 from sparse_rt_kernels.registry import PackedWeight
 
@@ -62,6 +62,7 @@ def prepare_image(
         packed.n,
         _repeated(int(geometry.pad_value) ^ shift),
         _repeated(shift),
+        image.run,
         image.height,
         image.width,
         image.out_height,
@@ -98,6 +99,6 @@ def prepare_image(
         controls,
         places,
     )
-    phase = Phase(image_task, np.array([record], IMAGE), parts.tasks)
+    phase = Phase(sevens_task if image.run == 7 else fours_task, np.array([record], IMAGE), parts.tasks)
     scratch_bytes = places + image.most_tiles * PLACES_BYTES
     return Launch([phase], 0, scratch_bytes, keep=(packed, epilogue, image))

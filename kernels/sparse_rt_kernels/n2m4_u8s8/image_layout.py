@@ -14,13 +14,12 @@ from numpy.typing import NDArray
 from sparse_rt_kernels import caches
 from sparse_rt_kernels.geometry import ConvGeometry
 from sparse_rt_kernels.n2m4_u8s8.image_moves import LINE_OCTETS
-from sparse_rt_kernels.n2m4_u8s8.image_tile import RUN, RUNS
+from sparse_rt_kernels.n2m4_u8s8.image_tile import FEW_RUNS, PIXELS
 from sparse_rt_kernels.n2m4_u8s8.layout import STEP
 
 __all__ = ["OctetImage", "octet_image_of"]
 
 _LINE = LINE_OCTETS * STEP
-_TILE = RUN * RUNS
 #: Bytes of pixels that are turned into octets before they are put into their padded rows: a part of L1.
 _TURNED_BYTES = 8 * 1024
 
@@ -33,6 +32,8 @@ class OctetImage:
 
     Attributes
     ----------
+    run
+        Pixels of an output row that a tile reads side by side: a divisor of the row.
     height, width, out_height, out_width
         Of input and output planes. A 1x1 convolution has one long column of pixels.
     unit_rows, units
@@ -57,6 +58,7 @@ class OctetImage:
         (steps,) int32: offset of each 8 reduction elements.
     """
 
+    run: int
     height: int
     width: int
     out_height: int
@@ -93,13 +95,12 @@ def octet_image_of(geometry: ConvGeometry) -> OctetImage | None:
     if g.channels % STEP or g.input_stride != (1, 1) or min(g.pads) < 0 or g.strides[1] not in (1, 2):
         return None
     pixels = g.out_height * g.out_width
-    if pixels < _TILE and pixels != _TILE - RUN:
-        return None
     if g.is_pointwise:
         height, width, out_height, out_width = pixels, 1, pixels, 1
-    elif g.out_width % RUN == 0:
-        height, width, out_height, out_width = g.height, g.width, g.out_height, g.out_width
     else:
+        height, width, out_height, out_width = g.height, g.width, g.out_height, g.out_width
+    run = 7 if g.is_pointwise else next((each for each in FEW_RUNS if out_width % each == 0), 0)
+    if run == 0 or pixels < run * FEW_RUNS[run]:
         return None
     (kernel_rows, kernel_columns), (down, phases) = g.kernel, g.strides
     # A kernel of one row reads no rows between those of its stride, and one of one column no odd columns.
@@ -110,7 +111,7 @@ def octet_image_of(geometry: ConvGeometry) -> OctetImage | None:
     phase_bytes = padded_width * STEP if phases == 1 else (-(-padded_width // 2) + LINE_OCTETS) * STEP
     row_bytes = phase_bytes * (1 + keeps_odd)
     reach = (kernel_rows - 1) * g.dilations[0] + 1
-    unit_rows = _TILE // math.gcd(_TILE, out_width)
+    unit_rows = PIXELS // math.gcd(PIXELS, out_width)
     units = max(1, out_height // unit_rows)
 
     def rows_of(count: int) -> int:
@@ -127,6 +128,8 @@ def octet_image_of(geometry: ConvGeometry) -> OctetImage | None:
     capacity_rows = max(rows_of(longest), min(budget, g.batch * rows_of(out_height)))
     # Registers are stored whole; an odd number of lines, so that planes begin in different sets of a cache.
     plane_bytes = (-(-(capacity_rows * row_bytes + _LINE) // _LINE) | 1) * _LINE
+    # Every part of an image may end in two tiles that are not full.
+    most_tiles = capacity_rows * out_width // PIXELS + 2 * (capacity_rows // rows_of(min(unit_rows, out_height)) + 1)
     # Rows between those of the stride are turned with them where registers have room.
     shared = row_step * width <= _LINE or row_step == 1
     turned_rows = max(1, _TURNED_BYTES // (STEP * row_step * width)) if shared else 1
@@ -138,6 +141,7 @@ def octet_image_of(geometry: ConvGeometry) -> OctetImage | None:
         + np.arange(octets) * plane_bytes
     )
     return OctetImage(
+        run,
         height,
         width,
         out_height,
@@ -158,6 +162,6 @@ def octet_image_of(geometry: ConvGeometry) -> OctetImage | None:
         row_bytes,
         plane_bytes,
         turned_rows if padded else 0,
-        -(-capacity_rows * out_width // _TILE) + capacity_rows // reach,
+        most_tiles,
         np.ascontiguousarray(words.ravel(), np.int32),
     )

@@ -1,8 +1,9 @@
-"""The task of a convolution over octet images: stage a part of the input, multiply it with the weight, store bytes.
+"""The tasks of a convolution over octet images: stage a part of the input, multiply it with the weight, store bytes.
 
 No panel is packed: tiles read the octet image itself, wherever each kernel element falls.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,23 +12,24 @@ from numba import carray
 from sparse_rt_kernels.jit import kernel_jit
 from sparse_rt_kernels.n2m4_u8s8 import micro
 from sparse_rt_kernels.n2m4_u8s8.image_moves import copy_octets, split_octets, turn_pixels
-from sparse_rt_kernels.n2m4_u8s8.image_tile import RUN, RUNS, image_tile
+from sparse_rt_kernels.n2m4_u8s8.image_tile import FEW_RUNS, PIXELS, image_tile
 from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS, STEP
 from sparse_rt_kernels.n2m4_u8s8.moves import fill_bytes, octet, put_octet
 
-__all__ = ["IMAGE", "PLACES_BYTES", "image_task"]
+__all__ = ["IMAGE", "PLACES_BYTES", "fours_task", "sevens_task"]
 
 _REGISTER = 64
-_TILE = RUN * RUNS
-#: Bytes of a tile's entry: the places of its runs, how many they are, and its first output pixel, each int64.
-PLACES_BYTES = 8 * (RUNS + 2)
+#: Bytes of a tile's entry: the places of up to 7 runs, how many they are, and the first output pixel, each int64.
+PLACES_BYTES = 8 * 9
+_COUNT, _FIRST_OUTPUT = 8 * 7, 8 * 8
+_FEW_SEVENS, _FEW_FOURS = FEW_RUNS[7], FEW_RUNS[4]
 
 #: `images` images of `channels` channels, cut into `units` units each, of which `row_parts` ranges are tasks. `pad` is
 #: 8 bytes of padding in the domain that `flip` shifts to. The others are the fields of
 #: :class:`image_layout.OctetImage`, the weight, the epilogue, and offsets into a thread's scratch memory.
 IMAGE = np.dtype(
     [
-        *((name, "i8") for name in ("row_parts", "channel_parts", "images", "channels", "n", "pad", "flip")),
+        *((name, "i8") for name in ("row_parts", "channel_parts", "images", "channels", "n", "pad", "flip", "run")),
         *((name, "i8") for name in ("height", "width", "out_height", "out_width", "unit_rows", "units")),
         *((name, "i8") for name in ("most_units", "capacity_rows", "row_stride", "row_step", "reach", "top", "left")),
         *((name, "i8") for name in ("padded_width", "phases", "keeps_odd", "phase_bytes", "row_bytes")),
@@ -114,105 +116,144 @@ def _list_tiles(a: Any, pixels: int, base: int, first_output: int, place: int) -
     The last tile begins early enough to be whole: it computes some pixels again.
     """
     down = a.row_stride // a.row_step * a.row_bytes
+    full, few = PIXELS // a.run, _FEW_SEVENS if a.run == 7 else _FEW_FOURS
     done = 0
     while done < pixels:
-        left = pixels - done
-        runs = RUNS if left > (RUNS - 1) * RUN else RUNS - 1
-        first = min(done, pixels - runs * RUN)
+        runs = full if pixels - done > few * a.run and pixels >= PIXELS else few
+        first = min(done, pixels - runs * a.run)
         for run in range(runs):
-            pixel = first + run * RUN
+            pixel = first + run * a.run
             row = pixel // a.out_width
             put_octet(place + 8 * run, base + row * down + (pixel - row * a.out_width) * STEP)
-        put_octet(place + 8 * RUNS, runs)
-        put_octet(place + 8 * RUNS + 8, first_output + first)
+        put_octet(place + _COUNT, runs)
+        put_octet(place + _FIRST_OUTPUT, first_output + first)
         place += PLACES_BYTES
-        done = first + runs * RUN
+        done = first + runs * a.run
     return place
 
 
+def _multiplier(length: int, few: int) -> Callable[[Any, int, int, int, int, int, int], int]:
+    """Return the function that multiplies tiles of runs of `length` pixels: whole ones, or of `few` runs."""
+    whole = PIXELS // length
+
+    @kernel_jit
+    def multiply(a: Any, block: int, base: int, controls: int, places: int, end: int, out: int) -> int:
+        """Multiply the listed tiles with a block of 16 channels, and store the outputs."""
+        channel = block * CHANNELS
+        values, index = a.values + block * a.steps * _REGISTER, a.index + block * a.steps * CHANNELS
+        micro.expand_index(index, a.steps, controls)
+        offset, row_sums, shift = a.offset + 4 * channel, a.row_sums + 4 * channel, a.shift
+        scale, bias = a.scale + 4 * channel, a.bias + 4 * channel
+        low, high, zero_point, sign = np.float32(a.low), np.float32(a.high), a.zero_point, a.sign
+        words, steps, stride = a.words, a.steps, a.out_height * a.out_width
+        out += channel * stride
+        for place in range(places, end, PLACES_BYTES):
+            target = out + octet(place + _FIRST_OUTPUT)
+            if octet(place + _COUNT) == whole:
+                image_tile(
+                    length,
+                    whole,
+                    place,
+                    base,
+                    words,
+                    values,
+                    controls,
+                    steps,
+                    target,
+                    stride,
+                    offset,
+                    row_sums,
+                    shift,
+                    scale,
+                    bias,
+                    low,
+                    high,
+                    zero_point,
+                    sign,
+                )
+            else:
+                image_tile(
+                    length,
+                    few,
+                    place,
+                    base,
+                    words,
+                    values,
+                    controls,
+                    steps,
+                    target,
+                    stride,
+                    offset,
+                    row_sums,
+                    shift,
+                    scale,
+                    bias,
+                    low,
+                    high,
+                    zero_point,
+                    sign,
+                )
+        return 0
+
+    return multiply
+
+
+_multiply_sevens = _multiplier(7, _FEW_SEVENS)
+_multiply_fours = _multiplier(4, _FEW_FOURS)
+
+
 @kernel_jit
-def _multiply(a: Any, block: int, base: int, controls: int, places: int, end: int, out: int) -> int:
-    """Multiply the listed tiles with a block of 16 channels, and store the outputs."""
-    channel = block * CHANNELS
-    values, index = a.values + block * a.steps * _REGISTER, a.index + block * a.steps * CHANNELS
-    micro.expand_index(index, a.steps, controls)
-    offset, row_sums, shift = a.offset + 4 * channel, a.row_sums + 4 * channel, a.shift
-    scale, bias = a.scale + 4 * channel, a.bias + 4 * channel
-    low, high, zero_point, sign = np.float32(a.low), np.float32(a.high), a.zero_point, a.sign
-    words, steps, stride = a.words, a.steps, a.out_height * a.out_width
-    out += channel * stride
-    for place in range(places, end, PLACES_BYTES):
-        target = out + octet(place + 8 * RUNS + 8)
-        if octet(place + 8 * RUNS) == RUNS:
-            image_tile(
-                4,
-                place,
-                base,
-                words,
-                values,
-                controls,
-                steps,
-                target,
-                stride,
-                offset,
-                row_sums,
-                shift,
-                scale,
-                bias,
-                low,
-                high,
-                zero_point,
-                sign,
-            )
-        else:
-            image_tile(
-                3,
-                place,
-                base,
-                words,
-                values,
-                controls,
-                steps,
-                target,
-                stride,
-                offset,
-                row_sums,
-                shift,
-                scale,
-                bias,
-                low,
-                high,
-                zero_point,
-                sign,
-            )
+def _ranges(a: Any, task: int) -> tuple[int, int, int, int]:
+    """Return the first and last unit and block of channels of a task."""
+    units, blocks = a.images * a.units, a.n // CHANNELS
+    row_part, channel_part = task // a.channel_parts, task % a.channel_parts
+    first_unit, last_unit = units * row_part // a.row_parts, units * (row_part + 1) // a.row_parts
+    first_block = blocks * channel_part // a.channel_parts
+    return first_unit, last_unit, first_block, blocks * (channel_part + 1) // a.channel_parts
+
+
+@kernel_jit
+def _prepare(a: Any, unit: int, last_unit: int, x: int, scratch: int) -> tuple[int, int]:
+    """Stage from `unit` on and list the tiles, as much of an image or as many images as fit.
+
+    Return the unit that follows, and the list's end.
+    """
+    rows, places = 0, scratch + a.places
+    down = a.row_stride // a.row_step
+    while unit < last_unit:
+        image = unit // a.units
+        within = unit - image * a.units
+        count = min(a.most_units, a.units - within, last_unit - unit)
+        first = within * a.unit_rows
+        out_rows = (a.out_height if within + count == a.units else first + count * a.unit_rows) - first
+        if rows > 0 and rows + (out_rows - 1) * down + a.reach > a.capacity_rows:
+            break
+        source = x + image * a.channels * a.height * a.width
+        base = rows * a.row_bytes
+        rows += _stage_rows(a, source, first, out_rows, scratch + base, scratch + a.turned)
+        first_output = image * a.n * a.out_height * a.out_width + first * a.out_width
+        places = _list_tiles(a, out_rows * a.out_width, base, first_output, places)
+        unit += count
+    return unit, places
+
+
+def sevens_task(task: int, arguments: Any, x: int, other: int, out: int, shared: int, scratch: int) -> int:
+    """Compute one task of a convolution in runs of 7 pixels: some units of output rows, and a range of channels."""
+    a = carray(arguments, (1,), IMAGE)[0]
+    unit, last_unit, first_block, last_block = _ranges(a, task)
+    while unit < last_unit:
+        unit, end = _prepare(a, unit, last_unit, x, scratch)
+        for block in range(first_block, last_block):
+            _multiply_sevens(a, block, scratch, scratch + a.controls, scratch + a.places, end, out)
     return 0
 
 
-def image_task(task: int, arguments: Any, x: int, other: int, out: int, shared: int, scratch: int) -> int:
-    """Compute one task of a convolution: some units of output rows, and a range of channels."""
+def fours_task(task: int, arguments: Any, x: int, other: int, out: int, shared: int, scratch: int) -> int:
+    """Do the same as :func:`sevens_task` in runs of 4 pixels."""
     a = carray(arguments, (1,), IMAGE)[0]
-    units, blocks = a.images * a.units, a.n // CHANNELS
-    row_part, channel_part = task // a.channel_parts, task % a.channel_parts
-    unit, last_unit = units * row_part // a.row_parts, units * (row_part + 1) // a.row_parts
-    pixels = a.out_height * a.out_width
-    down = a.row_stride // a.row_step
+    unit, last_unit, first_block, last_block = _ranges(a, task)
     while unit < last_unit:
-        # As much of an image, or as many images, as fit.
-        rows, places = 0, scratch + a.places
-        while unit < last_unit:
-            image = unit // a.units
-            within = unit - image * a.units
-            count = min(a.most_units, a.units - within, last_unit - unit)
-            first = within * a.unit_rows
-            out_rows = (a.out_height if within + count == a.units else first + count * a.unit_rows) - first
-            if rows > 0 and rows + (out_rows - 1) * down + a.reach > a.capacity_rows:
-                break
-            source = x + image * a.channels * a.height * a.width
-            base = rows * a.row_bytes
-            rows += _stage_rows(a, source, first, out_rows, scratch + base, scratch + a.turned)
-            first_output = image * a.n * pixels + first * a.out_width
-            places = _list_tiles(a, out_rows * a.out_width, base, first_output, places)
-            unit += count
-        for block in range(blocks * channel_part // a.channel_parts, blocks * (channel_part + 1) // a.channel_parts):
-            _multiply(a, block, scratch, scratch + a.controls, scratch + a.places, places, out)
+        unit, end = _prepare(a, unit, last_unit, x, scratch)
+        for block in range(first_block, last_block):
+            _multiply_fours(a, block, scratch, scratch + a.controls, scratch + a.places, end, out)
     return 0

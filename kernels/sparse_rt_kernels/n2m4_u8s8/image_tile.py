@@ -12,11 +12,12 @@ from sparse_rt_kernels import simd
 from sparse_rt_kernels.n2m4_u8s8.fused import Requantiser, store_planes
 from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS, STEP
 
-__all__ = ["RUN", "RUNS", "image_tile"]
+__all__ = ["FEW_RUNS", "PIXELS", "image_tile"]
 
-#: Pixels that are neighbours in the octet image, and how many such runs a tile has at most: 28 accumulators.
-RUN = 7
-RUNS = 4
+#: Pixels of a full tile, one accumulator each: 4 runs of 7 neighbours in the octet image, or 7 runs of 4.
+PIXELS = 28
+#: Runs of the tile for what is left over, by the pixels of a run.
+FEW_RUNS = {7: 3, 4: 4}
 
 _WORDS = simd.vector(simd.I32, CHANNELS)
 _BYTES = simd.vector(simd.I8, 64)
@@ -31,6 +32,7 @@ def _multiply(
     builder: Any, slots: list[Any], runs: list[Any], words: Any, values: Any, controls: Any, steps: Any
 ) -> None:
     """Add all steps to the accumulators."""
+    length = len(slots) // len(runs)
     moving = [cgutils.alloca_once_value(builder, simd.pointer(builder, each)) for each in (words, values, controls)]
     with cgutils.for_range(builder, steps):
         word, value, control = (builder.load(place) for place in moving)
@@ -38,8 +40,8 @@ def _multiply(
         weight = simd.load(builder, value, _WORDS, _REGISTER)
         chosen = simd.load(builder, control, _BYTES, _REGISTER)
         for pixel, slot in enumerate(slots):
-            run = simd.element(builder, runs[pixel // RUN], offset)
-            octet = simd.load(builder, simd.element(builder, run, pixel % RUN * STEP), simd.I64, STEP)
+            place = simd.element(builder, runs[pixel // length], offset)
+            octet = simd.load(builder, simd.element(builder, place, pixel % length * STEP), simd.I64, STEP)
             lanes = simd.bitcast(builder, simd.broadcast(builder, octet, 8), _BYTES)
             picked = simd.bitcast(builder, simd.shuffle_bytes(builder, lanes, chosen), _WORDS)
             builder.store(simd.dot_u8s8(builder, builder.load(slot), picked, weight), slot)
@@ -51,7 +53,7 @@ def _store(builder: Any, requantiser: Requantiser, sums: list[Any], plain: bool,
     """Requantise and store the tile, 16 pixels of a channel at a time; the second 16 overlap the first."""
     pixels = len(sums)
     fours: dict[int, Any] = {}
-    for first in (0, pixels - 16):
+    for first in sorted({0, pixels - 16}):
         for pixel in range(first, first + 16, 4):
             if pixel not in fours:
                 fours[pixel] = requantiser.four_rows(builder, sums[pixel : pixel + 4], plain)
@@ -61,6 +63,7 @@ def _store(builder: Any, requantiser: Requantiser, sums: list[Any], plain: bool,
 @simd.emitter
 def image_tile(
     context: Any,
+    length: Any,
     runs: Any,
     places: Any,
     base: Any,
@@ -82,13 +85,13 @@ def image_tile(
 ) -> Any:
     """``out[c, p] = requantised sum_s sum_j image[place(p) + words[s] + control[s, c, j]] * values[s, c, j]``.
 
-    For 16 channels c, and runs of 7 pixels p that lie side by side in the image: ``place(7 i + q) = base + places[i] +
-    8 q``.
+    For 16 channels c and runs of pixels p that lie side by side in the image: ``place(length * i + q) = base +
+    places[i] + 8 q``.
 
     Parameters
     ----------
-    runs
-        Literal int, 3 or 4: runs of the tile.
+    length, runs
+        Literal ints: pixels of a run, and runs; 16 to 28 pixels in all.
     places
         (runs,) int64.
     words
@@ -102,13 +105,13 @@ def image_tile(
     """
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
-        _, places, base, words, values, controls, steps, out, stride, offset, row_sums, shift, *operands = given
+        places, base, words, values, controls, steps, out, stride, offset, row_sums, shift, *operands = given[2:]
         correction = simd.load(builder, simd.pointer(builder, row_sums), _WORDS)
         shifts = simd.broadcast(builder, builder.trunc(shift, simd.I32), CHANNELS)
         start = simd.load(builder, simd.pointer(builder, offset), _WORDS)
         start = simd.subtract(builder, start, simd.multiply(builder, correction, shifts))
         count = runs.literal_value
-        slots = [cgutils.alloca_once_value(builder, start) for _ in range(count * RUN)]
+        slots = [cgutils.alloca_once_value(builder, start) for _ in range(count * length.literal_value)]
         table = simd.pointer(builder, places)
         offsets = [simd.load(builder, simd.element(builder, table, 8 * run), simd.I64, 8) for run in range(count)]
         pointers = [simd.pointer(builder, builder.add(base, each)) for each in offsets]
@@ -123,4 +126,4 @@ def image_tile(
         return _int(0)
 
     operands = [*[types.intp] * 5, types.float32, types.float32, types.intp, types.intp]
-    return types.intp(runs, *[types.intp] * 8, *operands), generate
+    return types.intp(length, runs, *[types.intp] * 8, *operands), generate
