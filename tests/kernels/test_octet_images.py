@@ -9,7 +9,7 @@ from sparse_rt_kernels import caches, isa
 from sparse_rt_kernels.geometry import ConvGeometry
 from sparse_rt_kernels.n2m4_u8s8 import VNNI, image_layout
 from sparse_rt_kernels.n2m4_u8s8.image_layout import octet_image_of
-from sparse_rt_kernels.n2m4_u8s8.image_tile import image_tile
+from sparse_rt_kernels.n2m4_u8s8.image_tile import image_tiles
 from sparse_rt_kernels.parallel import ThreadPool
 
 from tests.kernels import conformance as conf
@@ -108,11 +108,12 @@ def test_other_convolutions_go_another_way(options):
 @pytest.mark.parametrize(("length", "runs"), [(7, 4), (4, 7)])
 def test_the_tile_keeps_its_accumulators_in_registers(length, runs):
     @njit
-    def run(places, base, words, values, controls, steps, out, stride, offset, scale, low, high):
-        return image_tile(
+    def run(places, end, base, words, values, controls, steps, out, stride, offset, scale, low, high):
+        return image_tiles(
             length,
             runs,
             places,
+            end,
             base,
             words,
             values,
@@ -131,7 +132,7 @@ def test_the_tile_keeps_its_accumulators_in_registers(length, runs):
             0,
         )
 
-    run.compile(f"intp({', '.join(['intp'] * 10)}, float32, float32)")
+    run.compile(f"intp({', '.join(['intp'] * 11)}, float32, float32)")
     lines = next(iter(run.inspect_asm().values())).splitlines()
     loops = "\n".join(lines).split("vpdpbusd")
     assert len(loops) == 29

@@ -10,7 +10,8 @@ from sparse_rt_kernels.launch import Launch, Phase
 from sparse_rt_kernels.n2m4_u8s8.blocking import Partition, worthwhile_threads
 from sparse_rt_kernels.n2m4_u8s8.clipping import clip_bounds
 from sparse_rt_kernels.n2m4_u8s8.image_layout import OctetImage
-from sparse_rt_kernels.n2m4_u8s8.image_tasks import IMAGE, PLACES_BYTES, fours_task, sevens_task
+from sparse_rt_kernels.n2m4_u8s8.image_tasks import IMAGE, fours_task, sevens_task
+from sparse_rt_kernels.n2m4_u8s8.image_tile import PLACES_BYTES
 from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS
 from sparse_rt_kernels.registry import PackedWeight
 
@@ -55,6 +56,7 @@ def prepare_image(
     turned = -(-geometry.channels // 8 * image.plane_bytes // _LINE) * _LINE
     controls = turned + -(-image.turned_bytes // _LINE) * _LINE
     places = controls + steps * _LINE
+    few_places = places + image.most_tiles * PLACES_BYTES
     record = (
         *parts,
         geometry.batch,
@@ -98,7 +100,8 @@ def prepare_image(
         turned,
         controls,
         places,
+        few_places,
     )
     phase = Phase(sevens_task if image.run == 7 else fours_task, np.array([record], IMAGE), parts.tasks)
-    scratch_bytes = places + image.most_tiles * PLACES_BYTES
+    scratch_bytes = few_places + image.most_few_tiles * PLACES_BYTES
     return Launch([phase], 0, scratch_bytes, keep=(packed, epilogue, image))

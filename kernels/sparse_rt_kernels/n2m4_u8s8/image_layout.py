@@ -52,8 +52,8 @@ class OctetImage:
         From the even to the odd pixels, from row to row, from 8 channels to the next 8.
     turned_rows
         Rows that are turned into octets at a time before they are padded; 0 if nothing needs to be padded.
-    most_tiles
-        Of what is staged together.
+    most_tiles, most_few_tiles
+        Of what is staged together: whole ones, and smaller ones for what they leave.
     words
         (steps,) int32: offset of each 8 reduction elements.
     """
@@ -80,12 +80,19 @@ class OctetImage:
     plane_bytes: int
     turned_rows: int
     most_tiles: int
+    most_few_tiles: int
     words: NDArray[np.int32]
 
     @property
     def turned_bytes(self) -> int:
         """Bytes of the rows that are turned at a time, and what is written and read beyond them."""
         return self.turned_rows * self.row_step * self.width * STEP + 2 * _LINE
+
+
+def _covered(pixels: int, run: int) -> int:
+    """Return how many pixels tiles of such runs compute, as :mod:`image_tasks` chooses them."""
+    few = run * FEW_RUNS[run]
+    return min(count * few + max(0, -(-(pixels - count * few) // PIXELS)) * PIXELS for count in range(5))
 
 
 @functools.lru_cache(maxsize=512)
@@ -99,7 +106,8 @@ def octet_image_of(geometry: ConvGeometry) -> OctetImage | None:
         height, width, out_height, out_width = pixels, 1, pixels, 1
     else:
         height, width, out_height, out_width = g.height, g.width, g.out_height, g.out_width
-    run = 7 if g.is_pointwise else next((each for each in FEW_RUNS if out_width % each == 0), 0)
+    possible = [run for run in FEW_RUNS if g.is_pointwise or out_width % run == 0]
+    run = min(possible, key=functools.partial(_covered, pixels), default=0)
     if run == 0 or pixels < run * FEW_RUNS[run]:
         return None
     (kernel_rows, kernel_columns), (down, phases) = g.kernel, g.strides
@@ -128,8 +136,7 @@ def octet_image_of(geometry: ConvGeometry) -> OctetImage | None:
     capacity_rows = max(rows_of(longest), min(budget, g.batch * rows_of(out_height)))
     # Registers are stored whole; an odd number of lines, so that planes begin in different sets of a cache.
     plane_bytes = (-(-(capacity_rows * row_bytes + _LINE) // _LINE) | 1) * _LINE
-    # Every part of an image may end in two tiles that are not full.
-    most_tiles = capacity_rows * out_width // PIXELS + 2 * (capacity_rows // rows_of(min(unit_rows, out_height)) + 1)
+    most_parts = capacity_rows // rows_of(min(unit_rows, out_height)) + 1
     # Rows between those of the stride are turned with them where registers have room.
     shared = row_step * width <= _LINE or row_step == 1
     turned_rows = max(1, _TURNED_BYTES // (STEP * row_step * width)) if shared else 1
@@ -162,6 +169,7 @@ def octet_image_of(geometry: ConvGeometry) -> OctetImage | None:
         row_bytes,
         plane_bytes,
         turned_rows if padded else 0,
-        most_tiles,
+        capacity_rows * out_width // PIXELS + most_parts,
+        4 * most_parts,
         np.ascontiguousarray(words.ravel(), np.int32),
     )

@@ -12,16 +12,14 @@ from numba import carray
 from sparse_rt_kernels.jit import kernel_jit
 from sparse_rt_kernels.n2m4_u8s8 import micro
 from sparse_rt_kernels.n2m4_u8s8.image_moves import copy_octets, split_octets, turn_pixels
-from sparse_rt_kernels.n2m4_u8s8.image_tile import FEW_RUNS, PIXELS, image_tile
+from sparse_rt_kernels.n2m4_u8s8.image_tile import FEW_RUNS, PIXELS, PLACES_BYTES, image_tiles
 from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS, STEP
-from sparse_rt_kernels.n2m4_u8s8.moves import fill_bytes, octet, put_octet
+from sparse_rt_kernels.n2m4_u8s8.moves import fill_bytes, put_octet
 
-__all__ = ["IMAGE", "PLACES_BYTES", "fours_task", "sevens_task"]
+__all__ = ["IMAGE", "fours_task", "sevens_task"]
 
 _REGISTER = 64
-#: Bytes of a tile's entry: the places of up to 7 runs, how many they are, and the first output pixel, each int64.
-PLACES_BYTES = 8 * 9
-_COUNT, _FIRST_OUTPUT = 8 * 7, 8 * 8
+_FIRST_OUTPUT = 8 * 7
 _FEW_SEVENS, _FEW_FOURS = FEW_RUNS[7], FEW_RUNS[4]
 
 #: `images` images of `channels` channels, cut into `units` units each, of which `row_parts` ranges are tasks. `pad` is
@@ -37,7 +35,7 @@ IMAGE = np.dtype(
         *((name, "i8") for name in ("values", "index", "steps", "offset", "row_sums", "shift", "scale", "bias")),
         ("low", "f8"),
         ("high", "f8"),
-        *((name, "i8") for name in ("zero_point", "sign", "turned", "controls", "places")),
+        *((name, "i8") for name in ("zero_point", "sign", "turned", "controls", "places", "few_places")),
     ]
 )
 
@@ -110,89 +108,103 @@ def _stage_rows(a: Any, image: int, out_row: int, rows: int, out: int, turned: i
 
 
 @kernel_jit
-def _list_tiles(a: Any, pixels: int, base: int, first_output: int, place: int) -> int:
-    """List the tiles of `pixels` output pixels whose rows are staged from `base` on; return the list's end.
+def _few_tiles(pixels: int, few: int) -> int:
+    """Return how many tiles of `few` pixels, beside whole ones, cover `pixels` pixels with the least beyond them."""
+    best, least = 0, pixels + PIXELS if pixels >= PIXELS else 8 * PIXELS
+    for count in range(5):
+        whole = (max(0, pixels - count * few) + PIXELS - 1) // PIXELS
+        # The last tile can begin earlier, but not before the first pixel; smaller tiles take a little more time.
+        fits = whole * PIXELS <= pixels if count > 0 else pixels >= PIXELS
+        total = whole * PIXELS + count * (few + 1)
+        if fits and total < least:
+            best, least = count, total
+    return best
+
+
+@kernel_jit
+def _list_tiles(a: Any, pixels: int, base: int, first_output: int, places: int, few_places: int) -> tuple[int, int]:
+    """List the tiles of `pixels` output pixels whose rows are staged from `base` on; return the ends of both lists.
 
     The last tile begins early enough to be whole: it computes some pixels again.
     """
     down = a.row_stride // a.row_step * a.row_bytes
-    full, few = PIXELS // a.run, _FEW_SEVENS if a.run == 7 else _FEW_FOURS
+    few = a.run * (_FEW_SEVENS if a.run == 7 else _FEW_FOURS)
+    few_tiles = _few_tiles(pixels, few)
+    whole_tiles = (max(0, pixels - few_tiles * few) + PIXELS - 1) // PIXELS
     done = 0
-    while done < pixels:
-        runs = full if pixels - done > few * a.run and pixels >= PIXELS else few
-        first = min(done, pixels - runs * a.run)
-        for run in range(runs):
+    for tile in range(whole_tiles + few_tiles):
+        size = PIXELS if tile < whole_tiles else few
+        place = places if tile < whole_tiles else few_places
+        first = min(done, pixels - size)
+        for run in range(size // a.run):
             pixel = first + run * a.run
             row = pixel // a.out_width
             put_octet(place + 8 * run, base + row * down + (pixel - row * a.out_width) * STEP)
-        put_octet(place + _COUNT, runs)
         put_octet(place + _FIRST_OUTPUT, first_output + first)
-        place += PLACES_BYTES
-        done = first + runs * a.run
-    return place
+        done = first + size
+        if tile < whole_tiles:
+            places += PLACES_BYTES
+        else:
+            few_places += PLACES_BYTES
+    return places, few_places
 
 
-def _multiplier(length: int, few: int) -> Callable[[Any, int, int, int, int, int, int], int]:
-    """Return the function that multiplies tiles of runs of `length` pixels: whole ones, or of `few` runs."""
+def _multiplier(length: int, few: int) -> Callable[[Any, int, int, int, int, int], int]:
+    """Return the function that multiplies tiles of runs of `length` pixels: whole ones, and those of `few` runs."""
     whole = PIXELS // length
 
     @kernel_jit
-    def multiply(a: Any, block: int, base: int, controls: int, places: int, end: int, out: int) -> int:
+    def multiply(a: Any, block: int, scratch: int, end: int, few_end: int, out: int) -> int:
         """Multiply the listed tiles with a block of 16 channels, and store the outputs."""
         channel = block * CHANNELS
         values, index = a.values + block * a.steps * _REGISTER, a.index + block * a.steps * CHANNELS
+        controls = scratch + a.controls
         micro.expand_index(index, a.steps, controls)
-        offset, row_sums, shift = a.offset + 4 * channel, a.row_sums + 4 * channel, a.shift
-        scale, bias = a.scale + 4 * channel, a.bias + 4 * channel
-        low, high, zero_point, sign = np.float32(a.low), np.float32(a.high), a.zero_point, a.sign
-        words, steps, stride = a.words, a.steps, a.out_height * a.out_width
-        out += channel * stride
-        for place in range(places, end, PLACES_BYTES):
-            target = out + octet(place + _FIRST_OUTPUT)
-            if octet(place + _COUNT) == whole:
-                image_tile(
-                    length,
-                    whole,
-                    place,
-                    base,
-                    words,
-                    values,
-                    controls,
-                    steps,
-                    target,
-                    stride,
-                    offset,
-                    row_sums,
-                    shift,
-                    scale,
-                    bias,
-                    low,
-                    high,
-                    zero_point,
-                    sign,
-                )
-            else:
-                image_tile(
-                    length,
-                    few,
-                    place,
-                    base,
-                    words,
-                    values,
-                    controls,
-                    steps,
-                    target,
-                    stride,
-                    offset,
-                    row_sums,
-                    shift,
-                    scale,
-                    bias,
-                    low,
-                    high,
-                    zero_point,
-                    sign,
-                )
+        stride = a.out_height * a.out_width
+        image_tiles(
+            length,
+            whole,
+            scratch + a.places,
+            end,
+            scratch,
+            a.words,
+            values,
+            controls,
+            a.steps,
+            out + channel * stride,
+            stride,
+            a.offset + 4 * channel,
+            a.row_sums + 4 * channel,
+            a.shift,
+            a.scale + 4 * channel,
+            a.bias + 4 * channel,
+            np.float32(a.low),
+            np.float32(a.high),
+            a.zero_point,
+            a.sign,
+        )
+        image_tiles(
+            length,
+            few,
+            scratch + a.few_places,
+            few_end,
+            scratch,
+            a.words,
+            values,
+            controls,
+            a.steps,
+            out + channel * stride,
+            stride,
+            a.offset + 4 * channel,
+            a.row_sums + 4 * channel,
+            a.shift,
+            a.scale + 4 * channel,
+            a.bias + 4 * channel,
+            np.float32(a.low),
+            np.float32(a.high),
+            a.zero_point,
+            a.sign,
+        )
         return 0
 
     return multiply
@@ -213,12 +225,12 @@ def _ranges(a: Any, task: int) -> tuple[int, int, int, int]:
 
 
 @kernel_jit
-def _prepare(a: Any, unit: int, last_unit: int, x: int, scratch: int) -> tuple[int, int]:
+def _prepare(a: Any, unit: int, last_unit: int, x: int, scratch: int) -> tuple[int, int, int]:
     """Stage from `unit` on and list the tiles, as much of an image or as many images as fit.
 
-    Return the unit that follows, and the list's end.
+    Return the unit that follows, and the ends of the lists of whole and of smaller tiles.
     """
-    rows, places = 0, scratch + a.places
+    rows, places, few_places = 0, scratch + a.places, scratch + a.few_places
     down = a.row_stride // a.row_step
     while unit < last_unit:
         image = unit // a.units
@@ -232,9 +244,10 @@ def _prepare(a: Any, unit: int, last_unit: int, x: int, scratch: int) -> tuple[i
         base = rows * a.row_bytes
         rows += _stage_rows(a, source, first, out_rows, scratch + base, scratch + a.turned)
         first_output = image * a.n * a.out_height * a.out_width + first * a.out_width
-        places = _list_tiles(a, out_rows * a.out_width, base, first_output, places)
+        pixels = out_rows * a.out_width
+        places, few_places = _list_tiles(a, pixels, base, first_output, places, few_places)
         unit += count
-    return unit, places
+    return unit, places, few_places
 
 
 def sevens_task(task: int, arguments: Any, x: int, other: int, out: int, shared: int, scratch: int) -> int:
@@ -242,9 +255,9 @@ def sevens_task(task: int, arguments: Any, x: int, other: int, out: int, shared:
     a = carray(arguments, (1,), IMAGE)[0]
     unit, last_unit, first_block, last_block = _ranges(a, task)
     while unit < last_unit:
-        unit, end = _prepare(a, unit, last_unit, x, scratch)
+        unit, end, few_end = _prepare(a, unit, last_unit, x, scratch)
         for block in range(first_block, last_block):
-            _multiply_sevens(a, block, scratch, scratch + a.controls, scratch + a.places, end, out)
+            _multiply_sevens(a, block, scratch, end, few_end, out)
     return 0
 
 
@@ -253,7 +266,7 @@ def fours_task(task: int, arguments: Any, x: int, other: int, out: int, shared: 
     a = carray(arguments, (1,), IMAGE)[0]
     unit, last_unit, first_block, last_block = _ranges(a, task)
     while unit < last_unit:
-        unit, end = _prepare(a, unit, last_unit, x, scratch)
+        unit, end, few_end = _prepare(a, unit, last_unit, x, scratch)
         for block in range(first_block, last_block):
-            _multiply_fours(a, block, scratch, scratch + a.controls, scratch + a.places, end, out)
+            _multiply_fours(a, block, scratch, end, few_end, out)
     return 0

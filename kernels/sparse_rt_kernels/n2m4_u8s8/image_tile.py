@@ -12,12 +12,14 @@ from sparse_rt_kernels import simd
 from sparse_rt_kernels.n2m4_u8s8.fused import Requantiser, store_planes
 from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS, STEP
 
-__all__ = ["FEW_RUNS", "PIXELS", "image_tile"]
+__all__ = ["FEW_RUNS", "PIXELS", "PLACES_BYTES", "image_tiles"]
 
 #: Pixels of a full tile, one accumulator each: 4 runs of 7 neighbours in the octet image, or 7 runs of 4.
 PIXELS = 28
 #: Runs of the tile for what is left over, by the pixels of a run.
 FEW_RUNS = {7: 3, 4: 4}
+#: Bytes of a tile's entry in a list: the places of up to 7 runs, and of the first output.
+PLACES_BYTES = 64
 
 _WORDS = simd.vector(simd.I32, CHANNELS)
 _BYTES = simd.vector(simd.I8, 64)
@@ -61,11 +63,12 @@ def _store(builder: Any, requantiser: Requantiser, sums: list[Any], plain: bool,
 
 
 @simd.emitter
-def image_tile(
+def image_tiles(
     context: Any,
     length: Any,
     runs: Any,
     places: Any,
+    end: Any,
     base: Any,
     words: Any,
     values: Any,
@@ -85,45 +88,51 @@ def image_tile(
 ) -> Any:
     """``out[c, p] = requantised sum_s sum_j image[place(p) + words[s] + control[s, c, j]] * values[s, c, j]``.
 
-    For 16 channels c and runs of pixels p that lie side by side in the image: ``place(length * i + q) = base +
-    places[i] + 8 q``.
+    For each tile of a list: 16 channels c and runs of pixels p that lie side by side in the image, ``place(length * i +
+    q) = base + places[i] + 8 q``. Outputs of a tile are neighbours: ``out + places[7] + c * stride + p``.
 
     Parameters
     ----------
     length, runs
         Literal ints: pixels of a run, and runs; 16 to 28 pixels in all.
-    places
-        (runs,) int64.
+    places, end
+        First and last address of the list: (tiles, 8) int64.
     words
         (steps,) int32: offset of each step's 8 reduction elements, one octet.
     values, controls, steps
         As for :func:`micro.tile`, `controls` expanded.
     out, stride
-        First element, and bytes from channel to channel.
+        Where places of outputs count from, and bytes from channel to channel.
     offset, row_sums, shift, scale, bias, low, high, zero_point, sign
         As for :func:`fused.tiles_to_bytes`.
     """
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
-        places, base, words, values, controls, steps, out, stride, offset, row_sums, shift, *operands = given[2:]
+        places, end, base, words, values, controls, steps, out, stride, offset, row_sums, shift, *operands = given[2:]
         correction = simd.load(builder, simd.pointer(builder, row_sums), _WORDS)
         shifts = simd.broadcast(builder, builder.trunc(shift, simd.I32), CHANNELS)
         start = simd.load(builder, simd.pointer(builder, offset), _WORDS)
         start = simd.subtract(builder, start, simd.multiply(builder, correction, shifts))
-        count = runs.literal_value
-        slots = [cgutils.alloca_once_value(builder, start) for _ in range(count * length.literal_value)]
-        table = simd.pointer(builder, places)
-        offsets = [simd.load(builder, simd.element(builder, table, 8 * run), simd.I64, 8) for run in range(count)]
-        pointers = [simd.pointer(builder, builder.add(base, each)) for each in offsets]
-        _multiply(builder, slots, pointers, words, values, controls, steps)
         requantiser = Requantiser(builder, operands)
-        sums = [builder.load(slot) for slot in slots]
-        with builder.if_else(requantiser.is_plain(builder), likely=True) as (plain, general):
-            with plain:
-                _store(builder, requantiser, sums, True, out, stride)
-            with general:
-                _store(builder, requantiser, sums, False, out, stride)
+        is_plain = requantiser.is_plain(builder)
+        count = runs.literal_value
+        slots = [cgutils.alloca_once(builder, _WORDS) for _ in range(count * length.literal_value)]
+        step = _int(PLACES_BYTES)
+        with cgutils.for_range_slice(builder, places, end, step, simd.I64, inc=True) as (place, _):
+            entry = simd.pointer(builder, place)
+            held = [simd.load(builder, simd.element(builder, entry, 8 * slot), simd.I64, 8) for slot in range(8)]
+            for slot in slots:
+                builder.store(start, slot)
+            pointers = [simd.pointer(builder, builder.add(base, each)) for each in held[:count]]
+            _multiply(builder, slots, pointers, words, values, controls, steps)
+            sums = [builder.load(slot) for slot in slots]
+            first = builder.add(out, held[7])
+            with builder.if_else(is_plain, likely=True) as (plain, general):
+                with plain:
+                    _store(builder, requantiser, sums, True, first, stride)
+                with general:
+                    _store(builder, requantiser, sums, False, first, stride)
         return _int(0)
 
     operands = [*[types.intp] * 5, types.float32, types.float32, types.intp, types.intp]
-    return types.intp(length, runs, *[types.intp] * 8, *operands), generate
+    return types.intp(length, runs, *[types.intp] * 9, *operands), generate
