@@ -210,7 +210,8 @@ def test_integers_of_any_width_reuse_the_compiled_kernel(integer):
     got = conf.conv(VNNI, x, geometry, conf.pack(VNNI, w), epilogue, np.int8)
     acc = conf.channels_last(conf.naive_conv(x, w, geometry))
     np.testing.assert_array_equal(got, conf.channels_first(conf.expected_integers(acc, epilogue, np.int8)))
-    assert len(product.multiply_block.signatures) == 1
+    # None if the task that holds it came from the disk cache.
+    assert len(product.multiply_block.signatures) <= 1
 
 
 # --- requantised in registers -----------------------------------------------------------------------------------------
