@@ -244,6 +244,19 @@ def test_shares_cover_every_tile_of_every_panel_once(panels, tiles, threads):
     assert (seen == 1).all()
 
 
+@given(first=st.integers(0, 9), tiles=st.integers(1, 90), most=st.integers(1, 40))
+@settings(max_examples=100, deadline=None)
+def test_cut_shares_cover_every_tile_once(first, tiles, most):
+    work = tiling.Work(2, 5, 4 * first, 4 * first + tiles)
+    parts = tiling.cut_tiles(work, most)
+    assert [part.first_tile for part in parts] == [work.first_tile, *(part.last_tile for part in parts[:-1])]
+    assert parts[-1].last_tile == work.last_tile
+    for part in parts:
+        assert part[:2] == work[:2]
+        assert part.first_tile % 4 == 0
+        assert 0 < part.last_tile - part.first_tile <= max(most // 4, 1) * 4
+
+
 @given(
     rows=st.integers(1, 400), k=st.integers(4, 300), nbytes=st.integers(1, 100_000), conv=st.booleans(), data=st.data()
 )

@@ -223,11 +223,9 @@ def _copy_channels(
                 source + row * source_stride, offsets + vector * _BYTES, to + row * out_stride
             )
     elif step == 1:
-        for row in range(rows):
-            spoiled |= micro.copy_lanes(source + row * source_stride + base * 4, 1, lanes, kept, to + row * out_stride)
+        spoiled = micro.copy_lanes(source + base * 4, source_stride, 1, lanes, kept, to, out_stride, rows)
     else:
-        for row in range(rows):
-            spoiled |= micro.copy_lanes(source + row * source_stride + base * 4, 2, lanes, kept, to + row * out_stride)
+        spoiled = micro.copy_lanes(source + base * 4, source_stride, 2, lanes, kept, to, out_stride, rows)
     return spoiled
 
 

@@ -315,38 +315,62 @@ def lanes_on_line(context: Any, offsets: Any, base: Any, step: Any) -> Any:
     return _returns_intp(3), generate
 
 
-@simd.emitter
-def copy_lanes(context: Any, source: Any, step: Any, mask: Any, kept: Any, out: Any) -> Any:
-    """``out[l] = source[step * l]`` for the lanes of `mask`; of the others those of `kept` stay, the rest become zero.
+def _masked_load(builder: Any, source: Any, step: int, lanes: Any, held: Any) -> Any:
+    """Return ``source[step * l]`` in the lanes l of the mask `lanes`, and `held` in the others."""
+    if step == 1:
+        return simd.load_masked(builder, source, _VECTOR, lanes, held)
+    zero, none = ir.Constant(_VECTOR, None), ir.Constant(_MASK, None)
+    halves = []
+    for half in range(2):
+        # Element 2 * i of a half is lane i of it; the elements between are not read.
+        spread = [LANES if i % 2 else LANES // 2 * half + i // 2 for i in range(LANES)]
+        wanted = simd.shuffle(builder, lanes, none, spread)
+        halves.append(simd.load_masked(builder, simd.element(builder, source, half * _BYTES), _VECTOR, wanted, zero))
+    return builder.select(lanes, simd.shuffle(builder, halves[0], halves[1], range(0, 2 * LANES, 2)), held)
 
-    `step` is a literal 1 or 2; masks are 16 bits; `out` is 64-byte aligned. Only the lanes of `mask` are read. Returns
-    0 if `out` is finite.
+
+@simd.emitter
+def copy_lanes(
+    context: Any, source: Any, stride: Any, step: Any, mask: Any, kept: Any, out: Any, out_stride: Any, rows: Any
+) -> Any:
+    """``out[r, l] = source[r, step * l]`` for rows r and the lanes l of `mask`.
+
+    Of the other lanes those of `kept` stay, the rest become zero. `step` is a literal 1 or 2; masks are 16 bits;
+    strides are in bytes; `out` is 64-byte aligned. Only the lanes of `mask` are read. Returns 0 if all rows are finite.
     """
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
-        source, _, mask, kept, out = given
-        place, source = simd.pointer(builder, out), simd.pointer(builder, source)
-        zero = ir.Constant(_VECTOR, None)
-        lanes = _mask(builder, mask)
-        held = simd.load_masked(builder, place, _VECTOR, _mask(builder, kept), zero)
-        if step.literal_value == 1:
-            value = simd.load_masked(builder, source, _VECTOR, lanes, held)
-        else:
-            none = ir.Constant(_MASK, None)
-            halves = []
-            for half in range(2):
-                # Element 2 * i of a half is lane i of it; the elements between are not read.
-                spread = [LANES if i % 2 else LANES // 2 * half + i // 2 for i in range(LANES)]
-                wanted = simd.shuffle(builder, lanes, none, spread)
-                halves.append(
-                    simd.load_masked(builder, simd.element(builder, source, half * _BYTES), _VECTOR, wanted, zero)
-                )
-            even = simd.shuffle(builder, halves[0], halves[1], range(0, 2 * LANES, 2))
-            value = builder.select(lanes, even, held)
-        simd.store(builder, place, value, _BYTES)
-        return _not_finite(builder, [value])
+        source, stride, _, mask, kept, out, out_stride, rows = given
+        lanes, kept_lanes, zero = _mask(builder, mask), _mask(builder, kept), ir.Constant(_VECTOR, None)
+        source_at, out_at = cgutils.alloca_once_value(builder, source), cgutils.alloca_once_value(builder, out)
+        # A float is finite if its bits without the sign are less than those of infinity: a maximum of integers takes
+        # one cycle, and waits for no more than the one before.
+        none = ir.Constant(_OFFSETS, None)
+        largest_at = cgutils.alloca_once_value(builder, none)
 
-    return types.intp(types.intp, step, *[types.intp] * 3), generate
+        def copy(keep: bool) -> None:
+            with cgutils.for_range(builder, rows):
+                place = simd.pointer(builder, builder.load(out_at))
+                held = simd.load_masked(builder, place, _VECTOR, kept_lanes, zero) if keep else zero
+                here = simd.pointer(builder, builder.load(source_at))
+                value = _masked_load(builder, here, step.literal_value, lanes, held)
+                simd.store(builder, place, value, _BYTES)
+                bits = builder.and_(builder.bitcast(value, _OFFSETS), simd.constant(simd.I32, [0x7FFFFFFF] * LANES))
+                largest = builder.load(largest_at)
+                larger = builder.select(builder.icmp_signed(">", bits, largest), bits, largest)
+                builder.store(larger, largest_at)
+                builder.store(builder.add(builder.load(source_at), stride), source_at)
+                builder.store(builder.add(builder.load(out_at), out_stride), out_at)
+
+        with builder.if_else(builder.icmp_signed("==", kept, _int(0))) as (first, further):
+            with first:
+                copy(False)
+            with further:
+                copy(True)
+        infinity = simd.constant(simd.I32, [0x7F800000] * LANES)
+        return _bits(builder, builder.icmp_signed(">=", builder.load(largest_at), infinity))
+
+    return types.intp(types.intp, types.intp, step, *[types.intp] * 5), generate
 
 
 @simd.emitter

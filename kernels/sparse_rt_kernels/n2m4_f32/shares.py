@@ -4,7 +4,17 @@ import functools
 from typing import Final, NamedTuple
 
 from sparse_rt_kernels.n2m4_f32 import channel_macro, macro
-from sparse_rt_kernels.n2m4_f32.tiling import CHANNELS, LANES, MAX_VECTORS, REDUCTION, Work, panel_count, split_work
+from sparse_rt_kernels.n2m4_f32.tiling import (
+    CHANNELS,
+    LANES,
+    MAX_VECTORS,
+    REDUCTION,
+    Work,
+    cut_tiles,
+    most_tiles,
+    panel_count,
+    split_work,
+)
 
 __all__ = ["Share", "lane_parts", "split_call"]
 
@@ -74,6 +84,8 @@ def split_call(
         need = channel_macro.float_scratch if channel_lanes else macro.float_scratch
         panels = images * panel_count(last - first, MAX_VECTORS)
         for work in split_work(panels, tiles, 1 if cut and not channel_lanes else threads):
-            items = need(call, work.last_tile - work.first_tile)
-            shares.append(Share(channel_lanes, first, last, work, nbytes, items))
+            works = [work] if channel_lanes else cut_tiles(work, most_tiles(last - first))
+            for part in works:
+                items = need(call, part.last_tile - part.first_tile)
+                shares.append(Share(channel_lanes, first, last, part, nbytes, items))
     return tuple(shares)
