@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from sparse_rt_kernels.depthwise.floats import prepare_floats
 from sparse_rt_kernels.depthwise.integer import prepare_integer
+from sparse_rt_kernels.depthwise.masked import can_mask, prepare_masked
 from sparse_rt_kernels.epilogue import FloatEpilogue, IntegerEpilogue
 from sparse_rt_kernels.geometry import ConvGeometry
 from sparse_rt_kernels.launch import Launch
@@ -57,5 +58,6 @@ def prepare_depthwise(
     if x_dtype.char in "bB" and isinstance(epilogue, IntegerEpilogue):
         return prepare_integer(geometry, x_dtype, out_dtype, weight, epilogue, threads)
     if x_dtype.char == "f" and out_dtype.char == "f" and isinstance(epilogue, FloatEpilogue):
-        return prepare_floats(geometry, weight, epilogue, threads)
+        prepare = prepare_masked if can_mask(geometry) else prepare_floats
+        return prepare(geometry, weight, epilogue, threads)
     raise TypeError(f"depthwise: {x_dtype} to {out_dtype} with {type(epilogue).__name__} is none of its kernels.")

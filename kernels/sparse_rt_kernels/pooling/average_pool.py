@@ -43,7 +43,8 @@ def _quantised(a: Any, total: int, cells: int, count: int) -> int:
     value = np.float32(total - cells * a.x_zero_point) * a.x_scale / np.float32(count) / a.scale
     # Far beyond any byte, but within what an integer holds.
     value = min(max(value, np.float32(-1e6)), np.float32(1e6))
-    return min(max(int(np.rint(value)) + a.zero_point, a.least), a.most)
+    byte: int = min(max(int(np.rint(value)) + a.zero_point, a.least), a.most)
+    return byte
 
 
 @kernel_jit
