@@ -463,3 +463,45 @@ def test_layer_norm_refuses_what_contradicts_itself():
         elementwise.prepare_layer_norm(1, 4, one, one, 0, 1, quantised=Quantisation(1.0, 0))
     with pytest.raises(TypeError, match="expected a residual"):
         elementwise.prepare_layer_norm(1, 4, one, one, 0, 1, outputs=elementwise.NormOutputs(total=0))
+
+
+# --- softmax ---------------------------------------------------------------------------------------------------------
+
+
+def softmax_judge(x):
+    # The difference is that of float32: its rounding is not the exponential's fault.
+    e = np.exp((x - x.max(1, keepdims=True)).astype(np.float64))
+    return e / e.sum(1, keepdims=True)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (3, 15), (2, 64), (5, 100), (1536, 128), (7, 1000)])
+@pytest.mark.parametrize("threads", POOLS)
+@pytest.mark.parametrize("spread", [1, 20, 1e4])
+def test_softmax(rows, columns, threads, spread):
+    x = np.random.default_rng(columns).normal(0, spread, (rows, columns)).astype(np.float32)
+    x[0, columns // 2 :] = -np.inf if columns > 1 else 0
+    y, untouched = guarded(x.shape, np.float32)
+    elementwise.prepare_softmax(rows, columns, threads).run(x, y, POOLS[threads])
+    assert untouched()
+    np.testing.assert_allclose(y, softmax_judge(x), rtol=1e-6, atol=2e-38)
+    elementwise.prepare_softmax(rows, columns, threads).run(x, x, POOLS[threads])
+    np.testing.assert_array_equal(x, y, err_msg="in place")
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
+def test_softmax_of_rows_without_a_softmax(odd):
+    x = np.zeros((3, 70), np.float32)
+    x[1] = odd if odd == -np.inf else x[1]
+    x[1, 69] = odd
+    y = np.empty_like(x)
+    elementwise.prepare_softmax(3, 70, 1).run(x, y, POOLS[1])
+    assert np.isnan(y[1]).any()
+    np.testing.assert_allclose(y[[0, 2]], 1 / 70, rtol=1e-6)
+
+
+def test_softmax_as_onnxruntime_does():
+    x = np.random.default_rng(1).normal(0, 5, (2, 3, 33, 40)).astype(np.float32)
+    expected = onnx_run([helper.make_node("Softmax", ["x"], ["y"], axis=-1)], {"x": x}, "f4")
+    y = np.empty_like(x)
+    elementwise.prepare_softmax(2 * 3 * 33, 40, 1).run(x, y, POOLS[1])
+    np.testing.assert_allclose(y, expected, rtol=4e-6, atol=1e-37)

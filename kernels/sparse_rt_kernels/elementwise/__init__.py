@@ -12,6 +12,7 @@ from sparse_rt_kernels.elementwise.layer_norm import NormOutputs, prepare_layer_
 from sparse_rt_kernels.elementwise.quantisation import Quantisation
 from sparse_rt_kernels.elementwise.quantise import prepare_quantise
 from sparse_rt_kernels.elementwise.quantised_add import QuantisedAdd, prepare_quantised_add
+from sparse_rt_kernels.elementwise.softmax import prepare_softmax
 
 __all__ = [
     "NormOutputs",
@@ -25,4 +26,5 @@ __all__ = [
     "prepare_quantise",
     "prepare_quantised_add",
     "prepare_quantised_average_pool",
+    "prepare_softmax",
 ]

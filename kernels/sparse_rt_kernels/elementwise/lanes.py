@@ -13,6 +13,7 @@ __all__ = [
     "broadcast_float",
     "constant",
     "has_fma",
+    "kept",
     "load_bytes",
     "load_floats",
     "multiply_add",
@@ -29,6 +30,11 @@ _BYTES = simd.vector(simd.I8, LANES)
 def _count_from(builder: Any, rest: Any, first: int) -> Any:
     """Return how many of `rest` elements (an IR i64) are left from element `first` on."""
     return builder.sub(rest, ir.Constant(simd.I64, first))
+
+
+def _mask(builder: Any, rest: Any, first: int) -> Any:
+    left = simd.broadcast(builder, _count_from(builder, rest, first), LANES)
+    return builder.icmp_signed("<", simd.constant(simd.I64, range(LANES)), left)
 
 
 def _place(builder: Any, address: Any, nbytes: int) -> Any:
@@ -54,11 +60,16 @@ def load_floats(builder: Any, address: Any, first: int, rest: Any = None, beyond
     place = _place(builder, address, 4 * first)
     if rest is None:
         return simd.load(builder, place, FLOATS, 4)
-    left = _count_from(builder, rest, first)
     if beyond is None:
-        return simd.load_first(builder, place, FLOATS, left)
-    mask = builder.icmp_signed("<", simd.constant(simd.I64, range(LANES)), simd.broadcast(builder, left, LANES))
-    return simd.load_masked(builder, place, FLOATS, mask, beyond)
+        return simd.load_first(builder, place, FLOATS, _count_from(builder, rest, first))
+    return simd.load_masked(builder, place, FLOATS, _mask(builder, rest, first), beyond)
+
+
+def kept(builder: Any, value: Any, first: int, rest: Any = None) -> Any:
+    """Return 16 lanes that stand for the elements from `first` on, with 0 for those that `rest` leaves out."""
+    if rest is None:
+        return value
+    return builder.select(_mask(builder, rest, first), value, constant(0.0))
 
 
 def store_floats(builder: Any, address: Any, first: int, value: Any, rest: Any = None) -> None:

@@ -12,7 +12,7 @@ from sparse_rt_kernels.elementwise.across import sum_of_lanes
 from sparse_rt_kernels.elementwise.loops import each_unit, zero
 from sparse_rt_kernels.elementwise.parts import UNIT
 
-__all__ = ["add_rows", "normalise_row", "squares_about", "total_of"]
+__all__ = ["add_rows", "normalise_row", "squares_about", "sum_units", "total_of"]
 
 _FIRSTS = range(0, UNIT, lanes.LANES)
 
@@ -21,7 +21,7 @@ def _by_four(builder: Any, at: Any) -> Any:
     return builder.mul(at, ir.Constant(simd.I64, 4))
 
 
-def _sum_units(builder: Any, count: Any, term: Callable[[Any, int, Any, Any], Any]) -> Any:
+def sum_units(builder: Any, count: Any, term: Callable[[Any, int, Any, Any], Any]) -> Any:
     """Return the sum over a row of ``term(byte offset of a unit, first element in it, rest, total so far)``.
 
     Four totals take turns, so that none waits for itself.
@@ -49,7 +49,7 @@ def total_of(context: Any, x: Any, count: Any) -> Any:
         def term(nbytes: Any, first: int, rest: Any, total: Any) -> Any:
             return simd.fadd(builder, total, lanes.load_floats(builder, builder.add(x, nbytes), first, rest))
 
-        return _sum_units(builder, count, term)
+        return sum_units(builder, count, term)
 
     return types.float32(types.intp, types.intp), generate
 
@@ -68,7 +68,7 @@ def add_rows(context: Any, a: Any, b: Any, y: Any, count: Any) -> Any:
             lanes.store_floats(builder, y, first, added, rest)
             return simd.fadd(builder, total, added)
 
-        return _sum_units(builder, count, term)
+        return sum_units(builder, count, term)
 
     return types.float32(*[types.intp] * 4), generate
 
@@ -87,7 +87,7 @@ def squares_about(context: Any, x: Any, count: Any, mean: Any) -> Any:
             distance = simd.fsubtract(builder, value, means)
             return lanes.multiply_add(builder, distance, distance, total)
 
-        return _sum_units(builder, count, term)
+        return sum_units(builder, count, term)
 
     return types.float32(types.intp, types.intp, types.float32), generate
 
