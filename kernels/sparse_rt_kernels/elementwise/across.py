@@ -1,21 +1,23 @@
-"""Reductions across the lanes of vectors."""
+"""Reductions across the lanes of 16 vectors at once: of one alone, each step would wait for the one before it."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from llvmlite import ir
+from numba.core import types
 
 from sparse_rt_kernels import simd
+from sparse_rt_kernels.elementwise.lanes import FLOATS, LANES
+from sparse_rt_kernels.elementwise.loops import zero
 
-__all__ = ["largest_of_lanes", "sum_across", "sum_of_lanes"]
+__all__ = ["fold_largest", "fold_sums", "combine_across"]
 
 _EVEN, _ODD = range(0, 32, 2), range(1, 32, 2)
 
 
-def sum_across(builder: Any, rows: Sequence[Any], combine: Callable[[Any, Any, Any], Any]) -> Any:
-    """Return a vector whose lane i is the sum of the lanes of row i, of 16 rows of 16 lanes.
+def combine_across(builder: Any, rows: Sequence[Any], combine: Callable[[Any, Any, Any], Any]) -> Any:
+    """Return a vector whose lane i is all lanes of row i combined (added), of 16 rows of 16 lanes.
 
-    Neighbours are added, of two rows at a time; after four rounds one vector is left: 45 instructions in all.
+    Neighbours are combined, of two rows at a time; after four rounds one vector is left: 45 instructions in all.
     """
     current = list(rows)
     while len(current) > 1:
@@ -26,21 +28,28 @@ def sum_across(builder: Any, rows: Sequence[Any], combine: Callable[[Any, Any, A
     return current[0]
 
 
-def _of_lanes(builder: Any, value: Any, combine: Callable[[Any, Any, Any], Any]) -> Any:
-    """Combine the upper half of a vector with the lower until one lane is left; return it."""
-    size = value.type.count
-    while size > 1:
-        size //= 2
-        lower, upper = (simd.shuffle(builder, value, value, range(first, first + size)) for first in (0, size))
-        value = combine(builder, lower, upper)
-    return builder.extract_element(value, ir.Constant(simd.I32, 0))
+def _fold(builder: Any, given: Sequence[Any], combine: Callable[[Any, Any, Any], Any]) -> Any:
+    source, y = (simd.pointer(builder, address) for address in given)
+    rows = [simd.load(builder, simd.element(builder, source, 4 * LANES * row), FLOATS, 4) for row in range(LANES)]
+    simd.store(builder, y, combine_across(builder, rows, combine), 4)
+    return zero()
 
 
-def sum_of_lanes(builder: Any, value: Any) -> Any:
-    """Return the sum of the lanes of one vector of floats."""
-    return _of_lanes(builder, value, simd.fadd)
+@simd.emitter
+def fold_sums(context: Any, x: Any, y: Any) -> Any:
+    """``y[i] = sum(x[i])`` of 16 rows of 16 float32 at the address x."""
+
+    def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
+        return _fold(builder, given, simd.fadd)
+
+    return types.intp(types.intp, types.intp), generate
 
 
-def largest_of_lanes(builder: Any, value: Any) -> Any:
-    """Return the largest lane of one vector of floats."""
-    return _of_lanes(builder, value, simd.larger)
+@simd.emitter
+def fold_largest(context: Any, x: Any, y: Any) -> Any:
+    """``y[i] = max(x[i])`` of 16 rows of 16 float32 at the address x."""
+
+    def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
+        return _fold(builder, given, simd.larger)
+
+    return types.intp(types.intp, types.intp), generate

@@ -10,7 +10,7 @@ from numba.core import cgutils
 
 from sparse_rt_kernels import simd
 from sparse_rt_kernels.elementwise import lanes
-from sparse_rt_kernels.elementwise.across import sum_across
+from sparse_rt_kernels.elementwise.across import combine_across
 from sparse_rt_kernels.elementwise.loops import zero
 from sparse_rt_kernels.elementwise.parts import UNIT, part_bounds, worthwhile_parts
 from sparse_rt_kernels.elementwise.quantisation import BYTE_FIELDS, Quantisation, byte_fields, is_signed
@@ -95,7 +95,7 @@ def _float_means(context: Any, x: Any, y: Any, planes: Any, pixels: Any) -> Any:
         def mean(numbers: list[Any], first: Any, left: Any) -> None:
             places = [simd.pointer(builder, builder.add(x, builder.mul(n, plane_bytes))) for n in numbers]
             rows = _row_sums(builder, places, pixels, lanes.FLOATS, lanes.FLOATS, lambda a, b: simd.fadd(builder, a, b))
-            means = builder.fdiv(sum_across(builder, rows, simd.fadd), count)
+            means = builder.fdiv(combine_across(builder, rows, simd.fadd), count)
             lanes.store_floats(builder, builder.add(y, builder.mul(first, _word(4))), 0, means, left)
 
         _each_16_planes(builder, planes, mean)
@@ -126,7 +126,7 @@ def _byte_means(
                 return _add_bytes(builder, total, simd.bitwise_xor(builder, loaded, flips))
 
             rows = _row_sums(builder, places, pixels, _ROW, lanes.WORDS, put)
-            sums = simd.subtract(builder, sum_across(builder, rows, simd.add), corrections)
+            sums = simd.subtract(builder, combine_across(builder, rows, simd.add), corrections)
             means = simd.fmultiply(builder, simd.to_float(builder, sums), factors)
             lanes.store_floats(builder, builder.add(y, builder.mul(first, _word(4))), 0, means, left)
 

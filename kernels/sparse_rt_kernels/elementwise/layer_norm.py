@@ -6,17 +6,20 @@ import numpy as np
 from numba import carray
 from numpy.typing import NDArray
 
+from sparse_rt_kernels.elementwise.across import fold_sums
+from sparse_rt_kernels.elementwise.groups import GROUP, GROUP_BYTES, group_rows
 from sparse_rt_kernels.elementwise.moments import add_rows, normalise_row, squares_about, total_of
 from sparse_rt_kernels.elementwise.parts import part_bounds, worthwhile_parts
 from sparse_rt_kernels.elementwise.quantisation import BYTE_FIELDS, Quantisation, byte_fields
 from sparse_rt_kernels.elementwise.quantise import quantise_range
 from sparse_rt_kernels.launch import Launch, Phase
+from sparse_rt_kernels.workspace import as_pointer
 
 __all__ = ["NormOutputs", "prepare_layer_norm"]
 
 _RECORD = np.dtype(
     [
-        *((name, "i8") for name in ("rows", "parts", "columns", "gamma", "beta", "has_residual")),
+        *((name, "i8") for name in ("rows", "parts", "columns", "group", "gamma", "beta", "has_residual")),
         *((name, "i8") for name in ("y_at", "total_at", "quantised_at")),
         *((name, "f8") for name in ("epsilon", "scale")),
         *BYTE_FIELDS,
@@ -45,25 +48,41 @@ class NormOutputs(NamedTuple):
 
 
 def _norm_task(task: int, arguments: Any, x: int, other: int, out: int, shared: int, scratch: int) -> int:
-    """Normalise one part of the rows; what is not an output stays in scratch: one row of totals, one of y."""
+    """Normalise one part of the rows, a group at a time.
+
+    Scratch holds 16 sums for each row of the group and the sum of each, a row of y, and the group's rows of totals:
+    the last two for what is not an output.
+    """
     r = carray(arguments, (1,), _RECORD)[0]
-    first, last = part_bounds(r.rows, 1, task, r.parts)
-    columns, scale, count = r.columns, np.float32(r.scale), np.float32(r.columns)
-    for row in range(first, last):
-        at = 4 * row * columns
-        source = x + at
+    columns, row_bytes, count = r.columns, 4 * r.columns, np.float32(r.columns)
+    sums = carray(as_pointer(scratch + GROUP_BYTES), (GROUP,), np.float32)
+    means = carray(as_pointer(scratch + GROUP_BYTES + 64), (GROUP,), np.float32)
+    row_y = scratch + GROUP_BYTES + 128
+    begin, end = part_bounds(r.rows, 1, task, r.parts)
+    for first in range(begin, end, r.group):
+        rows, at = min(r.group, end - first), first * row_bytes
+        totals = x + at
         if r.has_residual:
-            source = out + r.total_at + at if r.total_at >= 0 else scratch
-            total = add_rows(x + at, other + at, source, columns)
-        else:
-            total = total_of(source, columns)
-        mean = total / count
-        variance = squares_about(source, columns, mean) / count
-        y = out + r.y_at + at if r.y_at >= 0 else scratch + 4 * columns
-        normalise_row(source, y, columns, r.gamma, r.beta, mean, np.float32(1 / np.sqrt(variance + r.epsilon)))
-        if r.quantised_at >= 0:
-            place = out + r.quantised_at + row * columns
-            quantise_range(y, place, columns, scale, r.zero_point, r.least, r.most, r.flip)
+            totals = out + r.total_at + at if r.total_at >= 0 else row_y + row_bytes
+        for row in range(rows):
+            here, partial = row * row_bytes, scratch + 64 * row
+            if r.has_residual:
+                add_rows(x + at + here, other + at + here, totals + here, columns, partial)
+            else:
+                total_of(totals + here, columns, partial)
+        fold_sums(scratch, scratch + GROUP_BYTES)
+        for row in range(rows):
+            means[row] = sums[row] / count
+            squares_about(totals + row * row_bytes, columns, scratch + 64 * row, means[row])
+        fold_sums(scratch, scratch + GROUP_BYTES)
+        for row in range(rows):
+            here = row * row_bytes
+            factor = np.float32(1 / np.sqrt(sums[row] / count + r.epsilon))
+            y = out + r.y_at + at + here if r.y_at >= 0 else row_y
+            normalise_row(totals + here, y, columns, r.gamma, r.beta, means[row], factor)
+            if r.quantised_at >= 0:
+                place = out + r.quantised_at + (first + row) * columns
+                quantise_range(y, place, columns, np.float32(r.scale), r.zero_point, r.least, r.most, r.flip)
     return 0
 
 
@@ -116,6 +135,7 @@ def prepare_layer_norm(
         fields = (quantised.scale, *byte_fields(quantised, quantised_dtype, -np.inf, np.inf))
     parts = min(rows, worthwhile_parts(rows * (columns * _NANOSECONDS + _ROW_NANOSECONDS), threads))
     addresses = (gammas.ctypes.data, betas.ctypes.data)
-    record = (rows, parts, columns, *addresses, residual, *offsets, epsilon, *fields)
+    group = group_rows(columns)
+    record = (rows, parts, columns, group, *addresses, residual, *offsets, epsilon, *fields)
     phase = Phase(_norm_task, np.array([record], _RECORD), parts)
-    return Launch([phase], 0, 8 * columns, keep=(gammas, betas))
+    return Launch([phase], 0, GROUP_BYTES + 128 + 4 * columns * (1 + group), keep=(gammas, betas))

@@ -8,7 +8,6 @@ from numba.core import cgutils, types
 
 from sparse_rt_kernels import simd
 from sparse_rt_kernels.elementwise import lanes
-from sparse_rt_kernels.elementwise.across import sum_of_lanes
 from sparse_rt_kernels.elementwise.loops import each_unit, zero
 from sparse_rt_kernels.elementwise.parts import UNIT
 
@@ -21,10 +20,10 @@ def _by_four(builder: Any, at: Any) -> Any:
     return builder.mul(at, ir.Constant(simd.I64, 4))
 
 
-def sum_units(builder: Any, count: Any, term: Callable[[Any, int, Any, Any], Any]) -> Any:
-    """Return the sum over a row of ``term(byte offset of a unit, first element in it, rest, total so far)``.
+def sum_units(builder: Any, count: Any, partial: Any, term: Callable[[Any, int, Any, Any], Any]) -> Any:
+    """Store 16 sums, which add up to that of a row of ``term(byte offset of a unit, element in it, rest, total)``.
 
-    Four totals take turns, so that none waits for itself.
+    They go to the address `partial`. Four totals take turns, so that none waits for itself.
     """
     slots = [cgutils.alloca_once(builder, lanes.FLOATS) for _ in _FIRSTS]
     for slot in slots:
@@ -36,30 +35,32 @@ def sum_units(builder: Any, count: Any, term: Callable[[Any, int, Any, Any], Any
 
     each_unit(builder, count, unit)
     a, b, c, d = (builder.load(slot) for slot in slots)
-    return sum_of_lanes(builder, simd.fadd(builder, simd.fadd(builder, a, b), simd.fadd(builder, c, d)))
+    total = simd.fadd(builder, simd.fadd(builder, a, b), simd.fadd(builder, c, d))
+    lanes.store_floats(builder, partial, 0, total)
+    return zero()
 
 
 @simd.emitter
-def total_of(context: Any, x: Any, count: Any) -> Any:
-    """Return the sum of `count` float32 at the address x."""
+def total_of(context: Any, x: Any, count: Any, partial: Any) -> Any:
+    """Sum `count` float32 at the address x, as 16 sums at `partial`."""
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
-        x, count = given
+        x, count, partial = given
 
         def term(nbytes: Any, first: int, rest: Any, total: Any) -> Any:
             return simd.fadd(builder, total, lanes.load_floats(builder, builder.add(x, nbytes), first, rest))
 
-        return sum_units(builder, count, term)
+        return sum_units(builder, count, partial, term)
 
-    return types.float32(types.intp, types.intp), generate
+    return types.intp(*[types.intp] * 3), generate
 
 
 @simd.emitter
-def add_rows(context: Any, a: Any, b: Any, y: Any, count: Any) -> Any:
-    """``y = a + b`` of `count` float32 at addresses; return the sum of y."""
+def add_rows(context: Any, a: Any, b: Any, y: Any, count: Any, partial: Any) -> Any:
+    """``y = a + b`` of `count` float32 at addresses; sum y, as 16 sums at `partial`."""
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
-        *bases, count = given
+        *bases, count, partial = given
 
         def term(nbytes: Any, first: int, rest: Any, total: Any) -> Any:
             a, b, y = (builder.add(base, nbytes) for base in bases)
@@ -68,17 +69,17 @@ def add_rows(context: Any, a: Any, b: Any, y: Any, count: Any) -> Any:
             lanes.store_floats(builder, y, first, added, rest)
             return simd.fadd(builder, total, added)
 
-        return sum_units(builder, count, term)
+        return sum_units(builder, count, partial, term)
 
-    return types.float32(*[types.intp] * 4), generate
+    return types.intp(*[types.intp] * 5), generate
 
 
 @simd.emitter
-def squares_about(context: Any, x: Any, count: Any, mean: Any) -> Any:
-    """Return the sum of ``(x - mean)**2`` of `count` float32 at the address x."""
+def squares_about(context: Any, x: Any, count: Any, partial: Any, mean: Any) -> Any:
+    """Sum ``(x - mean)**2`` of `count` float32 at the address x, as 16 sums at `partial`."""
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
-        x, count, mean = given
+        x, count, partial, mean = given
         means = lanes.broadcast_float(builder, mean)
 
         def term(nbytes: Any, first: int, rest: Any, total: Any) -> Any:
@@ -87,9 +88,9 @@ def squares_about(context: Any, x: Any, count: Any, mean: Any) -> Any:
             distance = simd.fsubtract(builder, value, means)
             return lanes.multiply_add(builder, distance, distance, total)
 
-        return sum_units(builder, count, term)
+        return sum_units(builder, count, partial, term)
 
-    return types.float32(types.intp, types.intp, types.float32), generate
+    return types.intp(*[types.intp] * 3, types.float32), generate
 
 
 @simd.emitter

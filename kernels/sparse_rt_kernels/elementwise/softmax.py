@@ -9,27 +9,29 @@ from numba.core import cgutils
 
 from sparse_rt_kernels import simd
 from sparse_rt_kernels.elementwise import lanes
-from sparse_rt_kernels.elementwise.across import largest_of_lanes
+from sparse_rt_kernels.elementwise.across import fold_largest, fold_sums
 from sparse_rt_kernels.elementwise.exponential import exponential
+from sparse_rt_kernels.elementwise.groups import GROUP, GROUP_BYTES, group_rows
 from sparse_rt_kernels.elementwise.loops import each_unit, zero
 from sparse_rt_kernels.elementwise.moments import sum_units
 from sparse_rt_kernels.elementwise.parts import UNIT, part_bounds, worthwhile_parts
 from sparse_rt_kernels.launch import Launch, Phase
+from sparse_rt_kernels.workspace import as_pointer
 
 __all__ = ["prepare_softmax"]
 
-_RECORD = np.dtype([(name, "i8") for name in ("rows", "parts", "columns")])
+_RECORD = np.dtype([(name, "i8") for name in ("rows", "parts", "columns", "group")])
 #: Of one element, and of one row, on one core.
 _NANOSECONDS, _ROW_NANOSECONDS = 0.15, 30.0
 _FIRSTS = range(0, UNIT, lanes.LANES)
 
 
 @simd.emitter
-def _largest(context: Any, x: Any, count: Any) -> Any:
-    """Return the largest of `count` float32 at the address x, NaN left out of it."""
+def _largest(context: Any, x: Any, count: Any, partial: Any) -> Any:
+    """Store 16 float32 at `partial`, one of which is the largest of `count` at the address x that is not NaN."""
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
-        x, count = given
+        x, count, partial = given
         least = lanes.constant(-np.inf)
         slots = [cgutils.alloca_once(builder, lanes.FLOATS) for _ in _FIRSTS]
         for slot in slots:
@@ -43,17 +45,19 @@ def _largest(context: Any, x: Any, count: Any) -> Any:
 
         each_unit(builder, count, unit)
         a, b, c, d = (builder.load(slot) for slot in slots)
-        return largest_of_lanes(builder, simd.larger(builder, simd.larger(builder, a, b), simd.larger(builder, c, d)))
+        largest = simd.larger(builder, simd.larger(builder, a, b), simd.larger(builder, c, d))
+        lanes.store_floats(builder, partial, 0, largest)
+        return zero()
 
-    return types.float32(types.intp, types.intp), generate
+    return types.intp(*[types.intp] * 3), generate
 
 
 @simd.emitter
-def _exponentials(context: Any, x: Any, y: Any, count: Any, largest: Any) -> Any:
-    """``y = exp(x - largest)`` of `count` float32 at addresses; return the sum of y."""
+def _exponentials(context: Any, x: Any, y: Any, count: Any, partial: Any, largest: Any) -> Any:
+    """``y = exp(x - largest)`` of `count` float32 at addresses; sum y, as 16 sums at `partial`."""
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
-        x, y, count, largest = given
+        x, y, count, partial, largest = given
         shift = lanes.broadcast_float(builder, largest)
 
         def term(nbytes: Any, first: int, rest: Any, total: Any) -> Any:
@@ -63,9 +67,9 @@ def _exponentials(context: Any, x: Any, y: Any, count: Any, largest: Any) -> Any
             lanes.store_floats(builder, place, first, value, rest)
             return simd.fadd(builder, total, lanes.kept(builder, value, first, rest))
 
-        return sum_units(builder, count, term)
+        return sum_units(builder, count, partial, term)
 
-    return types.float32(*[types.intp] * 3, types.float32), generate
+    return types.intp(*[types.intp] * 4, types.float32), generate
 
 
 @simd.emitter
@@ -89,14 +93,23 @@ def _scale(context: Any, y: Any, count: Any, factor: Any) -> Any:
 
 
 def _softmax_task(task: int, arguments: Any, x: int, other: int, out: int, shared: int, scratch: int) -> int:
-    """Do one part of the rows."""
+    """Do one part of the rows, a group at a time; scratch holds the group's 16 x 16 partial results and 16 results."""
     r = carray(arguments, (1,), _RECORD)[0]
-    first, last = part_bounds(r.rows, 1, task, r.parts)
-    columns = r.columns
-    for row in range(first, last):
-        at = 4 * row * columns
-        total = _exponentials(x + at, out + at, columns, _largest(x + at, columns))
-        _scale(out + at, columns, np.float32(1) / total)
+    columns, row_bytes = r.columns, 4 * r.columns
+    results = carray(as_pointer(scratch + GROUP_BYTES), (GROUP,), np.float32)
+    begin, end = part_bounds(r.rows, 1, task, r.parts)
+    for first in range(begin, end, r.group):
+        x_row, y_row = x + first * row_bytes, out + first * row_bytes
+        rows = min(r.group, end - first)
+        for row in range(rows):
+            _largest(x_row + row * row_bytes, columns, scratch + 64 * row)
+        fold_largest(scratch, scratch + GROUP_BYTES)
+        for row in range(rows):
+            at = row * row_bytes
+            _exponentials(x_row + at, y_row + at, columns, scratch + 64 * row, results[row])
+        fold_sums(scratch, scratch + GROUP_BYTES)
+        for row in range(rows):
+            _scale(y_row + row * row_bytes, columns, np.float32(1) / results[row])
     return 0
 
 
@@ -105,8 +118,12 @@ def prepare_softmax(rows: int, columns: int, threads: int) -> Launch:
 
     Both are float32, (rows, columns), C-contiguous; `y` may be `x`. The largest element of a row is subtracted first,
     so that nothing overflows; beside the rounding of that difference the relative error is below 1e-6, but what is less
-    than exp(-87) of the largest comes out as that. A row that holds NaN, or inf, or nothing but -inf, has no softmax: its
-    result holds NaN.
+    than exp(-87) of the largest comes out as that. A row that holds NaN, or inf, or nothing but -inf, has no softmax:
+    its result holds NaN.
     """
     parts = min(rows, worthwhile_parts(rows * (columns * _NANOSECONDS + _ROW_NANOSECONDS), threads))
-    return Launch([Phase(_softmax_task, np.array([(rows, parts, columns)], _RECORD), parts)])
+    return Launch(
+        [Phase(_softmax_task, np.array([(rows, parts, columns, group_rows(columns))], _RECORD), parts)],
+        0,
+        GROUP_BYTES + 64,
+    )
