@@ -1,10 +1,11 @@
-"""exp of 16 floats at most 0, as softmax needs it."""
+"""exp of floats of at most 0, as softmax needs it."""
 
 import math
+from collections.abc import Sequence
 from typing import Any, Final
 
 from sparse_rt_kernels import simd
-from sparse_rt_kernels.elementwise.lanes import WORDS, constant, multiply_add
+from sparse_rt_kernels.elementwise.lanes import FLOATS, WORDS, constant, multiply_add
 
 __all__ = ["exponential"]
 
@@ -18,20 +19,25 @@ _LEAST: Final = -87.0
 _DEGREE: Final = 6
 
 
-def exponential(builder: Any, x: Any) -> Any:
-    """Return exp(x) for 16 lanes x <= 0, with a relative error below 2e-7; exp(-87) for all below; NaN for NaN.
+def exponential(builder: Any, values: Sequence[Any]) -> list[Any]:
+    """Return exp(x) for vectors of lanes x <= 0, with a relative error below 2e-7; exp(-87) below that; NaN for NaN.
 
-    exp(x) = 2**n exp(r) with n = round(x / ln 2), so that |r| <= ln 2 / 2, where 6 terms after the 1 suffice.
+    exp(x) = 2**n exp(r) with n = round(x / ln 2), so that |r| <= ln 2 / 2, where 6 terms after the 1 suffice. The
+    vectors go step by step together, so that no instruction waits for the one before it.
     """
     # larger gives its second operand if either is NaN.
-    x = simd.larger(builder, constant(_LEAST), x)
-    shifted = multiply_add(builder, x, constant(1.0 / math.log(2.0)), constant(_ROUNDER))
-    n = simd.fsubtract(builder, shifted, constant(_ROUNDER))
-    r = multiply_add(builder, n, constant(-_LN2_HIGH), x)
-    r = multiply_add(builder, n, constant(-_LN2_LOW), r)
-    value = constant(1.0 / math.factorial(_DEGREE))
+    inside = [simd.larger(builder, constant(_LEAST), x) for x in values]
+    shifted = [multiply_add(builder, x, constant(1.0 / math.log(2.0)), constant(_ROUNDER)) for x in inside]
+    whole = [simd.fsubtract(builder, n, constant(_ROUNDER)) for n in shifted]
+    rest = [multiply_add(builder, n, constant(-_LN2_HIGH), x) for n, x in zip(whole, inside, strict=True)]
+    rest = [multiply_add(builder, n, constant(-_LN2_LOW), r) for n, r in zip(whole, rest, strict=True)]
+    powers = [constant(1.0 / math.factorial(_DEGREE)) for _ in values]
     for power in range(_DEGREE - 1, -1, -1):
-        value = multiply_add(builder, value, r, constant(1.0 / math.factorial(power)))
+        term = constant(1.0 / math.factorial(power))
+        powers = [multiply_add(builder, value, r, term) for value, r in zip(powers, rest, strict=True)]
     # n, in the low bits of `shifted`, is added to the exponent of the value.
-    exponent = simd.multiply(builder, simd.bitcast(builder, shifted, WORDS), simd.constant(simd.I32, [1 << 23] * 16))
-    return simd.bitcast(builder, simd.add(builder, simd.bitcast(builder, value, WORDS), exponent), value.type)
+    bits = simd.constant(simd.I32, [1 << 23] * 16)
+    exponents = [simd.multiply(builder, simd.bitcast(builder, n, WORDS), bits) for n in shifted]
+    words = [simd.bitcast(builder, value, WORDS) for value in powers]
+    sums = [simd.add(builder, word, exponent) for word, exponent in zip(words, exponents, strict=True)]
+    return [simd.bitcast(builder, word, FLOATS) for word in sums]

@@ -1,7 +1,7 @@
 """One row of float32: its sum, its squares about the mean, the row normalised."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from llvmlite import ir
 from numba.core import cgutils, types
@@ -11,27 +11,29 @@ from sparse_rt_kernels.elementwise import lanes
 from sparse_rt_kernels.elementwise.loops import each_unit, zero
 from sparse_rt_kernels.elementwise.parts import UNIT
 
-__all__ = ["add_rows", "normalise_row", "squares_about", "sum_units", "total_of"]
+__all__ = ["FIRSTS", "add_rows", "normalise_row", "squares_about", "sum_units", "total_of"]
 
-_FIRSTS = range(0, UNIT, lanes.LANES)
+#: Where the vectors of a unit begin.
+FIRSTS: Final = range(0, UNIT, lanes.LANES)
 
 
 def _by_four(builder: Any, at: Any) -> Any:
     return builder.mul(at, ir.Constant(simd.I64, 4))
 
 
-def sum_units(builder: Any, count: Any, partial: Any, term: Callable[[Any, int, Any, Any], Any]) -> Any:
-    """Store 16 sums, which add up to that of a row of ``term(byte offset of a unit, element in it, rest, total)``.
+def sum_units(builder: Any, count: Any, partial: Any, terms: Callable[[Any, Any, list[Any]], list[Any]]) -> Any:
+    """Store 16 sums, which add up to that of a row of ``terms(byte offset of a unit, rest, 4 totals) -> 4 totals``.
 
     They go to the address `partial`. Four totals take turns, so that none waits for itself.
     """
-    slots = [cgutils.alloca_once(builder, lanes.FLOATS) for _ in _FIRSTS]
+    slots = [cgutils.alloca_once(builder, lanes.FLOATS) for _ in FIRSTS]
     for slot in slots:
         builder.store(ir.Constant(lanes.FLOATS, None), slot)
 
     def unit(at: Any, rest: Any) -> None:
-        for first, slot in zip(_FIRSTS, slots, strict=True):
-            builder.store(term(_by_four(builder, at), first, rest, builder.load(slot)), slot)
+        totals = terms(_by_four(builder, at), rest, [builder.load(slot) for slot in slots])
+        for total, slot in zip(totals, slots, strict=True):
+            builder.store(total, slot)
 
     each_unit(builder, count, unit)
     a, b, c, d = (builder.load(slot) for slot in slots)
@@ -47,10 +49,11 @@ def total_of(context: Any, x: Any, count: Any, partial: Any) -> Any:
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         x, count, partial = given
 
-        def term(nbytes: Any, first: int, rest: Any, total: Any) -> Any:
-            return simd.fadd(builder, total, lanes.load_floats(builder, builder.add(x, nbytes), first, rest))
+        def terms(nbytes: Any, rest: Any, totals: list[Any]) -> list[Any]:
+            values = [lanes.load_floats(builder, builder.add(x, nbytes), first, rest) for first in FIRSTS]
+            return [simd.fadd(builder, total, value) for total, value in zip(totals, values, strict=True)]
 
-        return sum_units(builder, count, partial, term)
+        return sum_units(builder, count, partial, terms)
 
     return types.intp(*[types.intp] * 3), generate
 
@@ -62,14 +65,17 @@ def add_rows(context: Any, a: Any, b: Any, y: Any, count: Any, partial: Any) -> 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         *bases, count, partial = given
 
-        def term(nbytes: Any, first: int, rest: Any, total: Any) -> Any:
+        def terms(nbytes: Any, rest: Any, totals: list[Any]) -> list[Any]:
             a, b, y = (builder.add(base, nbytes) for base in bases)
-            one, two = (lanes.load_floats(builder, place, first, rest) for place in (a, b))
-            added = simd.fadd(builder, one, two)
-            lanes.store_floats(builder, y, first, added, rest)
-            return simd.fadd(builder, total, added)
+            sums = []
+            for first, total in zip(FIRSTS, totals, strict=True):
+                one, two = (lanes.load_floats(builder, place, first, rest) for place in (a, b))
+                added = simd.fadd(builder, one, two)
+                lanes.store_floats(builder, y, first, added, rest)
+                sums.append(simd.fadd(builder, total, added))
+            return sums
 
-        return sum_units(builder, count, partial, term)
+        return sum_units(builder, count, partial, terms)
 
     return types.intp(*[types.intp] * 5), generate
 
@@ -82,13 +88,14 @@ def squares_about(context: Any, x: Any, count: Any, partial: Any, mean: Any) -> 
         x, count, partial, mean = given
         means = lanes.broadcast_float(builder, mean)
 
-        def term(nbytes: Any, first: int, rest: Any, total: Any) -> Any:
+        def terms(nbytes: Any, rest: Any, totals: list[Any]) -> list[Any]:
+            place = builder.add(x, nbytes)
             # Lanes beyond the row are at the mean.
-            value = lanes.load_floats(builder, builder.add(x, nbytes), first, rest, means)
-            distance = simd.fsubtract(builder, value, means)
-            return lanes.multiply_add(builder, distance, distance, total)
+            values = [lanes.load_floats(builder, place, first, rest, means) for first in FIRSTS]
+            distances = [simd.fsubtract(builder, value, means) for value in values]
+            return [lanes.multiply_add(builder, d, d, total) for d, total in zip(distances, totals, strict=True)]
 
-        return sum_units(builder, count, partial, term)
+        return sum_units(builder, count, partial, terms)
 
     return types.intp(*[types.intp] * 3, types.float32), generate
 
@@ -103,7 +110,7 @@ def normalise_row(context: Any, x: Any, y: Any, count: Any, gamma: Any, beta: An
 
         def normalise(at: Any, rest: Any) -> None:
             source, out, gammas, betas = (builder.add(base, _by_four(builder, at)) for base in (x, y, gamma, beta))
-            for first in _FIRSTS:
+            for first in FIRSTS:
                 distance = simd.fsubtract(builder, lanes.load_floats(builder, source, first, rest), means)
                 weight = simd.fmultiply(builder, lanes.load_floats(builder, gammas, first, rest), factors)
                 value = lanes.multiply_add(builder, distance, weight, lanes.load_floats(builder, betas, first, rest))

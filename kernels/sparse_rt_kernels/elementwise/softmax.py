@@ -13,8 +13,8 @@ from sparse_rt_kernels.elementwise.across import fold_largest, fold_sums
 from sparse_rt_kernels.elementwise.exponential import exponential
 from sparse_rt_kernels.elementwise.groups import GROUP, GROUP_BYTES, group_rows
 from sparse_rt_kernels.elementwise.loops import each_unit, zero
-from sparse_rt_kernels.elementwise.moments import sum_units
-from sparse_rt_kernels.elementwise.parts import UNIT, part_bounds, worthwhile_parts
+from sparse_rt_kernels.elementwise.moments import FIRSTS, sum_units
+from sparse_rt_kernels.elementwise.parts import part_bounds, worthwhile_parts
 from sparse_rt_kernels.launch import Launch, Phase
 from sparse_rt_kernels.workspace import as_pointer
 
@@ -23,7 +23,6 @@ __all__ = ["prepare_softmax"]
 _RECORD = np.dtype([(name, "i8") for name in ("rows", "parts", "columns", "group")])
 #: Of one element, and of one row, on one core.
 _NANOSECONDS, _ROW_NANOSECONDS = 0.15, 30.0
-_FIRSTS = range(0, UNIT, lanes.LANES)
 
 
 @simd.emitter
@@ -33,13 +32,13 @@ def _largest(context: Any, x: Any, count: Any, partial: Any) -> Any:
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         x, count, partial = given
         least = lanes.constant(-np.inf)
-        slots = [cgutils.alloca_once(builder, lanes.FLOATS) for _ in _FIRSTS]
+        slots = [cgutils.alloca_once(builder, lanes.FLOATS) for _ in FIRSTS]
         for slot in slots:
             builder.store(least, slot)
 
         def unit(at: Any, rest: Any) -> None:
             place = builder.add(x, builder.mul(at, ir.Constant(simd.I64, 4)))
-            for first, slot in zip(_FIRSTS, slots, strict=True):
+            for first, slot in zip(FIRSTS, slots, strict=True):
                 value = lanes.load_floats(builder, place, first, rest, least)
                 builder.store(simd.larger(builder, value, builder.load(slot)), slot)
 
@@ -60,14 +59,16 @@ def _exponentials(context: Any, x: Any, y: Any, count: Any, partial: Any, larges
         x, y, count, partial, largest = given
         shift = lanes.broadcast_float(builder, largest)
 
-        def term(nbytes: Any, first: int, rest: Any, total: Any) -> Any:
-            value = lanes.load_floats(builder, builder.add(x, nbytes), first, rest)
-            value = exponential(builder, simd.fsubtract(builder, value, shift))
-            place = builder.add(y, nbytes)
-            lanes.store_floats(builder, place, first, value, rest)
-            return simd.fadd(builder, total, lanes.kept(builder, value, first, rest))
+        def terms(nbytes: Any, rest: Any, totals: list[Any]) -> list[Any]:
+            source, place = builder.add(x, nbytes), builder.add(y, nbytes)
+            values = [lanes.load_floats(builder, source, first, rest) for first in FIRSTS]
+            values = exponential(builder, [simd.fsubtract(builder, value, shift) for value in values])
+            for first, value in zip(FIRSTS, values, strict=True):
+                lanes.store_floats(builder, place, first, value, rest)
+            inside = [lanes.kept(builder, value, first, rest) for first, value in zip(FIRSTS, values, strict=True)]
+            return [simd.fadd(builder, total, value) for total, value in zip(totals, inside, strict=True)]
 
-        return sum_units(builder, count, partial, term)
+        return sum_units(builder, count, partial, terms)
 
     return types.intp(*[types.intp] * 4, types.float32), generate
 
@@ -82,7 +83,7 @@ def _scale(context: Any, y: Any, count: Any, factor: Any) -> Any:
 
         def unit(at: Any, rest: Any) -> None:
             place = builder.add(y, builder.mul(at, ir.Constant(simd.I64, 4)))
-            for first in _FIRSTS:
+            for first in FIRSTS:
                 value = simd.fmultiply(builder, lanes.load_floats(builder, place, first, rest), factors)
                 lanes.store_floats(builder, place, first, value, rest)
 
