@@ -52,16 +52,26 @@ def _largest(context: Any, x: Any, count: Any, partial: Any) -> Any:
 
 
 @simd.emitter
-def _exponentials(context: Any, x: Any, y: Any, count: Any, partial: Any, largest: Any) -> Any:
-    """``y = exp(x - largest)`` of `count` float32 at addresses; sum y, as 16 sums at `partial`."""
+def _exponentials(context: Any, x: Any, y: Any, count: Any, partial: Any, ahead: Any, largest: Any) -> Any:
+    """``y = exp(x - largest)`` of `count` float32 at addresses; sum y, as 16 sums at `partial`.
+
+    What lies `ahead` bytes after x is called into L1 meanwhile: finding the largest of the rows that come next does
+    nothing but wait for memory.
+    """
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
-        x, y, count, partial, largest = given
+        x, y, count, partial, ahead, largest = given
         shift = lanes.broadcast_float(builder, largest)
 
         def terms(nbytes: Any, rest: Any, totals: list[Any]) -> list[Any]:
             source, place = builder.add(x, nbytes), builder.add(y, nbytes)
             values = [lanes.load_floats(builder, source, first, rest) for first in FIRSTS]
+            for first in FIRSTS:
+                simd.prefetch(
+                    builder,
+                    simd.pointer(builder, builder.add(source, builder.add(ahead, ir.Constant(simd.I64, 4 * first)))),
+                    1,
+                )
             values = exponential(builder, [simd.fsubtract(builder, value, shift) for value in values])
             for first, value in zip(FIRSTS, values, strict=True):
                 lanes.store_floats(builder, place, first, value, rest)
@@ -70,7 +80,7 @@ def _exponentials(context: Any, x: Any, y: Any, count: Any, partial: Any, larges
 
         return sum_units(builder, count, partial, terms)
 
-    return types.intp(*[types.intp] * 4, types.float32), generate
+    return types.intp(*[types.intp] * 5, types.float32), generate
 
 
 @simd.emitter
@@ -107,7 +117,7 @@ def _softmax_task(task: int, arguments: Any, x: int, other: int, out: int, share
         fold_largest(scratch, scratch + GROUP_BYTES)
         for row in range(rows):
             at = row * row_bytes
-            _exponentials(x_row + at, y_row + at, columns, scratch + 64 * row, results[row])
+            _exponentials(x_row + at, y_row + at, columns, scratch + 64 * row, r.group * row_bytes, results[row])
         fold_sums(scratch, scratch + GROUP_BYTES)
         for row in range(rows):
             _scale(y_row + row * row_bytes, columns, np.float32(1) / results[row])
