@@ -1,19 +1,17 @@
 """Gelu of float32, after adding a bias and before quantising, if so wanted."""
 
-import functools
-import math
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from llvmlite import ir
 from numba import carray, types
 from numba.core import cgutils
-from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
 
 from sparse_rt_kernels import simd
 from sparse_rt_kernels.elementwise import lanes
+from sparse_rt_kernels.elementwise.gelu_curve import curve, gelu_emitter
 from sparse_rt_kernels.elementwise.loops import each_unit, zero
 from sparse_rt_kernels.elementwise.narrowing import Divisor, to_bytes
 from sparse_rt_kernels.elementwise.parts import UNIT, part_bounds, worthwhile_parts
@@ -26,67 +24,13 @@ _RECORD = np.dtype(
     [*((name, "i8") for name in ("rows", "parts", "columns", "bias", "curve")), ("scale", "f8"), *BYTE_FIELDS]
 )
 #: Of one element on one core.
-_NANOSECONDS = 0.2
-
-#: Beyond this, either way, gelu is 0 or x, which is off by 4e-7 at most.
-_EDGE: Final = 5.25
-#: Of the polynomial: as many as make its own error smaller than that of float32 arithmetic.
-_DEGREE: Final = 14
-
-
-def _half_normal(x: float) -> float:
-    """Return the normal distribution function less 1/2."""
-    return 0.5 * math.erf(x / math.sqrt(2.0))
-
-
-def _half_tanh(x: float) -> float:
-    """Return what the tanh form takes in its place."""
-    return 0.5 * math.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3))
-
-
-@functools.cache
-def _curve(approximate: bool) -> NDArray[np.float32]:
-    """Return the coefficients, lowest first, of a polynomial p: ``x * p(t)`` is the distribution less 1/2.
-
-    t = 2 (x / edge)**2 - 1 runs from -1 to 1, where the powers of t are harmless in float32: no coefficient exceeds
-    0.15. The distribution less 1/2 is odd, so that p, as a function of x**2, is smooth.
-    """
-    half = _half_tanh if approximate else _half_normal
-
-    def ratio(t: Any) -> Any:
-        x = _EDGE * np.sqrt((t + 1.0) / 2.0)
-        return np.array([half(point) / point for point in x.tolist()])
-
-    return chebyshev.cheb2poly(chebyshev.chebinterpolate(ratio, _DEGREE)).astype(np.float32)
-
-
-def _gelu_of(builder: Any, curve: Any) -> Callable[[Any], Any]:
-    """Return what emits gelu of 16 lanes by the coefficients at the address `curve`; loads them at once."""
-    base = simd.pointer(builder, curve)
-    coefficients = [
-        lanes.broadcast_float(builder, simd.load(builder, simd.element(builder, base, 4 * power), simd.F32, 4))
-        for power in range(_DEGREE + 1)
-    ]
-
-    def gelu(x: Any) -> Any:
-        inside = simd.smaller(builder, simd.larger(builder, x, lanes.constant(-_EDGE)), lanes.constant(_EDGE))
-        square = simd.fmultiply(builder, inside, inside)
-        t = lanes.multiply_add(builder, square, lanes.constant(2.0 / _EDGE**2), lanes.constant(-1.0))
-        value = coefficients[-1]
-        for coefficient in reversed(coefficients[:-1]):
-            value = lanes.multiply_add(builder, value, t, coefficient)
-        result = simd.fmultiply(builder, x, lanes.multiply_add(builder, value, inside, lanes.constant(0.5)))
-        # Unordered: NaN stays NaN. The distribution does not quite reach 0 at the edge, and x may be far beyond.
-        is_above = builder.fcmp_unordered(">", x, lanes.constant(-_EDGE))
-        return builder.select(is_above, result, lanes.constant(0.0))
-
-    return gelu
+_NANOSECONDS = 0.12
 
 
 def _each_row(builder: Any, given: list[Any], item: int, finish: Callable[[Any, list[Any], Any], None]) -> None:
     """Emit ``finish(address, 4 x 16 results, rest)`` over the units of every row; `item` is the bytes of an output."""
     x, y, bias, rows, columns, curve = given
-    gelu = _gelu_of(builder, curve)
+    gelu = gelu_emitter(builder, curve)
 
     def word(value: int) -> Any:
         return ir.Constant(simd.I64, value)
@@ -97,18 +41,18 @@ def _each_row(builder: Any, given: list[Any], item: int, finish: Callable[[Any, 
         def unit(at: Any, rest: Any) -> None:
             source = builder.add(x, builder.mul(builder.add(first, at), word(4)))
             biases = builder.add(bias, builder.mul(at, word(4)))
-            results = []
+            values = []
             for lane in range(0, UNIT, lanes.LANES):
-                value = lanes.load_floats(builder, source, lane, rest)
-                results.append(gelu(simd.fadd(builder, value, lanes.load_floats(builder, biases, lane, rest))))
-            finish(builder.add(y, builder.mul(builder.add(first, at), word(item))), results, rest)
+                value, shift = (lanes.load_floats(builder, place, lane, rest) for place in (source, biases))
+                values.append(simd.fadd(builder, value, shift))
+            finish(builder.add(y, builder.mul(builder.add(first, at), word(item))), gelu(values), rest)
 
         each_unit(builder, columns, unit)
 
 
 @simd.emitter
 def _gelu_rows(context: Any, x: Any, y: Any, bias: Any, rows: Any, columns: Any, curve: Any) -> Any:
-    """``y = gelu(x + bias)`` of rows of float32; `curve` is the address of :func:`_curve`."""
+    """``y = gelu(x + bias)`` of rows of float32; `curve` is the address of :func:`gelu_curve.curve`."""
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         def finish(place: Any, results: list[Any], rest: Any) -> None:
@@ -142,7 +86,8 @@ def _gelu_bytes(
         divisor = Divisor(builder, given[6])
 
         def finish(place: Any, results: list[Any], rest: Any) -> None:
-            quotients = [divisor.quotient(builder, value) for value in results]
+            # What is quantised is itself off by more than the product.
+            quotients = [divisor.product(builder, value) for value in results]
             lanes.store_bytes(builder, place, to_bytes(builder, quotients, given[7:]), rest)
 
         _each_row(builder, given[:6], 1, finish)
@@ -205,16 +150,16 @@ def prepare_gelu(
 
     Notes
     -----
-    The absolute error is below 1e-6 up to |v| = 5, the relative error below 5e-7 beyond. -inf gives 0.
+    The absolute error is below 1e-6 up to |v| = 5, the relative error below 5e-7 beyond. -inf gives 0 or NaN.
     """
     if (y is None) != (y_dtype is None):
         raise TypeError("gelu: expected both or neither of y and y_dtype.")
     biases = np.zeros(columns, np.float32) if bias is None else np.array(bias, np.float32)
-    curve = _curve(approximate)
+    coefficients = curve(approximate)
     parts = min(rows, worthwhile_parts(rows * columns * _NANOSECONDS, threads))
-    fixed = (rows, parts, columns, biases.ctypes.data, curve.ctypes.data)
+    fixed = (rows, parts, columns, biases.ctypes.data, coefficients.ctypes.data)
     if y is None or y_dtype is None:
         record, task = (*fixed, 1.0, 0, 0, 0, 0), _float_task
     else:
         record, task = (*fixed, y.scale, *byte_fields(y, y_dtype, -np.inf, np.inf)), _byte_task
-    return Launch([Phase(task, np.array([record], _RECORD), parts)], keep=(biases, curve))
+    return Launch([Phase(task, np.array([record], _RECORD), parts)], keep=(biases, coefficients))

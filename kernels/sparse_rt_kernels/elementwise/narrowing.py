@@ -40,6 +40,10 @@ class Divisor:
         remainder = simd.fma(builder, quotient, self._minus_scale, x)
         return simd.fma(builder, remainder, self._reciprocal, quotient)
 
+    def product(self, builder: Any, x: Any) -> Any:
+        """Return x * (1 / scale), which is off by up to a unit in the last place; else as :meth:`quotient`."""
+        return simd.fmultiply(builder, simd.smaller(builder, self._most, x), self._reciprocal)
+
 
 def _bytes_of(builder: Any, value: Any, lanes: int) -> Any:
     """Return the low byte of an i64 in every lane."""
