@@ -229,3 +229,52 @@ def test_outputs_do_not_share_memory_with_what_the_session_keeps(rng):
         value[...] = 0
     for y, reference in zip(session.run(None, feeds), first, strict=True):
         np.testing.assert_array_equal(y, reference)
+
+
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("shape", [(1, 8), (3, 5, 8)])
+def test_layer_norm(rng, residual, shape):
+    nodes, weights = layers(rng, "a")
+    weights |= {"g": normal(rng, 8), "b": normal(rng, 8)}
+    if residual:
+        nodes.append(node("Add", ["x", "a"], ["s"]))
+    nodes.append(node("LayerNormalization", ["s" if residual else "a", "g", "b"], ["y"], epsilon=1e-4))
+    axes = [None] * len(shape)
+    proto = model(nodes, [info("x", *axes)], [info("y", *axes)], weights)
+    check(proto, {"x": normal(rng, *shape)}, ["LayerNormalization"], tolerance=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8])
+def test_quantised_block_of_a_transformer(rng, dtype):
+    """A quantised product, its bias, the residual, the normalisation, and the next product: no islands."""
+    low = np.iinfo(dtype).min
+    weights = {
+        "x_s": np.float32(0.03),
+        "x_z": np.array(low + 128, dtype),
+        "a_s": np.float32(0.04),
+        "a_z": np.array(low + 120, dtype),
+        "n_s": np.float32(0.02),
+        "n_z": np.array(low + 130, dtype),
+        "w": (sparse(rng, 8, 8) * 200).clip(-127, 127).astype(np.int8).T.copy(),
+        "w_s": np.float32(0.01),
+        "bias": normal(rng, 8),
+        "g": normal(rng, 8),
+        "b": normal(rng, 8),
+    }
+    nodes = [
+        node("QuantizeLinear", ["x", "x_s", "x_z"], ["x_q"]),
+        node("DequantizeLinear", ["x_q", "x_s", "x_z"], ["x_f"]),
+        node("DequantizeLinear", ["w", "w_s"], ["w_f"]),
+        node("MatMul", ["x_f", "w_f"], ["a"]),
+        node("QuantizeLinear", ["a", "a_s", "a_z"], ["a_q"]),
+        node("DequantizeLinear", ["a_q", "a_s", "a_z"], ["a_f"]),
+        node("Add", ["a_f", "bias"], ["c"]),
+        node("Add", ["c", "x_f"], ["r"]),
+        node("LayerNormalization", ["r", "g", "b"], ["n"]),
+        node("QuantizeLinear", ["n", "n_s", "n_z"], ["n_q"]),
+        node("DequantizeLinear", ["n_q", "n_s", "n_z"], ["n_f"]),
+        node("MatMul", ["n_f", "w_f"], ["y"]),
+    ]
+    proto = model(nodes, [info("x", "b", "t", 8)], [info("y", "b", "t", 8), info("c", "b", "t", 8)], weights)
+    kinds = ["QuantizeLinear", "DequantizeLinear", "DequantizeLinear", "LayerNormalization"]
+    check(proto, {"x": normal(rng, 2, 7, 8)}, kinds, tolerance=0.05)

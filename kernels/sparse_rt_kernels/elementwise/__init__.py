@@ -6,6 +6,7 @@ pool's native threads. They are machine code: under ``NUMBA_DISABLE_JIT`` none o
 
 from sparse_rt_kernels.elementwise.average_pool import prepare_average_pool, prepare_quantised_average_pool
 from sparse_rt_kernels.elementwise.dequantise import prepare_dequantise
+from sparse_rt_kernels.elementwise.dequantise_rows import prepare_dequantise_rows
 from sparse_rt_kernels.elementwise.float_add import prepare_add
 from sparse_rt_kernels.elementwise.gelu import prepare_gelu
 from sparse_rt_kernels.elementwise.layer_norm import NormOutputs, prepare_layer_norm
@@ -21,6 +22,7 @@ __all__ = [
     "prepare_add",
     "prepare_average_pool",
     "prepare_dequantise",
+    "prepare_dequantise_rows",
     "prepare_gelu",
     "prepare_layer_norm",
     "prepare_quantise",

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import onnx_ir as ir
 from numba.core import config
 
-from sparse_rt.plan.operators import add, gelu, global_average_pool, max_pool, quantise, reshape
+from sparse_rt.plan.operators import add, gelu, global_average_pool, layer_norm, max_pool, quantise, reshape
 from sparse_rt.plan.operators.context import Context
 from sparse_rt.plan.replacement import Replacement
 from sparse_rt.plan.schedule import outer_inputs
@@ -21,9 +21,11 @@ _MATCHERS: dict[str, Callable[[ir.Node, Context], Replacement | None]] = {
     "Flatten": reshape.match,
     "Gelu": gelu.match,
     "GlobalAveragePool": global_average_pool.match,
+    "LayerNormalization": layer_norm.match,
     "MaxPool": max_pool.match,
     "QuantizeLinear": quantise.match_quantise,
     "Reshape": reshape.match,
+    "SkipLayerNormalization": layer_norm.match_skip,
 }
 
 

@@ -1,13 +1,24 @@
 """QuantizeLinear and DequantizeLinear with one constant scale."""
 
+from typing import Any
+
 import numpy as np
 import onnx_ir as ir
-from sparse_rt_kernels.elementwise import Quantisation, prepare_dequantise, prepare_quantise
+from numpy.typing import NDArray
+from sparse_rt_kernels.elementwise import (
+    Quantisation,
+    prepare_dequantise,
+    prepare_dequantise_rows,
+    prepare_quantise,
+)
 
+from sparse_rt.graph.weights import constant_array
 from sparse_rt.plan.constants import quantisation_of
+from sparse_rt.plan.fuse import sole_consumer
 from sparse_rt.plan.operator_step import OperatorStep, count_of
 from sparse_rt.plan.operators.context import Context
 from sparse_rt.plan.replacement import Replacement
+from sparse_rt.plan.step import Shape
 
 __all__ = ["match_dequantise", "match_quantise"]
 
@@ -34,11 +45,14 @@ def match_quantise(node: ir.Node, context: Context) -> Replacement | None:
 
 
 def match_dequantise(node: ir.Node, context: Context) -> Replacement | None:
-    """Match bytes -> float32."""
+    """Match bytes -> float32, with the bias of each column that is added next, if there is one."""
     x, parameters = node.inputs[0], quantisation_of(node, context.ir_version)
     if x is None or parameters is None or context.is_constant(x):
         return None
     quantisation, dtype = Quantisation(float(parameters.scale), parameters.zero_point), parameters.dtype
+    biased = _bias_after(node, context)
+    if biased is not None:
+        return _dequantise_rows(node, x, quantisation, dtype, *biased)
     step = OperatorStep(
         op_type=node.op_type,
         name=str(node.name),
@@ -50,3 +64,41 @@ def match_dequantise(node: ir.Node, context: Context) -> Replacement | None:
         prepare=lambda shape, _, threads: prepare_dequantise(count_of(shape), dtype, quantisation, threads),
     )
     return Replacement(step, (x,), node.outputs[0], (node,))
+
+
+def _bias_after(node: ir.Node, context: Context) -> tuple[ir.Node, NDArray[np.float32]] | None:
+    """Return the Add of a constant vector that alone reads a node's output, and the vector."""
+    addition = sole_consumer(node.outputs[0])
+    if addition is None or addition.domain != "" or addition.op_type != "Add" or addition in context.taken:
+        return None
+    other = addition.inputs[1] if addition.inputs[0] is node.outputs[0] else addition.inputs[0]
+    bias = constant_array(other, context.ir_version)
+    return (addition, bias) if bias is not None and bias.ndim == 1 and bias.size > 1 else None
+
+
+def _dequantise_rows(
+    node: ir.Node,
+    x: ir.Value,
+    quantisation: Quantisation,
+    dtype: np.dtype[Any],
+    addition: ir.Node,
+    bias: NDArray[np.float32],
+) -> Replacement:
+    def shape_of(shape: Shape) -> Shape:
+        if not shape or shape[-1] not in (None, bias.size):
+            raise ValueError(f"{bias.size} elements on the last axis")
+        return shape
+
+    step = OperatorStep(
+        op_type=node.op_type,
+        name=str(node.name),
+        inputs=(str(x.name),),
+        dtypes=(dtype,),
+        y=str(addition.outputs[0].name),
+        y_dtype=_REAL,
+        shape_of=shape_of,
+        prepare=lambda shape, _, threads: prepare_dequantise_rows(
+            count_of(shape[:-1]), dtype, quantisation, bias, threads
+        ),
+    )
+    return Replacement(step, (x,), addition.outputs[0], (node, addition))

@@ -1,0 +1,122 @@
+"""LayerNormalization over the last axis, with the residual Add before it and the QuantizeLinear after it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+from sparse_rt_kernels.elementwise import NormOutputs, Quantisation, prepare_layer_norm
+from sparse_rt_kernels.launch import Launch
+
+from sparse_rt.graph.weights import constant_array
+from sparse_rt.plan.fuse import sole_consumer
+from sparse_rt.plan.operator_step import OperatorStep, count_of
+from sparse_rt.plan.operators.context import Context, Ending
+from sparse_rt.plan.replacement import Replacement
+from sparse_rt.plan.step import Shape
+
+__all__ = ["is_next", "match", "match_skip"]
+
+_REAL = np.dtype(np.float32)
+
+
+@dataclass(frozen=True)
+class _Norm:
+    """The constants of a normalisation."""
+
+    gamma: NDArray[np.float32]
+    beta: NDArray[np.float32]
+    epsilon: float
+
+    @classmethod
+    def of(cls, node: ir.Node, gamma: int, ir_version: int) -> "_Norm | None":
+        """Read the constants of a node whose input `gamma` is the scale, and the next one the shift."""
+        if node.attributes.get_int("axis", -1) != -1 or any(value.uses() for value in node.outputs[1:]):
+            return None
+        if any(value.is_graph_output() for value in node.outputs[1:]):
+            return None
+        scale = constant_array(node.inputs[gamma], ir_version)
+        if scale is None or scale.dtype != _REAL or scale.ndim != 1:
+            return None
+        shift: NDArray[np.float32] | None = np.zeros_like(scale)
+        if len(node.inputs) > gamma + 1 and node.inputs[gamma + 1] is not None:
+            shift = constant_array(node.inputs[gamma + 1], ir_version)
+        if shift is None or shift.dtype != _REAL or shift.shape != scale.shape:
+            return None
+        return cls(scale, shift, node.attributes.get_float("epsilon", 1e-5))
+
+    def same_shape(self, shape: Shape) -> Shape:
+        """Return y's shape, x's own."""
+        if not shape or shape[-1] not in (None, self.gamma.size):
+            raise ValueError(f"{self.gamma.size} elements on the last axis")
+        return shape
+
+
+def is_next(addition: ir.Node, ir_version: int) -> bool:
+    """Return whether an Add is the residual connection of a normalisation, which then computes it along."""
+    norm = sole_consumer(addition.outputs[0])
+    return norm is not None and norm.op_type == "LayerNormalization" and _Norm.of(norm, 1, ir_version) is not None
+
+
+def match(node: ir.Node, context: Context) -> Replacement | None:
+    """Match LayerNormalization; an Add of two activations before it is part of it."""
+    norm, x = _Norm.of(node, 1, context.ir_version), node.inputs[0]
+    if node.domain != "" or norm is None or x is None:
+        return None
+    addition = x.producer()
+    if addition is not None and addition.domain == "" and addition.op_type == "Add" and addition not in context.taken:
+        a, b = addition.inputs
+        if a is not None and b is not None and sole_consumer(x) is node and _are_floats(a, b, context):
+            return _replacement(node, norm, (a, b), (addition,), context.ending(node, clips=False))
+    if not context.is_float(x):
+        return None
+    return _replacement(node, norm, (x,), (), context.ending(node, clips=False))
+
+
+def match_skip(node: ir.Node, context: Context) -> Replacement | None:
+    """Match onnxruntime's SkipLayerNormalization without a bias, of whose outputs only the first is used."""
+    norm = _Norm.of(node, 2, context.ir_version)
+    a, b = node.inputs[:2]
+    if norm is None or a is None or b is None or (len(node.inputs) > 4 and node.inputs[4] is not None):
+        return None
+    if not _are_floats(a, b, context):
+        return None
+    return _replacement(node, norm, (a, b), (), context.ending(node, clips=False))
+
+
+def _are_floats(a: ir.Value, b: ir.Value, context: Context) -> bool:
+    constant = context.is_constant(a) or context.is_constant(b)
+    return not constant and (context.is_float(a) or context.is_float(b))
+
+
+def _replacement(
+    node: ir.Node, norm: _Norm, reads: tuple[ir.Value, ...], before: tuple[ir.Node, ...], end: Ending
+) -> Replacement:
+    quantised = None if end.quantised is None else Quantisation(float(end.quantised.scale), end.quantised.zero_point)
+    outputs = NormOutputs() if quantised is None else NormOutputs(y=None, quantised=0)
+
+    def prepare(shape: tuple[int, ...], _: tuple[int, ...], threads: int) -> Launch:
+        return prepare_layer_norm(
+            count_of(shape[:-1]),
+            norm.gamma.size,
+            norm.gamma,
+            norm.beta,
+            norm.epsilon,
+            threads,
+            len(reads) > 1,
+            outputs,
+            quantised,
+            None if quantised is None else end.dtype,
+        )
+
+    step = OperatorStep(
+        op_type=node.op_type,
+        name=str(node.name),
+        inputs=tuple(str(value.name) for value in reads),
+        dtypes=tuple(_REAL for _ in reads),
+        y=str(end.y.name),
+        y_dtype=end.dtype,
+        shape_of=norm.same_shape,
+        prepare=prepare,
+    )
+    return Replacement(step, reads, end.y, (*before, *end.absorbed))
