@@ -18,6 +18,8 @@ from sparse_rt_kernels.registry import PackedWeight
 __all__ = ["prepare_image"]
 
 _LINE = 64
+#: What a thread takes longer that stages all rows for some channels: staging is about a twentieth of the work.
+_STAGED_TWICE = 1.05
 
 
 def _repeated(byte: int) -> int:
@@ -25,13 +27,18 @@ def _repeated(byte: int) -> int:
     return int.from_bytes(bytes([byte & 255]) * 8, "little", signed=True)
 
 
-def _partition(units: int, blocks: int, threads: int) -> Partition:
-    """Split by units if that is fair, else by blocks of channels: then every thread stages the same rows."""
+def _partition(units: int, longest: float, blocks: int, threads: int) -> Partition:
+    """Split by units of rows or by blocks of channels, whichever leaves threads waiting for less.
+
+    The last unit of an image is as long as `longest` others. By channels, every thread stages the same rows.
+    """
     if threads == 1:
         return Partition(1, 1)
-    if units >= 8 * threads:
-        return Partition(2 * threads if units >= 16 * threads else threads, 1)
-    return Partition(threads, 1) if units % threads == 0 else Partition(1, min(threads, blocks))
+    if units >= 16 * threads:
+        return Partition(2 * threads, 1)
+    slowest_rows = (-(-units // threads) - 1 + longest) / (units - 1 + longest)
+    slowest_channels = -(-blocks // threads) / blocks * _STAGED_TWICE
+    return Partition(min(units, threads), 1) if slowest_rows <= slowest_channels else Partition(1, min(threads, blocks))
 
 
 def prepare_image(
@@ -52,7 +59,8 @@ def prepare_image(
     steps = packed.values.shape[1]
     rows = geometry.batch * image.out_height * image.out_width
     workers = worthwhile_threads(rows, packed.n, steps, threads)
-    parts = _partition(geometry.batch * image.units, packed.n // CHANNELS, workers)
+    longest = image.out_height / image.unit_rows - image.units + 1
+    parts = _partition(geometry.batch * image.units, longest, packed.n // CHANNELS, workers)
     turned = -(-geometry.channels // 8 * image.plane_bytes // _LINE) * _LINE
     controls = turned + -(-image.turned_bytes // _LINE) * _LINE
     places = controls + steps * _LINE
