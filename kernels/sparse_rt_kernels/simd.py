@@ -30,6 +30,7 @@ __all__ = [
     "load_first",
     "store_first",
     "load_masked",
+    "store_masked",
     "prefetch",
     "gather",
     "broadcast",
@@ -57,6 +58,8 @@ __all__ = [
     "shuffle_bytes",
     "multishift",
     "permute",
+    "permute_bytes",
+    "permute_two",
     "in_register",
     "in_order",
 ]
@@ -217,6 +220,19 @@ def load_masked(builder: Any, base: Any, kind: Any, mask: Any, other: Any) -> An
     signature = ir.FunctionType(kind, [passed, I32, mask.type, kind])
     function = cgutils.get_or_insert_function(builder.module, signature, _masked_name("load", kind))
     return builder.call(function, [builder.bitcast(base, passed), I32(1), mask, other])
+
+
+def _store_masked_meaning(memory: Array, value: Array, mask: Array) -> Array:
+    return _store_meaning(memory, np.where(mask, value, _load_meaning(memory, value.dtype, value.size)))
+
+
+@_operation(_store_masked_meaning)
+def store_masked(builder: Any, base: Any, value: Any, mask: Any) -> None:
+    """Store the lanes of `mask` (<n x i1>); the memory of the others is not touched."""
+    passed = value.type.as_pointer()
+    signature = ir.FunctionType(ir.VoidType(), [value.type, passed, I32, mask.type])
+    function = cgutils.get_or_insert_function(builder.module, signature, _masked_name("store", value.type))
+    builder.call(function, [value, builder.bitcast(base, passed), I32(1), mask])
 
 
 @_operation(lambda memory: memory)
@@ -467,6 +483,18 @@ def multishift(builder: Any, control: Any, a: Any) -> Any:
 def permute(builder: Any, a: Any, control: Any) -> Any:
     """Return lane ``control & 15`` of a in each lane: vpermps, <16 x float> by <16 x i32>."""
     return _x86(builder, "llvm.x86.avx512.permvar.sf.512", a.type, [a, control])
+
+
+@_operation(lambda a, control: a[control & 63], needs="avx512vnni")
+def permute_bytes(builder: Any, a: Any, control: Any) -> Any:
+    """Return byte ``control & 63`` of a in each byte: vpermb, both <64 x i8>."""
+    return _x86(builder, "llvm.x86.avx512.permvar.qi.512", a.type, [a, control])
+
+
+@_operation(lambda a, control, b: np.concatenate([a, b])[control & 127], needs="avx512vnni")
+def permute_two(builder: Any, a: Any, control: Any, b: Any) -> Any:
+    """Return byte ``control & 127`` of a followed by b in each byte: vpermi2b, all <64 x i8>."""
+    return _x86(builder, "llvm.x86.avx512.vpermi2var.qi.512", a.type, [a, control, b])
 
 
 def _nearest_meaning(a: Array) -> Array:

@@ -6,6 +6,8 @@ import pytest
 from numba import config
 from onnx import helper, numpy_helper
 from sparse_rt_kernels.depthwise import prepare_depthwise
+from sparse_rt_kernels.depthwise.floats import prepare_floats
+from sparse_rt_kernels.depthwise.integer import prepare_integer
 from sparse_rt_kernels.epilogue import FloatEpilogue, IntegerEpilogue
 from sparse_rt_kernels.geometry import ConvGeometry
 from sparse_rt_kernels.parallel import ThreadPool
@@ -31,6 +33,12 @@ CASES = [
     ((2, 3, 56, 56), (3, 3), (1, 1), (1, 1), (1, 1, 1, 1)),
     ((2, 3, 55, 57), (3, 3), (2, 2), (1, 1), (1, 1, 1, 1)),
     ((3, 33, 7, 7), (3, 3), (1, 1), (1, 1), (1, 1, 1, 1)),
+    ((2, 17, 9, 8), (3, 3), (1, 1), (1, 1), (0, 1, 0, 1)),
+    ((1, 2, 3, 130), (3, 3), (1, 1), (1, 2), (2, 2, 1, 2)),
+    ((1, 6, 5, 3), (3, 3), (1, 1), (1, 1), (4, 1, 4, 1)),
+    ((1, 3, 5, 64), (3, 3), (1, 1), (1, 1), (1, 1, 1, 1)),
+    ((1, 3, 9, 63), (5, 5), (1, 1), (1, 1), (2, 2, 2, 2)),
+    ((1, 3, 9, 127), (5, 5), (1, 2), (2, 1), (2, 2, 2, 2)),
     ((2, 18, 14, 14), (3, 3), (1, 1), (1, 1), (1, 1, 1, 1)),
     ((2, 18, 14, 14), (3, 3), (2, 2), (1, 1), (1, 1, 1, 1)),
     ((2, 18, 28, 28), (3, 3), (2, 2), (1, 1), (1, 1, 1, 1)),
@@ -60,22 +68,33 @@ def naive_sums(x, w, g):
     return naive.conv(x, w[:, None], g.strides, g.pads, g.dilations, g.pad_value, len(w))
 
 
-def run(x, w, geometry, epilogue, dtype, threads):
+def prepare_staged(geometry, x_dtype, out_dtype, w, epilogue, threads):
+    """The way of CPUs without AVX-512, which takes every geometry."""
+    if x_dtype == np.float32:
+        return prepare_floats(geometry, w, epilogue, threads)
+    return prepare_integer(geometry, x_dtype, out_dtype, w, epilogue, threads)
+
+
+WAYS = [prepare_depthwise, prepare_staged]
+
+
+def run(x, w, geometry, epilogue, dtype, threads, prepare=prepare_depthwise):
     shape = (geometry.batch, geometry.channels, geometry.out_height, geometry.out_width)
     out = Guarded(shape, dtype, fill=0xFF)
-    launch = prepare_depthwise(geometry, x.dtype, np.dtype(dtype), w, epilogue, threads)
+    launch = prepare(geometry, x.dtype, np.dtype(dtype), w, epilogue, threads)
     launch.run(x, out.array, POOLS[threads])
     launch.run(x, out.array, POOLS[threads])
     out.check()
     return out.array
 
 
+@pytest.mark.parametrize("prepare", WAYS, ids=lambda prepare: prepare.__name__)
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize(
     "dtypes", [(np.uint8, np.uint8), (np.int8, np.int8), (np.uint8, np.float32), (np.int8, np.int32)]
 )
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_integers_equal_loops(case, dtypes, threads):
+def test_integers_equal_loops(case, dtypes, threads, prepare):
     rng = np.random.default_rng(1)
     x = activations(rng, dtypes[0], case[0])
     w = activations(rng, np.int8, (case[0][1], *case[1]))
@@ -84,12 +103,13 @@ def test_integers_equal_loops(case, dtypes, threads):
     epilogue = integer_epilogue(rng, len(w), *clip, zero_point=9)
     sums = channels_last(naive_sums(x, w, geometry))
     expected = channels_first(expected_integers(sums, epilogue, dtypes[1]))
-    np.testing.assert_array_equal(run(x, w, geometry, epilogue, dtypes[1], threads), expected)
+    np.testing.assert_array_equal(run(x, w, geometry, epilogue, dtypes[1], threads, prepare), expected)
 
 
+@pytest.mark.parametrize("prepare", WAYS, ids=lambda prepare: prepare.__name__)
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_floats_equal_loops(case, threads):
+def test_floats_equal_loops(case, threads, prepare):
     rng = np.random.default_rng(2)
     x = activations(rng, np.float32, case[0])
     w = activations(rng, np.float32, (case[0][1], *case[1]))
@@ -98,7 +118,7 @@ def test_floats_equal_loops(case, threads):
     bias = epilogue.bias[:, None, None]
     expected = np.clip(naive_sums(x, w, geometry) + bias, -1.5, 6.0)
     bound = (naive_sums(np.abs(x), np.abs(w), geometry) + np.abs(bias)) * (w[0].size + 1) * np.finfo(np.float32).eps
-    got = run(x, w, geometry, epilogue, np.float32, threads)
+    got = run(x, w, geometry, epilogue, np.float32, threads, prepare)
     assert (np.abs(got - expected) <= bound).all()
 
 

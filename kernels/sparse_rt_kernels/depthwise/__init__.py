@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from sparse_rt_kernels.depthwise.floats import prepare_floats
 from sparse_rt_kernels.depthwise.integer import prepare_integer
 from sparse_rt_kernels.depthwise.masked import can_mask, prepare_masked
+from sparse_rt_kernels.depthwise.permuted import permuted_blocks, prepare_permuted
 from sparse_rt_kernels.epilogue import FloatEpilogue, IntegerEpilogue
 from sparse_rt_kernels.geometry import ConvGeometry
 from sparse_rt_kernels.launch import Launch
@@ -56,6 +57,9 @@ def prepare_depthwise(
     if geometry.out_channels != geometry.channels or geometry.input_stride != (1, 1):
         raise ValueError(f"depthwise: expected as many outputs as channels and no zero-stuffing, got {geometry}.")
     if x_dtype.char in "bB" and isinstance(epilogue, IntegerEpilogue):
+        blocks = permuted_blocks(geometry)
+        if blocks is not None:
+            return prepare_permuted(geometry, x_dtype, out_dtype, weight, epilogue, threads, blocks)
         return prepare_integer(geometry, x_dtype, out_dtype, weight, epilogue, threads)
     if x_dtype.char == "f" and out_dtype.char == "f" and isinstance(epilogue, FloatEpilogue):
         prepare = prepare_masked if can_mask(geometry) else prepare_floats

@@ -6,7 +6,8 @@ import numpy as np
 from numba import carray
 from numpy.typing import NDArray
 
-from sparse_rt_kernels.depthwise.integer_micro import BYTES, FLOAT32, INT32, multiply_bytes
+from sparse_rt_kernels.depthwise.finish import KINDS
+from sparse_rt_kernels.depthwise.integer_micro import multiply_bytes
 from sparse_rt_kernels.depthwise.layout import Layout
 from sparse_rt_kernels.depthwise.moves import float_at, word_at
 from sparse_rt_kernels.depthwise.staging import (
@@ -28,7 +29,6 @@ from sparse_rt_kernels.planes import plane_range, plane_tasks
 
 __all__ = ["prepare_integer"]
 
-_KINDS: Final = {np.dtype(np.int32).char: INT32, "f": FLOAT32, "B": BYTES, "b": BYTES}
 _OWN: Final = (
     *("planes", "tasks", "channels", "tap_rows", "step", "count", "offsets", "weights", "blocks"),
     *("kind", "out_itemsize", "offset", "scale", "bias", "zero_point"),
@@ -228,7 +228,7 @@ def prepare_integer(
     tasks = plane_tasks(planes, _nanoseconds(layout, words.shape[1]), threads)
     record = (
         *(planes, tasks, geometry.channels, taps.rows, layout.step, words.shape[1]),
-        *(offsets.ctypes.data, words.ctypes.data, layout.blocks, _KINDS[out_dtype.char], out_dtype.itemsize),
+        *(offsets.ctypes.data, words.ctypes.data, layout.blocks, KINDS[out_dtype.char], out_dtype.itemsize),
         *(offset.ctypes.data, *epilogue.addresses[1:], epilogue.zero_point),
         *staging,
         *(low, high),

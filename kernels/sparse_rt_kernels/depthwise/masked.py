@@ -1,4 +1,4 @@
-"""The float32 3x3 depthwise convolution of stride 1 whose rows keep their width: nothing is copied, padding is masked."""
+"""The float32 3x3 depthwise convolution of stride 1 whose rows keep their width: padding is masked, not copied."""
 
 from typing import Any, Final
 
