@@ -49,18 +49,20 @@ def build_plan(source: ModelSource, options: SessionOptions) -> Plan:
         A compressed weight is corrupt.
     """
     model = prepare(model_io.read(source))
-    choices = [choose(layer, model.ir_version, options.kernel_tier) for layer in find_layers(model)]
+    found = find_layers(model)
+    choices = [choose(layer, model.ir_version, options.kernel_tier) for layer in found]
     reports = tuple(choice.report for choice in choices)
     signature = _signature(model)
     layers = [choice.replacement for choice in choices if choice.replacement is not None]
     if not layers:
         return _whole(source, model, signature, reports, options)
-    replacements = [*layers, *find_operators(model, layers)]
+    dense = [layer for layer, choice in zip(found, choices, strict=True) if choice.replacement is None]
+    replacements = [*layers, *find_operators(model, layers, dense)]
     try:
         return _partitioned(model, signature, reports, replacements, options)
     except _NotExchangeableError as obstacle:
-        dense = tuple(replace(report, kernel=None, reason=str(obstacle)) for report in reports)
-        return _whole(source, model, signature, dense, options)
+        refused = tuple(replace(report, kernel=None, reason=str(obstacle)) for report in reports)
+        return _whole(source, model, signature, refused, options)
 
 
 def _signature(model: ir.Model) -> Signature:

@@ -278,3 +278,36 @@ def test_quantised_block_of_a_transformer(rng, dtype):
     proto = model(nodes, [info("x", "b", "t", 8)], [info("y", "b", "t", 8), info("c", "b", "t", 8)], weights)
     kinds = ["QuantizeLinear", "DequantizeLinear", "DequantizeLinear", "LayerNormalization"]
     check(proto, {"x": normal(rng, 2, 7, 8)}, kinds, tolerance=0.05)
+
+
+@pytest.mark.parametrize("form", ["float", "u8", "s8"])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_depthwise_convolution(rng, form, stride):
+    attributes = {"group": 8, "strides": [stride, stride], "pads": [1, 1, 1, 1]}
+    if form == "float":
+        weights = {"w": sparse(rng, 8, 8, 1, 1), "d": normal(rng, 8, 1, 3, 3), "c": normal(rng, 8)}
+        nodes = [
+            node("Conv", ["x", "w"], ["a"]),
+            node("Conv", ["a", "d", "c"], ["e"], **attributes),
+            node("Relu", ["e"], ["f"]),
+            node("Conv", ["f", "w"], ["y"]),
+        ]
+        proto = model(nodes, [info("x", "b", 8, "h", "w")], [info("y", "b", 8, "p", "q")], weights)
+        check(proto, {"x": normal(rng, 2, 8, 13, 9)}, ["Conv"], threads=2)
+        return
+    dtype = np.uint8 if form == "u8" else np.int8
+    values = {
+        "d": rng.integers(-127, 128, (8, 1, 3, 3)).astype(np.int8),
+        "d_s": rng.uniform(0.002, 0.01, 8).astype(np.float32),
+        "d_z": np.zeros(8, np.int8),
+        "y_s": np.float32(0.05),
+        "y_z": np.array(np.iinfo(dtype).min + 90, dtype),
+    }
+    nodes = [
+        node("DequantizeLinear", ["d", "d_s", "d_z"], ["d_f"], axis=0),
+        node("Conv", ["a_d", "d_f"], ["e"], **attributes),
+        node("QuantizeLinear", ["e", "y_s", "y_z"], ["y"]),
+    ]
+    outputs = [info("y", "b", 8, "p", "q", kind=KINDS[dtype])]
+    proto = quantised_model(rng, dtype, ["a"], nodes, values, outputs)
+    check(proto, {"x": normal(rng, 2, 8, 11, 14)}, ["QuantizeLinear", "Conv"], threads=2)

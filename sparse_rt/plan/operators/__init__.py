@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 import onnx_ir as ir
 from numba.core import config
 
+from sparse_rt.graph.layer import Layer
+from sparse_rt.plan.dense_layer import dense_replacement
 from sparse_rt.plan.operators import add, gelu, global_average_pool, layer_norm, max_pool, quantise, reshape
 from sparse_rt.plan.operators.context import Context
 from sparse_rt.plan.replacement import Replacement
@@ -29,8 +31,12 @@ _MATCHERS: dict[str, Callable[[ir.Node, Context], Replacement | None]] = {
 }
 
 
-def find_operators(model: ir.Model, layers: Sequence[Replacement]) -> list[Replacement]:
+def find_operators(
+    model: ir.Model, layers: Sequence[Replacement], dense_layers: Sequence[Layer] = ()
+) -> list[Replacement]:
     """Return the operators of a model's graph that are worth a step of ours, given its sparse layers.
+
+    `dense_layers` are those that no sparse kernel runs; they are operators like others.
 
     One is worth it if it makes no island where there was none: if all that it reads comes from steps of ours, or
     all that read it are steps of ours. QuantizeLinear after, and DequantizeLinear before an operator of onnxruntime's
@@ -44,9 +50,15 @@ def find_operators(model: ir.Model, layers: Sequence[Replacement]) -> list[Repla
         context.taken.update(layer.absorbed)
         context.dtypes[layer.y] = layer.step.y_dtype
     found = []
+    dense = {layer.node: layer for layer in dense_layers}
     for node in model.graph:
-        match = None if node in context.taken else _MATCHERS.get(node.op_type)
-        replacement = None if match is None else match(node, context)
+        if node in context.taken:
+            continue
+        if node in dense:
+            replacement = dense_replacement(dense[node], context.ir_version)
+        else:
+            match = _MATCHERS.get(node.op_type)
+            replacement = None if match is None else match(node, context)
         if replacement is None:
             continue
         found.append(replacement)
