@@ -9,7 +9,7 @@ from numba.core import config
 from sparse_rt_kernels import caches, isa
 from sparse_rt_kernels.epilogue import IntegerEpilogue
 from sparse_rt_kernels.geometry import ConvGeometry
-from sparse_rt_kernels.n2m4_u8s8 import VNNI, blocking, layout, micro
+from sparse_rt_kernels.n2m4_u8s8 import VNNI, blocking, layout, micro, stream
 from sparse_rt_kernels.n2m4_u8s8.staging import staging_of
 
 from tests import naive
@@ -27,7 +27,7 @@ def assembly(streamed):
 
         @njit
         def run(panel, step, values, index, steps, sums, resume):
-            return micro.stream_tile(1, 4, 1, panel, step, values, 0, index, 0, steps, sums, resume)
+            return stream.stream_tile(1, 4, 1, panel, step, values, 0, index, 0, steps, sums, resume)
     else:
 
         @njit

@@ -6,6 +6,7 @@ import numpy as np
 
 from sparse_rt_kernels.jit import kernel_jit
 from sparse_rt_kernels.n2m4_u8s8 import micro
+from sparse_rt_kernels.n2m4_u8s8.few_rows import stream_few, stream_pair, stream_rows
 from sparse_rt_kernels.n2m4_u8s8.finish import BYTE, FLOAT32, INT32, finish_planes, finish_rows
 from sparse_rt_kernels.n2m4_u8s8.fused import tiles_to_bytes
 from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS, ROWS, STEP
@@ -86,28 +87,6 @@ class Output(NamedTuple):
 
 
 @kernel_jit
-def _stream_rows(
-    rows: int, panel: int, panel_step: int, values: int, index: int, steps: int, sums: int, resume: int
-) -> int:
-    """Multiply fewer than 24 rows with 16 channels, in tiles of 16, 8, 4, 2 and 1."""
-    if rows >= 16:
-        micro.stream_tile(16, 1, 1, panel, panel_step, values, 0, index, 0, steps, sums, resume)
-        panel, sums, rows = panel + 16 * STEP, sums + 16 * _REGISTER, rows - 16
-    if rows >= 8:
-        micro.stream_tile(8, 1, 1, panel, panel_step, values, 0, index, 0, steps, sums, resume)
-        panel, sums, rows = panel + 8 * STEP, sums + 8 * _REGISTER, rows - 8
-    if rows >= 4:
-        micro.stream_tile(4, 1, 1, panel, panel_step, values, 0, index, 0, steps, sums, resume)
-        panel, sums, rows = panel + 4 * STEP, sums + 4 * _REGISTER, rows - 4
-    if rows >= 2:
-        micro.stream_tile(2, 2, 1, panel, panel_step, values, 0, index, 0, steps, sums, resume)
-        panel, sums, rows = panel + 2 * STEP, sums + 2 * _REGISTER, rows - 2
-    if rows == 1:
-        micro.stream_tile(1, 4, 1, panel, panel_step, values, 0, index, 0, steps, sums, resume)
-    return 0
-
-
-@kernel_jit
 def _multiply_rest(
     rows: int, panel: int, values: int, controls: int, index: int, steps: int, sums: int, resume: int
 ) -> int:
@@ -118,27 +97,7 @@ def _multiply_rest(
     if rows >= 8:
         micro.tile(8, panel, STEP, _PANEL_STEP, values, controls, steps, sums, resume)
         panel, sums, rows = panel + 8 * STEP, sums + 8 * _REGISTER, rows - 8
-    return _stream_rows(rows, panel, _PANEL_STEP, values, index, steps, sums, resume)
-
-
-@kernel_jit
-def _stream_pair(rows: int, panel: int, panel_step: int, values: int, index: int, steps: int, sums: int) -> int:
-    """Multiply up to 16 rows with 32 channels; the second 16 channels' sums follow 24 rows after the first's."""
-    second, following = steps * _REGISTER, steps * CHANNELS
-    if rows >= 8:
-        # Enough rows to hide their broadcasts, and soon too many accumulators for two blocks.
-        _stream_rows(rows, panel, panel_step, values, index, steps, sums, 0)
-        sums += ROWS * _REGISTER
-        return _stream_rows(rows, panel, panel_step, values + second, index + following, steps, sums, 0)
-    if rows >= 4:
-        micro.stream_tile(4, 1, 2, panel, panel_step, values, second, index, following, steps, sums, 0)
-        panel, sums, rows = panel + 4 * STEP, sums + 4 * _REGISTER, rows - 4
-    if rows >= 2:
-        micro.stream_tile(2, 1, 2, panel, panel_step, values, second, index, following, steps, sums, 0)
-        panel, sums, rows = panel + 2 * STEP, sums + 2 * _REGISTER, rows - 2
-    if rows == 1:
-        micro.stream_tile(1, 2, 2, panel, panel_step, values, second, index, following, steps, sums, 0)
-    return 0
+    return stream_few(rows, panel, _PANEL_STEP, values, index, steps, sums, resume)
 
 
 @kernel_jit
@@ -303,7 +262,8 @@ def multiply_block(
     at = block * weight.steps
     values, index = weight.values + at * _REGISTER, weight.indexes + at * CHANNELS
     if rows < ROWS:
-        _stream_rows(rows, x_rows.rest, _PANEL_STEP, values, index, weight.steps, scratch.sums, 0)
+        controls, most = scratch.controls, scratch.steps
+        stream_rows(rows, x_rows.rest, _PANEL_STEP, values, index, weight.steps, controls, most, scratch.sums)
         return _store_block(epilogue, channel, channels, scratch.sums, first, rows, out)
     for step in range(0, weight.steps, scratch.steps):
         steps = min(scratch.steps, weight.steps - step)
@@ -339,15 +299,15 @@ def multiply_block(
 @kernel_jit
 def multiply_few(weight: Weight, first: int, rows: int, scratch: Scratch, epilogue: Epilogue, out: Output) -> int:
     """Multiply up to 16 packed rows without gaps with all blocks of channels, two at a time, and store the outputs."""
-    steps = weight.steps
+    steps, controls, most = weight.steps, scratch.controls, scratch.steps
     block = weight.first_block
     while block < weight.last_block:
         values, index = weight.values + block * steps * _REGISTER, weight.indexes + block * steps * CHANNELS
         pair = min(2, weight.last_block - block)
         if pair == 2:
-            _stream_pair(rows, scratch.panel, rows * STEP, values, index, steps, scratch.sums)
+            stream_pair(rows, scratch.panel, rows * STEP, values, index, steps, controls, most, scratch.sums)
         else:
-            _stream_rows(rows, scratch.panel, rows * STEP, values, index, steps, scratch.sums, 0)
+            stream_rows(rows, scratch.panel, rows * STEP, values, index, steps, controls, most, scratch.sums)
         for each in range(pair):
             channel = (block + each) * CHANNELS
             sums = scratch.sums + each * ROWS * _REGISTER

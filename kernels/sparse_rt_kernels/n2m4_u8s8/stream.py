@@ -1,0 +1,233 @@
+"""SIMD micro-kernels of the int8 2:4 family for AVX-512 VNNI: few rows, whose weights are used once a call.
+
+A tile of 1, 2 or 4 rows expands the packed index in registers. For 8 rows and more registers are short, and a tile
+expands some steps ahead of itself into L1.
+"""
+
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils, types
+
+from sparse_rt_kernels import simd
+from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS, ROWS, STEP
+from sparse_rt_kernels.n2m4_u8s8.micro import expand_step, multiply_step, start_tile
+
+__all__ = ["expanding_tile", "stream_tile"]
+
+_BYTES = simd.vector(simd.I8, 64)
+_WORDS = simd.vector(simd.I32, 16)
+#: Bytes of one register: of a step's controls, of a step's values, of one row of accumulators.
+_REGISTER = 64
+#: Steps whose indexes fill one register.
+_GROUP = _REGISTER // CHANNELS
+#: How many bytes ahead of their use a tile of many rows calls values into L1: from memory, without it, 35 cycles a step
+#: instead of 16; where they are in L3 it makes no difference.
+_AHEAD = 8192
+
+
+def _int(value: int) -> Any:
+    return ir.Constant(simd.I64, value)
+
+
+def _load_group(builder: Any, index: Any) -> Any:
+    """Return the 64 index bytes of 4 steps, each channel's 4 bytes side by side: one byte shuffle for 4 steps."""
+    indexes = simd.load(builder, index, _BYTES)
+    by_channel = [CHANNELS * step + channel for channel in range(CHANNELS) for step in range(_GROUP)]
+    return simd.shuffle(builder, indexes, indexes, by_channel)
+
+
+def _expand_one(builder: Any, group: Any, step: int) -> Any:
+    """Return the controls of one step of a group: two channels share the 64-bit word that shifts select from."""
+    shifts = [first + 8 * step + slot for first in (0, 32) for slot in (0, 2, 4, 6)] * 8
+    bits = simd.multishift(builder, simd.constant(simd.I8, shifts), group)
+    bits = simd.bitwise_and(builder, bits, simd.constant(simd.I8, [3] * 64))
+    return simd.add(builder, bits, simd.constant(simd.I8, [0, 1, 4, 5] * 16))
+
+
+def _multiply_blocks(
+    builder: Any, accumulators: list[list[Any]], panel: Any, values: list[Any], controls: list[Any]
+) -> None:
+    """Add one step's products of several blocks of channels, which share the broadcasts: one dot product a row."""
+    for row in range(len(accumulators[0])):
+        octet = simd.load(builder, simd.element(builder, panel, row * STEP), simd.I64, STEP)
+        lanes = simd.bitcast(builder, simd.broadcast(builder, octet, 8), _BYTES)
+        for slots, weight, control in zip(accumulators, values, controls, strict=True):
+            chosen = simd.bitcast(builder, simd.shuffle_bytes(builder, lanes, control), _WORDS)
+            builder.store(simd.dot_u8s8(builder, builder.load(slots[row]), chosen, weight), slots[row])
+
+
+class _Stream:
+    """Pointers into panel, values and index that move on, and the accumulators [chain][block][row]."""
+
+    def __init__(self, builder: Any, shape: tuple[int, int, int], pointers: list[Any], strides: list[Any]) -> None:
+        chains, blocks, rows = shape
+        self.accumulators = [
+            [[cgutils.alloca_once(builder, _WORDS) for _ in range(rows)] for _ in range(blocks)] for _ in range(chains)
+        ]
+        self._places = [cgutils.alloca_once_value(builder, simd.pointer(builder, each)) for each in pointers]
+        self._panel_step, self._values_block, self._index_block = strides
+
+    def run(self, builder: Any, turns: Any, unrolled: int) -> None:
+        """Run `turns` turns of `unrolled` steps, 4 or 1, which take turns on the chains."""
+        blocks = len(self.accumulators[0])
+        with cgutils.for_range(builder, turns):
+            panel, values, index = (builder.load(place) for place in self._places)
+            weights = [values] + [simd.element(builder, values, self._values_block)] * (blocks - 1)
+            indexes = [index] + [simd.element(builder, index, self._index_block)] * (blocks - 1)
+            groups = [_load_group(builder, each) for each in indexes] if unrolled == _GROUP else []
+            # All at once: what a tile of many rows waits for must be far ahead of it.
+            if groups:
+                expanded = [[_expand_one(builder, group, step) for group in groups] for step in range(unrolled)]
+            else:
+                expanded = [[expand_step(builder, each) for each in indexes]]
+            for step, controls in enumerate(expanded):
+                loaded = [
+                    simd.load(builder, simd.element(builder, each, step * _REGISTER), _WORDS, _REGISTER)
+                    for each in weights
+                ]
+                accumulators = self.accumulators[step % len(self.accumulators)]
+                _multiply_blocks(builder, accumulators, panel, loaded, controls)
+                panel = simd.element(builder, panel, self._panel_step)
+            builder.store(panel, self._places[0])
+            builder.store(simd.element(builder, values, unrolled * _REGISTER), self._places[1])
+            builder.store(simd.element(builder, index, unrolled * CHANNELS), self._places[2])
+
+
+@simd.emitter
+def stream_tile(
+    context: Any,
+    rows: Any,
+    chains: Any,
+    blocks: Any,
+    panel: Any,
+    panel_step: Any,
+    values: Any,
+    values_block: Any,
+    index: Any,
+    index_block: Any,
+    steps: Any,
+    sums: Any,
+    resume: Any,
+) -> Any:
+    """:func:`micro.tile` for few rows: the packed index is expanded in registers, without a way through L1.
+
+    Parameters
+    ----------
+    rows
+        Literal int, less than 8: rows r of this tile.
+    chains
+        Literal int, a divisor of 4: accumulators a row. One dot product waits for the one before it in the same
+        accumulator, so that tiles of few rows need several to fill the pipes.
+    blocks
+        Literal int: blocks of 16 channels, 1 or 2. Two share the broadcasts, which bound tiles of few rows.
+    panel, panel_step
+        First byte of the tile's first row, and bytes from step to step.
+    values, index
+        (steps, 16, 4) int8 and (steps, 16) uint8, the packed index; 64- and 16-byte aligned.
+    values_block, index_block
+        Bytes from the first block to the second.
+    sums
+        (blocks, 24, 16) int32, 64-byte aligned, of which `rows` rows are written.
+    steps, resume
+        As for :func:`micro.tile`.
+    """
+
+    def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
+        *_, panel, panel_step, values, values_block, index, index_block, steps, sums, resume = given
+        shape = (chains.literal_value, blocks.literal_value, rows.literal_value)
+        stream = _Stream(builder, shape, [panel, values, index], [panel_step, values_block, index_block])
+        first, *others = stream.accumulators
+        places = []
+        for block, slots in enumerate(first):
+            places.append(start_tile(builder, slots, builder.add(sums, _int(block * ROWS * _REGISTER)), resume))
+        for slot in (slot for chain in others for slots in chain for slot in slots):
+            builder.store(ir.Constant(_WORDS, None), slot)
+        stream.run(builder, builder.udiv(steps, _int(_GROUP)), _GROUP)
+        stream.run(builder, builder.urem(steps, _int(_GROUP)), 1)
+        for block in range(shape[1]):
+            for row, place in enumerate(places[block]):
+                total = builder.load(first[block][row])
+                for chain in others:
+                    total = simd.add(builder, total, builder.load(chain[block][row]))
+                simd.store(builder, place, total, _REGISTER)
+        return _int(0)
+
+    return types.intp(rows, chains, blocks, *[types.intp] * 9), generate
+
+
+def _expand_steps(builder: Any, index: Any, count: Any, controls: Any) -> None:
+    """Store the controls of `count` steps; `index` and `controls` are addresses."""
+
+    def put(step: Any, value: Any) -> None:
+        place = builder.add(controls, builder.mul(step, _int(_REGISTER)))
+        simd.store(builder, simd.pointer(builder, place), value, _REGISTER)
+
+    def source(step: Any) -> Any:
+        return simd.pointer(builder, builder.add(index, builder.mul(step, _int(CHANNELS))))
+
+    whole = builder.sub(count, builder.urem(count, _int(_GROUP)))
+    with cgutils.for_range_slice(builder, _int(0), whole, _int(_GROUP), simd.I64, inc=True) as (first, _):
+        simd.prefetch(builder, simd.element(builder, source(first), _AHEAD * CHANNELS // _REGISTER), 1)
+        group = _load_group(builder, source(first))
+        for step in range(_GROUP):
+            put(builder.add(first, _int(step)), _expand_one(builder, group, step))
+    with cgutils.for_range_slice(builder, whole, count, _int(1), simd.I64, inc=True) as (step, _):
+        put(step, expand_step(builder, source(step)))
+
+
+@simd.emitter
+def expanding_tile(
+    context: Any,
+    rows: Any,
+    panel: Any,
+    panel_step: Any,
+    values: Any,
+    index: Any,
+    steps: Any,
+    chunk: Any,
+    controls: Any,
+    sums: Any,
+    resume: Any,
+) -> Any:
+    """:func:`micro.tile` that expands the packed index itself, `chunk` steps at a time.
+
+    Parameters
+    ----------
+    rows
+        Literal int, at least 8.
+    panel, panel_step
+        First byte of the tile's first row, and bytes from step to step.
+    values, index
+        (steps, 16, 4) int8 and (steps, 16) uint8, the packed index; 64- and 16-byte aligned.
+    chunk, controls
+        A multiple of 4, and scratch of (chunk, 64) bytes, 64-byte aligned.
+    steps, sums, resume
+        As for :func:`micro.tile`.
+    """
+
+    def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
+        _, panel, panel_step, values, index, steps, chunk, controls, sums, resume = given
+        slots = [cgutils.alloca_once(builder, _WORDS) for _ in range(rows.literal_value)]
+        places = start_tile(builder, slots, sums, resume)
+        with cgutils.for_range_slice(builder, _int(0), steps, chunk, simd.I64, inc=True) as (first, _):
+            left = builder.sub(steps, first)
+            count = builder.select(builder.icmp_signed("<", left, chunk), left, chunk)
+            _expand_steps(builder, builder.add(index, builder.mul(first, _int(CHANNELS))), count, controls)
+            with cgutils.for_range(builder, count) as loop:
+                step = builder.add(first, loop.index)
+                place = simd.pointer(builder, builder.add(values, builder.mul(step, _int(_REGISTER))))
+                simd.prefetch(builder, simd.element(builder, place, _AHEAD), 1)
+                weight = simd.load(builder, place, _WORDS, _REGISTER)
+                expanded = simd.pointer(builder, builder.add(controls, builder.mul(loop.index, _int(_REGISTER))))
+                control = simd.load(builder, expanded, _BYTES, _REGISTER)
+                octets = builder.add(panel, builder.mul(step, panel_step))
+                places_of_rows = [
+                    simd.pointer(builder, builder.add(octets, _int(row * STEP))) for row in range(len(slots))
+                ]
+                multiply_step(builder, slots, places_of_rows, weight, control)
+        for slot, place in zip(slots, places, strict=True):
+            simd.store(builder, place, builder.load(slot), _REGISTER)
+        return _int(0)
+
+    return types.intp(rows, *[types.intp] * 9), generate
