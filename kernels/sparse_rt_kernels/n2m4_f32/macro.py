@@ -63,7 +63,7 @@ class Call(NamedTuple):
     first_lane, last_lane
         The lanes to compute, of each image.
     panel_bytes
-        Of :func:`.tiling.row_panel_bytes`, or for lanes of channels :func:`.tiling.panel_bytes`.
+        Of a block of packed lanes; see :attr:`.shares.Share.panel_bytes`.
     is_conv
         Whether lanes are pixels of an image, gathered, or rows of a matrix, transposed.
     """

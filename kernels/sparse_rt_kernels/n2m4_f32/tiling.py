@@ -58,7 +58,7 @@ def panel_bounds(rows: int, max_vectors: int, panel: int) -> tuple[int, int]:
 
 
 def panel_bytes() -> int:
-    """Return the bytes of a block of packed rows that lanes of channels and the portable loops stream from L2."""
+    """Return the bytes of a panel block of the portable loops, which stream it from L2; no shape takes more."""
     return level2_bytes() * 5 // 16
 
 
