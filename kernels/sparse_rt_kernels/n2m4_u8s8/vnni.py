@@ -34,7 +34,7 @@ from sparse_rt_kernels.n2m4_u8s8.tasks import (
 )
 from sparse_rt_kernels.registry import Kernel, PackedWeight
 
-__all__ = ["VNNI"]
+__all__ = ["VNNI", "stage_phase"]
 
 NAME = f"u8s8_n2m4_gemm_{layout.ROWS}x{layout.CHANNELS}__avx512vnni"
 
@@ -120,7 +120,7 @@ def prepare_conv(
     phases, scratch_bytes = [], 0
     for first in range(0, geometry.batch, group):
         images = min(group, geometry.batch - first)
-        phases.append(_stage(geometry, staging, images, first * image_items, x_dtype, threads))
+        phases.append(stage_phase(geometry, staging, images, first * image_items, x_dtype, threads))
         rows = images * pixels
         parts = partition(rows, packed.n, worthwhile_threads(rows, packed.n, steps, threads))
         blocks = blocking(steps, -(-rows // parts.row_parts))
@@ -141,7 +141,7 @@ def prepare_conv(
     return Launch(phases, group * staging.image_bytes + 8, scratch_bytes, keep=(packed, epilogue, staging))
 
 
-def _stage(
+def stage_phase(
     geometry: ConvGeometry, staging: Staging, images: int, x_offset: int, x_dtype: np.dtype[Any], threads: int
 ) -> Phase:
     """Return the phase that stages some images, in as many tasks as their bytes are worth."""

@@ -1,6 +1,7 @@
 """The float32 kernels of any vector width, 2:4 and dense: argument plumbing, and the split of the work over threads."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,11 +9,13 @@ from numpy.typing import NDArray
 from sparse_rt_kernels.epilogue import FloatEpilogue, IntegerEpilogue
 from sparse_rt_kernels.gather import Gather, gather_of
 from sparse_rt_kernels.geometry import ConvGeometry
+from sparse_rt_kernels.launch import Launch, PythonLaunch
 from sparse_rt_kernels.parallel import ThreadPool
 from sparse_rt_kernels.registry import Kernel, PackedWeight, prepared_conv, prepared_matmul
 from sparse_rt_kernels.tiled_f32.product import Call, Share, product
 from sparse_rt_kernels.tiled_f32.shape import REDUCTION, Shape
 from sparse_rt_kernels.tiled_f32.weight import pack
+from sparse_rt_kernels.word_image.calls import prepare_floats
 from sparse_rt_kernels.workspace import address_of, scratch
 
 __all__ = ["kernel_for"]
@@ -79,6 +82,20 @@ class _Family:
         call = Call(*places, packed.n, pixels, 1, self._block(packed), float(floats.low), float(floats.high))
         self._run(call, gather_of(geometry), packed, geometry.batch, pool)
 
+    def prepare_conv(
+        self,
+        geometry: ConvGeometry,
+        x_dtype: np.dtype[Any],
+        out_dtype: np.dtype[Any],
+        packed: PackedWeight,
+        epilogue: Epilogue,
+        threads: int,
+    ) -> Launch | PythonLaunch:
+        launch = prepare_floats(geometry, packed, self._float(epilogue), threads)
+        if launch is not None:
+            return launch
+        return prepared_conv(self.conv)(geometry, x_dtype, out_dtype, packed, epilogue, threads)
+
     def _block(self, packed: PackedWeight) -> int:
         return self.shape.block_octets(packed.values.shape[1])
 
@@ -127,6 +144,6 @@ def kernel_for(tier: str, form: str, lanes: int, vectors: int, channels: int) ->
         tier,
         family.pack_weight,
         prepared_matmul(family.matmul),
-        prepared_conv(family.conv),
+        family.prepare_conv if lanes == 16 else prepared_conv(family.conv),
         form,
     )

@@ -1,10 +1,12 @@
 """The macro-kernel of the int8 tiles of any vector width: packed rows times the weight, block by block."""
 
 import functools
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sparse_rt_kernels.jit import kernel_jit
+import numpy as np
+from numba import carray
+
+from sparse_rt_kernels.jit import TaskFunction, kernel_jit
 from sparse_rt_kernels.n2m4_u8s8.moves import put_octet
 from sparse_rt_kernels.n2m4_u8s8.panels import pack_image_rows, pack_matrix_rows
 from sparse_rt_kernels.tiled_u8s8 import micro
@@ -12,10 +14,30 @@ from sparse_rt_kernels.tiled_u8s8.finishing import Epilogue, Output, finish_bloc
 from sparse_rt_kernels.tiled_u8s8.shape import PANEL_ROWS, Shape
 from sparse_rt_kernels.tiled_u8s8.weight import CHANNELS, STEP
 
-__all__ = ["Rows", "Scratch", "Share", "Weight", "product"]
+__all__ = ["PRODUCT", "product_task"]
 
 #: Bytes of one row of sums.
 _SUMS_ROW = CHANNELS * 4
+
+
+#: A product: `m` rows, in `row_parts` tasks times `channel_parts`; the weight, in blocks of 16 channels; where rows
+#: come from and where results go, as :class:`Rows` and :class:`.finishing.Output`, relative to x (or to `shared`, if
+#: rows are pixels) and to ``out + out_offset``; the fields of :class:`.finishing.Epilogue` and of
+#: :class:`.blocking.Blocking`.
+PRODUCT = np.dtype(
+    [
+        *((name, "i8") for name in ("row_parts", "channel_parts", "m")),
+        *((name, "i8") for name in ("values", "index", "n", "steps", "blocks", "values_bytes", "index_bytes")),
+        *((name, "i8") for name in ("x_stride", "columns", "flip")),
+        *((name, "i8") for name in ("words", "out_height", "out_width", "down", "right", "image_bytes")),
+        *((name, "i8") for name in ("out_offset", "itemsize", "out_stride", "pixels", "image_stride")),
+        *((name, "i8") for name in ("kind", "offset", "row_sums", "shift", "scale", "bias")),
+        ("low", "f8"),
+        ("high", "f8"),
+        ("zero_point", "i8"),
+        *((name, "i8") for name in ("block_rows", "block_steps", "panel", "widened", "operands", "sums", "table")),
+    ]
+)
 
 
 class Share(NamedTuple):
@@ -107,17 +129,51 @@ def _pack_rows(source: Rows, first: int, rows: int, steps: int, scratch: Scratch
     return 0
 
 
+@kernel_jit
+def _share(a: Any, task: int) -> Share:
+    row, column = task // a.channel_parts, task % a.channel_parts
+    panels = (a.m + PANEL_ROWS - 1) // PANEL_ROWS
+    return Share(
+        panels * row // a.row_parts * PANEL_ROWS,
+        min(a.m, panels * (row + 1) // a.row_parts * PANEL_ROWS),
+        a.blocks * column // a.channel_parts,
+        a.blocks * (column + 1) // a.channel_parts,
+    )
+
+
+@kernel_jit
+def _rows(a: Any, address: int) -> Rows:
+    images = (a.words, a.out_height, a.out_width, a.down, a.right, a.image_bytes)
+    return Rows(address, a.x_stride, a.columns, a.flip, *images)
+
+
+@kernel_jit
+def _epilogue(a: Any) -> Epilogue:
+    return Epilogue(a.kind, a.offset, a.row_sums, a.shift, a.scale, a.bias, a.low, a.high, a.zero_point)
+
+
+@kernel_jit
+def _scratch(a: Any, base: int) -> Scratch:
+    addresses = (base + a.panel, base + a.widened, base + a.operands, base + a.sums, base + a.table)
+    return Scratch(a.block_rows, a.block_steps, *addresses)
+
+
 @functools.cache
-def product(shape: Shape) -> Callable[..., int]:
-    """Return ``run(share, weight, rows, out, epilogue, scratch)``, which computes one task, compiled for `shape`."""
-    # Compiled code is found again by the ints that the function captures.
+def product_task(shape: Shape) -> TaskFunction:
+    """Return the task that computes a part of a product, compiled for `shape`; see :data:`PRODUCT`."""
+    # Compiled code is found again by what the function captures: by ints, but not by other compiled functions.
     lanes, has_dot, is_sparse = shape
     full, half = shape.rows, shape.rows // 2
     halves, is_widened = CHANNELS // lanes, int(shape.is_widened)
     row_bytes, step_bytes, operand_bytes = shape.row_bytes, shape.step_bytes, shape.operand_bytes
 
-    @kernel_jit
-    def run(share: Share, weight: Weight, source: Rows, out: Output, epilogue: Epilogue, scratch: Scratch) -> int:
+    def task(task: int, arguments: Any, x: int, other: int, out_address: int, shared: int, scratch_address: int) -> int:
+        """Compute the rows and channels that the task's number stands for."""
+        a = carray(arguments, (1,), PRODUCT)[0]
+        share, source, epilogue = _share(a, task), _rows(a, shared if a.words else x), _epilogue(a)
+        weight = Weight(a.values, a.index, a.n, a.steps, a.values_bytes, a.index_bytes)
+        out = Output(out_address + a.out_offset, a.itemsize, a.out_stride, a.pixels, a.image_stride)
+        scratch = _scratch(a, scratch_address)
         panels = scratch.widened if is_widened else scratch.panel
         for first in range(share.first_row, share.last_row, scratch.rows):
             rows = min(scratch.rows, share.last_row - first)
@@ -157,4 +213,4 @@ def product(shape: Shape) -> Callable[..., int]:
                 finish_block(epilogue, out, channel, min(CHANNELS, weight.n - channel), scratch.sums, first, rows)
         return 0
 
-    return run
+    return task

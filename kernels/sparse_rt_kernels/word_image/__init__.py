@@ -1,0 +1,1 @@
+"""Dense convolutions that pack nothing: tiles read a padded image of 4-byte words, a float or 4 int8 channels each."""
