@@ -5,12 +5,12 @@ import os
 import re
 
 import pytest
-from numba import types
 from numba.core import config
+from numba.core.ccallback import CFunc
 from numba.core.dispatcher import Dispatcher
 from sparse_rt_kernels import isa, registry
-from sparse_rt_kernels.tiled_u8s8.finishing import Epilogue, Output
-from sparse_rt_kernels.tiled_u8s8.product import Rows, Scratch, Share, Weight, product
+from sparse_rt_kernels.jit import kernel_task
+from sparse_rt_kernels.tiled_u8s8.product import product_task
 from sparse_rt_kernels.tiled_u8s8.shape import Shape
 
 from tests.kernels.tier_lanes import LANES, can_run
@@ -33,25 +33,25 @@ REQUIRED = {"generic": "%xmm", "avx2": "vpmaddwd.*%ymm", "avx2vnni": "vpdpbusd.*
 
 def compile_unrun():
     """Compile the int8 kernels of AVX-VNNI without running them."""
-
-    def of(kind):
-        floats = ("low", "high")
-        return types.NamedTuple([types.float64 if name in floats else types.int64 for name in kind._fields], kind)
-
     for is_sparse in (0, 1):
-        run = product(Shape(8, 1, is_sparse))
-        run.compile(tuple(of(kind) for kind in (Share, Weight, Rows, Output, Epilogue, Scratch)))
+        kernel_task(product_task(Shape(8, 1, is_sparse)))
 
 
 def compiled_code():
-    """The assembly of all our functions that this process has compiled, by name and signature."""
-    functions = [found for found in gc.get_objects() if isinstance(found, Dispatcher)]
-    return {
+    """The assembly of all our functions and tasks that this process has compiled, by name and signature."""
+    found = gc.get_objects()
+    functions = [each for each in found if isinstance(each, Dispatcher) and is_ours(each.py_func)]
+    code = {
         f"{function.py_func.__module__}.{function.py_func.__qualname__}{signature}": code
         for function in functions
-        if function.py_func.__module__.startswith("sparse_rt_kernels")
         for signature, code in function.inspect_asm().items()
     }
+    tasks = [each for each in found if isinstance(each, CFunc) and is_ours(each._pyfunc)]
+    return code | {f"{task.native_name} {number}": task._library.get_asm_str() for number, task in enumerate(tasks)}
+
+
+def is_ours(function):
+    return function.__module__.startswith("sparse_rt_kernels")
 
 
 def test_the_lane_is_what_it_says():
