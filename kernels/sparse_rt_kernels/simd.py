@@ -60,6 +60,7 @@ __all__ = [
     "permute",
     "permute_bytes",
     "permute_two",
+    "permute_two_floats",
     "in_register",
     "in_order",
 ]
@@ -495,6 +496,12 @@ def permute_bytes(builder: Any, a: Any, control: Any) -> Any:
 def permute_two(builder: Any, a: Any, control: Any, b: Any) -> Any:
     """Return byte ``control & 127`` of a followed by b in each byte: vpermi2b, all <64 x i8>."""
     return _x86(builder, "llvm.x86.avx512.vpermi2var.qi.512", a.type, [a, control, b])
+
+
+@_operation(lambda a, control, b: np.concatenate([a, b])[control & 31], needs="avx512")
+def permute_two_floats(builder: Any, a: Any, control: Any, b: Any) -> Any:
+    """Return lane ``control & 31`` of a followed by b in each lane: vpermi2ps, <16 x float> by <16 x i32>."""
+    return _x86(builder, "llvm.x86.avx512.vpermi2var.ps.512", a.type, [a, control, b])
 
 
 def _nearest_meaning(a: Array) -> Array:

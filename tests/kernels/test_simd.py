@@ -247,6 +247,7 @@ def test_saturating_arithmetic():
 def test_lanes_permuted_and_shifted():
     check("permute", random(np.float32, 16), random(np.int32, 16))
     check("permute_bytes", random(np.int8, 64), random(np.int8, 64, 1))
+    check("permute_two_floats", random(np.float32, 16), random(np.int32, 16), random(np.float32, 16, 2))
     check("permute_two", random(np.int8, 64), random(np.int8, 64, 1), random(np.int8, 64, 2))
     check("shift_right", random(np.int32, 16), random(np.int32, 16, 1) & 31)
     check("shift_right", random(np.int8, 16), random(np.int8, 16, 1) & 7)
@@ -273,7 +274,16 @@ def test_every_operation_is_tested():
         *("add", "subtract", "multiply", "bitwise_and", "bitwise_xor", "fadd", "fsubtract", "fmultiply", "fma"),
         *("larger", "smaller", "to_float", "round_to_int", "narrow_to_byte", "widen_byte", "bitcast", "shuffle"),
         *("transpose", "broadcast", "load", "store", "load_first", "store_first", "load_masked"),
-        *("gather", "prefetch", "permute", "permute_bytes", "permute_two", "shift_right", "store_masked"),
+        *(
+            "gather",
+            "prefetch",
+            "permute",
+            "permute_bytes",
+            "permute_two",
+            "permute_two_floats",
+            "shift_right",
+            "store_masked",
+        ),
         *("nearest_int", "pack_int16", "pack_uint8", "add_saturated", "larger_byte", "smaller_byte"),
         *("dot_u8s8", "dot_s16", "shuffle_bytes", "multishift", "in_register", "in_order"),
     }

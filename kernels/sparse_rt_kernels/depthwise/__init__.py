@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sparse_rt_kernels.depthwise.float_permuted import float_pieces, prepare_permuted_floats
 from sparse_rt_kernels.depthwise.floats import prepare_floats
 from sparse_rt_kernels.depthwise.integer import prepare_integer
 from sparse_rt_kernels.depthwise.masked import can_mask, prepare_masked
@@ -62,6 +63,10 @@ def prepare_depthwise(
             return prepare_permuted(geometry, x_dtype, out_dtype, weight, epilogue, threads, blocks)
         return prepare_integer(geometry, x_dtype, out_dtype, weight, epilogue, threads)
     if x_dtype.char == "f" and out_dtype.char == "f" and isinstance(epilogue, FloatEpilogue):
-        prepare = prepare_masked if can_mask(geometry) else prepare_floats
-        return prepare(geometry, weight, epilogue, threads)
+        if can_mask(geometry):
+            return prepare_masked(geometry, weight, epilogue, threads)
+        pieces = float_pieces(geometry)
+        if pieces is not None:
+            return prepare_permuted_floats(geometry, weight, epilogue, threads, pieces)
+        return prepare_floats(geometry, weight, epilogue, threads)
     raise TypeError(f"depthwise: {x_dtype} to {out_dtype} with {type(epilogue).__name__} is none of its kernels.")
