@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sparse_rt_kernels import caches, isa, registry
 from sparse_rt_kernels.parallel import ThreadPool
-from sparse_rt_kernels.word_image import layout
+from sparse_rt_kernels.word_image import calls, layout
 from sparse_rt_kernels.word_image.layout import word_image_of
 
 from tests.kernels import conformance as conf
@@ -75,8 +75,9 @@ def test_floats_are_within_the_bound(case):
 
 @pytest.fixture
 def small_chunks(monkeypatch):
-    """A second-level cache that holds few rows of any image."""
+    """A second-level cache that holds few rows of any image, and tasks that are worthwhile however small."""
     monkeypatch.setattr(caches, "level2_bytes", lambda: 16 * 1024)
+    monkeypatch.setattr(calls, "_TASK_WORDS", 1)
     layout.word_image_of.cache_clear()
     yield
     layout.word_image_of.cache_clear()

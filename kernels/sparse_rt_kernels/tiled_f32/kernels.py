@@ -1,39 +1,44 @@
 """The float32 kernels of any vector width, 2:4 and dense: argument plumbing, and the split of the work over threads."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sparse_rt_kernels.epilogue import FloatEpilogue, IntegerEpilogue
 from sparse_rt_kernels.gather import Gather, gather_of
-from sparse_rt_kernels.geometry import ConvGeometry
-from sparse_rt_kernels.launch import Launch, PythonLaunch
-from sparse_rt_kernels.parallel import ThreadPool
-from sparse_rt_kernels.registry import Kernel, PackedWeight, prepared_conv, prepared_matmul
-from sparse_rt_kernels.tiled_f32.product import Call, Share, product
+from sparse_rt_kernels.geometry import ConvGeometry, MatmulShape
+from sparse_rt_kernels.launch import Launch, Phase
+from sparse_rt_kernels.registry import Kernel, PackedWeight
+from sparse_rt_kernels.tiled_f32.product import CALL, SHARE, Share, product_task, task_bytes
 from sparse_rt_kernels.tiled_f32.shape import REDUCTION, Shape
 from sparse_rt_kernels.tiled_f32.weight import pack
 from sparse_rt_kernels.word_image.calls import prepare_floats
-from sparse_rt_kernels.workspace import address_of, scratch
 
 __all__ = ["kernel_for"]
 
 Array = NDArray[np.float32]
 Epilogue = FloatEpilogue | IntegerEpilogue
 
+#: Products that are worth a task of their own: 4 to 8 us.
+_TASK_PRODUCTS: Final = 500_000
+#: Lanes of the tier whose convolutions may read word images.
+_WORD_LANES: Final = 16
 # A matmul gathers nothing.
 _NO_GATHER = gather_of(ConvGeometry(1, 4, 1, 1, 4))
 
 
-def _shares(panels: int, tiles: int, strip: int, threads: int) -> list[Share]:
-    """Split panels over threads if there are enough of them, else channels too, in whole strips of tiles."""
-    if threads == 1:
+def _shares(panels: int, tiles: int, strip: int, threads: int, most: int) -> list[Share]:
+    """Split panels over threads if there are enough of them, else channels too, in whole strips of tiles.
+
+    Not into more than `most` tasks.
+    """
+    if min(threads, most) == 1:
         return [Share(0, panels, 0, tiles)]
-    parts = min(panels, 4 * threads)
+    parts = min(panels, 4 * threads, most)
     strips = -(-tiles // strip)
-    pieces = 1 if panels >= 2 * threads else min(strips, -(-2 * threads // panels))
+    pieces = 1 if panels >= 2 * threads else min(strips, -(-2 * threads // panels), max(1, most // parts))
     return [
         Share(
             panels * part // parts,
@@ -56,31 +61,9 @@ class _Family:
     def pack_weight(self, values: Array, index: NDArray[np.uint8]) -> PackedWeight:
         return pack(self.name, values, index, self.shape)
 
-    def matmul(self, x: Array, packed: PackedWeight, epilogue: Epilogue, out: Array, pool: ThreadPool) -> None:
-        floats = self._float(epilogue)
-        if not out.size:
-            return
-        rows, columns = x.shape
-        places = address_of(x), x.strides[0], columns, address_of(out), out.strides[0], address_of(floats.bias)
-        call = Call(*places, packed.n, rows, 0, self._block(packed), float(floats.low), float(floats.high))
-        self._run(call, _NO_GATHER, packed, 1, pool)
-
-    def conv(
-        self,
-        x: Array,
-        geometry: ConvGeometry,
-        packed: PackedWeight,
-        epilogue: Epilogue,
-        out: Array,
-        pool: ThreadPool,
-    ) -> None:
-        floats = self._float(epilogue)
-        if not out.size:
-            return
-        places = address_of(x), 0, 0, address_of(out), 0, address_of(floats.bias)
-        pixels = geometry.out_height * geometry.out_width
-        call = Call(*places, packed.n, pixels, 1, self._block(packed), float(floats.low), float(floats.high))
-        self._run(call, gather_of(geometry), packed, geometry.batch, pool)
+    def prepare_matmul(self, shape: MatmulShape, packed: PackedWeight, epilogue: Epilogue, threads: int) -> Launch:
+        strides = (shape.x_stride, shape.columns, shape.out_stride)
+        return self._launch(shape.m, 1, strides, None, packed, self._float(epilogue), threads)
 
     def prepare_conv(
         self,
@@ -90,36 +73,61 @@ class _Family:
         packed: PackedWeight,
         epilogue: Epilogue,
         threads: int,
-    ) -> Launch | PythonLaunch:
-        launch = prepare_floats(geometry, packed, self._float(epilogue), threads)
-        if launch is not None:
-            return launch
-        return prepared_conv(self.conv)(geometry, x_dtype, out_dtype, packed, epilogue, threads)
-
-    def _block(self, packed: PackedWeight) -> int:
-        return self.shape.block_octets(packed.values.shape[1])
+    ) -> Launch:
+        floats = self._float(epilogue)
+        if self.shape.lanes == _WORD_LANES and not self.shape.is_sparse:
+            launch = prepare_floats(geometry, packed, floats, threads)
+            if launch is not None:
+                return launch
+        pixels = geometry.out_height * geometry.out_width
+        return self._launch(pixels, geometry.batch, (0, 0, 0), gather_of(geometry), packed, floats, threads)
 
     def _float(self, epilogue: Epilogue) -> FloatEpilogue:
         if not isinstance(epilogue, FloatEpilogue):
             raise TypeError(f"{self.name}: expected a FloatEpilogue, got {type(epilogue).__name__}.")
         return epilogue
 
-    def _run(self, call: Call, gather: Gather, packed: PackedWeight, images: int, pool: ThreadPool) -> None:
-        """Compute a call for `images` images, in one task or several."""
-        lanes, vectors, channels, _ = self.shape
-        tiles = packed.values.shape[0]
-        shares = _shares(images * self.shape.panel_count(call.rows), tiles, lanes // channels, pool.threads)
-        run, width = product(self.shape), lanes * vectors
+    def _launch(
+        self,
+        rows: int,
+        images: int,
+        strides: tuple[int, int, int],
+        gather: Gather | None,
+        packed: PackedWeight,
+        epilogue: FloatEpilogue,
+        threads: int,
+    ) -> Launch:
+        """Prepare a call for `images` images, or one matrix if there is no `gather`, in one task or several.
 
-        def task(number: int) -> None:
-            share = shares[number]
-            kept = -(-(share.last_tile - share.first_tile) * channels // lanes) * lanes
-            nbytes = (call.block_octets * REDUCTION + lanes + kept) * width * 4
-            table = scratch("tiled f32 lanes", 3 * width * 4)[: 3 * width * 4].view(np.int32).reshape(3, width)
-            floats = scratch("tiled f32", nbytes).view(np.float32)
-            run(call, gather, share, packed.values, packed.index, floats, table)
-
-        pool.run(task, len(shares))
+        `strides` are the bytes from row to row of x, how many columns it has, and the bytes from row to row of out.
+        """
+        lanes, _, channels, _ = self.shape
+        tiles, octets = packed.values.shape[:2]
+        work = images * rows * tiles * channels * octets * REDUCTION // _TASK_PRODUCTS
+        shares = _shares(images * self.shape.panel_count(rows), tiles, lanes // channels, threads, max(1, work))
+        table = np.array(shares, SHARE)
+        block = self.shape.block_octets(octets)
+        x_stride, columns, out_stride = strides
+        record = (
+            table.ctypes.data,
+            *packed.addresses[:2],
+            tiles,
+            octets,
+            x_stride,
+            columns,
+            out_stride,
+            epilogue.bias.ctypes.data,
+            packed.n,
+            rows,
+            gather is not None,
+            block,
+            epilogue.low,
+            epilogue.high,
+            *(_NO_GATHER if gather is None else gather),
+        )
+        needed = task_bytes(self.shape, block, max(share.last_tile - share.first_tile for share in shares))
+        phase = Phase(product_task(self.shape), np.array([record], CALL), len(shares))
+        return Launch([phase], 0, needed, keep=(packed, epilogue, table))
 
 
 def kernel_for(tier: str, form: str, lanes: int, vectors: int, channels: int) -> Kernel:
@@ -143,7 +151,7 @@ def kernel_for(tier: str, form: str, lanes: int, vectors: int, channels: int) ->
         channels,
         tier,
         family.pack_weight,
-        prepared_matmul(family.matmul),
-        family.prepare_conv if lanes == 16 else prepared_conv(family.conv),
+        family.prepare_matmul,
+        family.prepare_conv,
         form,
     )

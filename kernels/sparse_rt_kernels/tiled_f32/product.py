@@ -1,18 +1,19 @@
 """The macro-kernel of the float32 tiles of any vector width: panels of lanes, blocks of k, tiles of channels."""
 
 import functools
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numba import carray
 from numpy.typing import NDArray
 
 from sparse_rt_kernels.gather import Gather, lane_offsets, lane_origins
-from sparse_rt_kernels.jit import kernel_jit
+from sparse_rt_kernels.jit import TaskFunction, kernel_jit
 from sparse_rt_kernels.tiled_f32 import micro
 from sparse_rt_kernels.tiled_f32.shape import REDUCTION, Shape
+from sparse_rt_kernels.workspace import as_pointer
 
-__all__ = ["Call", "Share", "product"]
+__all__ = ["CALL", "SHARE", "Share", "product_task", "task_bytes"]
 
 
 class Call(NamedTuple):
@@ -59,6 +60,56 @@ class Share(NamedTuple):
     last_panel: int
     first_tile: int
     last_tile: int
+
+
+#: A :class:`Share`.
+SHARE = np.dtype([(name, "i8") for name in Share._fields])
+_SHARE_BYTES = SHARE.itemsize
+#: A call. `shares` is the address of one :data:`SHARE` for each task; the weight has `tiles` tiles of channels and
+#: `octets` steps of 8 elements; the others are fields of :class:`Call` and :class:`Gather`.
+CALL = np.dtype(
+    [
+        *((name, "i8") for name in ("shares", "values", "index", "tiles", "octets")),
+        *((name, "i8") for name in ("x_stride", "columns", "out_stride", "bias", "n", "rows", "is_conv")),
+        *((name, "i8") for name in ("block_octets",)),
+        ("low", "f8"),
+        ("high", "f8"),
+        *((name, "i8") for name in Gather._fields),
+    ]
+)
+
+
+def task_bytes(shape: Shape, block_octets: int, tiles: int) -> int:
+    """Return the scratch bytes of a task with up to `tiles` tiles of channels: lanes, a panel block, sums."""
+    kept = -(-tiles * shape.channels // shape.lanes) * shape.lanes
+    return (3 + block_octets * REDUCTION + shape.lanes + kept) * shape.lanes * shape.vectors * 4
+
+
+@kernel_jit
+def _call(a: Any, x: int, out: int) -> Call:
+    places = (x, a.x_stride, a.columns, out, a.out_stride, a.bias)
+    return Call(*places, a.n, a.rows, a.is_conv, a.block_octets, a.low, a.high)
+
+
+@kernel_jit
+def _gather(a: Any) -> Gather:
+    return Gather(
+        a.channels,
+        a.height,
+        a.width,
+        a.kernel_rows,
+        a.kernel_columns,
+        a.row_stride,
+        a.column_stride,
+        a.row_dilation,
+        a.column_dilation,
+        a.top,
+        a.left,
+        a.row_stuffing,
+        a.column_stuffing,
+        a.out_pixels,
+        a.out_width,
+    )
 
 
 @kernel_jit
@@ -196,31 +247,30 @@ def _finish_strip(
 
 
 @functools.cache
-def product(shape: Shape) -> Callable[..., int]:
-    """Return ``run(call, gather, share, values, index, floats, lane_table)``, which computes one task.
+def product_task(shape: Shape) -> TaskFunction:
+    """Return the task that computes one share of a call, compiled for `shape`; see :data:`CALL`.
 
-    `values` and `indexes` are those of :func:`.weight.pack`; `floats` is scratch, 64-byte aligned, for a panel block of
-    (8 * block_octets + lanes) rows and the sums of the share's channels, rounded up to `lanes`, each `vectors * lanes`
-    wide; `lane_table` is (3, vectors * lanes) int32.
+    Its scratch holds each lane's row and column and room for offsets, a panel block of (8 * block_octets + lanes) rows,
+    and the sums of the share's channels, rounded up to `lanes`; all of them ``vectors * lanes`` wide.
     """
-    # Compiled code is found again by the ints that the function captures.
+    # Compiled code is found again by what the function captures: by ints, but not by other compiled functions.
     lanes, most, channels, is_sparse = shape
-    strip = lanes // channels
+    strip, slots, most_lanes = lanes // channels, shape.slots, lanes * most
 
-    @kernel_jit
-    def run(
-        call: Call,
-        gather: Gather,
-        share: Share,
-        values: NDArray[np.float32],
-        indexes: NDArray[np.uint8],
-        floats: NDArray[np.float32],
-        lane_table: NDArray[np.int32],
-    ) -> int:
-        all_vectors, octets = (call.rows + lanes - 1) // lanes, values.shape[1]
+    def task(task: int, arguments: Any, x: int, other: int, out: int, shared: int, scratch: int) -> int:
+        """Compute the panels and tiles of channels of one share."""
+        a = carray(arguments, (1,), CALL)[0]
+        share = carray(as_pointer(a.shares + task * _SHARE_BYTES), (1,), SHARE)[0]
+        call, gather = _call(a, x, out), _gather(a)
+        all_vectors, octets = (call.rows + lanes - 1) // lanes, a.octets
         panels = (all_vectors + most - 1) // most
-        panel = int(np.intp(floats.ctypes.data))
-        sums_at = (call.block_octets * REDUCTION + lanes) * lanes * most
+        values = carray(as_pointer(a.values), (a.tiles, octets, slots, channels), np.float32)
+        indexes = carray(as_pointer(a.index), (a.tiles, octets, channels), np.uint8)
+        lane_table = carray(as_pointer(scratch), (3, most_lanes), np.int32)
+        panel = scratch + 12 * most_lanes
+        sums_at = (call.block_octets * REDUCTION + lanes) * most_lanes
+        kept = ((share.last_tile - share.first_tile) * channels + lanes - 1) // lanes * lanes
+        floats = carray(as_pointer(panel), (sums_at + kept * most_lanes,), np.float32)
         for job in range(share.first_panel, share.last_panel):
             image, number = job // panels, job % panels
             # Widths of panels differ by at most one register.
@@ -243,7 +293,7 @@ def product(shape: Shape) -> Callable[..., int]:
                     held = floats[sums_at + own * channels * width :][: channels * width]
                     sums = int(np.intp(held.ctypes.data))
                     value = int(np.intp(values[tile, octet].ctypes.data))
-                    index = int(np.intp(indexes[tile].ctypes.data)) + octet * channels
+                    index = a.index + (tile * octets + octet) * channels
                     if is_sparse and spoiled:
                         # The tile multiplies stored zeros too, and 0 * inf is NaN: take the loops that skip them.
                         if octet == 0:
@@ -269,4 +319,4 @@ def product(shape: Shape) -> Callable[..., int]:
                         _finish_strip(lanes, call, image, row, vectors, channel, present, finished)
         return 0
 
-    return run
+    return task
