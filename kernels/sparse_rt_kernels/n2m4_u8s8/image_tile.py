@@ -33,7 +33,7 @@ def _int(value: int) -> Any:
 def _multiply(
     builder: Any, slots: list[Any], runs: list[Any], words: Any, values: Any, controls: Any, steps: Any
 ) -> None:
-    """Add all steps to the accumulators."""
+    """Add all steps to the accumulators; call the next block's values into L2, see :func:`micro.multiply_loop`."""
     length = len(slots) // len(runs)
     moving = [cgutils.alloca_once_value(builder, simd.pointer(builder, each)) for each in (words, values, controls)]
     with cgutils.for_range(builder, steps):
@@ -41,6 +41,7 @@ def _multiply(
         offset = builder.sext(simd.load(builder, word, simd.I32, 4), simd.I64)
         weight = simd.load(builder, value, _WORDS, _REGISTER)
         chosen = simd.load(builder, control, _BYTES, _REGISTER)
+        simd.prefetch(builder, simd.element(builder, value, builder.mul(steps, _int(_REGISTER))))
         for pixel, slot in enumerate(slots):
             place = simd.element(builder, runs[pixel // length], offset)
             octet = simd.load(builder, simd.element(builder, place, pixel % length * STEP), simd.I64, STEP)

@@ -54,6 +54,8 @@ def expand_index(context: Any, index: Any, steps: Any, controls: Any) -> Any:
             source = simd.pointer(builder, builder.add(index, builder.mul(loop.index, _int(CHANNELS))))
             place = simd.pointer(builder, builder.add(controls, builder.mul(loop.index, _int(_REGISTER))))
             simd.store(builder, place, expand_step(builder, source), _REGISTER)
+            following = builder.add(builder.ptrtoint(source, simd.I64), builder.mul(steps, _int(CHANNELS)))
+            simd.prefetch(builder, simd.pointer(builder, following))
         return _int(0)
 
     return types.intp(types.intp, types.intp, types.intp), generate
@@ -89,7 +91,11 @@ class Octets(NamedTuple):
 def multiply_loop(
     builder: Any, accumulators: list[Any], octets: Octets, values: Any, controls: Any, steps: Any
 ) -> None:
-    """Add `steps` steps of the rows at `octets`; `values` and `controls` are addresses."""
+    """Add `steps` steps of the rows at `octets`; `values` and `controls` are addresses.
+
+    What follows the values in memory is what is multiplied next, so each step calls one line of it into L2: the weights
+    of a whole network come from memory, and a block of channels is too short for the hardware to notice.
+    """
     # Every third row has a pointer of its own, which the two after it are 1 and 2 strides away from: an address of
     # one instruction each. Marked, or LLVM would keep 24 offsets, more than there are registers.
     firsts = [
@@ -102,6 +108,7 @@ def multiply_loop(
         value, control = (builder.load(place) for place in moving)
         weight = simd.load(builder, simd.pointer(builder, value), _WORDS, _REGISTER)
         chosen = simd.load(builder, simd.pointer(builder, control), _BYTES, _REGISTER)
+        simd.prefetch(builder, simd.pointer(builder, builder.add(value, builder.mul(steps, _int(_REGISTER)))))
         places = [
             simd.pointer(builder, builder.add(thirds[row // 3], builder.mul(octets.row, _int(row % 3))))
             for row in range(len(accumulators))
