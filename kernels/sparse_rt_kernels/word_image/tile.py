@@ -104,6 +104,12 @@ class _Bytes:
             fours = [self.requantiser.four_rows(builder, sums[at : at + 4], plain) for at in (pixel, pixel + 4)]
             store_planes(builder, fours, out, self._stride, pixel)
 
+    def store_sixteen(self, builder: Any, sums: list[Any], plain: bool, first: Any) -> None:
+        """Store the tile from pixel `first` on, 16 pixels of a channel at a time: the next tile overwrites the last."""
+        padded = sums + sums[-1:] * (16 - PIXELS)
+        fours = [self.requantiser.four_rows(builder, padded[at : at + 4], plain) for at in range(0, 16, 4)]
+        store_planes(builder, fours, builder.add(self._out, first), self._stride, 0)
+
 
 @simd.emitter
 def bytes_row(
@@ -164,11 +170,17 @@ def bytes_row(
                 here = builder.add(image, builder.mul(first, _int(distance.literal_value)))
                 given = [here, words, steps, values, block_bytes]
                 sums = _sums(builder, distance.literal_value, starts, _dot, given)
+                # Two pixels more than the tile has may be stored where another tile of the row follows.
+                follows = builder.icmp_signed("<=", first, builder.sub(width, _int(16)))
                 with builder.if_else(is_plain, likely=True) as branches:
                     for branch, plain in zip(branches, (True, False), strict=True):
-                        with branch:
-                            for one, of_block in zip(made, sums, strict=True):
-                                one.store(builder, of_block, plain, first)
+                        with branch, builder.if_else(follows, likely=True) as (whole, last):
+                            with whole:
+                                for one, of_block in zip(made, sums, strict=True):
+                                    one.store_sixteen(builder, of_block, plain, first)
+                            with last:
+                                for one, of_block in zip(made, sums, strict=True):
+                                    one.store(builder, of_block, plain, first)
 
             _each_tile(builder, width, each)
 
