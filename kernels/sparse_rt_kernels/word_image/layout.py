@@ -60,8 +60,8 @@ def word_image_of(geometry: ConvGeometry, channels_per_word: int) -> WordImage |
     if g.input_stride != (1, 1) or min(g.pads) < 0 or g.strides[1] not in (1, 2) or g.out_width < PIXELS:
         return None
     (kernel_rows, kernel_columns), (down, right) = g.kernel, g.strides
-    # A kernel that skips rows or columns would stage what nobody reads; one of a single pixel has no use for rows.
-    if g.channels == 0 or kernel_rows < down or kernel_columns < right or g.is_pointwise:
+    # A kernel that skips rows or columns would stage what nobody reads.
+    if g.channels == 0 or kernel_rows < down or kernel_columns < right:
         return None
     planes, row_bytes = -(-g.channels // channels_per_word), g.padded_width * WORD
     reach = (kernel_rows - 1) * g.dilations[0] + 1

@@ -53,6 +53,14 @@ def _stage(a: Any, is_float: int, image: int, first: int, rows: int, out: int) -
     plane, right = a.height * width, a.padded_width - left - width
     for number in range(a.planes):
         source = image + 4 * number * plane
+        if left + right == 0 and first >= 0 and first + rows <= a.height:
+            # Without padding rows follow each other here and there: they are one.
+            place, at = out + number * a.plane_bytes, first * width
+            if is_float:
+                copy_words(source + at * 4, rows * width, place)
+            else:
+                _byte_words(source + at, plane, a.channels - 4 * number, rows * width, place, flip)
+            continue
         for row in range(rows):
             place, at = out + number * a.plane_bytes + row * a.row_bytes, first + row
             if at < 0 or at >= a.height:
