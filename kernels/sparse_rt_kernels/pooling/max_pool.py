@@ -6,7 +6,7 @@ import numpy as np
 from numba import carray
 
 from sparse_rt_kernels.caches import level1_bytes
-from sparse_rt_kernels.jit import kernel_jit
+from sparse_rt_kernels.jit import TaskFunction, kernel_jit
 from sparse_rt_kernels.launch import Launch, Phase
 from sparse_rt_kernels.planes import plane_range, plane_tasks
 from sparse_rt_kernels.pooling.maxima import FLOAT32, INT8, UINT8, largest_of_columns, largest_of_rows, repeat_edges
@@ -14,9 +14,8 @@ from sparse_rt_kernels.pooling.window import Window
 
 __all__ = ["prepare_max_pool"]
 
-_ITEMS: Final = {"B": UINT8, "b": INT8, "f": FLOAT32}
 _FIELDS: Final = (
-    *("planes", "tasks", "item", "itemsize", "height", "width", "out_height", "out_width", "top", "left", "right"),
+    *("planes", "tasks", "itemsize", "height", "width", "out_height", "out_width", "top", "left", "right"),
     *("kernel_rows", "kernel_columns", "down", "across", "band", "pitch", "whole_begin", "whole_end"),
 )
 #: `band` output rows at a time leave rows of maxima in scratch memory, `pitch` bytes apart.
@@ -24,50 +23,7 @@ _MAX_POOL: Final = np.dtype([(name, "i8") for name in _FIELDS])
 
 
 @kernel_jit
-def _rows(
-    item: int,
-    source: int,
-    stride: int,
-    count: int,
-    step: int,
-    target: int,
-    pitch: int,
-    rows: int,
-    width: int,
-) -> int:
-    if item == UINT8:
-        return largest_of_rows(UINT8, source, stride, count, step, target, pitch, rows, width)
-    if item == INT8:
-        return largest_of_rows(INT8, source, stride, count, step, target, pitch, rows, width)
-    return largest_of_rows(FLOAT32, source, stride, count, step, target, pitch, rows, width)
-
-
-@kernel_jit
-def _columns(
-    item: int, step: int, source: int, pitch: int, count: int, target: int, stride: int, rows: int, width: int
-) -> int:
-    if item == UINT8:
-        if step == 1:
-            return largest_of_columns(UINT8, 1, source, pitch, count, target, stride, rows, width)
-        return largest_of_columns(UINT8, 2, source, pitch, count, target, stride, rows, width)
-    if item == INT8:
-        if step == 1:
-            return largest_of_columns(INT8, 1, source, pitch, count, target, stride, rows, width)
-        return largest_of_columns(INT8, 2, source, pitch, count, target, stride, rows, width)
-    if step == 1:
-        return largest_of_columns(FLOAT32, 1, source, pitch, count, target, stride, rows, width)
-    return largest_of_columns(FLOAT32, 2, source, pitch, count, target, stride, rows, width)
-
-
-@kernel_jit
-def _edges(item: int, inner: int, pitch: int, rows: int, width: int, before: int, after: int) -> int:
-    if item == FLOAT32:
-        return repeat_edges(FLOAT32, inner, pitch, rows, width, before, after)
-    return repeat_edges(UINT8, inner, pitch, rows, width, before, after)
-
-
-@kernel_jit
-def _rows_of_maxima(a: Any, plane: int, first: int, last: int, held: int) -> int:
+def _rows_of_maxima(item: int, a: Any, plane: int, first: int, last: int, held: int) -> int:
     """Leave the largest of each window's rows, for output rows [first, last), at `held`.
 
     Columns beyond the plane repeat its outermost column, which every window that reaches them holds anyway: the same
@@ -84,39 +40,65 @@ def _rows_of_maxima(a: Any, plane: int, first: int, last: int, held: int) -> int
         # All the rows whose windows are whole go at once.
         rows = min(last, a.whole_end) - row if row >= a.whole_begin and row < a.whole_end else 1
         target = inner + (row - first) * a.pitch
-        _rows(a.item, plane + begin * row_bytes, row_bytes, end - begin, step, target, a.pitch, rows, a.width)
+        source = plane + begin * row_bytes
+        largest_of_rows(item, source, row_bytes, end - begin, step, target, a.pitch, rows, a.width)
         row += rows
     if a.left + a.right > 0:
-        _edges(a.item, inner, a.pitch, last - first, a.width, a.left, a.right)
+        repeat_edges(item, inner, a.pitch, last - first, a.width, a.left, a.right)
     return 0
 
 
 @kernel_jit
-def _largest_of_plane(a: Any, plane: int, target: int, held: int) -> int:
-    """Pool one plane."""
+def _largest_of_plane(item: int, a: Any, plane: int, target: int, held: int) -> int:
+    """Pool one plane. `item` is a literal, so that each item's code is compiled where it is needed alone."""
     out_bytes = a.out_width * a.itemsize
+    # Vectors take every column or every second one; columns further apart go one by one.
+    pieces, width = (1, a.out_width) if a.across <= 2 else (a.out_width, 1)
     for first in range(0, a.out_height, a.band):
         last = min(first + a.band, a.out_height)
-        _rows_of_maxima(a, plane, first, last, held)
-        place = target + first * out_bytes
-        if a.across <= 2:
-            _columns(a.item, a.across, held, a.pitch, a.kernel_columns, place, out_bytes, last - first, a.out_width)
-            continue
-        for column in range(a.out_width):
-            source = held + column * a.across * a.itemsize
-            at = place + column * a.itemsize
-            _columns(a.item, 1, source, a.pitch, a.kernel_columns, at, out_bytes, last - first, 1)
+        _rows_of_maxima(item, a, plane, first, last, held)
+        for piece in range(pieces):
+            source = held + piece * a.across * a.itemsize
+            place = target + first * out_bytes + piece * a.itemsize
+            if a.across == 2:
+                largest_of_columns(item, 2, source, a.pitch, a.kernel_columns, place, out_bytes, last - first, width)
+            else:
+                largest_of_columns(item, 1, source, a.pitch, a.kernel_columns, place, out_bytes, last - first, width)
     return 0
 
 
-def _max_pool_task(task: int, arguments: Any, x: int, other: int, out: int, shared: int, scratch: int) -> int:
-    """Pool one task's planes."""
+def _unsigned_task(task: int, arguments: Any, x: int, other: int, out: int, shared: int, scratch: int) -> int:
+    """Pool one task's planes of uint8."""
     a = carray(arguments, (1,), _MAX_POOL)[0]
     first, last = plane_range(task, a.tasks, a.planes)
     for plane in range(first, last):
         source = x + plane * a.height * a.width * a.itemsize
-        _largest_of_plane(a, source, out + plane * a.out_height * a.out_width * a.itemsize, scratch)
+        _largest_of_plane(UINT8, a, source, out + plane * a.out_height * a.out_width * a.itemsize, scratch)
     return 0
+
+
+def _signed_task(task: int, arguments: Any, x: int, other: int, out: int, shared: int, scratch: int) -> int:
+    """Pool one task's planes of int8."""
+    a = carray(arguments, (1,), _MAX_POOL)[0]
+    first, last = plane_range(task, a.tasks, a.planes)
+    for plane in range(first, last):
+        source = x + plane * a.height * a.width * a.itemsize
+        _largest_of_plane(INT8, a, source, out + plane * a.out_height * a.out_width * a.itemsize, scratch)
+    return 0
+
+
+def _float_task(task: int, arguments: Any, x: int, other: int, out: int, shared: int, scratch: int) -> int:
+    """Pool one task's planes of float32."""
+    a = carray(arguments, (1,), _MAX_POOL)[0]
+    first, last = plane_range(task, a.tasks, a.planes)
+    for plane in range(first, last):
+        source = x + plane * a.height * a.width * a.itemsize
+        _largest_of_plane(FLOAT32, a, source, out + plane * a.out_height * a.out_width * a.itemsize, scratch)
+    return 0
+
+
+#: By dtype character.
+_TASKS: Final[dict[str, TaskFunction]] = {"B": _unsigned_task, "b": _signed_task, "f": _float_task}
 
 
 def _nanoseconds(window: Window, itemsize: int) -> float:
@@ -165,7 +147,7 @@ def prepare_max_pool(
     TypeError
         The dtype is another one.
     """
-    if dtype.char not in _ITEMS:
+    if dtype.char not in _TASKS:
         raise TypeError(f"max pooling: expected uint8, int8 or float32, got {dtype}.")
     window = Window.of(shape, kernel, strides, pads, out_shape)
     tasks = plane_tasks(window.planes, _nanoseconds(window, dtype.itemsize), threads)
@@ -174,8 +156,8 @@ def prepare_max_pool(
     pitch = -(-columns * dtype.itemsize // 64) * 64
     band = max(1, min(window.out_height, level1_bytes() // 2 // pitch))
     record = (
-        *(window.planes, tasks, _ITEMS[dtype.char], dtype.itemsize),
+        *(window.planes, tasks, dtype.itemsize),
         *(window.height, window.width, window.out_height, window.out_width, window.top, window.left, window.right),
         *(*kernel, *strides, band, pitch, *window.whole_rows),
     )
-    return Launch([Phase(_max_pool_task, np.array([record], _MAX_POOL), tasks)], 0, band * pitch)
+    return Launch([Phase(_TASKS[dtype.char], np.array([record], _MAX_POOL), tasks)], 0, band * pitch)
