@@ -268,6 +268,27 @@ def test_sums_of_unlike_scales_are_refused():
         elementwise.prepare_quantised_add(1, np.dtype("u1"), np.dtype("u1"), np.dtype("u1"), p, 1)
 
 
+# --- rows of bytes ---------------------------------------------------------------------------------------------------
+
+
+def random_rows(rng, rows, columns, dtype, biased):
+    """Bytes, and what they stand for."""
+    bias = rng.standard_normal(columns).astype(np.float32) if biased else None
+    given = elementwise.QuantisedRows(random_quantisation(rng, dtype), np.dtype(dtype), bias)
+    return random_bytes(rng, (rows, columns), dtype), given
+
+
+def dequantised(data, given):
+    """What the separate steps make of them, which is equal to NumPy's float32."""
+    bias = np.zeros(data.shape[1], np.float32) if given.bias is None else given.bias
+    y = np.empty(data.shape, np.float32)
+    launch = elementwise.prepare_dequantise_rows(len(data), data.dtype, given.quantisation, bias, 1)
+    launch.run(data, y, POOLS[1])
+    q = given.quantisation
+    np.testing.assert_array_equal(y, (data.astype(np.float32) - np.float32(q.zero_point)) * np.float32(q.scale) + bias)
+    return y
+
+
 # --- global average pool ---------------------------------------------------------------------------------------------
 
 
@@ -385,6 +406,37 @@ def test_gelu_as_onnxruntime_does(approximate):
     np.testing.assert_allclose(y, expected, rtol=1e-6, atol=1.5e-6)
 
 
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (3, 63), (5, 64), (4, 100), (40, 3072)])
+@pytest.mark.parametrize("threads", POOLS)
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize("x_dtype", BYTES)
+@pytest.mark.parametrize("y_dtype", [None, "u1"])
+def test_gelu_of_bytes(rows, columns, threads, biased, x_dtype, y_dtype):
+    rng = np.random.default_rng(columns)
+    x, given = random_rows(rng, rows, columns, x_dtype, biased)
+    q = None if y_dtype is None else random_quantisation(rng, y_dtype)
+    wide = dequantised(x, given)
+    results = []
+    for source, description in [(x, given), (wide, None)]:
+        y, untouched = guarded(x.shape, y_dtype or np.float32)
+        quantised = (None, None) if q is None else (q, y.dtype)
+        launch = elementwise.prepare_gelu(rows, columns, threads, None, False, *quantised, description)
+        launch.run(source, y, POOLS[threads])
+        assert untouched()
+        results.append(y)
+    np.testing.assert_array_equal(*results, err_msg="not what separate steps give")
+    if q is None:
+        assert_gelu(results[0], wide, False)
+    else:
+        assert_nearest(results[0], gelu_judge(wide, False), q)
+
+
+def test_gelu_refuses_two_biases():
+    _, given = random_rows(np.random.default_rng(0), 1, 4, "u1", True)
+    with pytest.raises(TypeError, match="expected one bias"):
+        elementwise.prepare_gelu(1, 4, 1, np.zeros(4, np.float32), x=given)
+
+
 # --- layer normalisation ---------------------------------------------------------------------------------------------
 
 
@@ -435,6 +487,42 @@ def test_layer_norm(rows, columns, threads, residual, wanted):
     for name, part in got.items():
         before[places[name] :][: sizes[name]] = part
     np.testing.assert_array_equal(out, before, err_msg="something else was written")
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (3, 15), (2, 64), (5, 100), (40, 768)])
+@pytest.mark.parametrize("threads", POOLS)
+@pytest.mark.parametrize("sides", ["u1", "i1", "u1 f4", "f4 i1", "i1 u1", "u1 i1"])
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize("wanted", ["y", "q", "tq"])
+def test_layer_norm_of_bytes(rows, columns, threads, sides, biased, wanted):
+    rng = np.random.default_rng(columns)
+    dtypes = sides.split()
+    if wanted == "tq" and len(dtypes) == 1:
+        return
+    made = [random_rows(rng, rows, columns, "u1" if dtype == "f4" else dtype, biased) for dtype in dtypes]
+    wide = [dequantised(*one) for one in made]
+    given = [(values, None) if d == "f4" else one for values, one, d in zip(wide, made, dtypes, strict=True)]
+    gamma, beta = (rng.standard_normal(columns).astype(np.float32) for _ in range(2))
+    q = random_quantisation(rng, "i1") if "q" in wanted else None
+    area = 4 * rows * columns + MARGIN
+    places = elementwise.NormOutputs(*(area * number if name in wanted else None for number, name in enumerate("ytq")))
+    results = []
+    for operands in (given, [(values, None) for values in wide]):
+        arrays, descriptions = zip(*operands, strict=True)
+        residual = len(operands) == 2 and (descriptions[1] or True)
+        out, untouched = guarded(3 * area, "u1")
+        quantised = (None, None) if q is None else (q, np.dtype("i1"))
+        launch = elementwise.prepare_layer_norm(
+            rows, columns, gamma, beta, 1e-5, threads, residual, places, *quantised, descriptions[0]
+        )
+        launch.run(arrays[0], out, POOLS[threads], *arrays[1:])
+        assert untouched()
+        results.append(out)
+    np.testing.assert_array_equal(*results, err_msg="not what separate steps give")
+    if wanted == "y":
+        expected = norm_judge(np.sum(wide, 0), gamma, beta, 1e-5)
+        y = results[0][: 4 * rows * columns].view(np.float32).reshape(rows, columns)
+        np.testing.assert_allclose(y, expected, rtol=0, atol=2e-5)
 
 
 def test_layer_norm_with_a_large_mean():

@@ -244,9 +244,8 @@ def test_layer_norm(rng, residual, shape):
     check(proto, {"x": normal(rng, *shape)}, ["LayerNormalization"], tolerance=1e-4)
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.int8])
-def test_quantised_block_of_a_transformer(rng, dtype):
-    """A quantised product, its bias, the residual, the normalisation, and the next product: no islands."""
+def quantised_block(rng, dtype, between, outputs):
+    """A quantised product, nodes from its result a_f (before, x_f) to n, and the next product of n quantised."""
     low = np.iinfo(dtype).min
     weights = {
         "x_s": np.float32(0.03),
@@ -258,26 +257,71 @@ def test_quantised_block_of_a_transformer(rng, dtype):
         "w": (sparse(rng, 8, 8) * 200).clip(-127, 127).astype(np.int8).T.copy(),
         "w_s": np.float32(0.01),
         "bias": normal(rng, 8),
-        "g": normal(rng, 8),
-        "b": normal(rng, 8),
+        "gamma": normal(rng, 8),
+        "beta": normal(rng, 8),
+        **{name: np.float32(value) for name, value in {"root": 2**0.5, "one": 1, "half": 0.5}.items()},
     }
     nodes = [
         node("QuantizeLinear", ["x", "x_s", "x_z"], ["x_q"]),
         node("DequantizeLinear", ["x_q", "x_s", "x_z"], ["x_f"]),
         node("DequantizeLinear", ["w", "w_s"], ["w_f"]),
-        node("MatMul", ["x_f", "w_f"], ["a"]),
-        node("QuantizeLinear", ["a", "a_s", "a_z"], ["a_q"]),
-        node("DequantizeLinear", ["a_q", "a_s", "a_z"], ["a_f"]),
-        node("Add", ["a_f", "bias"], ["c"]),
-        node("Add", ["c", "x_f"], ["r"]),
-        node("LayerNormalization", ["r", "g", "b"], ["n"]),
+        node("MatMul", ["x_f", "w_f"], ["m"]),
+        node("QuantizeLinear", ["m", "a_s", "a_z"], ["m_q"]),
+        node("DequantizeLinear", ["m_q", "a_s", "a_z"], ["a_f"]),
+        *between,
         node("QuantizeLinear", ["n", "n_s", "n_z"], ["n_q"]),
         node("DequantizeLinear", ["n_q", "n_s", "n_z"], ["n_f"]),
         node("MatMul", ["n_f", "w_f"], ["y"]),
     ]
-    proto = model(nodes, [info("x", "b", "t", 8)], [info("y", "b", "t", 8), info("c", "b", "t", 8)], weights)
-    kinds = ["QuantizeLinear", "DequantizeLinear", "DequantizeLinear", "LayerNormalization"]
-    check(proto, {"x": normal(rng, 2, 7, 8)}, kinds, tolerance=0.05)
+    return model(nodes, [info("x", "b", "t", 8)], [info(name, "b", "t", 8) for name in outputs], weights)
+
+
+def check_block(rng, proto, kinds):
+    """Between the products there are steps of these kinds, and nothing is off by more than a step of n's bytes."""
+    every = ["QuantizeLinear", "DequantizeLinear", "Gelu", "LayerNormalization", "Add"]
+    described = [step.describe().split()[0] for step in sparse_session(proto).plan.steps]
+    assert [kind for kind in described if kind in every] == ["QuantizeLinear", *kinds]
+    check(proto, {"x": normal(rng, 2, 7, 8)}, ["QuantizeLinear", *kinds], tolerance=0.05)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8])
+@pytest.mark.parametrize("swapped", [False, True])
+@pytest.mark.parametrize("read_elsewhere", [False, True])
+def test_quantised_block_of_a_transformer(rng, dtype, swapped, read_elsewhere):
+    """A quantised product, its bias, the residual, the normalisation, and the next product: bytes in between."""
+    between = [
+        node("Add", ["bias", "a_f"] if swapped else ["a_f", "bias"], ["c"]),
+        node("Add", ["x_f", "c"] if swapped else ["c", "x_f"], ["r"]),
+        node("LayerNormalization", ["r", "gamma", "beta"], ["n"]),
+    ]
+    proto = quantised_block(rng, dtype, between, ["y", "c"] if read_elsewhere else ["y"])
+    check_block(rng, proto, [*["DequantizeLinear"] * read_elsewhere, "LayerNormalization"])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8])
+@pytest.mark.parametrize("residual", ["float32", "none"])
+def test_normalisation_of_bytes_beside_float32(rng, dtype, residual):
+    between = [node("Add", ["a_f", "x"], ["r"])] if residual == "float32" else []
+    between.append(node("LayerNormalization", ["r" if between else "a_f", "gamma", "beta"], ["n"]))
+    check_block(rng, quantised_block(rng, dtype, between, ["y"]), ["LayerNormalization"])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8])
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize("form", ["root", "operator", "with bias"])
+@pytest.mark.parametrize("read_elsewhere", [False, True])
+def test_gelu_of_a_quantised_product(rng, dtype, biased, form, read_elsewhere):
+    before = "a" if biased else "a_f"
+    bias = [node("Add", ["a_f", "bias"], ["a"])] if biased else []
+    with_bias = [node("BiasGelu", ["a", "beta"], ["y"], domain="com.microsoft")]
+    gelu = with_bias if form == "with bias" else gelu_nodes(form)
+    for one in gelu:
+        one.input[:] = [before if name == "a" else name for name in one.input]
+        one.output[:] = ["n" if name == "y" else name for name in one.output]
+    proto = quantised_block(rng, dtype, [*bias, *gelu], ["y", before] if read_elsewhere else ["y"])
+    # Two biases are one too many for the step.
+    dequantises = read_elsewhere or (biased and form == "with bias")
+    check_block(rng, proto, [*["DequantizeLinear"] * dequantises, "Gelu"])
 
 
 @pytest.mark.parametrize("form", ["float", "u8", "s8"])

@@ -13,12 +13,14 @@ from sparse_rt_kernels.elementwise.layer_norm import NormOutputs, prepare_layer_
 from sparse_rt_kernels.elementwise.quantisation import Quantisation
 from sparse_rt_kernels.elementwise.quantise import prepare_quantise
 from sparse_rt_kernels.elementwise.quantised_add import QuantisedAdd, prepare_quantised_add
+from sparse_rt_kernels.elementwise.quantised_rows import QuantisedRows
 from sparse_rt_kernels.elementwise.softmax import prepare_softmax
 
 __all__ = [
     "NormOutputs",
     "Quantisation",
     "QuantisedAdd",
+    "QuantisedRows",
     "prepare_add",
     "prepare_average_pool",
     "prepare_dequantise",

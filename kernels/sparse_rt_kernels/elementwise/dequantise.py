@@ -9,7 +9,7 @@ from numba import carray, types
 
 from sparse_rt_kernels import simd
 from sparse_rt_kernels.elementwise import lanes
-from sparse_rt_kernels.elementwise.loops import each_signedness, each_unit, zero
+from sparse_rt_kernels.elementwise.loops import each_choice, each_unit, zero
 from sparse_rt_kernels.elementwise.parts import UNIT, part_bounds, worthwhile_parts
 from sparse_rt_kernels.elementwise.quantisation import Quantisation, is_signed
 from sparse_rt_kernels.launch import Launch, Phase
@@ -37,7 +37,7 @@ def _dequantise_range(context: Any, x: Any, y: Any, count: Any, signed: Any, sca
                 value = simd.fmultiply(builder, simd.fsubtract(builder, value, zero_point), scale)
                 lanes.store_floats(builder, out, first, value, rest)
 
-        each_signedness(builder, [signed], lambda sign: each_unit(builder, count, partial(dequantise, sign)))
+        each_choice(builder, [signed], lambda sign: each_unit(builder, count, partial(dequantise, sign)))
         return zero()
 
     return types.intp(*[types.intp] * 4, types.float32, types.float32), generate

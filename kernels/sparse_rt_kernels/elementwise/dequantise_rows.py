@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sparse_rt_kernels import simd
 from sparse_rt_kernels.elementwise import lanes
-from sparse_rt_kernels.elementwise.loops import each_signedness, each_unit, zero
+from sparse_rt_kernels.elementwise.loops import each_choice, each_unit, zero
 from sparse_rt_kernels.elementwise.parts import part_bounds, worthwhile_parts
 from sparse_rt_kernels.elementwise.quantisation import Quantisation, is_signed
 from sparse_rt_kernels.launch import Launch, Phase
@@ -48,7 +48,7 @@ def _dequantise_row(
                 value = simd.fadd(builder, value, lanes.load_floats(builder, biases, first, rest))
                 lanes.store_floats(builder, out, first, value, rest)
 
-        each_signedness(builder, [signed], lambda sign: each_unit(builder, count, partial(dequantise, sign)))
+        each_choice(builder, [signed], lambda sign: each_unit(builder, count, partial(dequantise, sign)))
         return zero()
 
     return types.intp(*[types.intp] * 5, types.float32, types.float32), generate

@@ -41,13 +41,18 @@ def _place(builder: Any, address: Any, nbytes: int) -> Any:
     return simd.element(builder, simd.pointer(builder, address), nbytes)
 
 
-def load_bytes(builder: Any, address: Any, first: int, is_signed: int, rest: Any = None) -> Any:
-    """Return the 16 bytes from element `first` on as floats; of only `rest` elements at `address` where it is given."""
+def load_bytes(builder: Any, address: Any, first: int, is_signed: int, rest: Any = None, flip: Any = None) -> Any:
+    """Return the 16 bytes from element `first` on as floats; of only `rest` elements at `address` where it is given.
+
+    `flip`, 16 bytes, is xor-ed to them before, where it is given.
+    """
     place = _place(builder, address, first)
     if rest is None:
         loaded = simd.load(builder, place, _BYTES)
     else:
         loaded = simd.load_first(builder, place, _BYTES, _count_from(builder, rest, first))
+    if flip is not None:
+        loaded = simd.bitwise_xor(builder, loaded, flip)
     wide = builder.sext(loaded, WORDS) if is_signed else builder.zext(loaded, WORDS)
     return simd.to_float(builder, wide)
 

@@ -1,4 +1,4 @@
-"""Normalise rows of float32 to mean 0 and variance 1, after a residual add and before quantising, if so wanted."""
+"""Normalise rows to mean 0 and variance 1, after a residual add and before quantising, if so wanted."""
 
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ from sparse_rt_kernels.elementwise.moments import add_rows, normalise_row, squar
 from sparse_rt_kernels.elementwise.parts import part_bounds, worthwhile_parts
 from sparse_rt_kernels.elementwise.quantisation import BYTE_FIELDS, Quantisation, byte_fields
 from sparse_rt_kernels.elementwise.quantise import quantise_range
+from sparse_rt_kernels.elementwise.quantised_rows import QuantisedRows, block_address, rows_block
 from sparse_rt_kernels.launch import Launch, Phase
 from sparse_rt_kernels.workspace import as_pointer
 
@@ -19,7 +20,10 @@ __all__ = ["NormOutputs", "prepare_layer_norm"]
 
 _RECORD = np.dtype(
     [
-        *((name, "i8") for name in ("rows", "parts", "columns", "group", "gamma", "beta", "has_residual")),
+        *(
+            (name, "i8")
+            for name in ("rows", "parts", "columns", "group", "gamma", "beta", "has_residual", "x_block", "other_block")
+        ),
         *((name, "i8") for name in ("y_at", "total_at", "quantised_at")),
         *((name, "f8") for name in ("epsilon", "scale")),
         *BYTE_FIELDS,
@@ -50,11 +54,12 @@ class NormOutputs(NamedTuple):
 def _norm_task(task: int, arguments: Any, x: int, other: int, out: int, shared: int, scratch: int) -> int:
     """Normalise one part of the rows, a group at a time.
 
-    Scratch holds 16 sums for each row of the group and the sum of each, a row of y, and the group's rows of totals:
-    the last two for what is not an output.
+    Scratch holds 16 sums for each row of the group and the sum of each, a row of y, and the group's rows of totals
+    (x + residual, or x dequantised): the last two for what is not an output.
     """
     r = carray(arguments, (1,), _RECORD)[0]
     columns, row_bytes, count = r.columns, 4 * r.columns, np.float32(r.columns)
+    x_row, other_row = columns if r.x_block else row_bytes, columns if r.other_block else row_bytes
     sums = carray(as_pointer(scratch + GROUP_BYTES), (GROUP,), np.float32)
     means = carray(as_pointer(scratch + GROUP_BYTES + 64), (GROUP,), np.float32)
     row_y = scratch + GROUP_BYTES + 128
@@ -62,14 +67,15 @@ def _norm_task(task: int, arguments: Any, x: int, other: int, out: int, shared: 
     for first in range(begin, end, r.group):
         rows, at = min(r.group, end - first), first * row_bytes
         totals = x + at
-        if r.has_residual:
+        if r.has_residual or r.x_block:
             totals = out + r.total_at + at if r.total_at >= 0 else row_y + row_bytes
         for row in range(rows):
-            here, partial = row * row_bytes, scratch + 64 * row
+            here, partial, y = x + (first + row) * x_row, scratch + 64 * row, totals + row * row_bytes
             if r.has_residual:
-                add_rows(x + at + here, other + at + here, totals + here, columns, partial)
+                there = other + (first + row) * other_row
+                add_rows(here, there, y, columns, partial, r.x_block, r.other_block)
             else:
-                total_of(totals + here, columns, partial)
+                total_of(here, y, columns, partial, r.x_block)
         fold_sums(scratch, scratch + GROUP_BYTES)
         for row in range(rows):
             means[row] = sums[row] / count
@@ -93,10 +99,11 @@ def prepare_layer_norm(
     beta: NDArray[np.float32],
     epsilon: float,
     threads: int,
-    residual: bool = False,
+    residual: bool | QuantisedRows = False,
     outputs: NormOutputs = NormOutputs(),  # noqa: B008, immutable
     quantised: Quantisation | None = None,
     quantised_dtype: np.dtype[Any] | None = None,
+    x: QuantisedRows | None = None,
 ) -> Launch:
     """Prepare ``y = (v - mean(v)) / sqrt(var(v) + epsilon) * gamma + beta`` over rows, with v = x or x + other.
 
@@ -105,7 +112,7 @@ def prepare_layer_norm(
     Parameters
     ----------
     rows, columns
-        `x` and `other` are float32, (rows, columns), C-contiguous.
+        `x` and `other` are (rows, columns), C-contiguous, float32 unless said otherwise.
     gamma, beta
         (columns,) float32, copied.
     epsilon
@@ -113,11 +120,13 @@ def prepare_layer_norm(
     threads
         How many threads there are to split the rows over.
     residual
-        Whether `other` is added to `x` first.
+        Whether `other` is added to `x` first; what it stands for if it holds bytes.
     outputs
-        Where what lies from `out` on. The outputs may replace inputs, each at its own place.
+        Where what lies from `out` on. The outputs may replace inputs of float32, each at its own place.
     quantised, quantised_dtype
         What the bytes of ``outputs.quantised`` mean; None where that is None.
+    x
+        What `x` stands for if it holds bytes; None for float32.
 
     Notes
     -----
@@ -126,7 +135,7 @@ def prepare_layer_norm(
     wants_bytes = outputs.quantised is not None
     if wants_bytes != (quantised is not None) or wants_bytes != (quantised_dtype is not None):
         raise TypeError("layer norm: expected a quantisation and a dtype if, and only if, outputs.quantised is set.")
-    if outputs.total is not None and not residual:
+    if outputs.total is not None and residual is False:
         raise TypeError("layer norm: expected a residual where outputs.total is set.")
     gammas, betas = np.array(gamma, np.float32), np.array(beta, np.float32)
     offsets = [-1 if place is None else place for place in outputs]
@@ -134,8 +143,9 @@ def prepare_layer_norm(
     if quantised is not None and quantised_dtype is not None:
         fields = (quantised.scale, *byte_fields(quantised, quantised_dtype, -np.inf, np.inf))
     parts = min(rows, worthwhile_parts(rows * (columns * _NANOSECONDS + _ROW_NANOSECONDS), threads))
-    addresses = (gammas.ctypes.data, betas.ctypes.data)
+    blocks = [rows_block(given, columns) for given in (x, residual if isinstance(residual, QuantisedRows) else None)]
+    addresses = (gammas.ctypes.data, betas.ctypes.data, residual is not False, *map(block_address, blocks))
     group = group_rows(columns)
-    record = (rows, parts, columns, group, *addresses, residual, *offsets, epsilon, *fields)
+    record = (rows, parts, columns, group, *addresses, *offsets, epsilon, *fields)
     phase = Phase(_norm_task, np.array([record], _RECORD), parts)
-    return Launch([phase], 0, GROUP_BYTES + 128 + 4 * columns * (1 + group), keep=(gammas, betas))
+    return Launch([phase], 0, GROUP_BYTES + 128 + 4 * columns * (1 + group), keep=(gammas, betas, *blocks))

@@ -9,7 +9,7 @@ from numba.core import cgutils
 from sparse_rt_kernels import simd
 from sparse_rt_kernels.elementwise.parts import UNIT
 
-__all__ = ["each_signedness", "each_unit", "zero"]
+__all__ = ["each_choice", "each_unit", "zero"]
 
 
 def zero() -> Any:
@@ -28,13 +28,13 @@ def each_unit(builder: Any, count: Any, body: Callable[[Any, Any], None]) -> Non
         body(whole, rest)
 
 
-def each_signedness(builder: Any, flags: list[Any], body: Callable[..., None]) -> None:
-    """Emit ``body(*signs)`` for each combination of 0 and 1, to be run when `flags` (IR i64) have these values."""
+def each_choice(builder: Any, flags: list[Any], body: Callable[..., None]) -> None:
+    """Emit ``body(*choices)`` for each combination of 0 and 1: 1 is what runs where a flag (IR i64) is not 0."""
     if not flags:
         body()
         return
-    with builder.if_else(builder.icmp_signed("!=", flags[0], zero())) as (signed, unsigned):
-        with signed:
-            each_signedness(builder, flags[1:], lambda *signs: body(1, *signs))
-        with unsigned:
-            each_signedness(builder, flags[1:], lambda *signs: body(0, *signs))
+    with builder.if_else(builder.icmp_signed("!=", flags[0], zero())) as (chosen, otherwise):
+        with chosen:
+            each_choice(builder, flags[1:], lambda *rest: body(1, *rest))
+        with otherwise:
+            each_choice(builder, flags[1:], lambda *rest: body(0, *rest))

@@ -1,28 +1,31 @@
-"""One row of float32: its sum, its squares about the mean, the row normalised."""
+"""One row: its sum, its squares about the mean, the row normalised."""
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 from llvmlite import ir
 from numba.core import cgutils, types
 
 from sparse_rt_kernels import simd
 from sparse_rt_kernels.elementwise import lanes
-from sparse_rt_kernels.elementwise.loops import each_unit, zero
-from sparse_rt_kernels.elementwise.parts import UNIT
+from sparse_rt_kernels.elementwise.loops import each_choice, each_unit, zero
+from sparse_rt_kernels.elementwise.quantised_rows import FIRSTS, row_reader
 
-__all__ = ["FIRSTS", "add_rows", "normalise_row", "squares_about", "sum_units", "total_of"]
-
-#: Where the vectors of a unit begin.
-FIRSTS: Final = range(0, UNIT, lanes.LANES)
+__all__ = ["add_rows", "normalise_row", "squares_about", "sum_units", "total_of"]
 
 
 def _by_four(builder: Any, at: Any) -> Any:
     return builder.mul(at, ir.Constant(simd.I64, 4))
 
 
+def _store(builder: Any, y: Any, at: Any, values: list[Any], rest: Any) -> None:
+    place = builder.add(y, _by_four(builder, at))
+    for first, value in zip(FIRSTS, values, strict=True):
+        lanes.store_floats(builder, place, first, value, rest)
+
+
 def sum_units(builder: Any, count: Any, partial: Any, terms: Callable[[Any, Any, list[Any]], list[Any]]) -> Any:
-    """Store 16 sums, which add up to that of a row of ``terms(byte offset of a unit, rest, 4 totals) -> 4 totals``.
+    """Store 16 sums, which add up to that of a row of ``terms(first element, rest, 4 totals) -> 4 totals``.
 
     They go to the address `partial`. Four totals take turns, so that none waits for itself.
     """
@@ -31,7 +34,7 @@ def sum_units(builder: Any, count: Any, partial: Any, terms: Callable[[Any, Any,
         builder.store(ir.Constant(lanes.FLOATS, None), slot)
 
     def unit(at: Any, rest: Any) -> None:
-        totals = terms(_by_four(builder, at), rest, [builder.load(slot) for slot in slots])
+        totals = terms(at, rest, [builder.load(slot) for slot in slots])
         for total, slot in zip(totals, slots, strict=True):
             builder.store(total, slot)
 
@@ -43,41 +46,57 @@ def sum_units(builder: Any, count: Any, partial: Any, terms: Callable[[Any, Any,
 
 
 @simd.emitter
-def total_of(context: Any, x: Any, count: Any, partial: Any) -> Any:
-    """Sum `count` float32 at the address x, as 16 sums at `partial`."""
+def total_of(context: Any, x: Any, y: Any, count: Any, partial: Any, x_block: Any) -> Any:
+    """Sum `count` values at the address x, as 16 sums at `partial`; store them at y if they are bytes.
+
+    `x_block` is the address of :func:`quantised_rows.rows_block` for bytes, 0 for float32.
+    """
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
-        x, count, partial = given
+        x, y, count, partial, x_block = given
 
-        def terms(nbytes: Any, rest: Any, totals: list[Any]) -> list[Any]:
-            values = [lanes.load_floats(builder, builder.add(x, nbytes), first, rest) for first in FIRSTS]
-            return [simd.fadd(builder, total, value) for total, value in zip(totals, values, strict=True)]
+        def total(is_quantised: int) -> None:
+            read = row_reader(builder, x, x_block, is_quantised)
 
-        return sum_units(builder, count, partial, terms)
+            def terms(at: Any, rest: Any, totals: list[Any]) -> list[Any]:
+                values = read(at, rest)
+                if is_quantised:
+                    _store(builder, y, at, values, rest)
+                return [simd.fadd(builder, total, value) for total, value in zip(totals, values, strict=True)]
 
-    return types.intp(*[types.intp] * 3), generate
+            sum_units(builder, count, partial, terms)
+
+        each_choice(builder, [x_block], total)
+        return zero()
+
+    return types.intp(*[types.intp] * 5), generate
 
 
 @simd.emitter
-def add_rows(context: Any, a: Any, b: Any, y: Any, count: Any, partial: Any) -> Any:
-    """``y = a + b`` of `count` float32 at addresses; sum y, as 16 sums at `partial`."""
+def add_rows(context: Any, a: Any, b: Any, y: Any, count: Any, partial: Any, a_block: Any, b_block: Any) -> Any:
+    """``y = a + b`` of `count` values at addresses; sum y, as 16 sums at `partial`.
+
+    `a_block` and `b_block` are the addresses of :func:`quantised_rows.rows_block` for bytes, 0 for float32.
+    """
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
-        *bases, count, partial = given
+        a, b, y, count, partial, a_block, b_block = given
 
-        def terms(nbytes: Any, rest: Any, totals: list[Any]) -> list[Any]:
-            a, b, y = (builder.add(base, nbytes) for base in bases)
-            sums = []
-            for first, total in zip(FIRSTS, totals, strict=True):
-                one, two = (lanes.load_floats(builder, place, first, rest) for place in (a, b))
-                added = simd.fadd(builder, one, two)
-                lanes.store_floats(builder, y, first, added, rest)
-                sums.append(simd.fadd(builder, total, added))
-            return sums
+        def add(a_quantised: int, b_quantised: int) -> None:
+            readers = (row_reader(builder, a, a_block, a_quantised), row_reader(builder, b, b_block, b_quantised))
 
-        return sum_units(builder, count, partial, terms)
+            def terms(at: Any, rest: Any, totals: list[Any]) -> list[Any]:
+                pairs = zip(*(read(at, rest) for read in readers), strict=True)
+                sums = [simd.fadd(builder, one, two) for one, two in pairs]
+                _store(builder, y, at, sums, rest)
+                return [simd.fadd(builder, total, value) for total, value in zip(totals, sums, strict=True)]
 
-    return types.intp(*[types.intp] * 5), generate
+            sum_units(builder, count, partial, terms)
+
+        each_choice(builder, [a_block, b_block], add)
+        return zero()
+
+    return types.intp(*[types.intp] * 7), generate
 
 
 @simd.emitter
@@ -88,8 +107,8 @@ def squares_about(context: Any, x: Any, count: Any, partial: Any, mean: Any) -> 
         x, count, partial, mean = given
         means = lanes.broadcast_float(builder, mean)
 
-        def terms(nbytes: Any, rest: Any, totals: list[Any]) -> list[Any]:
-            place = builder.add(x, nbytes)
+        def terms(at: Any, rest: Any, totals: list[Any]) -> list[Any]:
+            place = builder.add(x, _by_four(builder, at))
             # Lanes beyond the row are at the mean.
             values = [lanes.load_floats(builder, place, first, rest, means) for first in FIRSTS]
             distances = [simd.fsubtract(builder, value, means) for value in values]

@@ -9,7 +9,7 @@ from numba import carray, types
 
 from sparse_rt_kernels import simd
 from sparse_rt_kernels.elementwise import lanes
-from sparse_rt_kernels.elementwise.loops import each_signedness, each_unit, zero
+from sparse_rt_kernels.elementwise.loops import each_choice, each_unit, zero
 from sparse_rt_kernels.elementwise.narrowing import to_bytes
 from sparse_rt_kernels.elementwise.parts import UNIT, part_bounds, worthwhile_parts
 from sparse_rt_kernels.elementwise.quantisation import BYTE_FIELDS, Quantisation, byte_fields, is_signed
@@ -86,7 +86,7 @@ def _add_range(
                 )
             lanes.store_bytes(builder, out, to_bytes(builder, sums, given[9:]), rest)
 
-        each_signedness(builder, [a_signed, b_signed], lambda *signs: each_unit(builder, count, partial(add, *signs)))
+        each_choice(builder, [a_signed, b_signed], lambda *signs: each_unit(builder, count, partial(add, *signs)))
         return zero()
 
     return types.intp(*[types.intp] * 6, *[types.float32] * 3, *[types.intp] * 4), generate

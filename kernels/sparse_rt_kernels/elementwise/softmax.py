@@ -13,8 +13,9 @@ from sparse_rt_kernels.elementwise.across import fold_largest, fold_sums
 from sparse_rt_kernels.elementwise.exponential import exponential
 from sparse_rt_kernels.elementwise.groups import GROUP, GROUP_BYTES, group_rows
 from sparse_rt_kernels.elementwise.loops import each_unit, zero
-from sparse_rt_kernels.elementwise.moments import FIRSTS, sum_units
+from sparse_rt_kernels.elementwise.moments import sum_units
 from sparse_rt_kernels.elementwise.parts import part_bounds, worthwhile_parts
+from sparse_rt_kernels.elementwise.quantised_rows import FIRSTS
 from sparse_rt_kernels.launch import Launch, Phase
 from sparse_rt_kernels.workspace import as_pointer
 
@@ -63,7 +64,8 @@ def _exponentials(context: Any, x: Any, y: Any, count: Any, partial: Any, ahead:
         x, y, count, partial, ahead, largest = given
         shift = lanes.broadcast_float(builder, largest)
 
-        def terms(nbytes: Any, rest: Any, totals: list[Any]) -> list[Any]:
+        def terms(at: Any, rest: Any, totals: list[Any]) -> list[Any]:
+            nbytes = builder.mul(at, ir.Constant(simd.I64, 4))
             source, place = builder.add(x, nbytes), builder.add(y, nbytes)
             values = [lanes.load_floats(builder, source, first, rest) for first in FIRSTS]
             for first in FIRSTS:

@@ -5,11 +5,14 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
+from sparse_rt_kernels import elementwise as kernels
 
+from sparse_rt.graph.weights import constant_array
 from sparse_rt.plan.constants import Quantisation, quantisation_of
 from sparse_rt.plan.fuse import clip_bounds, clip_twice, sole_consumer
 
-__all__ = ["Context", "Ending", "Passage"]
+__all__ = ["Context", "Ending", "Passage", "Source"]
 
 _REAL = np.dtype(np.float32)
 
@@ -62,6 +65,28 @@ class Passage:
     dtype: np.dtype[Any] | None
 
 
+@dataclass(frozen=True)
+class Source:
+    """What an operator reads: float32, or bytes that it dequantises itself.
+
+    Attributes
+    ----------
+    x, dtype
+        The value that it reads.
+    rows
+        What bytes stand for; None for float32.
+    """
+
+    x: ir.Value
+    dtype: np.dtype[Any]
+    rows: kernels.QuantisedRows | None = None
+
+    @property
+    def bias(self) -> NDArray[np.float32] | None:
+        """Of each column; None for none."""
+        return None if self.rows is None else self.rows.bias
+
+
 @dataclass
 class Context:
     """The model's version, the nodes that are taken already, and the dtypes that are known so far.
@@ -101,6 +126,31 @@ class Context:
         if parameters is None or self.is_constant(node.inputs[0]):
             return None
         return node.inputs[0], parameters
+
+    def source(self, value: ir.Value) -> Source:
+        """Return what an operator that can dequantise for itself reads instead of the float32 `value`.
+
+        That is what a DequantizeLinear made `value` from, perhaps with a bias added: an Add of a constant vector. Both
+        are bypassed, not absorbed: whoever else reads them keeps them.
+        """
+        found, bias = self.quantised(value), None
+        addition = value.producer()
+        if found is None and addition is not None and addition.domain == "" and addition.op_type == "Add":
+            for operand, other in (addition.inputs, reversed(addition.inputs)):
+                bias = self.column_bias(other)
+                found = None if bias is None else self.quantised(operand)
+                if found is not None:
+                    break
+        if found is None:
+            return Source(value, _REAL)
+        x, parameters = found
+        quantisation = kernels.Quantisation(float(parameters.scale), parameters.zero_point)
+        return Source(x, parameters.dtype, kernels.QuantisedRows(quantisation, parameters.dtype, bias))
+
+    def column_bias(self, value: ir.Value | None) -> NDArray[np.float32] | None:
+        """Return a constant vector of float32, more than a scalar: one number for each column; else None."""
+        bias = constant_array(value, self.ir_version)
+        return bias if bias is not None and bias.dtype == _REAL and bias.ndim == 1 and bias.size > 1 else None
 
     def ending(self, node: ir.Node, *, clips: bool = True, quantises: bool = True) -> Ending:
         """Follow a node to the end of what its kernel computes along: clips, if it can, and QuantizeLinear."""

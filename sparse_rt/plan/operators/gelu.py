@@ -10,8 +10,9 @@ from sparse_rt.graph.weights import constant_array
 from sparse_rt.plan.constants import scalar
 from sparse_rt.plan.fuse import sole_consumer
 from sparse_rt.plan.operator_step import OperatorStep, count_of
-from sparse_rt.plan.operators.context import Context
+from sparse_rt.plan.operators.context import Context, Source
 from sparse_rt.plan.replacement import Replacement
+from sparse_rt.plan.step import Shape
 
 __all__ = ["match", "match_erf"]
 
@@ -94,23 +95,33 @@ def _replacement(
     approximate: bool,
     context: Context,
 ) -> Replacement:
+    source = context.source(x)
+    if bias is not None and source.bias is not None:
+        # The kernel adds one.
+        source = Source(x, _REAL)
+    added = bias if source.bias is None else source.bias
     end = context.ending(last, clips=False)
     parameters, y_dtype = end.quantised, end.dtype
     y = None if parameters is None else Quantisation(float(parameters.scale), parameters.zero_point)
 
+    def shape_of(shape: Shape) -> Shape:
+        if added is not None and (not shape or shape[-1] not in (None, added.size)):
+            raise ValueError(f"{added.size} elements on the last axis")
+        return shape
+
     def prepare(shape: tuple[int, ...], _: tuple[int, ...], threads: int) -> Launch:
         columns = 1 if not shape else shape[-1]
         rows = count_of(shape) // columns
-        return prepare_gelu(rows, columns, threads, bias, approximate, y, None if y is None else y_dtype)
+        return prepare_gelu(rows, columns, threads, bias, approximate, y, None if y is None else y_dtype, source.rows)
 
     step = OperatorStep(
         op_type="Gelu",
         name=str(node.name),
-        inputs=(str(x.name),),
-        dtypes=(_REAL,),
+        inputs=(str(source.x.name),),
+        dtypes=(source.dtype,),
         y=str(end.y.name),
         y_dtype=y_dtype,
-        shape_of=lambda shape: shape,
+        shape_of=shape_of,
         prepare=prepare,
     )
-    return Replacement(step, (x,), end.y, (*before, *end.absorbed))
+    return Replacement(step, (source.x,), end.y, (*before, *end.absorbed))

@@ -11,7 +11,7 @@ from sparse_rt_kernels.launch import Launch
 from sparse_rt.graph.weights import constant_array
 from sparse_rt.plan.fuse import sole_consumer
 from sparse_rt.plan.operator_step import OperatorStep, count_of
-from sparse_rt.plan.operators.context import Context, Ending
+from sparse_rt.plan.operators.context import Context, Source
 from sparse_rt.plan.replacement import Replacement
 from sparse_rt.plan.step import Shape
 
@@ -67,10 +67,10 @@ def match(node: ir.Node, context: Context) -> Replacement | None:
     if addition is not None and addition.domain == "" and addition.op_type == "Add" and addition not in context.taken:
         a, b = addition.inputs
         if a is not None and b is not None and sole_consumer(x) is node and _are_floats(a, b, context):
-            return _replacement(node, norm, (a, b), (addition,), context.ending(node, clips=False))
+            return _replacement(node, norm, (a, b), (addition,), context)
     if not context.is_float(x):
         return None
-    return _replacement(node, norm, (x,), (), context.ending(node, clips=False))
+    return _replacement(node, norm, (x,), (), context)
 
 
 def match_skip(node: ir.Node, context: Context) -> Replacement | None:
@@ -81,7 +81,7 @@ def match_skip(node: ir.Node, context: Context) -> Replacement | None:
         return None
     if not _are_floats(a, b, context):
         return None
-    return _replacement(node, norm, (a, b), (), context.ending(node, clips=False))
+    return _replacement(node, norm, (a, b), (), context)
 
 
 def _are_floats(a: ir.Value, b: ir.Value, context: Context) -> bool:
@@ -89,9 +89,16 @@ def _are_floats(a: ir.Value, b: ir.Value, context: Context) -> bool:
     return not constant and (context.is_float(a) or context.is_float(b))
 
 
+def _source(value: ir.Value, norm: _Norm, context: Context) -> Source:
+    found = context.source(value)
+    return found if found.bias is None or found.bias.size == norm.gamma.size else Source(value, _REAL)
+
+
 def _replacement(
-    node: ir.Node, norm: _Norm, reads: tuple[ir.Value, ...], before: tuple[ir.Node, ...], end: Ending
+    node: ir.Node, norm: _Norm, reads: tuple[ir.Value, ...], before: tuple[ir.Node, ...], context: Context
 ) -> Replacement:
+    sources, end = [_source(value, norm, context) for value in reads], context.ending(node, clips=False)
+    residual = len(sources) > 1 and (sources[1].rows or True)
     quantised = None if end.quantised is None else Quantisation(float(end.quantised.scale), end.quantised.zero_point)
     outputs = NormOutputs() if quantised is None else NormOutputs(y=None, quantised=0)
 
@@ -103,20 +110,21 @@ def _replacement(
             norm.beta,
             norm.epsilon,
             threads,
-            len(reads) > 1,
+            residual,
             outputs,
             quantised,
             None if quantised is None else end.dtype,
+            sources[0].rows,
         )
 
     step = OperatorStep(
         op_type=node.op_type,
         name=str(node.name),
-        inputs=tuple(str(value.name) for value in reads),
-        dtypes=tuple(_REAL for _ in reads),
+        inputs=tuple(str(source.x.name) for source in sources),
+        dtypes=tuple(source.dtype for source in sources),
         y=str(end.y.name),
         y_dtype=end.dtype,
         shape_of=norm.same_shape,
         prepare=prepare,
     )
-    return Replacement(step, reads, end.y, (*before, *end.absorbed))
+    return Replacement(step, tuple(source.x for source in sources), end.y, (*before, *end.absorbed))

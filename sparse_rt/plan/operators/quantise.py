@@ -12,7 +12,6 @@ from sparse_rt_kernels.elementwise import (
     prepare_quantise,
 )
 
-from sparse_rt.graph.weights import constant_array
 from sparse_rt.plan.constants import quantisation_of
 from sparse_rt.plan.fuse import sole_consumer
 from sparse_rt.plan.operator_step import OperatorStep, count_of
@@ -72,8 +71,8 @@ def _bias_after(node: ir.Node, context: Context) -> tuple[ir.Node, NDArray[np.fl
     if addition is None or addition.domain != "" or addition.op_type != "Add" or addition in context.taken:
         return None
     other = addition.inputs[1] if addition.inputs[0] is node.outputs[0] else addition.inputs[0]
-    bias = constant_array(other, context.ir_version)
-    return (addition, bias) if bias is not None and bias.ndim == 1 and bias.size > 1 else None
+    bias = context.column_bias(other)
+    return None if bias is None else (addition, bias)
 
 
 def _dequantise_rows(
