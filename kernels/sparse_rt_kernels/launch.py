@@ -101,6 +101,6 @@ class PythonLaunch:
 
     function: Callable[[NDArray[Any], NDArray[Any], ThreadPool], None]
 
-    def run(self, x: NDArray[Any], out: NDArray[Any], pool: ThreadPool) -> None:
-        """Run on arrays of the shapes, dtypes and strides that the launch was made for."""
+    def run(self, x: NDArray[Any], out: NDArray[Any], pool: ThreadPool, other: NDArray[Any] | None = None) -> None:
+        """Run on arrays of the shapes, dtypes and strides that the launch was made for; `other` is not read."""
         self.function(x, out, pool)

@@ -57,7 +57,7 @@ def build_plan(source: ModelSource, options: SessionOptions) -> Plan:
     if not layers:
         return _whole(source, model, signature, reports, options)
     dense = [layer for layer, choice in zip(found, choices, strict=True) if choice.replacement is None]
-    replacements = [*layers, *find_operators(model, layers, dense)]
+    replacements = [*layers, *find_operators(model, layers, dense, options.kernel_tier)]
     try:
         return _partitioned(model, signature, reports, replacements, options)
     except _NotExchangeableError as obstacle:

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sparse_rt_kernels.launch import Launch
 from sparse_rt_kernels.parallel import ThreadPool
+from sparse_rt_kernels.registry import PreparedCall
 
 from sparse_rt.errors import FeedError, message
 from sparse_rt.plan.step import Environment, Shape
@@ -53,8 +53,8 @@ class OperatorStep:
     y: str
     y_dtype: np.dtype[Any]
     shape_of: Callable[[Shape], Shape]
-    prepare: Callable[[tuple[int, ...], tuple[int, ...], int], Launch]
-    _calls: dict[tuple[int, ...], tuple[tuple[int, ...], Launch | None]] = field(
+    prepare: Callable[[tuple[int, ...], tuple[int, ...], int], PreparedCall]
+    _calls: dict[tuple[int, ...], tuple[tuple[int, ...], PreparedCall | None]] = field(
         default_factory=dict, init=False, repr=False
     )
 
@@ -126,7 +126,7 @@ class OperatorStep:
             got = " and ".join(str(array.shape) for array in arrays)
             raise FeedError(message(where, "two shapes that broadcast", got)) from error
 
-    def _prepare(self, shape: tuple[int, ...], threads: int) -> tuple[tuple[int, ...], Launch | None]:
+    def _prepare(self, shape: tuple[int, ...], threads: int) -> tuple[tuple[int, ...], PreparedCall | None]:
         y_shape = tuple(size for size in self._y_shape(shape) if size is not None)
         self._empty(y_shape)
         # A kernel is not called for nothing.

@@ -32,11 +32,11 @@ _MATCHERS: dict[str, Callable[[ir.Node, Context], Replacement | None]] = {
 
 
 def find_operators(
-    model: ir.Model, layers: Sequence[Replacement], dense_layers: Sequence[Layer] = ()
+    model: ir.Model, layers: Sequence[Replacement], dense_layers: Sequence[Layer] = (), tier: str | None = None
 ) -> list[Replacement]:
     """Return the operators of a model's graph that are worth a step of ours, given its sparse layers.
 
-    `dense_layers` are those that no sparse kernel runs; they are operators like others.
+    `dense_layers` are those that no sparse kernel runs; they are operators like others. `tier` is that of kernels.
 
     One is worth it if it makes no island where there was none: if all that it reads comes from steps of ours, or
     all that read it are steps of ours. QuantizeLinear after, and DequantizeLinear before an operator of onnxruntime's
@@ -55,7 +55,7 @@ def find_operators(
         if node in context.taken:
             continue
         if node in dense:
-            replacement = dense_replacement(dense[node], context.ir_version)
+            replacement = dense_replacement(dense[node], context.ir_version, tier)
         else:
             match = _MATCHERS.get(node.op_type)
             replacement = None if match is None else match(node, context)
