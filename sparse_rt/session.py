@@ -64,7 +64,7 @@ class InferenceSession:
         self._options = options.copy()
         self._plan: Plan = build_plan(path_or_bytes, self._options)
         self._pool = ThreadPool(self._options.threads)
-        warm_up(self._plan.steps)
+        warm_up(self._plan, self._pool)
 
     def __enter__(self) -> "InferenceSession":
         return self

@@ -202,6 +202,12 @@ class ThreadPool:
         crew.keep_off(result & (team.REPEAT - 1))
         return result >= team.REPEAT
 
+    def warm_up(self) -> None:
+        """Compile what runs launches, and start the workers that wait for them."""
+        self.launch(Launch(()), 0, 0, 0)
+        if self.threads > 1 and team.is_available():
+            self._native_crew()
+
     def rest(self) -> None:
         """Send idle workers to sleep at once: another engine is about to use the CPUs."""
         crew = self._native

@@ -1,7 +1,7 @@
 """From a model to a plan: find layers, fuse, choose kernels, schedule, open the islands."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from sparse_rt.plan.choose import choose
 from sparse_rt.plan.island import cut
 from sparse_rt.plan.metadata import ModelMetadata
 from sparse_rt.plan.onnxruntime_step import OnnxRuntimeStep, open_island, open_session
+from sparse_rt.plan.operator_step import OperatorStep
 from sparse_rt.plan.operators import find_operators
 from sparse_rt.plan.options import SessionOptions
 from sparse_rt.plan.plan import Plan
@@ -27,7 +28,7 @@ from sparse_rt.plan.replacement import Replacement
 from sparse_rt.plan.report import LayerReport
 from sparse_rt.plan.schedule import Level, outer_inputs, schedule
 from sparse_rt.plan.signature import NodeArg, Signature, is_exchangeable
-from sparse_rt.plan.step import KernelStep, Step
+from sparse_rt.plan.step import KernelStep, Shape, Step
 
 __all__ = ["build_plan"]
 
@@ -129,11 +130,13 @@ def _partitioned(
             steps.append(step)
         for replacement in level.replacements:
             own = replacement.step
-            known[own.y] = _output_type(own, known.get(own.x))
+            known[own.y] = _output_type(own, _x_shape(own, known))
             steps.append(own)
     outputs = tuple(_described(item, known.get(item.name)) for item in signature.outputs)
     signature = Signature(signature.inputs, signature.overridable, outputs)
-    return Plan(signature, tuple(steps), _constants(model, steps), reports, ModelMetadata.of(model))
+    constants = _constants(model, steps)
+    shapes = {name: shape for name, item in known.items() if (shape := _fixed(item)) is not None}
+    return Plan(signature, tuple(steps), constants, reports, ModelMetadata.of(model), shapes)
 
 
 def _require_exchangeable(values: Sequence[NodeArg]) -> None:
@@ -152,17 +155,37 @@ def _leaving(model: ir.Model, levels: Sequence[Level], number: int) -> list[ir.V
     return [value for node in levels[number].nodes for value in node.outputs if value in read]
 
 
-def _output_type(step: KernelStep, x: NodeArg | None) -> NodeArg:
+def _fixed(item: NodeArg | None) -> tuple[int, ...] | None:
+    """Return a value's shape if all its sizes are known."""
+    if item is None or not item.shape:
+        return None
+    sizes = tuple(size for size in item.shape if isinstance(size, int))
+    return sizes if len(sizes) == len(item.shape) else None
+
+
+def _x_shape(step: KernelStep, known: Mapping[str, NodeArg]) -> Shape | None:
+    """Return what is known of the shape of x, or of that to which a step's two operands are broadcast."""
+    if isinstance(step, OperatorStep) and len(step.inputs) > 1:
+        shapes = [_fixed(known.get(name)) for name in step.inputs]
+        try:
+            return np.broadcast_shapes(*(shape for shape in shapes if shape is not None)) if all(shapes) else None
+        except ValueError:  # only a run can tell what is wrong
+            return None
+    x = known.get(step.x)
+    if x is None or not x.shape:
+        return None
+    return tuple(size if isinstance(size, int) else None for size in x.shape)
+
+
+def _output_type(step: KernelStep, x_shape: Shape | None) -> NodeArg:
     """Return type and shape of a step's output; sizes that are not plain numbers are dropped."""
     names = {"float32": "float"}
     kind = f"tensor({names.get(step.y_dtype.name, step.y_dtype.name)})"
-    shape = None
-    if x is not None and x.has_rank and x.shape:
-        try:
-            shape = step.output_shape(tuple(size if isinstance(size, int) else None for size in x.shape))
-        except FeedError as error:
-            remedy = "No input of this model can be run."
-            raise ModelError(message("model", "shapes that fit each other", str(error).rstrip("."), remedy)) from error
+    try:
+        shape = step.output_shape(x_shape)
+    except FeedError as error:
+        remedy = "No input of this model can be run."
+        raise ModelError(message("model", "shapes that fit each other", str(error).rstrip("."), remedy)) from error
     return NodeArg(step.y, kind, list(shape or ()), shape is not None)
 
 

@@ -81,28 +81,26 @@ class OperatorStep:
         ]
         if len(arrays) > 1 and arrays[0].shape != arrays[1].shape:
             arrays = self._broadcast(arrays)
-        x = arrays[0]
-        key = (pool.threads, *x.shape)
-        found = self._calls.get(key)
-        if found is None:
-            found = self._prepare(x.shape, pool.threads)
-            if len(self._calls) >= _MOST_CALLS:
-                self._calls.clear()
-            self._calls[key] = found
-        y_shape, launch = found
+        y_shape, launch = self._call(arrays[0].shape, pool.threads)
         y = self._empty(y_shape)
         if launch is not None:
-            launch.run(x, y, pool, *arrays[1:])
+            launch.run(arrays[0], y, pool, *arrays[1:])
         values[self.y] = y
+
+    def call_for(self, shape: tuple[int, ...], threads: int) -> PreparedCall | None:
+        """Prepare the call for an x of `shape`, so that runs find it; None where there is nothing to call."""
+        return self._call(shape, threads)[1]
 
     def describe(self) -> str:
         """Return one line for a person."""
         return f"{self.op_type}  {self.name}  {', '.join(self.inputs)} -> {self.y}"
 
     def output_shape(self, shape: Shape | None) -> Shape | None:
-        """Return y's shape for an x whose sizes may be partly unknown (None), or None where nothing is known."""
-        # The second operand may broadcast x to another shape.
-        return None if shape is None or len(self.inputs) > 1 else self._y_shape(shape)
+        """Return y's shape for an x whose sizes may be partly unknown (None), or None where nothing is known.
+
+        Two operands must have been broadcast to that shape.
+        """
+        return None if shape is None else self._y_shape(shape)
 
     def _y_shape(self, shape: Shape) -> Shape:
         try:
@@ -125,6 +123,16 @@ class OperatorStep:
             where = f"{self.op_type} '{self.name}'"
             got = " and ".join(str(array.shape) for array in arrays)
             raise FeedError(message(where, "two shapes that broadcast", got)) from error
+
+    def _call(self, shape: tuple[int, ...], threads: int) -> tuple[tuple[int, ...], PreparedCall | None]:
+        key = (threads, *shape)
+        found = self._calls.get(key)
+        if found is None:
+            found = self._prepare(shape, threads)
+            if len(self._calls) >= _MOST_CALLS:
+                self._calls.clear()
+            self._calls[key] = found
+        return found
 
     def _prepare(self, shape: tuple[int, ...], threads: int) -> tuple[tuple[int, ...], PreparedCall | None]:
         y_shape = tuple(size for size in self._y_shape(shape) if size is not None)

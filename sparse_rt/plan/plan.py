@@ -33,6 +33,8 @@ class Plan:
         One for each layer.
     metadata
         The model's description.
+    shapes
+        Those of the values whose shape is the same in every run, as far as they are known.
     """
 
     signature: Signature
@@ -40,6 +42,7 @@ class Plan:
     constants: Mapping[str, NDArray[Any]]
     reports: tuple[LayerReport, ...]
     metadata: ModelMetadata
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     _spent: tuple[tuple[str, ...], ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -118,15 +118,8 @@ class SparseStep:
             x has the wrong dtype or does not fit the weight.
         """
         x = self._checked(values[self.x])
-        if self.requantisation is None and self.x_zero_point is None:
-            # The pool's threads are part of the key: a plan may run on several pools.
-            key = (pool.threads, *x.shape)
-            call = self._calls.get(key)
-            if call is None:
-                call = self._prepare(x.shape, self.epilogue, None, pool.threads)
-                if len(self._calls) >= _MOST_CALLS:
-                    self._calls.clear()
-                self._calls[key] = call
+        if self._is_constant:
+            call = self._call(x.shape, pool.threads)
         else:
             zero_point = self._dynamic_zero_point(values)
             call = self._prepare(x.shape, self._epilogue(values, zero_point), zero_point, pool.threads)
@@ -134,6 +127,15 @@ class SparseStep:
         if call.prepared is not None:
             call.prepared.run(x.reshape(call.kernel_x), y.reshape(call.kernel_y), pool)
         values[self.y] = y
+
+    def call_for(self, shape: tuple[int, ...], threads: int) -> PreparedCall | None:
+        """Prepare the call for an x of `shape`, so that runs find it; None where there is nothing to call.
+
+        Where the epilogue is known only at run time, the call returned is of the same kind as those of runs.
+        """
+        return (
+            self._call(shape, threads) if self._is_constant else self._prepare(shape, self.epilogue, None, threads)
+        ).prepared
 
     def describe(self) -> str:
         """Return one line for a person."""
@@ -153,6 +155,22 @@ class SparseStep:
         if self.side == "right" or len(shape) == 1:
             return (*shape[:-1], self.n)
         return (*shape[:-2], self.n, shape[-1])
+
+    @property
+    def _is_constant(self) -> bool:
+        """Whether all that a call needs but x is known before a run."""
+        return self.requantisation is None and self.x_zero_point is None
+
+    def _call(self, shape: tuple[int, ...], threads: int) -> _Call:
+        # The pool's threads are part of the key: a plan may run on several pools.
+        key = (threads, *shape)
+        call = self._calls.get(key)
+        if call is None:
+            call = self._prepare(shape, self.epilogue, None, threads)
+            if len(self._calls) >= _MOST_CALLS:
+                self._calls.clear()
+            self._calls[key] = call
+        return call
 
     def _checked(self, x: NDArray[Any]) -> NDArray[Any]:
         where = f"layer '{self.name}', input '{self.x}'"

@@ -58,6 +58,8 @@ class KernelStep(Step, Protocol):
     def output_shape(self, shape: Shape | None) -> Shape | None:
         """Return y's shape for an x whose sizes may be partly unknown (None), or None where nothing is known.
 
+        Where x and another value are broadcast to one shape, that shape is given.
+
         Raises
         ------
         FeedError

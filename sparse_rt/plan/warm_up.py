@@ -2,16 +2,19 @@
 
 import sys
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 from sparse_rt_kernels.epilogue import FloatEpilogue, IntegerEpilogue
 from sparse_rt_kernels.geometry import ConvGeometry
+from sparse_rt_kernels.launch import Launch
 from sparse_rt_kernels.parallel import ThreadPool
 
+from sparse_rt.errors import FeedError
+from sparse_rt.plan.operator_step import OperatorStep
+from sparse_rt.plan.plan import Plan
 from sparse_rt.plan.sparse_step import SparseStep
-from sparse_rt.plan.step import Step
 
 __all__ = ["warm_up"]
 
@@ -19,24 +22,35 @@ _BAR_AFTER_SECONDS = 0.5
 _Variant = tuple[str, str, str, str]
 
 
-def warm_up(steps: Iterable[Step]) -> None:
-    """Run every kind of kernel call that `steps` will make once, on a tiny problem.
+def warm_up(plan: Plan, pool: ThreadPool) -> None:
+    """Compile all that a run of `plan` on `pool` will call, or load it from the disk cache.
 
-    Kernels are compiled on first use, or loaded from the disk cache; either way the first real run is spared it. If
-    standard error is a terminal and it takes longer than half a second, a progress bar says what is going on.
+    Where the shape of a step's input is known, the step's call is prepared for it, which compiles native tasks. Other
+    calls, and those of portable kernels, are made once on a tiny problem, each kind of them. If standard error is a
+    terminal and it takes longer than half a second, a progress bar says what is going on.
     """
-    variants: dict[_Variant, SparseStep] = {}
-    for step in steps:
-        if isinstance(step, SparseStep):
-            variants.setdefault(_variant(step), step)
-    todo = [step for variant, step in variants.items() if variant not in _warm]
-    if not todo:
-        return
+    todo = [step for step in plan.steps if isinstance(step, SparseStep | OperatorStep)]
     if sys.stderr.isatty():
-        _with_bar(todo)
+        steps: Iterable[SparseStep | OperatorStep] = _with_bar(todo)
     else:
-        for step in todo:
-            _run_tiny(step)
+        steps = todo
+    are_native = [_warm_up_step(step, plan.shapes.get(step.x), pool) for step in steps]
+    if any(are_native):
+        pool.warm_up()
+
+
+def _warm_up_step(step: SparseStep | OperatorStep, shape: tuple[int, ...] | None, pool: ThreadPool) -> bool:
+    """Compile what a step calls; return whether it is known to be native tasks."""
+    if shape is not None:
+        try:
+            call = step.call_for(shape, pool.threads)
+        except FeedError:  # a run will say so
+            return False
+        if call is None or isinstance(call, Launch):
+            return call is not None
+    if isinstance(step, SparseStep) and _variant(step) not in _warm:
+        _run_tiny(step)
+    return False
 
 
 _warm: set[_Variant] = set()
@@ -77,7 +91,8 @@ def _tiny_epilogue(epilogue: FloatEpilogue | IntegerEpilogue) -> FloatEpilogue |
     return replace(epilogue, bias=one)
 
 
-def _with_bar(todo: Sequence[SparseStep]) -> None:
+def _with_bar(todo: Sequence[SparseStep | OperatorStep]) -> Iterator[SparseStep | OperatorStep]:
+    """Yield steps, and show how many have been dealt with."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -90,7 +105,7 @@ def _with_bar(todo: Sequence[SparseStep]) -> None:
     timer.start()
     try:
         for step in todo:
-            _run_tiny(step)
+            yield step
             progress.advance(task)
     finally:
         timer.cancel()

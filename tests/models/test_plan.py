@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sparse_rt_kernels import registry
+from sparse_rt_kernels.parallel import ThreadPool
 
 from sparse_rt import formats
 from sparse_rt.graph.layers import find_layers
@@ -17,6 +18,7 @@ from sparse_rt.plan.constants import per_channel
 from sparse_rt.plan.convolution import Convolution
 from sparse_rt.plan.flip import flip_kernel
 from sparse_rt.plan.fuse import fuse
+from sparse_rt.plan.operator_step import OperatorStep
 from sparse_rt.plan.replacement import Replacement
 from sparse_rt.plan.schedule import schedule
 from sparse_rt.plan.sparse_step import SparseStep
@@ -202,16 +204,39 @@ def test_no_kernel_for_this_cpu_is_a_reason(rng, monkeypatch):
 
 @pytest.mark.parametrize("terminal", [False, True])
 def test_warm_up_runs_each_kind_of_call_once(rng, monkeypatch, terminal, capsys):
+    """Where no shape is known."""
     monkeypatch.setattr(warm_up_module, "_warm", set())
     monkeypatch.setattr("sys.stderr.isatty", lambda: terminal, raising=False)
     proto = model(
         [node("MatMul", ["x", "w"], ["a"]), node("MatMul", ["a", "w"], ["c"]), node("MatMul", ["w", "c"], ["y"])],
-        [info("x", 8, 8)],
+        [info("x", "b", 8)],
         [info("y", 8, 8)],
         {"w": sparse(rng, 8, 8).T.copy()},
     )
     session = sparse_session(proto)
     warm = set(warm_up_module._warm)
     assert len(warm) >= 1
-    warm_up(session.plan.steps)
+    warm_up(session.plan, ThreadPool(2))
     assert warm_up_module._warm == warm
+
+
+def test_calls_of_known_shapes_are_prepared_before_the_first_run(rng):
+    proto = model(
+        [
+            node("Conv", ["x", "w"], ["a"], kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
+            node("MaxPool", ["a"], ["m"], kernel_shape=[2, 2], strides=[2, 2]),
+            node("Conv", ["m", "w"], ["c"], kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
+            node("Add", ["c", "m"], ["d"]),
+            node("Conv", ["d", "w"], ["y"], kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
+        ],
+        [info("x", 1, 16, 32, 32)],
+        [info("y", 1, 16, 16, 16)],
+        {"w": sparse(rng, 16, 16, 3, 3)},
+    )
+    session = sparse_session(proto)
+    assert session.plan.shapes["d"] == (1, 16, 16, 16)
+    known = {id(step): len(step._calls) for step in session.plan.steps if isinstance(step, SparseStep | OperatorStep)}
+    assert len(known) >= 3
+    session.run(None, {"x": normal(rng, 1, 16, 32, 32)})
+    assert known == {id(step): len(step._calls) for step in session.plan.steps if id(step) in known}
+    assert all(count == 1 for count in known.values())
