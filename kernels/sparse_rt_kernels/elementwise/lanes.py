@@ -16,6 +16,7 @@ __all__ = [
     "kept",
     "load_bytes",
     "load_floats",
+    "load_words",
     "multiply_add",
     "store_bytes",
     "store_floats",
@@ -41,20 +42,23 @@ def _place(builder: Any, address: Any, nbytes: int) -> Any:
     return simd.element(builder, simd.pointer(builder, address), nbytes)
 
 
-def load_bytes(builder: Any, address: Any, first: int, is_signed: int, rest: Any = None, flip: Any = None) -> Any:
-    """Return the 16 bytes from element `first` on as floats; of only `rest` elements at `address` where it is given.
-
-    `flip`, 16 bytes, is xor-ed to them before, where it is given.
-    """
+def _sixteen_bytes(builder: Any, address: Any, first: int, rest: Any) -> Any:
     place = _place(builder, address, first)
     if rest is None:
-        loaded = simd.load(builder, place, _BYTES)
-    else:
-        loaded = simd.load_first(builder, place, _BYTES, _count_from(builder, rest, first))
-    if flip is not None:
-        loaded = simd.bitwise_xor(builder, loaded, flip)
+        return simd.load(builder, place, _BYTES)
+    return simd.load_first(builder, place, _BYTES, _count_from(builder, rest, first))
+
+
+def load_bytes(builder: Any, address: Any, first: int, is_signed: int, rest: Any = None) -> Any:
+    """Return the 16 bytes from element `first` on as floats; of only `rest` elements at `address` where it is given."""
+    loaded = _sixteen_bytes(builder, address, first, rest)
     wide = builder.sext(loaded, WORDS) if is_signed else builder.zext(loaded, WORDS)
     return simd.to_float(builder, wide)
+
+
+def load_words(builder: Any, address: Any, first: int, rest: Any = None) -> Any:
+    """Return the 16 unsigned bytes from element `first` on as int32, as :func:`load_bytes` does."""
+    return builder.zext(_sixteen_bytes(builder, address, first, rest), WORDS)
 
 
 def load_floats(builder: Any, address: Any, first: int, rest: Any = None, beyond: Any = None) -> Any:

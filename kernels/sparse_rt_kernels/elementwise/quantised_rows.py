@@ -18,7 +18,9 @@ __all__ = ["FIRSTS", "QuantisedRows", "block_address", "row_reader", "rows_block
 #: Where the vectors of a unit begin.
 FIRSTS: Final = range(0, UNIT, lanes.LANES)
 #: Byte offsets in the block of :func:`rows_block`.
-_SCALE, _ZERO_POINT, _FLIP, _BIAS = 0, 4, 8, 12
+_SCALE, _ZERO_POINT, _WORD, _BIAS = 0, 4, 8, 12
+#: The lowest bit of its significand is 1: it plus a byte is its bits and the byte's.
+_LIFT: Final = 2.0**23
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -44,11 +46,11 @@ def rows_block(rows: QuantisedRows | None, columns: int) -> NDArray[Any]:
     """Return what the emitted code reads of `rows`, in one piece of memory; none at all where they are float32."""
     if rows is None:
         return np.zeros(0, np.uint8)
+    # With their sign bits flipped, signed bytes are unsigned ones 128 higher.
     flip = 128 if is_signed(rows.dtype) else 0
     block = np.zeros(3 + columns, np.float32)
-    # With their sign bits flipped, signed bytes are unsigned ones 128 higher.
-    block[:2] = rows.quantisation.scale, rows.quantisation.zero_point + flip
-    block[2:3].view(np.uint8)[0] = flip
+    block[:2] = rows.quantisation.scale, _LIFT + flip + rows.quantisation.zero_point
+    block[2:3].view(np.int32)[0] = np.float32(_LIFT).view(np.int32) | flip
     if rows.bias is not None:
         block[3:] = rows.bias
     return block
@@ -79,15 +81,17 @@ def row_reader(builder: Any, base: Any, block: Any, is_quantised: int) -> Callab
         lanes.broadcast_float(builder, simd.load(builder, simd.element(builder, held, place), simd.F32, 4))
         for place in (_SCALE, _ZERO_POINT)
     )
-    flip = simd.broadcast(builder, simd.load(builder, simd.element(builder, held, _FLIP), simd.I8), lanes.LANES)
+    lift = simd.broadcast(builder, simd.load(builder, simd.element(builder, held, _WORD), simd.I32, 4), lanes.LANES)
     bias = builder.add(block, ir.Constant(simd.I64, _BIAS))
 
     def read_bytes(at: Any, rest: Any) -> list[Any]:
         source, biases = builder.add(base, at), builder.add(bias, by_four(at))
         values = []
         for first in FIRSTS:
-            # The difference of two bytes is exact; product and sum are rounded one after the other.
-            value = lanes.load_bytes(builder, source, first, 0, rest, flip)
+            # In the low bits of 2**23 a byte is converted by one xor. The difference of two bytes is exact; product and
+            # sum are rounded one after the other.
+            word = simd.bitwise_xor(builder, lanes.load_words(builder, source, first, rest), lift)
+            value = simd.bitcast(builder, word, lanes.FLOATS)
             value = simd.fmultiply(builder, simd.fsubtract(builder, value, zero_point), scale)
             value = simd.fadd(builder, value, lanes.load_floats(builder, biases, first, rest))
             values.append(lanes.kept(builder, value, first, rest))
