@@ -3,7 +3,8 @@
     python tests/kernels/tier_lanes.py [lane ...]
 
 Each lane compiles into a cold cache of its own, so that test_tier_assembly.py, which runs last in the same process, can
-read the machine code of all that the suite used. A tier that this CPU cannot run is compiled and read only.
+read the machine code of all that the suite used. A tier that this CPU cannot run is compiled and read only. As many
+lanes run at a time as there are CPUs; each is printed when it ends.
 """
 
 import os
@@ -11,12 +12,17 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import llvmlite.binding as llvm
 
 ROOT = Path(__file__).resolve().parents[2]
-SUITE = ("tests/kernels/test_conformance.py", "tests/kernels/test_tiers.py", "tests/kernels/test_tier_assembly.py")
+ROOMS = ROOT / "tests" / "kernels"
+#: Kernels of the registry, whose tests have the tier in their names, and what reads the machine code of all others.
+SUITE = ("test_conformance", "test_tiers", "test_tier_assembly")
+#: Native tasks of all tiers: plain vectors, as wide as the CPU's.
+TASKS = ("test_team", "test_elementwise", "test_pooling", "test_depthwise", "test_word_images")
 
 BASE = "sse sse2 sse3 ssse3 sse4.1 sse4.2 popcnt cx8 cx16 cmov mmx fxsr 64bit sahf"
 AVX2 = f"{BASE} avx avx2 fma f16c bmi bmi2 lzcnt movbe xsave"
@@ -31,6 +37,9 @@ LANES = {
     "avx2vnni": ("avx2vnni", "alderlake", f"{AVX2} avxvnni", {}),
     "avx512": ("avx512", "skylake-avx512", AVX512, {}),
 }
+
+#: Lanes that run TASKS, too: one for each width of registers, and that in which there are none.
+TASK_LANES = {"generic", "generic, interpreted", "avx2", "avx512"}
 
 
 def can_run(features):
@@ -50,22 +59,31 @@ def environment(lane, cache):
 def run(lane):
     tier, _, features, _ = LANES[lane]
     runs = can_run(features)
-    files = SUITE if runs else SUITE[-1:]
-    print(f"--- lane {lane}: {'run' if runs else 'compiled and read, for this CPU cannot run it'}", flush=True)
+    tasks = TASKS if lane in TASK_LANES else ()
+    rooms = (*tasks, *SUITE) if runs else SUITE[-1:]
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as cache:
-        selected = ("-k", f"__{tier} or test_tier")
-        command = (sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", *files, *selected)
-        status = subprocess.run(command, cwd=ROOT, env=environment(lane, cache), check=False).returncode
-    print(f"--- lane {lane}: {'passed' if status == 0 else 'FAILED'} in {time.monotonic() - started:.0f} s", flush=True)
-    return status == 0
+        selected = ("-k", " or ".join((f"__{tier}", "test_tier", *tasks)))
+        files = [str(ROOMS / f"{room}.py") for room in rooms]
+        command = (sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *files, *selected)
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment(lane, cache), check=False, text=True, capture_output=True
+        )
+    print(f"--- lane {lane}: {'run' if runs else 'compiled and read, for this CPU cannot run it'}", flush=True)
+    print(done.stdout + done.stderr, flush=True)
+    result = "passed" if done.returncode == 0 else "FAILED"
+    print(f"--- lane {lane}: {result} in {time.monotonic() - started:.0f} s", flush=True)
+    return done.returncode == 0
 
 
 def main(lanes):
     unknown = [lane for lane in lanes if lane not in LANES]
     if unknown:
         raise SystemExit(f"lanes: expected some of {', '.join(LANES)}, got {', '.join(unknown)}.")
-    failed = [lane for lane in lanes or LANES if not run(lane)]
+    chosen = list(lanes or LANES)
+    with ThreadPoolExecutor(os.cpu_count() or 1) as executor:
+        passed = list(executor.map(run, chosen))
+    failed = [lane for lane, has_passed in zip(chosen, passed, strict=True) if not has_passed]
     raise SystemExit(f"failed lanes: {', '.join(failed)}" if failed else 0)
 
 
