@@ -404,3 +404,14 @@ def test_dense_stem(rng, form):
     # onnxruntime computes the int8 one in floats, which round ties of the product of scales another way.
     steps = 0 if form == "u8" else 1
     check(proto, {"x": normal(rng, 2, 3, 41, 37)}, ["QuantizeLinear", "Conv"], threads=2, steps=steps)
+
+
+@pytest.mark.parametrize("scale", [2.0**-100, 2.0**100])
+def test_scales_beyond_the_kernels_stay_in_onnxruntime(rng, scale):
+    nodes, weights = layers(rng, "a")
+    weights |= {"s": np.float32(scale), "z": np.array(7, np.uint8)}
+    nodes.append(node("QuantizeLinear", ["a", "s", "z"], ["y"]))
+    proto = model(nodes, [info("x", "r", 8)], [info("y", "r", 8, kind=UINT8)], weights)
+    session, feeds = sparse_session(proto), {"x": normal(rng, 3, 8)}
+    assert "onnxruntime" in session.plan.describe()
+    np.testing.assert_array_equal(session.run(None, feeds)[0], stock(proto, feeds)[0])

@@ -54,17 +54,25 @@ def find_operators(
     for node in model.graph:
         if node in context.taken:
             continue
-        if node in dense:
-            replacement = dense_replacement(dense[node], context.ir_version, tier)
-        else:
-            match = _MATCHERS.get(node.op_type)
-            replacement = None if match is None else match(node, context)
+        replacement = (
+            dense_replacement(dense[node], context.ir_version, tier) if node in dense else _match(node, context)
+        )
         if replacement is None:
             continue
         found.append(replacement)
         context.taken.update(replacement.absorbed)
         context.dtypes[replacement.y] = replacement.step.y_dtype
     return _worthwhile(model.graph, layers, found)
+
+
+def _match(node: ir.Node, context: Context) -> Replacement | None:
+    """Return the step of an operator that a kernel of ours computes."""
+    match = _MATCHERS.get(node.op_type)
+    try:
+        return None if match is None else match(node, context)
+    except ValueError:
+        # Parameters that are legal but beyond a kernel, such as a scale of 2**-100: onnxruntime computes those.
+        return None
 
 
 def _worthwhile(graph: ir.Graph, layers: Sequence[Replacement], found: list[Replacement]) -> list[Replacement]:
