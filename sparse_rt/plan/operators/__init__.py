@@ -77,27 +77,29 @@ def _match(node: ir.Node, context: Context) -> Replacement | None:
 
 def _worthwhile(graph: ir.Graph, layers: Sequence[Replacement], found: list[Replacement]) -> list[Replacement]:
     """Leave out operators, one round after the other, until all that are left are worth a step of their own."""
-    inputs = set(graph.inputs)
     while True:
         ours = [*layers, *found]
         made = {replacement.y for replacement in ours}
-        read = _read_by_onnxruntime(graph, ours)
         read_by_us = {value for replacement in ours for value in replacement.reads}
-
-        def is_worthwhile(one: Replacement) -> bool:
-            before = all(value in made or value in inputs for value in one.reads)  # noqa: B023
-            after = one.y not in read  # noqa: B023
-            touches = any(value in made for value in one.reads) or one.y in read_by_us  # noqa: B023
-            if one.absorbed[0].op_type == "QuantizeLinear":
-                return touches and before
-            if one.absorbed[0].op_type == "DequantizeLinear":
-                return touches and after
-            return touches and (before or after)
-
-        kept = [one for one in found if is_worthwhile(one)]
+        read_by_onnxruntime = _read_by_onnxruntime(graph, ours)
+        kept = [one for one in found if _is_worthwhile(one, made, read_by_us, read_by_onnxruntime)]
         if len(kept) == len(found):
             return kept
         found = kept
+
+
+def _is_worthwhile(
+    one: Replacement, made: set[ir.Value], read_by_us: set[ir.Value], read_by_onnxruntime: set[ir.Value]
+) -> bool:
+    """Return whether an operator that has a neighbour among our steps makes no island; see :func:`find_operators`."""
+    before = all(value in made or value.is_graph_input() for value in one.reads)
+    after = one.y not in read_by_onnxruntime
+    touches = any(value in made for value in one.reads) or one.y in read_by_us
+    if one.absorbed[0].op_type == "QuantizeLinear":
+        return touches and before
+    if one.absorbed[0].op_type == "DequantizeLinear":
+        return touches and after
+    return touches and (before or after)
 
 
 def _read_by_onnxruntime(graph: ir.Graph, ours: Sequence[Replacement]) -> set[ir.Value]:
