@@ -19,9 +19,9 @@ from sparse_rt_kernels import isa
 __all__ = ["TASK", "TaskFunction", "cache_directory", "cache_key", "kernel_jit", "kernel_task"]
 
 #: What a task is in C: (task, arguments, x, other, out, shared, scratch) -> 0, or else the launch must be repeated in
-#: another way. Six addresses follow the task's number: its arguments, one record of the kernel's own; the arrays that
-#: it reads, the second of which few kernels have (0); the array that it writes; scratch memory that all tasks of a
-#: call share; and scratch memory of its thread.
+#: another way. Six addresses follow the task's number: its arguments, one record of the kernel's own; the first array
+#: that it reads; the second one, or a table of all but the first (see :class:`launch.Launch`), or 0; the array that it
+#: writes; scratch memory that all tasks of a call share; and scratch memory of its thread.
 TASK: Final = types.intp(types.intp, types.voidptr, *[types.intp] * 5)
 #: A Python function that can be compiled as one.
 TaskFunction = Callable[[int, Any, int, int, int, int, int], int]

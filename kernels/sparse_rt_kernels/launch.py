@@ -45,6 +45,10 @@ class Launch:
 
     Made once for a layer and a shape, so that a run costs a few microseconds of Python however much there is to pass.
 
+    Tasks get the address of the first array that a kernel reads as `x`, and as `other` that of the second one, or 0 if
+    there is none. A kernel that reads more than two gets, as `other`, the address of a table: the addresses of all
+    arrays after the first, in order, as int64.
+
     Parameters
     ----------
     phases
@@ -85,14 +89,27 @@ class Launch:
         """The phases as words: function, arguments, tasks."""
         return self._words
 
-    def run(self, x: NDArray[Any], out: NDArray[Any], pool: ThreadPool, other: NDArray[Any] | None = None) -> None:
+    def run(
+        self,
+        x: NDArray[Any],
+        out: NDArray[Any],
+        pool: ThreadPool,
+        other: NDArray[Any] | None = None,
+        *more: NDArray[Any],
+    ) -> None:
         """Run on arrays of the shapes, dtypes and strides that the launch was made for.
 
-        `other` is the second array that the kernel reads, if it reads two.
+        `other` is the second array that the kernel reads, if it reads two; `more` follow it, if it reads more.
         """
-        second = 0 if other is None else address_of(other)
+        if other is None:
+            second = 0
+        elif more:
+            table = np.array([address_of(array) for array in (other, *more)], np.int64)
+            second = address_of(table)
+        else:
+            second = address_of(other)
         if pool.launch(self, address_of(x), second, address_of(out)) and self._otherwise is not None:
-            self._otherwise.run(x, out, pool, other)
+            self._otherwise.run(x, out, pool, other, *more)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
