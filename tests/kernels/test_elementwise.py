@@ -437,6 +437,73 @@ def test_gelu_refuses_two_biases():
         elementwise.prepare_gelu(1, 4, 1, np.zeros(4, np.float32), x=given)
 
 
+# --- sigmoid and tanh ------------------------------------------------------------------------------------------------
+
+ACTIVATION_JUDGES = {"sigmoid": lambda v: 0.5 * (1 + np.tanh(0.5 * v)), "tanh": np.tanh}
+
+
+@pytest.mark.parametrize("name", elementwise.ACTIVATIONS)
+def test_activation_curve(name):
+    specials = [0, 1e-30, -1e-30, 0.5, -0.5, 60, -60, 1e3, 1e30, -1e30, np.inf, -np.inf]
+    x = np.concatenate([np.linspace(-20, 20, 200_001), np.linspace(-0.6, 0.6, 10_001), specials]).astype(np.float32)
+    y = np.empty_like(x)
+    elementwise.prepare_activation(name, x.size, 1).run(x, y, POOLS[1])
+    wide = x.astype(np.float64)
+    # 1 + tanh cancels where sigmoid is small.
+    expected = np.exp(-np.logaddexp(0, -wide)) if name == "sigmoid" else np.tanh(wide)
+    np.testing.assert_allclose(y, expected, rtol=5e-7, atol=1e-37)
+    x[:100] = np.nan
+    elementwise.prepare_activation(name, 100, 1).run(x, y, POOLS[1])
+    assert np.isnan(y[:100]).all()
+
+
+@pytest.mark.parametrize("name", elementwise.ACTIVATIONS)
+@pytest.mark.parametrize("count", [*COUNTS, 70_001])
+@pytest.mark.parametrize("threads", POOLS)
+@pytest.mark.parametrize("y_dtype", [None, *BYTES])
+def test_activation(name, count, threads, y_dtype):
+    rng = np.random.default_rng(count)
+    x = rng.normal(0, 3, count).astype(np.float32)
+    y, untouched = guarded(x.shape, y_dtype or np.float32)
+    q = None if y_dtype is None else random_quantisation(rng, y_dtype, 0.003, 0.01)
+    elementwise.prepare_activation(name, count, threads, q, None if q is None else y.dtype).run(x, y, POOLS[threads])
+    assert untouched()
+    expected = ACTIVATION_JUDGES[name](x.astype(np.float64))
+    if q is None:
+        np.testing.assert_allclose(y, expected, rtol=5e-7, atol=1e-7)
+    else:
+        assert_nearest(y, expected, q)
+
+
+@pytest.mark.parametrize("name", elementwise.ACTIVATIONS)
+def test_activation_as_onnxruntime_does(name):
+    x = np.random.default_rng(1).normal(0, 4, (7, 1000)).astype(np.float32)
+    expected = onnx_run([helper.make_node(name.capitalize(), ["x"], ["y"])], {"x": x}, "f4")
+    y = np.empty_like(x)
+    elementwise.prepare_activation(name, x.size, 1).run(x, y, POOLS[1])
+    np.testing.assert_allclose(y, expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("count", [*COUNTS, 200_001])
+@pytest.mark.parametrize("threads", POOLS)
+@pytest.mark.parametrize("x_dtype", BYTES)
+@pytest.mark.parametrize("dtype", [np.float32, *BYTES])
+def test_byte_table(count, threads, x_dtype, dtype):
+    rng = np.random.default_rng(count)
+    x = random_bytes(rng, count, x_dtype)
+    table = rng.integers(-128, 128, 256).astype(np.int8).astype(np.float32) if dtype is np.float32 else None
+    table = random_bytes(rng, 256, dtype) if table is None else table
+    y, untouched = guarded(x.shape, dtype)
+    elementwise.prepare_byte_table(count, table, threads).run(x, y, POOLS[threads])
+    assert untouched()
+    np.testing.assert_array_equal(y, table[x.view(np.uint8)])
+
+
+def test_byte_table_refuses_another_size():
+    with pytest.raises(TypeError, match="expected 256"):
+        elementwise.prepare_byte_table(1, np.zeros(128, np.uint8), 1)
+
+
 # --- layer normalisation ---------------------------------------------------------------------------------------------
 
 

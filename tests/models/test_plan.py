@@ -62,7 +62,7 @@ def test_parallel_branches_share_islands(rng):
     for branch in "pqr":
         nodes += [
             node("MatMul", ["x", "w"], [f"{branch}1"]),
-            node("Tanh", [f"{branch}1"], [f"{branch}2"]),
+            node("Sin", [f"{branch}1"], [f"{branch}2"]),
             node("MatMul", [f"{branch}2", "w"], [f"{branch}3"]),
         ]
     nodes.append(node("Sum", ["p3", "q3", "r3"], ["y"]))

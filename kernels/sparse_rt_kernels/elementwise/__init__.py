@@ -4,7 +4,9 @@ Each ``prepare_*`` function returns a :class:`sparse_rt_kernels.launch.Launch` f
 pool's native threads. They are machine code: under ``NUMBA_DISABLE_JIT`` none of them can run.
 """
 
+from sparse_rt_kernels.elementwise.activation import ACTIVATIONS, prepare_activation
 from sparse_rt_kernels.elementwise.average_pool import prepare_average_pool, prepare_quantised_average_pool
+from sparse_rt_kernels.elementwise.byte_table import prepare_byte_table
 from sparse_rt_kernels.elementwise.dequantise import prepare_dequantise
 from sparse_rt_kernels.elementwise.dequantise_rows import prepare_dequantise_rows
 from sparse_rt_kernels.elementwise.float_add import prepare_add
@@ -17,12 +19,15 @@ from sparse_rt_kernels.elementwise.quantised_rows import QuantisedRows
 from sparse_rt_kernels.elementwise.softmax import prepare_softmax
 
 __all__ = [
+    "ACTIVATIONS",
     "NormOutputs",
     "Quantisation",
     "QuantisedAdd",
     "QuantisedRows",
+    "prepare_activation",
     "prepare_add",
     "prepare_average_pool",
+    "prepare_byte_table",
     "prepare_dequantise",
     "prepare_dequantise_rows",
     "prepare_gelu",

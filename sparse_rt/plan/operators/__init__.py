@@ -7,7 +7,7 @@ from numba.core import config
 
 from sparse_rt.graph.layer import Layer
 from sparse_rt.plan.dense_layer import dense_replacement
-from sparse_rt.plan.operators import add, gelu, global_average_pool, layer_norm, max_pool, quantise, reshape
+from sparse_rt.plan.operators import activation, add, gelu, global_average_pool, layer_norm, max_pool, quantise, reshape
 from sparse_rt.plan.operators.context import Context
 from sparse_rt.plan.replacement import Replacement
 from sparse_rt.plan.schedule import outer_inputs
@@ -27,7 +27,9 @@ _MATCHERS: dict[str, Callable[[ir.Node, Context], Replacement | None]] = {
     "MaxPool": max_pool.match,
     "QuantizeLinear": quantise.match_quantise,
     "Reshape": reshape.match,
+    "Sigmoid": activation.match,
     "SkipLayerNormalization": layer_norm.match_skip,
+    "Tanh": activation.match,
 }
 
 
