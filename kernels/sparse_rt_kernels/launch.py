@@ -108,8 +108,17 @@ class Launch:
             second = address_of(table)
         else:
             second = address_of(other)
-        if pool.launch(self, address_of(x), second, address_of(out)) and self._otherwise is not None:
-            self._otherwise.run(x, out, pool, other, *more)
+        self.run_at(address_of(x), second, address_of(out), pool)
+
+    def run_at(self, x: int, other: int, out: int, pool: ThreadPool) -> None:
+        """Run on the arrays at these addresses; 0 stands for no `other`."""
+        if pool.launch(self, x, other, out):
+            self.repeat_at(x, other, out, pool)
+
+    def repeat_at(self, x: int, other: int, out: int, pool: ThreadPool) -> None:
+        """Run in the other way, after a task has asked for it."""
+        if self._otherwise is not None:
+            self._otherwise.run_at(x, other, out, pool)
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -10,11 +10,15 @@ import weakref
 from collections.abc import Callable
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sparse_rt_kernels import atomics, team
 from sparse_rt_kernels.jit import kernel_jit
 from sparse_rt_kernels.launch import Launch
 from sparse_rt_kernels.placement import current_cpu, keep_off
-from sparse_rt_kernels.workspace import aligned_empty, scratch_address
+from sparse_rt_kernels.sequence import LaunchSequence
+from sparse_rt_kernels.workspace import address_of, aligned_empty, scratch_address
 
 __all__ = ["ThreadPool"]
 
@@ -202,9 +206,38 @@ class ThreadPool:
         crew.keep_off(result & (team.REPEAT - 1))
         return result >= team.REPEAT
 
+    def launch_sequence(self, sequence: LaunchSequence, first: int, table: NDArray[np.int64]) -> int | None:
+        """Run the launches of `sequence` from number `first` on the arrays whose addresses `table` holds.
+
+        Returns the number of the launch of which a task asked that it be repeated in another way; later ones have not
+        been run then. None if all have been.
+        """
+        if not team.is_available():
+            for number in range(first, sequence.count):
+                sequence.run_one(number, table, self)
+            return None
+        base = scratch_address("launch", sequence.shared_bytes + self.threads * sequence.stride)
+        scratch = base + sequence.shared_bytes
+        crew = None if self.threads == 1 or sequence.width <= 1 else self._native_crew()
+        result = team.dispatch_sequence(
+            0 if crew is None else crew.address,
+            self._spins,
+            sequence.address,
+            first,
+            sequence.count,
+            address_of(table),
+            base,
+            scratch,
+            sequence.stride,
+        )
+        if crew is not None:
+            crew.keep_off(result & (team.REPEAT - 1))
+        return result // team.REPEAT - 1 if result >= team.REPEAT else None
+
     def warm_up(self) -> None:
         """Compile what runs launches, and start the workers that wait for them."""
         self.launch(Launch(()), 0, 0, 0)
+        self.launch_sequence(LaunchSequence(()), 0, np.zeros(1, np.int64))
         if self.threads > 1 and team.is_available():
             self._native_crew()
 

@@ -25,7 +25,18 @@ from numba.core import types
 from sparse_rt_kernels import atomics
 from sparse_rt_kernels.jit import kernel_jit
 
-__all__ = ["REPEAT", "block_bytes", "dispatch", "is_available", "measure_pauses", "prepare", "rest", "serve", "stop"]
+__all__ = [
+    "REPEAT",
+    "block_bytes",
+    "dispatch",
+    "dispatch_sequence",
+    "is_available",
+    "measure_pauses",
+    "prepare",
+    "rest",
+    "serve",
+    "stop",
+]
 
 #: Added to what :func:`dispatch` returns when a task asks that the launch be repeated in another way.
 REPEAT: Final = 1 << 32
@@ -184,6 +195,45 @@ def _share(
 
 
 @kernel_jit
+def _claim(block: int, spins: int) -> int:
+    """Return whether the caller owns the team of `block` from now on; nobody owns that of block 0."""
+    if block == 0 or not atomics.compare_exchange(block + _OWNER, 0, 1):
+        return 0
+    atomics.exchange(block + _SPINS, spins)
+    atomics.exchange(block + _RESULT, 0)
+    return 1
+
+
+@kernel_jit
+def _run_phases(
+    block: int,
+    owns: int,
+    phases: int,
+    count: int,
+    x: int,
+    other: int,
+    out: int,
+    shared: int,
+    scratch: int,
+    stride: int,
+) -> int:
+    """Run the phases of one launch; return whether a task has asked that it be repeated in another way."""
+    result = 0
+    for phase in range(count):
+        at = phases + 32 * phase
+        function, arguments, tasks = atomics.load(at), atomics.load(at + 8), atomics.load(at + 16)
+        if tasks > 1 and owns:
+            _share(block, function, arguments, tasks, x, other, out, shared, scratch, stride)
+        else:
+            for task in range(tasks):
+                if atomics.call_task(function, task, arguments, x, other, out, shared, scratch) != 0:
+                    result = 1
+    if owns and atomics.load(block + _RESULT) != 0:
+        result = 1
+    return result
+
+
+@kernel_jit
 def dispatch(
     block: int,
     spins: int,
@@ -213,24 +263,58 @@ def dispatch(
     scratch, stride
         Task functions get ``scratch + participant * stride``.
     """
-    owns = 0
-    result = 0
-    for phase in range(count):
-        at = phases + 32 * phase
-        function, arguments, tasks = atomics.load(at), atomics.load(at + 8), atomics.load(at + 16)
-        if tasks > 1 and block != 0 and owns == 0:
-            owns = atomics.compare_exchange(block + _OWNER, 0, 1)
-            if owns:
-                atomics.exchange(block + _SPINS, spins)
-                atomics.exchange(block + _RESULT, 0)
-        if tasks > 1 and owns:
-            _share(block, function, arguments, tasks, x, other, out, shared, scratch, stride)
-        else:
-            for task in range(tasks):
-                if atomics.call_task(function, task, arguments, x, other, out, shared, scratch) != 0:
-                    result = 1
+    owns = _claim(block, spins)
+    result = _run_phases(block, owns, phases, count, x, other, out, shared, scratch, stride)
     if owns:
-        result |= atomics.load(block + _RESULT)
+        atomics.exchange(block + _OWNER, 0)
+    cpu: int = _sched_getcpu()
+    return cpu + REPEAT * result
+
+
+@kernel_jit
+def dispatch_sequence(
+    block: int,
+    spins: int,
+    launches: int,
+    first: int,
+    count: int,
+    table: int,
+    shared: int,
+    scratch: int,
+    stride: int,
+) -> int:
+    """Run the launches `first` to `count` - 1 of a sequence one after the other; return the number of the caller's CPU.
+
+    If a task of launch i returns anything but 0, ``REPEAT * (i + 1)`` is added to the number, and launch i is the last
+    one that was run.
+
+    Parameters
+    ----------
+    block, spins, shared, scratch, stride
+        As for :func:`dispatch`.
+    launches
+        Address of five words for each launch: address and number of its phases, and where in `table` the addresses of
+        x, other and out stand. For `other`, -1 stands for none, and -2 - i for the address of entry i itself: a table
+        of all that the launch reads beside x.
+    table
+        Address of the addresses of arrays.
+    """
+    owns = _claim(block, spins)
+    result = 0
+    for number in range(first, count):
+        at = launches + 40 * number
+        x, out = atomics.load(table + 8 * atomics.load(at + 16)), atomics.load(table + 8 * atomics.load(at + 32))
+        entry = atomics.load(at + 24)
+        other = 0
+        if entry >= 0:
+            other = atomics.load(table + 8 * entry)
+        elif entry < -1:
+            other = table + 8 * (-2 - entry)
+        phases, length = atomics.load(at), atomics.load(at + 8)
+        if _run_phases(block, owns, phases, length, x, other, out, shared, scratch, stride) != 0:
+            result = number + 1
+            break
+    if owns:
         atomics.exchange(block + _OWNER, 0)
     cpu: int = _sched_getcpu()
     return cpu + REPEAT * result

@@ -1,17 +1,18 @@
 """One operator without weights between layers, on a kernel of ours."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sparse_rt_kernels.launch import PythonLaunch
 from sparse_rt_kernels.parallel import ThreadPool
 from sparse_rt_kernels.registry import PreparedCall
 
 from sparse_rt.errors import FeedError, message
-from sparse_rt.plan.step import Environment, Shape
+from sparse_rt.plan.step import Environment, Shape, StepCall
 
 __all__ = ["OperatorStep", "count_of"]
 
@@ -44,6 +45,8 @@ class OperatorStep:
         y's shape for x's; raises ValueError with what was expected where x does not fit.
     prepare
         ``prepare(shape of x, shape of y, threads)`` returns the launch.
+    is_in_place
+        Whether the kernel reads no element after it has written that place, so that y may lie where an input lies.
     """
 
     op_type: str
@@ -54,6 +57,7 @@ class OperatorStep:
     y_dtype: np.dtype[Any]
     shape_of: Callable[[Shape], Shape]
     prepare: Callable[[tuple[int, ...], tuple[int, ...], int], PreparedCall]
+    is_in_place: bool = False
     _calls: dict[tuple[int, ...], tuple[tuple[int, ...], PreparedCall | None]] = field(
         default_factory=dict, init=False, repr=False
     )
@@ -67,6 +71,27 @@ class OperatorStep:
     def outputs(self) -> tuple[str, ...]:
         """Names of the values that it writes."""
         return (self.y,)
+
+    @property
+    def x_dtypes(self) -> tuple[np.dtype[Any], ...]:
+        """Of the arrays that it reads."""
+        return self.dtypes
+
+    @property
+    def overwrites(self) -> tuple[str, ...]:
+        """Names of inputs over which it may write its output."""
+        return self.inputs if self.is_in_place else ()
+
+    def is_bindable(self, shapes: Mapping[str, tuple[int, ...]]) -> bool:
+        """Return whether shapes are all that a call depends on: not where operands are known to be broadcast."""
+        return len({shapes[name] for name in self.inputs if name in shapes}) < 2
+
+    def bind(self, shapes: Sequence[tuple[int, ...]], threads: int) -> StepCall | None:
+        """Return the call for inputs of `shapes`; None if they have to be broadcast. Raises FeedError."""
+        if any(shape != shapes[0] for shape in shapes):
+            return None
+        y_shape, call = self._call(shapes[0], threads)
+        return None if isinstance(call, PythonLaunch) else StepCall(y_shape, call)
 
     def run(self, values: Environment, pool: ThreadPool, run_options: Any = None) -> None:
         """Compute y.

@@ -10,9 +10,10 @@ from sparse_rt_kernels.parallel import ThreadPool
 
 from sparse_rt.plan.metadata import ModelMetadata
 from sparse_rt.plan.report import LayerReport
+from sparse_rt.plan.segment import segmented
 from sparse_rt.plan.signature import Signature
 from sparse_rt.plan.sparse_step import SparseStep
-from sparse_rt.plan.step import Environment, Step
+from sparse_rt.plan.step import Environment, Step, spent
 
 __all__ = ["Plan"]
 
@@ -27,6 +28,8 @@ class Plan:
         Inputs and outputs.
     steps
         In order of execution.
+    parts
+        The same, with steps that run in one native call put together as segments.
     constants
         Values that steps or callers read without a step writing them: initializers, and defaults of inputs.
     reports
@@ -43,10 +46,13 @@ class Plan:
     reports: tuple[LayerReport, ...]
     metadata: ModelMetadata
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    parts: tuple[Step, ...] = field(init=False, repr=False)
     _spent: tuple[tuple[str, ...], ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_spent", _spent(self.steps))
+        outputs = {item.name for item in self.signature.outputs}
+        object.__setattr__(self, "parts", segmented(self.steps, outputs, self.shapes))
+        object.__setattr__(self, "_spent", spent(self.parts))
 
     @property
     def is_sparse(self) -> bool:
@@ -72,27 +78,21 @@ class Plan:
             onnxruntime's.
         """
         values = {**self.constants, **feeds}
-        for step, spent in zip(self.steps, self._spent, strict=True):
+        for step, names_spent in zip(self.parts, self._spent, strict=True):
             step.run(values, pool, run_options)
-            for name in spent:
+            for name in names_spent:
                 if name not in names:
                     del values[name]
-        # A caller may write into its outputs: feeds and constants are copied, and so is a name that is asked for twice.
+        # A caller may write into its outputs: what is a feed or constant, or another shape of one, is copied, and so is
+        # a name that is asked for twice.
         results: list[Any] = []
-        for position, name in enumerate(names):
+        for name in names:
             value = values[name]
-            is_shared = name in feeds or name in self.constants or name in names[:position]
-            results.append(value.copy() if is_shared and isinstance(value, np.ndarray) else value)
+            others = (*feeds.values(), *self.constants.values(), *results)
+            is_shared = isinstance(value, np.ndarray) and any(_may_share(value, other) for other in others)
+            results.append(value.copy() if is_shared else value)
         return results
 
 
-def _spent(steps: Sequence[Step]) -> tuple[tuple[str, ...], ...]:
-    """Return for each step the values that no later step reads, so that their memory can go at once."""
-    written = {name for step in steps for name in step.outputs}
-    seen: set[str] = set()
-    spent = []
-    for step in reversed(steps):
-        names = dict.fromkeys(name for name in (*step.inputs, *step.outputs) if name in written and name not in seen)
-        seen.update(names)
-        spent.append(tuple(names))
-    return tuple(reversed(spent))
+def _may_share(value: NDArray[Any], other: Any) -> bool:
+    return isinstance(other, np.ndarray) and np.may_share_memory(value, other)

@@ -1,6 +1,6 @@
 """Another shape for the same elements."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 from sparse_rt_kernels.parallel import ThreadPool
 
 from sparse_rt.errors import FeedError, message
-from sparse_rt.plan.step import Environment, Shape
+from sparse_rt.plan.step import Environment, Shape, StepCall
 
 __all__ = ["ReshapeStep"]
 
@@ -59,6 +59,25 @@ class ReshapeStep:
             values[self.y] = x.reshape(self.shape_of(x.shape))
         except ValueError as error:
             raise FeedError(message(f"{self.op_type} '{self.name}'", str(error), f"shape {x.shape}")) from error
+
+    @property
+    def x_dtypes(self) -> tuple[np.dtype[Any], ...]:
+        """Of the arrays that it reads."""
+        return (self.y_dtype,)
+
+    @property
+    def overwrites(self) -> tuple[str, ...]:
+        """Names of inputs over which it may write its output: it writes nothing."""
+        return ()
+
+    def is_bindable(self, shapes: Mapping[str, tuple[int, ...]]) -> bool:
+        """Return whether shapes are all that a call depends on."""
+        return True
+
+    def bind(self, shapes: Sequence[tuple[int, ...]], threads: int) -> StepCall:
+        """Return y's shape for an x of ``shapes[0]``; raises FeedError if it has none."""
+        shape = self.output_shape(shapes[0])
+        return StepCall(tuple(size for size in shape or () if size is not None), None, is_view=True)
 
     def describe(self) -> str:
         """Return one line for a person."""

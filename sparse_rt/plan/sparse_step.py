@@ -1,6 +1,7 @@
 """One layer that a sparse kernel runs."""
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
@@ -8,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from sparse_rt_kernels.epilogue import FloatEpilogue, IntegerEpilogue
 from sparse_rt_kernels.geometry import ConvGeometry, MatmulShape
+from sparse_rt_kernels.launch import PythonLaunch
 from sparse_rt_kernels.parallel import ThreadPool
 from sparse_rt_kernels.registry import Kernel, PackedWeight, PreparedCall
 
 from sparse_rt.errors import FeedError, ModelError, message
 from sparse_rt.plan.convolution import Convolution
 from sparse_rt.plan.epilogues import Requantisation
-from sparse_rt.plan.step import Environment
+from sparse_rt.plan.step import Environment, StepCall
 
 __all__ = ["SparseStep"]
 
@@ -109,6 +111,26 @@ class SparseStep:
         """Names of the values that it writes."""
         return (self.y,)
 
+    @property
+    def x_dtypes(self) -> tuple[np.dtype[Any], ...]:
+        """Of the arrays that it reads, where it is bindable."""
+        return (self.x_dtype,)
+
+    @property
+    def overwrites(self) -> tuple[str, ...]:
+        """Names of inputs over which it may write its output: none."""
+        return ()
+
+    def is_bindable(self, shapes: Mapping[str, tuple[int, ...]]) -> bool:
+        """Return whether shapes are all that a call depends on."""
+        return self._is_constant
+
+    def bind(self, shapes: Sequence[tuple[int, ...]], threads: int) -> StepCall | None:
+        """Return the call for an x of ``shapes[0]``; None if it is a Python function. Raises FeedError."""
+        self._check_shape(shapes[0])
+        call = self._call(shapes[0], threads)
+        return None if isinstance(call.prepared, PythonLaunch) else StepCall(call.y_shape, call.prepared)
+
     def run(self, values: Environment, pool: ThreadPool, run_options: Any = None) -> None:
         """Compute y.
 
@@ -176,15 +198,19 @@ class SparseStep:
         where = f"layer '{self.name}', input '{self.x}'"
         if x.dtype != self.x_dtype:
             raise FeedError(message(where, str(self.x_dtype), str(x.dtype)))
-        if self.x_rank is not None and x.ndim != self.x_rank:
-            raise FeedError(message(where, f"{self.x_rank} axes", f"shape {x.shape}"))
-        if self.convolution is None:
-            axis = -1 if self.side == "right" or x.ndim == 1 else -2
-            if x.ndim == 0 or x.shape[axis] != self.channels:
-                raise FeedError(message(where, f"{self.channels} elements on axis {axis}", f"shape {x.shape}"))
+        self._check_shape(x.shape)
         if not (x.flags.c_contiguous and x.flags.aligned):
             return np.require(x, requirements=("C", "A"))
         return x
+
+    def _check_shape(self, shape: tuple[int, ...]) -> None:
+        where = f"layer '{self.name}', input '{self.x}'"
+        if self.x_rank is not None and len(shape) != self.x_rank:
+            raise FeedError(message(where, f"{self.x_rank} axes", f"shape {shape}"))
+        if self.convolution is None:
+            axis = -1 if self.side == "right" or len(shape) == 1 else -2
+            if not shape or shape[axis] != self.channels:
+                raise FeedError(message(where, f"{self.channels} elements on axis {axis}", f"shape {shape}"))
 
     def _empty(self, shape: tuple[int, ...]) -> NDArray[Any]:
         try:

@@ -1,12 +1,14 @@
 """What a plan is made of."""
 
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+from sparse_rt_kernels.launch import Launch
 from sparse_rt_kernels.parallel import ThreadPool
 
-__all__ = ["Environment", "KernelStep", "Shape", "Step"]
+__all__ = ["BindableStep", "Environment", "KernelStep", "Shape", "Step", "StepCall", "spent"]
 
 #: Values by name while one run lasts: arrays, or lists of arrays for ONNX sequences.
 Environment = dict[str, NDArray[Any]]
@@ -66,3 +68,56 @@ class KernelStep(Step, Protocol):
             No x of that shape can be computed.
         """
         ...
+
+
+class StepCall(NamedTuple):
+    """What a step does for inputs of given shapes.
+
+    `launch` takes the first input as x, the second as `other`, or the address of a table of their addresses if there
+    are more; None where nothing is to be computed. `is_view` says that the output is the first input in another shape.
+    """
+
+    y_shape: tuple[int, ...]
+    launch: Launch | None
+    is_view: bool = False
+
+
+@runtime_checkable
+class BindableStep(KernelStep, Protocol):
+    """A kernel step that can be bound to shapes; see :class:`sparse_rt.plan.segment.Segment`."""
+
+    @property
+    def x_dtypes(self) -> tuple[np.dtype[Any], ...]:
+        """Of the arrays that it reads."""
+        ...
+
+    @property
+    def overwrites(self) -> tuple[str, ...]:
+        """Names of inputs over which it may write its output, where that has as many bytes."""
+        ...
+
+    def is_bindable(self, shapes: Mapping[str, tuple[int, ...]]) -> bool:
+        """Return whether shapes are all that a call depends on, given those that are the same in every run."""
+        ...
+
+    def bind(self, shapes: Sequence[tuple[int, ...]], threads: int) -> StepCall | None:
+        """Return what to do for inputs of `shapes`; None where there is no native call for it.
+
+        Raises
+        ------
+        FeedError
+            No inputs of these shapes can be computed.
+        """
+        ...
+
+
+def spent(steps: Sequence[Step]) -> tuple[tuple[str, ...], ...]:
+    """Return for each step the values that no later step reads, so that their memory can go at once."""
+    written = {name for step in steps for name in step.outputs}
+    seen: set[str] = set()
+    found = []
+    for step in reversed(steps):
+        names = dict.fromkeys(name for name in (*step.inputs, *step.outputs) if name in written and name not in seen)
+        seen.update(names)
+        found.append(tuple(names))
+    return tuple(reversed(found))

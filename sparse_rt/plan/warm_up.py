@@ -2,7 +2,7 @@
 
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +14,7 @@ from sparse_rt_kernels.parallel import ThreadPool
 from sparse_rt.errors import FeedError
 from sparse_rt.plan.operator_step import OperatorStep
 from sparse_rt.plan.plan import Plan
+from sparse_rt.plan.segment import Segment
 from sparse_rt.plan.sparse_step import SparseStep
 
 __all__ = ["warm_up"]
@@ -25,7 +26,8 @@ _Variant = tuple[str, str, str, str]
 def warm_up(plan: Plan, pool: ThreadPool) -> None:
     """Compile all that a run of `plan` on `pool` will call, or load it from the disk cache.
 
-    Where the shape of a step's input is known, the step's call is prepared for it, which compiles native tasks. Other
+    Where the shape of a step's input is known, the step's call is prepared for it, which compiles native tasks, and
+    segments of such steps are bound. Other
     calls, and those of portable kernels, are made once on a tiny problem, each kind of them. If standard error is a
     terminal and it takes longer than half a second, a progress bar says what is going on.
     """
@@ -37,6 +39,18 @@ def warm_up(plan: Plan, pool: ThreadPool) -> None:
     are_native = [_warm_up_step(step, plan.shapes.get(step.x), pool) for step in steps]
     if any(are_native):
         pool.warm_up()
+    for part in plan.parts:
+        if isinstance(part, Segment):
+            _bind(part, plan.shapes, pool)
+
+
+def _bind(segment: Segment, shapes: Mapping[str, tuple[int, ...]], pool: ThreadPool) -> None:
+    """Bind a segment to the shapes of its inputs, if they are known."""
+    if all(name in shapes for name in segment.inputs):
+        try:
+            segment.bind(tuple(shapes[name] for name in segment.inputs), pool.threads)
+        except FeedError:  # a run will say so
+            return
 
 
 def _warm_up_step(step: SparseStep | OperatorStep, shape: tuple[int, ...] | None, pool: ThreadPool) -> bool:

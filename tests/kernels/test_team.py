@@ -13,6 +13,7 @@ from numba.core import config
 from sparse_rt_kernels import parallel, team
 from sparse_rt_kernels.launch import Launch, Phase
 from sparse_rt_kernels.parallel import ThreadPool
+from sparse_rt_kernels.sequence import NO_OTHER, Bound, LaunchSequence, table_at
 from sparse_rt_kernels.workspace import as_pointer
 
 pytestmark = pytest.mark.skipif(bool(config.DISABLE_JIT), reason="native tasks are machine code")
@@ -108,6 +109,54 @@ def test_python_threads_take_over_where_there_is_no_team(monkeypatch):
     monkeypatch.setattr(team, "is_available", lambda: False)
     launch = counting(8, answer=1, otherwise=counting(8))
     np.testing.assert_array_equal(run(launch, ThreadPool(3), 8), 2)
+
+
+def run_sequence(launches, pool, tasks):
+    """Run launches on counters of their own."""
+    outs = np.zeros((len(launches), tasks), np.int64)
+    bound = [Bound(launch, number, NO_OTHER, number) for number, launch in enumerate(launches)]
+    LaunchSequence(bound).run(np.array([out.ctypes.data for out in outs], np.int64), pool)
+    return outs
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("tasks", [1, 7])
+def test_every_task_of_a_sequence_runs_once(threads, tasks):
+    pool = ThreadPool(threads)
+    for _ in range(20):
+        np.testing.assert_array_equal(run_sequence([counting(tasks, spins=50)] * 9, pool, tasks), 1)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_launch_of_a_sequence_is_repeated_before_the_next(threads):
+    again = counting(6, answer=1, otherwise=counting(6))
+    launches = [counting(6), again, counting(6), again, again, counting(6, answer=1)]
+    outs = run_sequence(launches, ThreadPool(threads), 6)
+    np.testing.assert_array_equal(outs, np.repeat([[1], [2], [1], [2], [2], [1]], 6, axis=1))
+
+
+def test_sequences_run_where_there_is_no_team(monkeypatch):
+    monkeypatch.setattr(team, "is_available", lambda: False)
+    again = counting(6, answer=1, otherwise=counting(6))
+    np.testing.assert_array_equal(run_sequence([counting(6), again], ThreadPool(2), 6), [[1] * 6, [2] * 6])
+
+
+def sum_task(task, arguments, x, other, out, shared, scratch):
+    """Write the sum of x's number and of the numbers at the addresses in the table `other`."""
+    table = carray(as_pointer(other), (2,), np.int64)
+    total = carray(as_pointer(x), (1,), np.int64)[0]
+    for entry in range(2):
+        total += carray(as_pointer(table[entry]), (1,), np.int64)[0]
+    carray(as_pointer(out), (1,), np.int64)[0] = total
+    return 0
+
+
+def test_a_launch_of_a_sequence_may_read_a_table_of_arrays():
+    launch = Launch([Phase(sum_task, np.zeros(1, COUNT), 1)])
+    values = np.array([1, 10, 100, 0], np.int64)
+    table = np.array([values.ctypes.data + 8 * at for at in (3, 0, 1, 2)], np.int64)
+    LaunchSequence([Bound(launch, 1, table_at(2), 0)]).run(table, ThreadPool(1))
+    assert values[3] == 111
 
 
 def test_nothing_spins_after_a_run():

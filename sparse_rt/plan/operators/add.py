@@ -51,6 +51,7 @@ def _quantised(
         y_dtype=y.dtype,
         shape_of=lambda shape: shape,
         prepare=lambda shape, _, threads: prepare_quantised_add(count_of(shape), *dtypes, y.dtype, addition, threads),
+        is_in_place=True,
     )
     return Replacement(step, (a[0], b[0]), end.y, end.absorbed)
 
@@ -65,5 +66,6 @@ def _float(node: ir.Node, a: ir.Value, b: ir.Value, end: Ending) -> Replacement:
         y_dtype=_REAL,
         shape_of=lambda shape: shape,
         prepare=lambda shape, _, threads: prepare_add(count_of(shape), threads, end.low, end.high),
+        is_in_place=True,
     )
     return Replacement(step, (a, b), end.y, end.absorbed)
