@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sparse_rt_kernels.parallel import ThreadPool
 
+from sparse_rt.plan.check import check_steps
 from sparse_rt.plan.metadata import ModelMetadata
 from sparse_rt.plan.report import LayerReport
-from sparse_rt.plan.segment import segmented
+from sparse_rt.plan.segment import Segment, segmented
 from sparse_rt.plan.signature import Signature
 from sparse_rt.plan.sparse_step import SparseStep
 from sparse_rt.plan.step import Environment, Step, spent
@@ -51,6 +52,8 @@ class Plan:
 
     def __post_init__(self) -> None:
         outputs = {item.name for item in self.signature.outputs}
+        fed = {item.name for item in (*self.signature.inputs, *self.signature.overridable)}
+        check_steps(self.steps, {*self.constants, *fed}, outputs)
         object.__setattr__(self, "parts", segmented(self.steps, outputs, self.shapes))
         object.__setattr__(self, "_spent", spent(self.parts))
 
@@ -60,8 +63,12 @@ class Plan:
         return any(isinstance(step, SparseStep) for step in self.steps)
 
     def describe(self) -> str:
-        """Return the plan for a person, one step a line."""
-        return "\n".join(f"{number:4d}  {step.describe()}" for number, step in enumerate(self.steps))
+        """Return the plan for a person, one step a line; "|" marks the steps of one segment."""
+        marks = [
+            mark for part in self.parts for mark in (["|"] * len(part.steps) if isinstance(part, Segment) else [" "])
+        ]
+        lines = zip(marks, self.steps, strict=True)
+        return "\n".join(f"{number:4d} {mark} {step.describe()}" for number, (mark, step) in enumerate(lines))
 
     def run(self, names: Sequence[str], feeds: Environment, pool: ThreadPool, run_options: Any = None) -> list[Any]:
         """Return the outputs `names`, arrays that belong to the caller.
