@@ -79,6 +79,10 @@ class Kernel:
         call = prepare_conv(geometry, x_dtype, out_dtype, packed, epilogue, threads)
         call.run(x (b, c, h, w), out (b, n, oh, ow), pool)
 
+    A kernel that `adds_residual` takes a second array: run(x, out, pool, other) computes clip(acc + bias + other).
+    `other` has the shape, dtype and strides of `out`, and may be `out` itself: an element is read before it is written,
+    once.
+
     `x` and `out` of a matrix product have contiguous columns and any row stride; those of a convolution are
     C-contiguous. Arrays are aligned to their item. `x` may hold fewer than k columns: the weight's channels are padded
     to a multiple of 4, and what lies beyond x's last column counts as zero. `threads` is that of the pool. No size is
@@ -94,6 +98,8 @@ class Kernel:
         Rows (m) and columns (n) of the register tile.
     isa
         The tier of :mod:`sparse_rt_kernels.isa` that it needs.
+    adds_residual
+        Whether its calls can add a residual.
     form
         ``"n2m4"``, or ``"dense"``: then `pack_weight` takes values (n, k), k a multiple of 4, and an index (n, 0).
     """
@@ -107,13 +113,20 @@ class Kernel:
     prepare_matmul: Callable[[MatmulShape, PackedWeight, Epilogue, int], PreparedCall]
     prepare_conv: Callable[[ConvGeometry, np.dtype[Any], np.dtype[Any], PackedWeight, Epilogue, int], PreparedCall]
     form: str = "n2m4"
+    adds_residual: bool = False
 
     def matmul(
-        self, x: NDArray[Any], packed: PackedWeight, epilogue: Epilogue, out: NDArray[Any], pool: ThreadPool
+        self,
+        x: NDArray[Any],
+        packed: PackedWeight,
+        epilogue: Epilogue,
+        out: NDArray[Any],
+        pool: ThreadPool,
+        other: NDArray[Any] | None = None,
     ) -> None:
-        """``out = epilogue(x @ w.T)``, prepared and run at once; x and out may be empty."""
+        """``out = epilogue(x @ w.T)``, prepared and run at once; x and out may be empty, `other` is the residual."""
         if out.size:
-            self.prepare_matmul(MatmulShape.of(x, out), packed, epilogue, pool.threads).run(x, out, pool)
+            self.prepare_matmul(MatmulShape.of(x, out), packed, epilogue, pool.threads).run(x, out, pool, other)
 
     def conv(
         self,
@@ -123,10 +136,11 @@ class Kernel:
         epilogue: Epilogue,
         out: NDArray[Any],
         pool: ThreadPool,
+        other: NDArray[Any] | None = None,
     ) -> None:
-        """``out = epilogue(conv(x, w))``, prepared and run at once; x and out may be empty."""
+        """``out = epilogue(conv(x, w))``, prepared and run at once; x and out may be empty, `other` is the residual."""
         if out.size:
-            self.prepare_conv(geometry, x.dtype, out.dtype, packed, epilogue, pool.threads).run(x, out, pool)
+            self.prepare_conv(geometry, x.dtype, out.dtype, packed, epilogue, pool.threads).run(x, out, pool, other)
 
 
 def prepared_matmul(

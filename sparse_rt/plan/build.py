@@ -26,6 +26,7 @@ from sparse_rt.plan.plan import Plan
 from sparse_rt.plan.prepare import prepare
 from sparse_rt.plan.replacement import Replacement
 from sparse_rt.plan.report import LayerReport
+from sparse_rt.plan.residual import absorb_additions
 from sparse_rt.plan.schedule import Level, outer_inputs, schedule
 from sparse_rt.plan.signature import NodeArg, Signature, is_exchangeable
 from sparse_rt.plan.step import KernelStep, Shape, Step
@@ -136,7 +137,8 @@ def _partitioned(
     signature = Signature(signature.inputs, signature.overridable, outputs)
     constants = _constants(model, steps)
     shapes = {name: shape for name, item in known.items() if (shape := _fixed(item)) is not None}
-    return Plan(signature, tuple(steps), constants, reports, ModelMetadata.of(model), shapes)
+    frozen = absorb_additions(steps, shapes, [item.name for item in outputs])
+    return Plan(signature, frozen, constants, reports, ModelMetadata.of(model), shapes)
 
 
 def _require_exchangeable(values: Sequence[NodeArg]) -> None:

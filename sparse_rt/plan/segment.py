@@ -203,6 +203,9 @@ class _Binding:
             for name in step.overwrites:
                 origin = self._origins[name]
                 is_last = origin in inner and self._last[origin] == number
+                # What the step reads besides must lie elsewhere.
+                others = (other for other in step.inputs if other not in step.overwrites)
+                is_last = is_last and all(self._origins[other] != origin for other in others)
                 if is_last and self._nbytes(origin) == self._nbytes(y):
                     self._origins = {key: origin if value == y else value for key, value in self._origins.items()}
                     self._last[origin] = self._last.get(y, number)

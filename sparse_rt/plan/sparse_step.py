@@ -16,7 +16,7 @@ from sparse_rt_kernels.registry import Kernel, PackedWeight, PreparedCall
 from sparse_rt.errors import FeedError, ModelError, message
 from sparse_rt.plan.convolution import Convolution
 from sparse_rt.plan.epilogues import Requantisation
-from sparse_rt.plan.step import Environment, StepCall
+from sparse_rt.plan.step import Environment, Step, StepCall
 
 __all__ = ["SparseStep"]
 
@@ -64,6 +64,11 @@ class SparseStep:
         What the epilogue is then made from; None where `epilogue` holds as it is.
     x_rank
         How many axes x must have; None where any number will do.
+    residual
+        Name of a value that is added before clipping; None for none. The call prepared for x takes it as `other`, and
+        needs it to have y's shape and dtype. It may be read from the very buffer that y is written to.
+    apart
+        Steps that compute the same where the residual has another shape, and is broadcast with y.
     """
 
     name: str
@@ -83,6 +88,8 @@ class SparseStep:
     pad_value: int = 0
     requantisation: Requantisation | None = None
     x_rank: int | None = None
+    residual: str | None = None
+    apart: tuple[Step, ...] = ()
     _calls: dict[tuple[int, ...], _Call] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -104,7 +111,7 @@ class SparseStep:
     @property
     def inputs(self) -> tuple[str, ...]:
         """Names of the values that it reads."""
-        return tuple(name for name in (self.x, self.x_zero_point, self.scale) if name is not None)
+        return tuple(name for name in (self.x, self.x_zero_point, self.scale, self.residual) if name)
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -114,22 +121,30 @@ class SparseStep:
     @property
     def x_dtypes(self) -> tuple[np.dtype[Any], ...]:
         """Of the arrays that it reads, where it is bindable."""
-        return (self.x_dtype,)
+        return (self.x_dtype,) if self.residual is None else (self.x_dtype, self.y_dtype)
 
     @property
     def overwrites(self) -> tuple[str, ...]:
-        """Names of inputs over which it may write its output: none."""
-        return ()
+        """Names of inputs over which it may write its output: the residual."""
+        return () if self.residual is None else (self.residual,)
 
     def is_bindable(self, shapes: Mapping[str, tuple[int, ...]]) -> bool:
         """Return whether shapes are all that a call depends on."""
         return self._is_constant
 
     def bind(self, shapes: Sequence[tuple[int, ...]], threads: int) -> StepCall | None:
-        """Return the call for an x of ``shapes[0]``; None if it is a Python function. Raises FeedError."""
+        """Return the call for inputs of `shapes`; None if it is a Python function, or the residual must be broadcast.
+
+        Raises
+        ------
+        FeedError
+            An x of that shape does not fit the weight.
+        """
         self._check_shape(shapes[0])
         call = self._call(shapes[0], threads)
-        return None if isinstance(call.prepared, PythonLaunch) else StepCall(call.y_shape, call.prepared)
+        if isinstance(call.prepared, PythonLaunch) or any(shape != call.y_shape for shape in shapes[1:]):
+            return None
+        return StepCall(call.y_shape, call.prepared)
 
     def run(self, values: Environment, pool: ThreadPool, run_options: Any = None) -> None:
         """Compute y.
@@ -140,14 +155,20 @@ class SparseStep:
             x has the wrong dtype or does not fit the weight.
         """
         x = self._checked(values[self.x])
+        other = None if self.residual is None else values[self.residual]
         if self._is_constant:
             call = self._call(x.shape, pool.threads)
         else:
             zero_point = self._dynamic_zero_point(values)
             call = self._prepare(x.shape, self._epilogue(values, zero_point), zero_point, pool.threads)
+        if other is not None and (other.shape != call.y_shape or other.dtype != self.y_dtype):
+            self._run_apart(values, pool)
+            return
         y = self._empty(call.y_shape)
         if call.prepared is not None:
-            call.prepared.run(x.reshape(call.kernel_x), y.reshape(call.kernel_y), pool)
+            if other is not None:
+                other = np.require(other, requirements=("C", "A"))
+            call.prepared.run(x.reshape(call.kernel_x), y.reshape(call.kernel_y), pool, other)
         values[self.y] = y
 
     def call_for(self, shape: tuple[int, ...], threads: int) -> PreparedCall | None:
@@ -161,7 +182,8 @@ class SparseStep:
 
     def describe(self) -> str:
         """Return one line for a person."""
-        return f"{self.kernel.name}  {self.name}  {self.x} -> {self.y}"
+        added = "" if self.residual is None else f" + {self.residual}"
+        return f"{self.kernel.name}  {self.name}  {self.x}{added} -> {self.y}"
 
     def output_shape(self, shape: tuple[int | None, ...] | None) -> tuple[int | None, ...] | None:
         """Return y's shape for an x whose sizes may be partly unknown (None), or None where nothing is known."""
@@ -182,6 +204,13 @@ class SparseStep:
     def _is_constant(self) -> bool:
         """Whether all that a call needs but x is known before a run."""
         return self.requantisation is None and self.x_zero_point is None
+
+    def _run_apart(self, values: Environment, pool: ThreadPool) -> None:
+        """Compute y in steps that broadcast the residual, or say what is wrong with it."""
+        inner = {name: values[name] for name in self.inputs}
+        for step in self.apart:
+            step.run(inner, pool)
+        values[self.y] = inner[self.y]
 
     def _call(self, shape: tuple[int, ...], threads: int) -> _Call:
         # The pool's threads are part of the key: a plan may run on several pools.

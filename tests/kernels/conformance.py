@@ -103,21 +103,30 @@ class Guarded:
         assert (self._buffer[self._mask] == GUARD).all(), "bytes outside the output were written"
 
 
-def matmul(kernel, x, packed, epilogue, dtype, pool=ONE, row_padding=3, fill=0xFF):
+def matmul(kernel, x, packed, epilogue, dtype, pool=ONE, row_padding=3, fill=0xFF, residual=None, in_place=False):
     """Run a matmul into a guarded, strided output that holds NaN or other garbage on entry."""
     out = Guarded((len(x), packed.n), dtype, row_padding, fill)
-    kernel.matmul(x, packed, epilogue, out.array, pool)
+    kernel.matmul(x, packed, epilogue, out.array, pool, _placed(residual, out, row_padding, in_place))
     out.check()
     return out.array
 
 
-def conv(kernel, x, geometry, packed, epilogue, dtype, pool=ONE, fill=0xFF):
+def conv(kernel, x, geometry, packed, epilogue, dtype, pool=ONE, fill=0xFF, residual=None, in_place=False):
     """Run a convolution into a guarded output that holds NaN or other garbage on entry."""
     shape = (geometry.batch, geometry.out_channels, geometry.out_height, geometry.out_width)
     out = Guarded(shape, dtype, 0, fill)
-    kernel.conv(x, geometry, packed, epilogue, out.array, pool)
+    kernel.conv(x, geometry, packed, epilogue, out.array, pool, _placed(residual, out, 0, in_place))
     out.check()
     return out.array
+
+
+def _placed(residual, out, row_padding, in_place):
+    """Put a residual, if there is one, into the output or an array of its strides."""
+    if residual is None:
+        return None
+    holder = out if in_place else Guarded(residual.shape, residual.dtype, row_padding)
+    holder.array[...] = residual
+    return holder.array
 
 
 def assert_sums(kernel, got, x, w):

@@ -371,3 +371,80 @@ def test_concurrent_callers_do_not_disturb_each_other(kernel):
     for thread in threads:
         thread.join()
     assert not failures
+
+
+# --- residuals -------------------------------------------------------------------------------------------------------
+
+ADDING = [kernel for kernel in FLOAT if kernel.adds_residual]
+every_adding = pytest.mark.parametrize("kernel", ADDING, ids=by_name)
+
+
+def finished(sums, bias, residual, low, high):
+    return np.minimum(np.maximum(sums + bias + residual, np.float32(low)), np.float32(high))
+
+
+@every_adding
+@pytest.mark.parametrize("in_place", [False, True])
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("bounds", [(-np.inf, np.inf), (0.0, 0.5)])
+@pytest.mark.parametrize(("m", "n", "k"), [(1, 5, 8), (17, 21, 60), (50, 37, 60), (100, 130, 1028), (193, 16, 64)])
+def test_residual_of_a_matmul(kernel, m, n, k, bounds, threads, in_place):
+    rng = np.random.default_rng(m)
+    w, x = conf.weight_for(kernel, rng, (n, k)), conf.activations(rng, np.float32, (m, k))
+    residual, bias = (rng.standard_normal(shape).astype(np.float32) for shape in ((m, n), n))
+    given = {"residual": residual, "in_place": in_place, "pool": ThreadPool(threads)}
+    got = conf.matmul(kernel, x, conf.pack(kernel, w), FloatEpilogue(bias, *bounds), np.float32, **given)
+    error = np.abs(got - finished(naive.matmul(x, w), bias, residual, *bounds))
+    assert (error <= naive.float_bound(x, w) + 1e-6 * (np.abs(residual) + np.abs(bias))).all()
+
+
+@every_adding
+@pytest.mark.parametrize("in_place", [False, True])
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(("size", "kernel_size", "stride"), [(5, 1, 1), (7, 1, 1), (7, 3, 1), (15, 3, 2), (14, 1, 1)])
+def test_residual_of_a_convolution(kernel, size, kernel_size, stride, threads, in_place):
+    rng = np.random.default_rng(size)
+    w = conf.weight_for(kernel, rng, (37, 24, kernel_size, kernel_size))
+    x = conf.activations(rng, np.float32, (2, 24, size, size))
+    geometry = conf.geometry_of(x, w, strides=(stride, stride), pads=(kernel_size // 2,) * 4)
+    bias = rng.standard_normal(37).astype(np.float32)
+    sums = conf.naive_conv(x, w, geometry)
+    residual = rng.standard_normal(sums.shape).astype(np.float32)
+    given = {"residual": residual, "in_place": in_place, "pool": ThreadPool(threads)}
+    got = conf.conv(kernel, x, geometry, conf.pack(kernel, w), FloatEpilogue(bias, 0.0), np.float32, **given)
+    bound = conf.naive_conv(np.abs(x), np.abs(w), geometry) * (geometry.k + 1) * np.finfo(np.float32).eps
+    error = np.abs(got - finished(sums, bias[:, None, None], residual, 0.0, np.inf))
+    assert (error <= bound + 1e-6 * (np.abs(residual) + np.abs(bias[:, None, None]))).all()
+
+
+@every_adding
+@pytest.mark.parametrize("m", [1, 7, 49, 50, 100])
+@pytest.mark.parametrize("bad", [np.inf, np.nan])
+def test_residual_is_added_once_where_x_is_not_finite(kernel, m, bad):
+    """In place: what was written before inf was found must not be added again."""
+    rng = np.random.default_rng(m)
+    w, x = conf.weight_for(kernel, rng, (20, 16)), conf.activations(rng, np.float32, (m, 16))
+    w[:, :4], w[1::2, 3] = 0, 1
+    clean = x.copy()
+    x[m // 2, 3] = bad
+    residual = rng.standard_normal((m, 20)).astype(np.float32)
+    bare = FloatEpilogue(np.zeros(20, np.float32))
+    got = conf.matmul(kernel, x, conf.pack(kernel, w), bare, np.float32, residual=residual, in_place=True)
+    assert not np.isfinite(got[m // 2, 1::2]).any()
+    got[m // 2, 1::2] = clean[m // 2] @ w[1::2].T + residual[m // 2, 1::2]
+    np.testing.assert_allclose(got, naive.matmul(clean, w) + residual, rtol=1e-5, atol=1e-5)
+
+
+@every_adding
+def test_residual_that_is_not_finite_stays_so(kernel):
+    rng = np.random.default_rng(1)
+    w, x = conf.weight_for(kernel, rng, (8, 16)), conf.activations(rng, np.float32, (50, 16))
+    residual = np.zeros((50, 8), np.float32)
+    residual[0, 0], residual[49, 7], residual[20, 3] = np.nan, np.nan, np.inf
+    got = conf.matmul(
+        kernel, x, conf.pack(kernel, w), FloatEpilogue(np.zeros(8, np.float32), 0.0), np.float32, residual=residual
+    )
+    assert np.isnan(got[0, 0])
+    assert np.isnan(got[49, 7])
+    assert got[20, 3] == np.inf
+    assert np.isfinite(got).sum() == got.size - 3

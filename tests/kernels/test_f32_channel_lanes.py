@@ -139,7 +139,7 @@ def test_rows_are_cut_evenly_or_not_at_all(vectors, threads, products):
 @settings(max_examples=60, deadline=None)
 def test_scratch_holds_groups_and_sums(rows, octets, nbytes, conv, tiles):
     """The macro-kernel's own arithmetic of where groups and sums lie, against what is allocated."""
-    call = macro.Call(0, 0, 8 * octets, 0, 0, 0, 4 * tiles, octets, 1, rows, 0, rows, nbytes, int(conv))
+    call = macro.Call(0, 0, 8 * octets, 0, 0, 0, 4 * tiles, octets, 1, rows, 0, rows, nbytes, int(conv), 0)
     for panel in range(tiling.panel_count(rows, tiling.MAX_VECTORS)):
         first, vectors = tiling.panel_bounds(rows, tiling.MAX_VECTORS, panel)
         width = 16 * vectors

@@ -264,7 +264,7 @@ def test_cut_shares_cover_every_tile_once(first, tiles, most):
 def test_scratch_holds_every_panel_block(rows, k, nbytes, conv, data):
     """The macro-kernel's own arithmetic of where panel and partial sums lie, against what is allocated."""
     octets, tiles = -(-k // 8), data.draw(st.integers(1, 5))
-    call = macro.Call(0, 0, k, 0, 0, 0, 4 * tiles, octets, 1, rows, 0, rows, nbytes, int(conv))
+    call = macro.Call(0, 0, k, 0, 0, 0, 4 * tiles, octets, 1, rows, 0, rows, nbytes, int(conv), 0)
     needed = 0
     for panel in range(tiling.panel_count(rows, tiling.MAX_VECTORS)):
         _, vectors = tiling.panel_bounds(rows, tiling.MAX_VECTORS, panel)

@@ -47,7 +47,10 @@ def test_float_add(rng, rows, after, threads):
     if after:
         weights |= {"low": np.float32(-0.2), "high": np.float32(0.4)}
         nodes.append(node(after[0], ["s", "low", "high"] if after == ["Clip"] else ["s"], ["y"]))
-    proto = model(nodes, [info("x", "r", 8)], [info("y" if after else "s", "r", 8)], weights)
+    proto = model(
+        nodes, [info("x", "r", 8)], [info(name, "r", 8) for name in ("y" if after else "s", "a", "b")], weights
+    )
+    # Layers whose results are outputs do not add them themselves.
     check(proto, {"x": normal(rng, rows, 8)}, ["Add"], threads=threads)
 
 
@@ -79,7 +82,7 @@ def test_activation_of_bytes(rng, op_type, dtype, quantises):
 def test_add_broadcasts(rng):
     nodes, weights = layers(rng, "a")
     nodes.append(node("Add", ["a", "u"], ["y"]))
-    proto = model(nodes, [info("x", "r", 8), info("u", "p", "q")], [info("y", "r", 8)], weights)
+    proto = model(nodes, [info("x", "r", 8), info("u", "p", "q")], [info("y", "r", 8), info("a", "r", 8)], weights)
     for shape in [(1, 8), (5, 1), (1, 1), (5, 8)]:
         check(proto, {"x": normal(rng, 5, 8), "u": normal(rng, *shape)}, ["Add"])
 

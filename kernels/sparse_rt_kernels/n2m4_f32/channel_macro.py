@@ -13,7 +13,7 @@ from sparse_rt_kernels.caches import level1_bytes
 from sparse_rt_kernels.gather import Gather, lane_origins
 from sparse_rt_kernels.jit import kernel_jit
 from sparse_rt_kernels.n2m4_f32 import channel_micro, micro
-from sparse_rt_kernels.n2m4_f32.macro import Call, pixels_into_panel
+from sparse_rt_kernels.n2m4_f32.macro import Call, pixels_into_panel, run_panels
 from sparse_rt_kernels.n2m4_f32.tiling import CHANNELS, LANES, MAX_VECTORS, REDUCTION, Work, panel_bounds, panel_count
 
 __all__ = [
@@ -170,22 +170,29 @@ def _finish_strip(
     """
     channels = min(LANES, call.n - channel)
     bias = call.bias + channel * 4
+    low, high = clip
     stride, pitch = tile_bytes(rows, size), call.out_stride
-    out = call.out + first_lane * pitch + channel * 4
+    at = first_lane * pitch + channel * 4
+    out, residual = call.out + at, call.residual + at if call.residual != 0 else 0
     if call.is_conv:
-        out, pitch = finished, _BYTES
+        # A residual is added, and the sum clipped, while it is transposed.
+        out, pitch, residual = finished, _BYTES, 0
+        if call.residual != 0:
+            low, high = np.float32(-np.inf), np.float32(np.inf)
     for first in range(0, rows, size):
         last = min(size, rows - first)
         for row in range(0, last, _STRIP):
             here = sums + (first // size * padded(size) + row) * CHANNELS * 4
-            to = out + (first + row) * pitch
-            channel_micro.finish_rows(here, stride, bias, clip[0], clip[1], to, pitch, last - row, channels)
+            to = (first + row) * pitch
+            other = residual + to if residual != 0 else 0
+            channel_micro.finish_rows(here, stride, bias, other, low, high, out + to, pitch, last - row, channels)
     if call.is_conv:
         stride = call.lanes * 4
-        out = call.out + ((image * call.n + channel) * call.lanes + first_lane) * 4
         for row in range(0, rows, LANES):
-            here = finished + row * _BYTES
-            micro.transpose_out(here, _BYTES, out + row * 4, stride, channels, min(LANES, rows - row))
+            here, last = finished + row * _BYTES, min(LANES, rows - row)
+            at = ((image * call.n + channel) * call.lanes + first_lane + row) * 4
+            other = call.residual + at if call.residual != 0 else 0
+            micro.transpose_out(here, _BYTES, other, clip[0], clip[1], call.out + at, stride, channels, last)
     return 0
 
 
@@ -201,14 +208,14 @@ def run_rows(
     copies: NDArray[np.int64],
     lane_table: NDArray[np.int32],
 ) -> int:
-    """Compute one thread's share of ``out = clip(X W^T + bias)``; arguments as for :func:`.macro.run_panels`.
+    """Compute one share of ``out = clip(X W^T + bias + residual)``; arguments as for :func:`.macro.run_panels`.
 
-    `floats` has :func:`float_scratch` items. Returns 0 if all of x that the share read is finite; else the result is
-    worthless, because stored zeros were multiplied.
+    `floats` has :func:`float_scratch` items. The register tile multiplies stored zeros: rows that hold inf or NaN are
+    left to lanes of rows, before any of their outputs is written.
     """
     all_rows = call.last_lane - call.first_lane
     panels = panel_count(all_rows, MAX_VECTORS)
-    panel, spoiled = int(np.intp(floats.ctypes.data)), 0
+    panel = int(np.intp(floats.ctypes.data))
     weights, positions = int(np.intp(values.ctypes.data)), int(np.intp(index.ctypes.data))
     for job in range(work.first_panel, work.last_panel):
         image = job // panels
@@ -226,6 +233,7 @@ def run_rows(
         table = lane_table[: 3 * width].reshape(3, width)
         if call.is_conv:
             lane_origins(gather, lane, table[0], table[1])
+        spoiled = 0
         for octet in range(0, call.octets, length):
             octets = min(call.octets - octet, length)
             if call.is_conv:
@@ -234,6 +242,10 @@ def run_rows(
                 _spread_panel(panel, vectors, size, octets, x, copies.reshape(copies.size))
             else:
                 spoiled |= _spread_rows(call, lane, rows, size, octet, octets, x)
+            if spoiled:
+                here = Work(job, job + 1, work.first_tile, work.last_tile)
+                run_panels(call, here, gather, clip, values, index, floats, copies, lane_table)
+                break
             group_bytes = (octets + 1) * size * _OCTET_BYTES
             is_last = octet + octets == call.octets
             for tile in range(work.first_tile, work.last_tile, together):
@@ -258,7 +270,7 @@ def run_rows(
                 if is_last and ((number + tiles) % _STRIP == 0 or tile + tiles == work.last_tile):
                     channel = (tile - number % _STRIP) * CHANNELS
                     _finish_strip(call, image, lane, rows, size, channel, clip, strip, finished)
-    return spoiled
+    return 0
 
 
 @kernel_jit

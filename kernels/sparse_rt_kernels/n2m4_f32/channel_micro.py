@@ -261,6 +261,7 @@ def finish_rows(
     sums: Any,
     stride: Any,
     bias: Any,
+    residual: Any,
     low: Any,
     high: Any,
     out: Any,
@@ -268,32 +269,39 @@ def finish_rows(
     rows: Any,
     channels: Any,
 ) -> Any:
-    """``out[r, c] = clip(sums[c // 4, r, c % 4] + bias[c])`` for at most 4 rows and 16 channels; a NaN stays NaN.
+    """``out[r, c] = clip(sums[c // 4, r, c % 4] + bias[c] + residual[r, c])`` for at most 4 rows and 16 channels.
+
+    A NaN stays NaN.
 
     Parameters
     ----------
     sums, stride
         (4, 4, 4) float32 of 4 tiles, 64-byte aligned, and the bytes from tile to tile.
+    residual
+        As out, perhaps out itself; 0 for none.
     """
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
-        sums, stride, bias, low, high, out, out_stride, rows, channels = given
+        sums, stride, bias, residual, low, high, out, out_stride, rows, channels = given
         tiles = [
             simd.load(builder, _at(builder, sums, builder.mul(stride, _int(tile))), _VECTOR, _BYTES)
             for tile in range(_SLOTS)
         ]
         shift = simd.load_first(builder, simd.pointer(builder, bias), _VECTOR, channels)
         least, most = simd.broadcast(builder, low, LANES), simd.broadcast(builder, high, LANES)
+        # Without a residual none of its channels are read.
+        added = builder.select(builder.icmp_signed("==", residual, _int(0)), _int(0), channels)
         for row in range(_SLOTS):
             half = (0, 1) if row < 2 else (2, 3)
             left, right = (_quarters(builder, tiles[first], tiles[first + 1], half) for first in (0, 2))
             result = simd.fadd(builder, _quarters(builder, left, right, (row % 2, row % 2 + 2)), shift)
-            # larger and smaller return their second operand if it is NaN.
-            result = simd.smaller(builder, most, simd.larger(builder, least, result))
             with builder.if_then(builder.icmp_signed("<", _int(row), rows)):
-                place = _at(builder, out, builder.mul(out_stride, _int(row)))
-                simd.store_first(builder, place, result, channels)
+                offset = builder.mul(out_stride, _int(row))
+                other = simd.load_first(builder, _at(builder, residual, offset), _VECTOR, added)
+                # larger and smaller return their second operand if it is NaN.
+                clipped = simd.larger(builder, least, simd.fadd(builder, result, other))
+                simd.store_first(builder, _at(builder, out, offset), simd.smaller(builder, most, clipped), channels)
         return _int(0)
 
-    signature = types.intp(*[types.intp] * 3, types.float32, types.float32, *[types.intp] * 4)
+    signature = types.intp(*[types.intp] * 4, types.float32, types.float32, *[types.intp] * 4)
     return signature, generate

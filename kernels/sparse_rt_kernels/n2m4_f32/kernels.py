@@ -104,7 +104,9 @@ def _portable_conv(
 # --- descriptors -----------------------------------------------------------------------------------------------------
 
 
-def _kernel(tier: str, shapes: tuple[tuple[int, int], ...], prepare_matmul: Any, prepare_conv: Any) -> Kernel:
+def _kernel(
+    tier: str, shapes: tuple[tuple[int, int], ...], prepare_matmul: Any, prepare_conv: Any, adds_residual: bool
+) -> Kernel:
     """Describe a kernel of one or several tile shapes (rows, channels)."""
     tiles = "_".join(f"{rows}x{channels}" for rows, channels in shapes)
     name = f"f32_n2m4_gemm_{tiles}__{tier}"
@@ -112,7 +114,7 @@ def _kernel(tier: str, shapes: tuple[tuple[int, int], ...], prepare_matmul: Any,
     def pack_weight(values: NDArray[Any], index: NDArray[np.uint8]) -> PackedWeight:
         return weight.pack(name, values, index)
 
-    return Kernel(name, "f32", *shapes[0], tier, pack_weight, prepare_matmul, prepare_conv)
+    return Kernel(name, "f32", *shapes[0], tier, pack_weight, prepare_matmul, prepare_conv, adds_residual=adds_residual)
 
 
 _ROW_LANES = (MAX_VECTORS * LANES, CHANNELS)
@@ -120,9 +122,8 @@ _CHANNEL_LANES = (channel_macro.MAX_ROWS, CHANNELS)
 
 
 def _simd(shapes: tuple[tuple[int, int], ...], rows_as_lanes: Callable[[int], int]) -> Kernel:
-    return _kernel(
-        "avx512", shapes, simd_calls.prepare_matmul_with(rows_as_lanes), simd_calls.prepare_conv_with(rows_as_lanes)
-    )
+    prepare = simd_calls.prepare_matmul_with(rows_as_lanes), simd_calls.prepare_conv_with(rows_as_lanes)
+    return _kernel("avx512", shapes, *prepare, adds_residual=True)
 
 
 #: Both shapes: in each call, as many rows become lanes as do not waste them, and the others meet lanes of channels.
@@ -130,5 +131,9 @@ SIMD = _simd((_ROW_LANES, _CHANNEL_LANES), rows_as_lanes)
 SIMD_ROW_LANES = _simd((_ROW_LANES,), lambda rows: rows)
 SIMD_CHANNEL_LANES = _simd((_CHANNEL_LANES,), lambda rows: 0)
 PORTABLE = _kernel(
-    "generic", ((PORTABLE_VECTORS * LANES, CHANNELS),), prepared_matmul(_portable_matmul), prepared_conv(_portable_conv)
+    "generic",
+    ((PORTABLE_VECTORS * LANES, CHANNELS),),
+    prepared_matmul(_portable_matmul),
+    prepared_conv(_portable_conv),
+    adds_residual=False,
 )

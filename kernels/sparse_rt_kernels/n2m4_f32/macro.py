@@ -66,6 +66,8 @@ class Call(NamedTuple):
         Of a block of packed lanes; see :attr:`.shares.Share.panel_bytes`.
     is_conv
         Whether lanes are pixels of an image, gathered, or rows of a matrix, transposed.
+    residual
+        Address of what is added before clipping, in the form of out, perhaps out itself; 0 for nothing.
     """
 
     x: int
@@ -82,6 +84,7 @@ class Call(NamedTuple):
     last_lane: int
     panel_bytes: int
     is_conv: int
+    residual: int
 
 
 class Block(NamedTuple):
@@ -95,47 +98,35 @@ class Block(NamedTuple):
     sums_at: int
 
 
+class Ending(NamedTuple):
+    """What becomes of the sums of a register tile, and where; see :func:`.micro.tile`."""
+
+    bias: int
+    low: np.float32
+    high: np.float32
+    residual: int
+    out: int
+    stride: int
+    channels: int
+    last_lanes: int
+
+
 @kernel_jit
 def register_tile(
-    vectors: int,
-    panel: int,
-    values: int,
-    index: int,
-    octets: int,
-    ahead: int,
-    partial: int,
-    bias: int,
-    low: np.float32,
-    high: np.float32,
-    out: int,
-    stride: int,
-    channels: int,
-    last_lanes: int,
+    vectors: int, panel: int, values: int, index: int, octets: int, ahead: int, partial: int, ending: Ending
 ) -> int:
     """Run the register tile of `vectors` vectors; see :func:`.micro.tile`."""
     if vectors == 6:
-        return micro.tile(
-            6, panel, values, index, octets, ahead, partial, bias, low, high, out, stride, channels, last_lanes
-        )
+        return micro.tile(6, panel, values, index, octets, ahead, partial, ending)
     if vectors == 5:
-        return micro.tile(
-            5, panel, values, index, octets, ahead, partial, bias, low, high, out, stride, channels, last_lanes
-        )
+        return micro.tile(5, panel, values, index, octets, ahead, partial, ending)
     if vectors == 4:
-        return micro.tile(
-            4, panel, values, index, octets, ahead, partial, bias, low, high, out, stride, channels, last_lanes
-        )
+        return micro.tile(4, panel, values, index, octets, ahead, partial, ending)
     if vectors == 3:
-        return micro.tile(
-            3, panel, values, index, octets, ahead, partial, bias, low, high, out, stride, channels, last_lanes
-        )
+        return micro.tile(3, panel, values, index, octets, ahead, partial, ending)
     if vectors == 2:
-        return micro.tile(
-            2, panel, values, index, octets, ahead, partial, bias, low, high, out, stride, channels, last_lanes
-        )
-    return micro.tile(
-        1, panel, values, index, octets, ahead, partial, bias, low, high, out, stride, channels, last_lanes
-    )
+        return micro.tile(2, panel, values, index, octets, ahead, partial, ending)
+    return micro.tile(1, panel, values, index, octets, ahead, partial, ending)
 
 
 @kernel_jit
@@ -274,8 +265,10 @@ def pixels_into_panel(
 
 
 @kernel_jit
-def _sums_to_rows(call: Call, block: Block, work: Work, sums: int) -> int:
+def _sums_to_rows(call: Call, block: Block, work: Work, clip: tuple[np.float32, np.float32], sums: int) -> int:
     """Transpose the finished channels of this share, (channels, lanes) at address `sums`, into the output's rows.
+
+    A residual is added, and the sum clipped, on the way.
 
     8 rows at a time, 128 channels each: rows that are a multiple of 4096 bytes apart lie in the same few lines of L1,
     and with 16 of them, or shorter pieces, a line takes 8 to 25 cycles instead of 3.
@@ -287,12 +280,15 @@ def _sums_to_rows(call: Call, block: Block, work: Work, sums: int) -> int:
     for begin in range(first, last, _PIECE):
         end = min(last, begin + _PIECE)
         for row in range(0, rows, micro.HALF):
-            out = call.out + (block.first_lane + row) * call.out_stride
+            at = (block.first_lane + row) * call.out_stride
             for channel in range(begin, end, LANES):
                 micro.transpose_half_out(
                     sums + (channel - first) * stride + row * 4,
                     stride,
-                    out + channel * 4,
+                    call.residual + at + channel * 4 if call.residual != 0 else 0,
+                    clip[0],
+                    clip[1],
+                    call.out + at + channel * 4,
                     call.out_stride,
                     min(micro.HALF, rows - row),
                     min(LANES, end - channel),
@@ -319,6 +315,29 @@ def _skip_zeros(
 
 
 @kernel_jit
+def _ending(
+    call: Call, block: Block, tile: int, clip: tuple[np.float32, np.float32], is_last: bool, sums: int
+) -> Ending:
+    """Return what becomes of the sums of one tile of channels that has met a panel block.
+
+    Sums of a matrix product that a residual is added to are clipped later, while they are transposed.
+    """
+    stride, channel = block.vectors * _BYTES, tile * CHANNELS
+    low, high = np.float32(-np.inf), np.float32(np.inf)
+    if not is_last:
+        return Ending(0, low, high, 0, sums, stride, CHANNELS, LANES)
+    bias, channels = call.bias + channel * 4, min(CHANNELS, call.n - channel)
+    if call.is_conv or call.residual == 0:
+        low, high = clip
+    if not call.is_conv:
+        return Ending(bias, low, high, 0, sums, stride, channels, LANES)
+    at = ((block.image * call.n + channel) * call.lanes + block.first_lane) * 4
+    residual = call.residual + at if call.residual != 0 else 0
+    last_lanes = min(LANES, call.last_lane - block.first_lane - (block.vectors - 1) * LANES)
+    return Ending(bias, low, high, residual, call.out + at, call.lanes * 4, channels, last_lanes)
+
+
+@kernel_jit
 def _multiply_tiles(
     call: Call,
     block: Block,
@@ -337,45 +356,21 @@ def _multiply_tiles(
     weights = int(np.intp(values.ctypes.data)) + (work.first_tile * call.octets + block.first_octet) * _WEIGHT_BYTES
     positions = int(np.intp(index.ctypes.data)) + (work.first_tile * call.octets + block.first_octet) * CHANNELS
     octets = block.octets
-    stride, channels, last_lanes = width * 4, CHANNELS, LANES
-    bias, low, high = 0, np.float32(-np.inf), np.float32(np.inf)
+    tile_bytes = CHANNELS * width * 4
     for tile in range(work.first_tile, work.last_tile):
         number = tile - work.first_tile
-        sums = held + number * CHANNELS * width * 4
+        sums = held + number * tile_bytes
         if spoiled:
             # The register tile multiplies stored zeros too, and 0 * inf is NaN.
             _skip_zeros(block, tile, values, index, floats, block.sums_at + number * CHANNELS * width)
             octets = 0
         partial = sums if block.first_octet > 0 or spoiled else 0
-        out = sums
-        if is_last:
-            channel = tile * CHANNELS
-            channels = min(CHANNELS, call.n - channel)
-            bias, low, high = call.bias + channel * 4, clip[0], clip[1]
-            if call.is_conv:
-                out = call.out + ((block.image * call.n + channel) * call.lanes + block.first_lane) * 4
-                stride = call.lanes * 4
-                last_lanes = min(LANES, call.last_lane - block.first_lane - width + LANES)
-        register_tile(
-            block.vectors,
-            panel,
-            weights,
-            positions,
-            octets,
-            call.octets * _WEIGHT_BYTES,
-            partial,
-            bias,
-            low,
-            high,
-            out,
-            stride,
-            channels,
-            last_lanes,
-        )
+        ending = _ending(call, block, tile, clip, is_last, sums)
+        register_tile(block.vectors, panel, weights, positions, octets, call.octets * _WEIGHT_BYTES, partial, ending)
         weights += call.octets * _WEIGHT_BYTES
         positions += call.octets * CHANNELS
     if is_last and not call.is_conv:
-        _sums_to_rows(call, block, work, held)
+        _sums_to_rows(call, block, work, clip, held)
     return 0
 
 
@@ -391,7 +386,7 @@ def run_panels(
     copies: NDArray[np.int64],
     lane_table: NDArray[np.int32],
 ) -> int:
-    """Compute one thread's share of ``out = clip(X W^T + bias)``; return 0.
+    """Compute one thread's share of ``out = clip(X W^T + bias + residual)``; return 0.
 
     Parameters
     ----------

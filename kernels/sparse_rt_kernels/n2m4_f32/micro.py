@@ -164,15 +164,51 @@ def _multiply(
         builder.store(builder.add(builder.load(values_at), _int(4 * CHANNELS * 4)), values_at)
 
 
-def _store_results(
-    builder: Any, accumulators: list[list[Any]], epilogue: tuple[Any, Any, Any], out: tuple[Any, Any, Any, Any]
-) -> None:
-    bias, low, high = epilogue
-    base, stride, channels, last_lanes = out
+def _clipped(builder: Any, value: Any, low: Any, high: Any) -> Any:
+    """Return `value` within bounds; larger and smaller return their second operand if it is NaN."""
+    return simd.smaller(builder, high, simd.larger(builder, low, value))
+
+
+def _store_results(builder: Any, accumulators: list[list[Any]], ending: Any) -> None:
+    """Finish and store the sums; `ending` is what :func:`tile` takes, as one value."""
+    bias, low, high, residual, base, stride, channels, last_lanes = (
+        builder.extract_value(ending, number) for number in range(8)
+    )
     low, high = simd.broadcast(builder, low, LANES), simd.broadcast(builder, high, LANES)
     has_bias = builder.icmp_signed("!=", bias, _int(0))
+    has_residual = builder.icmp_signed("!=", residual, _int(0))
     last_is_full = builder.icmp_signed(">=", last_lanes, _int(LANES))
-    for channel, row in enumerate(accumulators):
+
+    def finish(channel: int, shift: Any, offset: Any, *, adds: bool) -> None:
+        target = simd.pointer(builder, builder.add(base, offset))
+        other = simd.pointer(builder, builder.add(residual, offset))
+        *whole, last = enumerate(accumulators[channel])
+
+        def store(vector: int, slot: Any, lanes: Any) -> None:
+            result = simd.fadd(builder, builder.load(slot), shift)
+            if adds:
+                place = simd.element(builder, other, vector * _BYTES)
+                added = (
+                    simd.load(builder, place, _VECTOR, 4)
+                    if lanes is None
+                    else simd.load_first(builder, place, _VECTOR, lanes)
+                )
+                result = simd.fadd(builder, result, added)
+            place, result = simd.element(builder, target, vector * _BYTES), _clipped(builder, result, low, high)
+            if lanes is None:
+                simd.store(builder, place, result, 4)
+            else:
+                simd.store_first(builder, place, result, lanes)
+
+        for vector, slot in whole:
+            store(vector, slot, None)
+        with builder.if_else(last_is_full) as (full, ragged):
+            with full:
+                store(*last, None)
+            with ragged:
+                store(*last, last_lanes)
+
+    for channel in range(len(accumulators)):
         with builder.if_then(builder.icmp_signed("<", _int(channel), channels)):
             shift_at = cgutils.alloca_once_value(builder, ir.Constant(simd.F32, 0.0))
             builder.store(ir.Constant(simd.F32, 0.0), shift_at)
@@ -180,20 +216,12 @@ def _store_results(
                 place = simd.pointer(builder, builder.add(bias, _int(channel * 4)))
                 builder.store(simd.load(builder, place, simd.F32, 4), shift_at)
             shift = simd.broadcast(builder, builder.load(shift_at), LANES)
-            target = simd.pointer(builder, builder.add(base, builder.mul(stride, _int(channel))))
-            for vector, slot in enumerate(row):
-                # larger and smaller return their second operand if it is NaN.
-                result = simd.fadd(builder, builder.load(slot), shift)
-                result = simd.smaller(builder, high, simd.larger(builder, low, result))
-                place = simd.element(builder, target, vector * _BYTES)
-                if vector + 1 < len(row):
-                    simd.store(builder, place, result, 4)
-                    continue
-                with builder.if_else(last_is_full) as (full, ragged):
-                    with full:
-                        simd.store(builder, place, result, 4)
-                    with ragged:
-                        simd.store_first(builder, place, result, last_lanes)
+            offset = builder.mul(stride, _int(channel))
+            with builder.if_else(has_residual) as (added, bare):
+                with added:
+                    finish(channel, shift, offset, adds=True)
+                with bare:
+                    finish(channel, shift, offset, adds=False)
 
 
 @simd.emitter
@@ -206,17 +234,12 @@ def tile(
     octets: Any,
     ahead: Any,
     partial: Any,
-    bias: Any,
-    low: Any,
-    high: Any,
-    out: Any,
-    stride: Any,
-    channels: Any,
-    last_lanes: Any,
+    ending: Any,
 ) -> Any:
-    """``out[c, p] = clip(partial[c, p] + bias[c] + sum_s values[s, c] * panel[row(s, c), p])`` for 4 channels c.
+    """``out[c, p] = clip(sum_s values[s, c] * panel[row(s, c), p] + partial[c, p] + bias[c] + residual[c, p])``.
 
-    ``row(s, c)`` is the panel row that slot s of channel c names: 4 (s // 2) + s % 2 + its 2 index bits.
+    For 4 channels c; ``row(s, c)`` is the panel row that slot s of channel c names: 4 (s // 2) + s % 2 + its 2 index
+    bits.
 
     Parameters
     ----------
@@ -233,30 +256,28 @@ def tile(
         distance will do.
     partial
         (4, 16 * vectors) float32, 64-byte aligned; 0 starts from zero.
-    bias
-        (channels,) float32; 0 for none.
-    low, high
-        float32 clip bounds; a NaN stays NaN.
-    out, stride
-        First channel's first lane, and bytes from channel to channel. May hold NaN on entry; may be `partial`.
-    channels
-        How many of the 4 channels are stored.
-    last_lanes
-        How many lanes of the last vector are stored, at least 1.
+    ending
+        A tuple:
+
+        - bias: (channels,) float32; 0 for none
+        - low, high: float32 clip bounds; a NaN stays NaN
+        - residual: as out, perhaps out itself; 0 for none
+        - out, stride: first channel's first lane, and bytes from channel to channel. May hold NaN on entry; may be
+          `partial`
+        - channels: how many of the 4 channels are stored
+        - last_lanes: how many lanes of the last vector are stored, at least 1
     """
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
-        _, panel, values, index, octets, ahead, partial, bias, low, high, out, stride, channels, last_lanes = given
+        _, panel, values, index, octets, ahead, partial, ending = given
         width = vectors.literal_value
         accumulators = [[cgutils.alloca_once(builder, _VECTOR) for _ in range(width)] for _ in range(CHANNELS)]
         _load_accumulators(builder, accumulators, partial)
         _multiply(builder, accumulators, panel, values, index, octets, ahead)
-        _store_results(builder, accumulators, (bias, low, high), (out, stride, channels, last_lanes))
+        _store_results(builder, accumulators, ending)
         return _int(0)
 
-    addresses = [types.intp] * 7
-    floats = [types.float32] * 2
-    return types.intp(vectors, *addresses, *floats, *[types.intp] * 4), generate
+    return types.intp(vectors, *[types.intp] * 6, ending), generate
 
 
 # --- into the panel --------------------------------------------------------------------------------------------------
@@ -403,19 +424,62 @@ def zero_lanes(context: Any, out: Any) -> Any:
 
 # --- out of the tile -------------------------------------------------------------------------------------------------
 
+_writes_out = types.intp(*[types.intp] * 3, *[types.float32] * 2, *[types.intp] * 4)
+
+
+def _store_rows(builder: Any, rows: list[Any], added: tuple[Any, Any, Any], out: tuple[Any, Any, Any, Any]) -> None:
+    """Store the first columns of the first of `rows`, after adding a residual, if there is one, and clipping the sum.
+
+    `added` is the residual's address and the bounds, `out` the address, stride, and numbers of rows and columns.
+    """
+    residual, low, high = added
+    base, stride, count, columns = out
+    low, high = simd.broadcast(builder, low, LANES), simd.broadcast(builder, high, LANES)
+
+    def store(*, adds: bool, whole: bool) -> None:
+        for number, value in enumerate(rows):
+            offset = builder.mul(stride, _int(number))
+            place, other = (simd.pointer(builder, builder.add(first, offset)) for first in (base, residual))
+            if whole:
+                total = simd.fadd(builder, value, simd.load(builder, other, _VECTOR, 4)) if adds else value
+                simd.store(builder, place, _clipped(builder, total, low, high) if adds else total, 4)
+                continue
+            with builder.if_then(builder.icmp_signed("<", _int(number), count)):
+                total = simd.fadd(builder, value, simd.load_first(builder, other, _VECTOR, columns)) if adds else value
+                simd.store_first(builder, place, _clipped(builder, total, low, high) if adds else total, columns)
+
+    is_whole = builder.icmp_signed("==", builder.add(count, columns), _int(len(rows) + LANES))
+    with builder.if_else(builder.icmp_signed("!=", residual, _int(0))) as (added_to, bare):
+        for branch, adds in ((added_to, True), (bare, False)):
+            with branch, builder.if_else(is_whole) as (full, ragged):
+                with full:
+                    store(adds=adds, whole=True)
+                with ragged:
+                    store(adds=adds, whole=False)
+
 
 @simd.emitter
 def transpose_half_out(
-    context: Any, source: Any, stride: Any, out: Any, out_stride: Any, rows: Any, columns: Any
+    context: Any,
+    source: Any,
+    stride: Any,
+    residual: Any,
+    low: Any,
+    high: Any,
+    out: Any,
+    out_stride: Any,
+    rows: Any,
+    columns: Any,
 ) -> Any:
     """Write 8 rows of 16 columns, transposed, into a row-major float32 matrix: ``out[i, j] = source[j, i]``.
 
     Only the first `rows` rows and `columns` columns of `out` are written; all 16 rows of `source` are read, at
-    addresses that are multiples of 32. Strides are in bytes.
+    addresses that are multiples of 32. Strides are in bytes. Where `residual` is not 0, it is the address of what is
+    added, in the form of `out` and perhaps `out` itself, and the sum is clipped to [low, high].
     """
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
-        source, stride, out, out_stride, rows, columns = given
+        source, stride, residual, low, high, *out = given
         halves = [
             simd.load(
                 builder, simd.pointer(builder, builder.add(source, builder.mul(stride, _int(j)))), _HALF_VECTOR, 32
@@ -428,46 +492,38 @@ def transpose_half_out(
         # Quarters 0 and 2 of registers j and 4 + j are row j, quarters 1 and 3 row 4 + j.
         order = [[4 * x + lane for x in (q, 4 + q, 2 + q, 6 + q) for lane in range(4)] for q in range(2)]
         turned = [simd.shuffle(builder, quarters[j], quarters[4 + j], order[q]) for q in range(2) for j in range(4)]
-        places = [simd.pointer(builder, builder.add(out, builder.mul(out_stride, _int(i)))) for i in range(HALF)]
-        whole = builder.icmp_signed("==", builder.add(rows, columns), _int(HALF + LANES))
-        with builder.if_else(whole) as (full, ragged):
-            with full:
-                for place, value in zip(places, turned, strict=True):
-                    simd.store(builder, place, value, 4)
-            with ragged:
-                for row, (place, value) in enumerate(zip(places, turned, strict=True)):
-                    with builder.if_then(builder.icmp_signed("<", _int(row), rows)):
-                        simd.store_first(builder, place, value, columns)
+        _store_rows(builder, turned, (residual, low, high), tuple(out))
         return _int(0)
 
-    return _returns_intp(6), generate
+    return _writes_out, generate
 
 
 @simd.emitter
-def transpose_out(context: Any, source: Any, stride: Any, out: Any, out_stride: Any, rows: Any, columns: Any) -> Any:
+def transpose_out(
+    context: Any,
+    source: Any,
+    stride: Any,
+    residual: Any,
+    low: Any,
+    high: Any,
+    out: Any,
+    out_stride: Any,
+    rows: Any,
+    columns: Any,
+) -> Any:
     """Write a 16 x 16 block transposed into a row-major float32 matrix: ``out[i, j] = source[j, i]``.
 
     Only the first `rows` rows and `columns` columns of `out` are written. Strides are in bytes; `source` is 64-byte
-    aligned.
+    aligned. A residual as in :func:`transpose_half_out`.
     """
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
-        source, stride, out, out_stride, rows, columns = given
+        source, stride, residual, low, high, *out = given
         block = [
             simd.load(builder, simd.pointer(builder, builder.add(source, builder.mul(stride, _int(row)))), _VECTOR, 64)
             for row in range(LANES)
         ]
-        turned = simd.transpose(builder, block)
-        places = [simd.pointer(builder, builder.add(out, builder.mul(out_stride, _int(i)))) for i in range(LANES)]
-        whole = builder.icmp_signed("==", builder.add(rows, columns), _int(2 * LANES))
-        with builder.if_else(whole) as (full, ragged):
-            with full:
-                for place, value in zip(places, turned, strict=True):
-                    simd.store(builder, place, value, 4)
-            with ragged:
-                for row, (place, value) in enumerate(zip(places, turned, strict=True)):
-                    with builder.if_then(builder.icmp_signed("<", _int(row), rows)):
-                        simd.store_first(builder, place, value, columns)
+        _store_rows(builder, simd.transpose(builder, block), (residual, low, high), tuple(out))
         return _int(0)
 
-    return _returns_intp(6), generate
+    return _writes_out, generate

@@ -80,12 +80,14 @@ def split_call(
     shares = []
     for channel_lanes, first, last in ranges:
         nbytes = blocks[channel_lanes]
-        call = macro.Call(0, 0, 0, 0, 0, 0, 0, octets, images, rows, first, last, nbytes, is_conv)
-        need = channel_macro.float_scratch if channel_lanes else macro.float_scratch
+        call = macro.Call(0, 0, 0, 0, 0, 0, 0, octets, images, rows, first, last, nbytes, is_conv, 0)
         panels = images * panel_count(last - first, MAX_VECTORS)
         for work in split_work(panels, tiles, 1 if cut and not channel_lanes else threads):
             works = [work] if channel_lanes else cut_tiles(work, most_tiles(last - first))
             for part in works:
-                items = need(call, part.last_tile - part.first_tile)
+                items = macro.float_scratch(call, part.last_tile - part.first_tile)
+                if channel_lanes:
+                    # Rows that hold inf or NaN become lanes.
+                    items = max(items, channel_macro.float_scratch(call, part.last_tile - part.first_tile))
                 shares.append(Share(channel_lanes, first, last, part, nbytes, items))
     return tuple(shares)

@@ -71,16 +71,11 @@ def _launch(
         epilogue.high,
         *gather,
     )
-    otherwise = None
-    if split < rows:
-        # The tile of channel lanes multiplies stored zeros: x that holds inf or NaN is done again in the other shape.
-        otherwise = _launch(rows, images, rows, strides, is_conv, gather, packed, epilogue, threads)
     return Launch(
         [Phase(share_task, np.array([record], CALL), len(shares))],
         0,
         task_bytes(max(share.items for share in shares)),
         keep=(packed, epilogue, table),
-        otherwise=otherwise,
     )
 
 

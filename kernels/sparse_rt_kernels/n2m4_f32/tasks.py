@@ -48,7 +48,7 @@ def task_bytes(items: int) -> int:
 
 
 def share_task(task: int, arguments: Any, x: int, other: int, out: int, shared: int, scratch: int) -> int:
-    """Compute one share of ``out = clip(X W^T + bias)``; return 1 if x holds what the share's shape cannot multiply."""
+    """Compute one share of ``out = clip(X W^T + bias + other)``; return 0. `other` at address 0 is not there."""
     a = carray(arguments, (1,), CALL)[0]
     share = carray(as_pointer(a.shares + task * _SHARE_BYTES), (1,), SHARE)[0]
     values = carray(as_pointer(a.values), (a.tiles, a.octets, 4, CHANNELS), np.float32)
@@ -71,6 +71,7 @@ def share_task(task: int, arguments: Any, x: int, other: int, out: int, shared: 
         share.last_lane,
         share.panel_bytes,
         a.is_conv,
+        other,
     )
     work = Work(share.first_panel, share.last_panel, share.first_tile, share.last_tile)
     gather = Gather(

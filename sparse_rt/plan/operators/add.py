@@ -1,5 +1,7 @@
 """Add of two activations: the residual connection, with the activation and the quantisation around it."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import onnx_ir as ir
 from sparse_rt_kernels.elementwise import Quantisation, QuantisedAdd, prepare_add, prepare_quantised_add
@@ -10,9 +12,26 @@ from sparse_rt.plan.operators import layer_norm
 from sparse_rt.plan.operators.context import Context, Ending
 from sparse_rt.plan.replacement import Replacement
 
-__all__ = ["match"]
+__all__ = ["AddStep", "match"]
 
 _REAL = np.dtype(np.float32)
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class AddStep(OperatorStep):
+    """Add two activations, and clip the sum; a layer before it may take that over, see :mod:`sparse_rt.plan.residual`.
+
+    Attributes
+    ----------
+    low, high
+        The clip bounds of floats.
+    quantised
+        For bytes: what both inputs and y stand for, and the clip bounds; the first input is its first operand.
+    """
+
+    low: float = -np.inf
+    high: float = np.inf
+    quantised: QuantisedAdd | None = None
 
 
 def match(node: ir.Node, context: Context) -> Replacement | None:
@@ -42,7 +61,7 @@ def _quantised(
     first, second, result = (Quantisation(float(one.scale), one.zero_point) for one in (a[1], b[1], y))
     addition = QuantisedAdd(first, second, result, end.low, end.high)
     dtypes = (a[1].dtype, b[1].dtype)
-    step = OperatorStep(
+    step = AddStep(
         op_type=node.op_type,
         name=str(node.name),
         inputs=(str(a[0].name), str(b[0].name)),
@@ -52,12 +71,13 @@ def _quantised(
         shape_of=lambda shape: shape,
         prepare=lambda shape, _, threads: prepare_quantised_add(count_of(shape), *dtypes, y.dtype, addition, threads),
         is_in_place=True,
+        quantised=addition,
     )
     return Replacement(step, (a[0], b[0]), end.y, end.absorbed)
 
 
 def _float(node: ir.Node, a: ir.Value, b: ir.Value, end: Ending) -> Replacement:
-    step = OperatorStep(
+    step = AddStep(
         op_type=node.op_type,
         name=str(node.name),
         inputs=(str(a.name), str(b.name)),
@@ -67,5 +87,7 @@ def _float(node: ir.Node, a: ir.Value, b: ir.Value, end: Ending) -> Replacement:
         shape_of=lambda shape: shape,
         prepare=lambda shape, _, threads: prepare_add(count_of(shape), threads, end.low, end.high),
         is_in_place=True,
+        low=end.low,
+        high=end.high,
     )
     return Replacement(step, (a, b), end.y, end.absorbed)
