@@ -280,7 +280,8 @@ def test_scratch_holds_every_panel_block(rows, k, nbytes, conv, data):
 def test_the_register_tile_keeps_its_accumulators_in_registers():
     """In the loop of every tile each FMA reads x from memory, and no vector is spilled."""
     integers, floats = types.intp, types.float32
-    signature = (*[integers] * 8, floats, floats, *[integers] * 4)
+    ending = types.NamedTuple([integers, floats, floats, *[integers] * 5], macro.Ending)
+    signature = (*[integers] * 7, ending)
     compiled = numba.njit(signature, nogil=True, error_model="numpy")(macro.register_tile.py_func)
     (assembly,) = compiled.inspect_asm().values()
     blocks = re.split(r"^\.?\w+:.*$", assembly, flags=re.MULTILINE)
