@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,9 @@ __all__ = ["OperatorStep", "count_of"]
 
 #: Shapes whose calls a step keeps prepared; a model that meets more of them prepares again.
 _MOST_CALLS = 64
+#: The ends of shapes that broadcast to any number of columns.
+_NARROW = ((), (1,))
+_Sizes = TypeVar("_Sizes", tuple[int, ...], Shape)
 
 
 def count_of(shape: tuple[int, ...]) -> int:
@@ -47,6 +50,8 @@ class OperatorStep:
         ``prepare(shape of x, shape of y, threads)`` returns the launch.
     is_in_place
         Whether the kernel reads no element after it has written that place, so that y may lie where an input lies.
+    columns
+        To how many elements a last axis of one is broadcast first, as a constant vector in the step demands; 0 for none.
     """
 
     op_type: str
@@ -58,6 +63,7 @@ class OperatorStep:
     shape_of: Callable[[Shape], Shape]
     prepare: Callable[[tuple[int, ...], tuple[int, ...], int], PreparedCall]
     is_in_place: bool = False
+    columns: int = 0
     _calls: dict[tuple[int, ...], tuple[tuple[int, ...], PreparedCall | None]] = field(
         default_factory=dict, init=False, repr=False
     )
@@ -84,11 +90,12 @@ class OperatorStep:
 
     def is_bindable(self, shapes: Mapping[str, tuple[int, ...]]) -> bool:
         """Return whether shapes are all that a call depends on: not where operands are known to be broadcast."""
-        return len({shapes[name] for name in self.inputs if name in shapes}) < 2
+        known = {shapes[name] for name in self.inputs if name in shapes}
+        return len(known) < 2 and all(self._widened(shape) == shape for shape in known)
 
     def bind(self, shapes: Sequence[tuple[int, ...]], threads: int) -> StepCall | None:
         """Return the call for inputs of `shapes`; None if they have to be broadcast. Raises FeedError."""
-        if any(shape != shapes[0] for shape in shapes):
+        if any(shape != shapes[0] for shape in shapes) or self._widened(shapes[0]) != shapes[0]:
             return None
         y_shape, call = self._call(shapes[0], threads)
         return None if isinstance(call, PythonLaunch) else StepCall(y_shape, call)
@@ -106,6 +113,8 @@ class OperatorStep:
         ]
         if len(arrays) > 1 and arrays[0].shape != arrays[1].shape:
             arrays = self._broadcast(arrays)
+        if self.columns and arrays[0].shape[-1:] in _NARROW:
+            arrays = [np.ascontiguousarray(np.broadcast_to(x, self._widened(x.shape))) for x in arrays]
         y_shape, launch = self._call(arrays[0].shape, pool.threads)
         y = self._empty(y_shape)
         if launch is not None:
@@ -114,7 +123,7 @@ class OperatorStep:
 
     def call_for(self, shape: tuple[int, ...], threads: int) -> PreparedCall | None:
         """Prepare the call for an x of `shape`, so that runs find it; None where there is nothing to call."""
-        return self._call(shape, threads)[1]
+        return self._call(self._widened(shape), threads)[1]
 
     def describe(self) -> str:
         """Return one line for a person."""
@@ -125,7 +134,11 @@ class OperatorStep:
 
         Two operands must have been broadcast to that shape.
         """
-        return None if shape is None else self._y_shape(shape)
+        return None if shape is None else self._y_shape(self._widened(shape))
+
+    def _widened(self, shape: _Sizes) -> _Sizes:
+        """Return the shape that x has after it was broadcast to the step's columns."""
+        return (*shape[:-1], self.columns) if self.columns and shape[-1:] in _NARROW else shape
 
     def _y_shape(self, shape: Shape) -> Shape:
         try:

@@ -123,5 +123,6 @@ def _replacement(
         y_dtype=y_dtype,
         shape_of=shape_of,
         prepare=prepare,
+        columns=0 if source.bias is None else source.bias.size,
     )
     return Replacement(step, (source.x,), end.y, (*before, *end.absorbed))

@@ -126,5 +126,6 @@ def _replacement(
         y_dtype=end.dtype,
         shape_of=norm.same_shape,
         prepare=prepare,
+        columns=0 if all(source.bias is None for source in sources) else norm.gamma.size,
     )
     return Replacement(step, tuple(source.x for source in sources), end.y, (*before, *end.absorbed))

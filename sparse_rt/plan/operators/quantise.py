@@ -99,5 +99,6 @@ def _dequantise_rows(
         prepare=lambda shape, _, threads: prepare_dequantise_rows(
             count_of(shape[:-1]), dtype, quantisation, bias, threads
         ),
+        columns=bias.size,
     )
     return Replacement(step, (x,), addition.outputs[0], (node, addition))
