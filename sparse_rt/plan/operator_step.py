@@ -20,7 +20,7 @@ __all__ = ["OperatorStep", "count_of"]
 _MOST_CALLS = 64
 #: The ends of shapes that broadcast to any number of columns.
 _NARROW = ((), (1,))
-_Sizes = TypeVar("_Sizes", tuple[int, ...], Shape)
+_Size = TypeVar("_Size", bound=int | None)
 
 
 def count_of(shape: tuple[int, ...]) -> int:
@@ -51,7 +51,7 @@ class OperatorStep:
     is_in_place
         Whether the kernel reads no element after it has written that place, so that y may lie where an input lies.
     columns
-        To how many elements a last axis of one is broadcast first, as a constant vector in the step demands; 0 for none.
+        To how many elements a last axis of one is broadcast first, as a constant vector of the step demands; 0: not.
     """
 
     op_type: str
@@ -136,7 +136,7 @@ class OperatorStep:
         """
         return None if shape is None else self._y_shape(self._widened(shape))
 
-    def _widened(self, shape: _Sizes) -> _Sizes:
+    def _widened(self, shape: tuple[_Size, ...]) -> tuple[_Size | int, ...]:
         """Return the shape that x has after it was broadcast to the step's columns."""
         return (*shape[:-1], self.columns) if self.columns and shape[-1:] in _NARROW else shape
 
