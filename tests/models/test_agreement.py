@@ -96,7 +96,7 @@ def test_compressed_file_and_threads(name, form):
         np.testing.assert_array_equal(y, reference)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", ["float32", "int8 layers"])
 @pytest.mark.parametrize("name", sorted(set(GRAPHS) - FIXED))
 @settings(
     max_examples=2,

@@ -13,12 +13,7 @@ ACTIVATIONS = {
     "HardSigmoid": {"alpha": 0.2, "beta": 0.4},
     "LeakyRelu": {"alpha": 0.2},
     "Elu": {"alpha": 0.7},
-    "Selu": {},
     "Softplus": {},
-    "Softsign": {},
-    "Erf": {},
-    "Neg": {},
-    "Abs": {},
 }
 
 
