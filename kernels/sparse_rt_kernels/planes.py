@@ -7,7 +7,7 @@ from sparse_rt_kernels.jit import kernel_jit
 __all__ = ["plane_range", "plane_tasks"]
 
 #: Work that is worth a task of its own; handing one to a worker that is awake takes about 1 us.
-_TASK_NANOSECONDS: Final = 4_000.0
+_TASK_NANOSECONDS: Final = 2_000.0
 
 
 def plane_tasks(planes: int, nanoseconds: float, threads: int) -> int:

@@ -92,8 +92,8 @@ def test_parts_cover_every_element_once(count, tasks):
 
 
 def test_small_work_is_one_task():
-    assert parts.worthwhile_parts(7_000, 8) == 1
-    assert parts.worthwhile_parts(9_000, 8) == 2
+    assert parts.worthwhile_parts(3_000, 8) == 1
+    assert parts.worthwhile_parts(5_000, 8) == 2
     assert parts.worthwhile_parts(1e9, 1) == 1
     assert parts.worthwhile_parts(1e9, 2) == 4
 

@@ -8,8 +8,8 @@ __all__ = ["UNIT", "part_bounds", "worthwhile_parts"]
 
 #: Elements that the vector loops take at a time; parts begin at multiples of it.
 UNIT: Final = 64
-#: Handing a task to another thread and waiting for it takes a few us: less than this is not worth one.
-_TASK_NANOSECONDS: Final = 4000
+#: Handing a task to a worker that is awake and waiting for it takes 1 us: less than this is not worth one.
+_TASK_NANOSECONDS: Final = 2000
 
 
 def worthwhile_parts(nanoseconds: float, threads: int) -> int:
