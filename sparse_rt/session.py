@@ -9,13 +9,12 @@ from sparse_rt_kernels.parallel import ThreadPool
 
 from sparse_rt.errors import ConfigError, SparseRTWarning, message
 from sparse_rt.graph.model_io import ModelSource
-from sparse_rt.plan.build import build_plan
 from sparse_rt.plan.metadata import ModelMetadata
 from sparse_rt.plan.options import SessionOptions
 from sparse_rt.plan.plan import Plan
 from sparse_rt.plan.report import LayerReport
 from sparse_rt.plan.signature import NodeArg
-from sparse_rt.plan.warm_up import warm_up
+from sparse_rt.plan.tuning.tuned_plan import tuned_plan
 
 __all__ = ["InferenceSession", "LayerReport", "ModelMetadata", "NodeArg", "SessionOptions"]
 
@@ -62,9 +61,8 @@ class InferenceSession:
             got = f"{type(options).__module__}.{type(options).__name__}"
             raise ConfigError(message("sess_options", "sparse_rt.SessionOptions", got))
         self._options = options.copy()
-        self._plan: Plan = build_plan(path_or_bytes, self._options)
         self._pool = ThreadPool(self._options.threads)
-        warm_up(self._plan, self._pool)
+        self._plan: Plan = tuned_plan(path_or_bytes, self._options, self._pool)
 
     def __enter__(self) -> "InferenceSession":
         return self

@@ -11,11 +11,11 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from sparse_rt import stock
-from sparse_rt.bench.layer_models import cut_layer, fusions_by_output
 from sparse_rt.errors import SparseRTError, message
 from sparse_rt.graph import model_io
 from sparse_rt.plan.fuse import Fusion
 from sparse_rt.plan.prepare import prepare
+from sparse_rt.plan.single_layer import cut_layer, fusions_by_output
 from sparse_rt.plan.sparse_step import SparseStep
 from sparse_rt.session import InferenceSession, SessionOptions
 

@@ -13,7 +13,7 @@ __all__ = ["inspect"]
 
 
 def inspect(model: Model, json: Json = None) -> None:
-    """Show each layer's shape, sparsity pattern, density, bytes, and its sparse kernel or why it has none.
+    """Show each layer's shape, pattern, density, bytes, its sparse kernel or why it has none, and what was measured.
 
     [bold]Examples[/bold]
 
@@ -50,7 +50,8 @@ def _bytes(layer: "LayerReport") -> int:
 def _print(layers: Sequence["LayerReport"], console: Any) -> None:
     from sparse_rt.cli.console import bytes_text, shape_text, table
 
-    columns = ("layer", "operator", "weight", "dtype", "pattern", "density", "dense", "2:4", "kernel, or why not")
+    columns = ["layer", "operator", "weight", "dtype", "pattern", "density", "dense", "2:4", "kernel, or why not"]
+    was_measured = any(layer.tried for layer in layers)
     rows = [
         (
             layer.name,
@@ -61,10 +62,12 @@ def _print(layers: Sequence["LayerReport"], console: Any) -> None:
             "-" if layer.density is None else f"{layer.density:.1%}",
             bytes_text(layer.dense_bytes),
             "-" if layer.compressed_bytes is None else bytes_text(layer.compressed_bytes),
-            layer.kernel or layer.reason,
+            layer.kernel if layer.kernel is not None and layer.is_sparse else layer.reason,
+            *(["\n".join(map(str, layer.tried)) or "-"] if was_measured else []),
         )
         for layer in layers
     ]
+    columns += ["tried"] if was_measured else []
     console.print(table("", columns, rows, right=("density", "dense", "2:4")))
     dense = sum(layer.dense_bytes for layer in layers)
     compressed = sum(_bytes(layer) for layer in layers)

@@ -30,18 +30,24 @@ from sparse_rt.plan.residual import absorb_additions
 from sparse_rt.plan.schedule import Level, outer_inputs, schedule
 from sparse_rt.plan.signature import NodeArg, Signature, is_exchangeable
 from sparse_rt.plan.step import KernelStep, Shape, Step
+from sparse_rt.plan.tuning.decisions import Decide, Decisions, Draft
 
 __all__ = ["build_plan"]
 
 _FIRST_IR_VERSION_WITH_OVERRIDES = 4
 
 
+def _take_sparse_kernels(_: Draft) -> Decisions:
+    """Decide nothing."""
+    return Decisions()
+
+
 class _NotExchangeableError(Exception):
     """Islands would have to exchange a value of a type that NumPy lacks; caught in :func:`build_plan`."""
 
 
-def build_plan(source: ModelSource, options: SessionOptions) -> Plan:
-    """Return the plan of a model.
+def build_plan(source: ModelSource, options: SessionOptions, decide: Decide = _take_sparse_kernels) -> Plan:
+    """Return the plan of a model; `decide` says which layers that a sparse kernel fits shall run otherwise.
 
     Raises
     ------
@@ -52,16 +58,22 @@ def build_plan(source: ModelSource, options: SessionOptions) -> Plan:
     """
     model = prepare(model_io.read(source))
     found = find_layers(model)
-    choices = [choose(layer, model.ir_version, options.kernel_tier) for layer in found]
+    decisions = decide(Draft(model, found))
+    decided = {layer: decisions.of(layer) for layer in found}
+    choices = [choose(layer, model.ir_version, options.kernel_tier, decided[layer]) for layer in found]
     reports = tuple(choice.report for choice in choices)
     signature = _signature(model)
     layers = [choice.replacement for choice in choices if choice.replacement is not None]
     if not layers:
-        return _whole(source, model, signature, reports, options)
-    dense = [layer for layer, choice in zip(found, choices, strict=True) if choice.replacement is None]
+        return replace(_whole(source, model, signature, reports, options), tried=decisions.tried)
+    dense = [
+        layer
+        for layer, choice in zip(found, choices, strict=True)
+        if choice.replacement is None and decided[layer] is None
+    ]
     replacements = [*layers, *find_operators(model, layers, dense, options.kernel_tier)]
     try:
-        return _partitioned(model, signature, reports, replacements, options)
+        return replace(_partitioned(model, signature, reports, replacements, options), tried=decisions.tried)
     except _NotExchangeableError as obstacle:
         refused = tuple(replace(report, kernel=None, reason=str(obstacle)) for report in reports)
         return _whole(source, model, signature, refused, options)

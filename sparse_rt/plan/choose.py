@@ -2,9 +2,11 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from sparse_rt_kernels import registry
+from numpy.typing import NDArray
+from sparse_rt_kernels import isa, registry
 
 from sparse_rt import formats, patterns
 from sparse_rt.formats import CompressedWeight
@@ -17,6 +19,7 @@ from sparse_rt.plan.quantise_input import quantise_input
 from sparse_rt.plan.replacement import Replacement
 from sparse_rt.plan.report import LayerReport
 from sparse_rt.plan.sparse_step import SparseStep
+from sparse_rt.plan.tuning.decisions import LayerDecision
 
 __all__ = ["Choice", "choose"]
 
@@ -39,10 +42,11 @@ class Choice:
     replacement: Replacement | None = None
 
 
-def choose(layer: Layer, ir_version: int, tier: str | None = None) -> Choice:
-    """Decide how `layer` runs: pack its weight for a kernel, or report why it stays in onnxruntime.
+def choose(layer: Layer, ir_version: int, tier: str | None = None, decision: LayerDecision | None = None) -> Choice:
+    """Settle how `layer` runs: pack its weight for a kernel, or report why it stays in onnxruntime.
 
-    `tier` is the most specific tier of kernels to use; None leaves it to the CPU.
+    `tier` is the most specific tier of kernels to use; None leaves it to the CPU. `decision` is what measurements, or
+    an estimate, say of a layer that a kernel fits; None takes the best sparse kernel.
 
     Raises
     ------
@@ -52,18 +56,22 @@ def choose(layer: Layer, ir_version: int, tier: str | None = None) -> Choice:
     compressed = _compressed(layer)
     if compressed is None:
         return Choice(_report(layer, None, None, layer.reason or "the weight is not constant"))
+    if decision is not None and decision.kernel is None:
+        return Choice(_report(layer, compressed, None, decision.reason, decision))
     if layer.form == "dynamic":
         layer = quantise_input(layer)
     fusion = fuse(layer, ir_version)
     try:
-        step = _step(fusion, compressed, ir_version, tier)
+        step = _step(fusion, compressed, ir_version, tier, None if decision is None else decision.kernel)
     except Refusal as refusal:
         return Choice(_report(layer, compressed, None, str(refusal)))
     reason = f"2:4 holds, and {step.kernel.name} is the best kernel for {step.kernel.dtype} on this CPU"
+    if decision is not None and decision.kernel == step.kernel.name:
+        reason = decision.reason
     candidates = (fusion.x, layer.x_zero_point, fusion.scale)
     reads = tuple(value for value in candidates if value is not None and value.name in step.inputs)
     replacement = Replacement(step, reads, fusion.y, fusion.absorbed)
-    return Choice(_report(layer, compressed, step.kernel.name, reason), replacement)
+    return Choice(_report(layer, compressed, step.kernel.name, reason, decision), replacement)
 
 
 def _compressed(layer: Layer) -> CompressedWeight | None:
@@ -76,7 +84,13 @@ def _compressed(layer: Layer) -> CompressedWeight | None:
     return compressed
 
 
-def _report(layer: Layer, compressed: CompressedWeight | None, kernel: str | None, reason: str) -> LayerReport:
+def _report(
+    layer: Layer,
+    compressed: CompressedWeight | None,
+    kernel: str | None,
+    reason: str,
+    decision: LayerDecision | None = None,
+) -> LayerReport:
     density: float | None = None
     if compressed is not None:
         density = int(np.count_nonzero(compressed.values)) / max(1, math.prod(layer.shape))
@@ -93,10 +107,13 @@ def _report(layer: Layer, compressed: CompressedWeight | None, kernel: str | Non
         reason=reason,
         dense_bytes=math.prod(layer.shape) * layer.dtype.itemsize if layer.shape else 0,
         compressed_bytes=None if compressed is None else compressed.nbytes,
+        tried=() if decision is None else decision.tried,
     )
 
 
-def _step(fusion: Fusion, compressed: CompressedWeight, ir_version: int, tier: str | None) -> SparseStep:
+def _step(
+    fusion: Fusion, compressed: CompressedWeight, ir_version: int, tier: str | None, name: str | None
+) -> SparseStep:
     layer = fusion.layer
     if layer.reason is not None:
         raise Refusal(layer.reason)
@@ -107,8 +124,8 @@ def _step(fusion: Fusion, compressed: CompressedWeight, ir_version: int, tier: s
     if layer.kind == "conv_transpose":
         compressed = flip_kernel(compressed)
     found = operands(fusion, compressed.values, ir_version)
-    kernel = _kernel(found.dtype, tier)
-    packed = kernel.pack_weight(np.ascontiguousarray(found.values), np.ascontiguousarray(compressed.index))
+    kernel = _kernel(found.dtype, tier, name)
+    packed = _packed(kernel, np.ascontiguousarray(found.values), np.ascontiguousarray(compressed.index))
     return SparseStep(
         name=layer.name,
         x=str(fusion.x.name),
@@ -130,8 +147,19 @@ def _step(fusion: Fusion, compressed: CompressedWeight, ir_version: int, tier: s
     )
 
 
-def _kernel(dtype: str, tier: str | None) -> registry.Kernel:
+def _kernel(dtype: str, tier: str | None, name: str | None) -> registry.Kernel:
+    """Return the kernel of that name; where it does not fit, or none is named, the best sparse one."""
+    for kernel in registry.kernels():
+        if kernel.name == name and kernel.dtype == dtype and kernel.isa in isa.supported_tiers(tier):
+            return kernel
     try:
         return registry.select(dtype, tier)
     except LookupError as error:
         raise Refusal(f"no kernel for {dtype} fits this CPU") from error
+
+
+def _packed(kernel: registry.Kernel, values: NDArray[Any], index: NDArray[np.uint8]) -> registry.PackedWeight:
+    """Pack the compressed values, or what they stand for if the kernel is a dense one."""
+    if kernel.form == "dense":
+        return kernel.pack_weight(formats.decode_matrix(values, index), np.empty((len(values), 0), np.uint8))
+    return kernel.pack_weight(values, index)

@@ -1,18 +1,33 @@
 """Options of a session."""
 
+import math
 import os
 from collections.abc import Mapping
 from typing import Any
 
+import numba
 import onnxruntime as ort
 from sparse_rt_kernels import isa
 
 from sparse_rt.errors import ConfigError, message
 
-__all__ = ["SessionOptions", "usable_threads"]
+__all__ = ["TUNING", "TUNING_VARIABLE", "SessionOptions", "usable_threads"]
 
+#: What ``SessionOptions.tuning`` may be.
+TUNING = ("on", "cached", "off", "sparse")
+#: Environment variable for sessions whose options say None.
+TUNING_VARIABLE = "SPARSE_RT_TUNING"
+_DEFAULT_TUNING = "cached"
+_DEFAULT_TUNING_SECONDS = 2.0
 
-_OWN = ("graph_optimization_level", "intra_op_num_threads", "kernel_tier", "log_severity_level")
+_OWN = (
+    "graph_optimization_level",
+    "intra_op_num_threads",
+    "kernel_tier",
+    "log_severity_level",
+    "tuning",
+    "tuning_seconds",
+)
 #: Whatever they say holds of each part of a model as it would of the whole.
 _PASSED_ON = (
     "enable_cpu_mem_arena",
@@ -55,6 +70,15 @@ class SessionOptions:
     kernel_tier
         The most specific tier of sparse kernels to use: "avx512vnni", "avx512", "avx2vnni", "avx2" or "generic". None
         takes that of the environment variable ``SPARSE_RT_TIER``, else the best that the CPU can run.
+    tuning
+        How it is decided whether a layer that a sparse kernel fits runs on it, on a dense kernel, or in onnxruntime.
+        ``"on"``: by measurements, of layers and of the whole model against onnxruntime; made when a session first meets
+        a model on this machine, and kept on disk. ``"cached"``: by measurements that were kept; nothing is measured.
+        ``"off"``: by an estimate from the layer's sizes. ``"sparse"``: every such layer runs on a sparse kernel,
+        whatever it takes. Where no measurement was kept, ``"cached"`` estimates, too. None takes what the environment
+        variable ``SPARSE_RT_TUNING`` says, else ``"cached"``.
+    tuning_seconds
+        About how long the measurements for one session may take, compilation and loading not counted.
 
     Raises
     ------
@@ -69,12 +93,16 @@ class SessionOptions:
         "intra_op_num_threads",
         "kernel_tier",
         "log_severity_level",
+        "tuning",
+        "tuning_seconds",
     )
 
     intra_op_num_threads: int
     graph_optimization_level: Any
     log_severity_level: int
     kernel_tier: str | None
+    tuning: str | None
+    tuning_seconds: float
     _passed_on: dict[str, Any]
     _config_entries: dict[str, str]
 
@@ -85,6 +113,8 @@ class SessionOptions:
         graph_optimization_level: Any = ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
         log_severity_level: int = 3,
         kernel_tier: str | None = None,
+        tuning: str | None = None,
+        tuning_seconds: float = _DEFAULT_TUNING_SECONDS,
         **passed_on: Any,
     ) -> None:
         object.__setattr__(self, "_passed_on", {})
@@ -93,6 +123,8 @@ class SessionOptions:
         self.graph_optimization_level = graph_optimization_level
         self.log_severity_level = log_severity_level
         self.kernel_tier = kernel_tier
+        self.tuning = tuning
+        self.tuning_seconds = tuning_seconds
         for name, value in passed_on.items():
             setattr(self, name, value)
 
@@ -117,6 +149,10 @@ class SessionOptions:
             raise ConfigError(message(where, "an onnxruntime.GraphOptimizationLevel", repr(value)))
         if name == "kernel_tier":
             _check_tier(where, value)
+        if name == "tuning" and value is not None:
+            _check_tuning(where, value)
+        if name == "tuning_seconds" and not (isinstance(value, int | float) and 0 <= value < math.inf):
+            raise ConfigError(message(where, "seconds, at least 0", repr(value)))
         object.__setattr__(self, name, value)
 
     def __repr__(self) -> str:
@@ -176,6 +212,29 @@ class SessionOptions:
         return self.intra_op_num_threads or usable_threads()
 
     @property
+    def tuning_mode(self) -> str:
+        """What `tuning` stands for.
+
+        Raises
+        ------
+        ConfigError
+            The environment variable names none.
+        """
+        if numba.config.DISABLE_JIT:
+            # For looking at kernels, one by one; they take forever.
+            return "sparse"
+        if self.tuning is not None:
+            return self.tuning
+        chosen = os.environ.get(TUNING_VARIABLE) or _DEFAULT_TUNING
+        _check_tuning(f"environment variable {TUNING_VARIABLE}", chosen)
+        return chosen
+
+    def for_onnxruntime(self) -> dict[str, str]:
+        """Return what onnxruntime is told beside the number of threads, in words."""
+        words = {name: str(value) for name, value in self._passed_on.items()} | self._config_entries
+        return {"graph_optimization_level": self.graph_optimization_level.name, **words}
+
+    @property
     def config_entries(self) -> Mapping[str, str]:
         """What :meth:`add_session_config_entry` set."""
         return dict(self._config_entries)
@@ -201,6 +260,11 @@ def _check_tier(where: str, value: Any) -> None:
     except ValueError as error:
         # Kernels word their errors in the same form, and name the variable or the option.
         raise ConfigError(str(error)) from error
+
+
+def _check_tuning(where: str, value: Any) -> None:
+    if value not in TUNING:
+        raise ConfigError(message(where, f"one of {', '.join(TUNING)}", repr(value)))
 
 
 def _is_integer(value: Any) -> bool:

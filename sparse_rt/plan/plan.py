@@ -10,7 +10,7 @@ from sparse_rt_kernels.parallel import ThreadPool
 
 from sparse_rt.plan.check import check_steps
 from sparse_rt.plan.metadata import ModelMetadata
-from sparse_rt.plan.report import LayerReport
+from sparse_rt.plan.report import LayerReport, Trial
 from sparse_rt.plan.segment import Segment, segmented
 from sparse_rt.plan.signature import Signature
 from sparse_rt.plan.sparse_step import SparseStep
@@ -39,6 +39,8 @@ class Plan:
         The model's description.
     shapes
         Those of the values whose shape is the same in every run, as far as they are known.
+    tried
+        Whole plans that were measured before this one was taken.
     """
 
     signature: Signature
@@ -47,6 +49,7 @@ class Plan:
     reports: tuple[LayerReport, ...]
     metadata: ModelMetadata
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    tried: tuple[Trial, ...] = ()
     parts: tuple[Step, ...] = field(init=False, repr=False)
     _spent: tuple[tuple[str, ...], ...] = field(init=False, repr=False)
 
@@ -63,12 +66,16 @@ class Plan:
         return any(isinstance(step, SparseStep) for step in self.steps)
 
     def describe(self) -> str:
-        """Return the plan for a person, one step a line; "|" marks the steps of one segment."""
+        """Return the plan for a person, one step a line, with what was measured before; "|" marks a segment's steps."""
         marks = [
             mark for part in self.parts for mark in (["|"] * len(part.steps) if isinstance(part, Segment) else [" "])
         ]
-        lines = zip(marks, self.steps, strict=True)
-        return "\n".join(f"{number:4d} {mark} {step.describe()}" for number, (mark, step) in enumerate(lines))
+        tried = {report.name: report.tried for report in self.reports}
+        lines = [
+            f"{number:4d} {mark} {step.describe()}{_figures(tried.get(getattr(step, 'name', ''), ()))}"
+            for number, (mark, step) in enumerate(zip(marks, self.steps, strict=True))
+        ]
+        return "\n".join([*lines, *([f"whole plans{_figures(self.tried)}"] if self.tried else [])])
 
     def run(self, names: Sequence[str], feeds: Environment, pool: ThreadPool, run_options: Any = None) -> list[Any]:
         """Return the outputs `names`, arrays that belong to the caller.
@@ -99,6 +106,11 @@ class Plan:
             is_shared = isinstance(value, np.ndarray) and any(_may_share(value, other) for other in others)
             results.append(value.copy() if is_shared else value)
         return results
+
+
+def _figures(tried: Sequence[Trial]) -> str:
+    """Return what was tried, in brackets."""
+    return f"  [{'; '.join(map(str, tried))}]" if tried else ""
 
 
 def _may_share(value: NDArray[Any], other: Any) -> bool:

@@ -2,7 +2,26 @@
 
 from dataclasses import dataclass
 
-__all__ = ["LayerReport"]
+__all__ = ["LayerReport", "Trial"]
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One way to run a layer, or the whole model, and what it took.
+
+    Attributes
+    ----------
+    candidate
+        A kernel's name, or ``"onnxruntime"``; of whole models also ``"plan"`` and ``"tuned plan"``.
+    microseconds
+        The median of its runs.
+    """
+
+    candidate: str
+    microseconds: float
+
+    def __str__(self) -> str:
+        return f"{self.candidate} {self.microseconds:.4g} us"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +43,15 @@ class LayerReport:
     dtype
         Of the stored weight.
     kernel
-        Name of the sparse kernel that runs the layer; None when onnxruntime runs it.
+        Name of the kernel of ours that runs the layer, sparse or dense; None when onnxruntime runs it.
     reason
         Why this kernel was chosen, or why the layer stays dense.
     dense_bytes
         Bytes of the dense weight.
     compressed_bytes
         Bytes of values and index; None when the weight holds no pattern.
+    tried
+        What was measured on the layer's shape before it was decided; empty where nothing was.
     """
 
     name: str
@@ -43,8 +64,9 @@ class LayerReport:
     reason: str
     dense_bytes: int
     compressed_bytes: int | None
+    tried: tuple[Trial, ...] = ()
 
     @property
     def is_sparse(self) -> bool:
         """Whether a sparse kernel runs the layer."""
-        return self.kernel is not None
+        return self.kernel is not None and "_dense_" not in self.kernel

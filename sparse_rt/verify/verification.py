@@ -80,7 +80,8 @@ def verify(
         A compressed weight is corrupt.
     """
     parsed = model_io.read(model)
-    session = InferenceSession(model, SessionOptions(intra_op_num_threads=threads))
+    # Every kernel that may run shall be verified, whether it is worth its while here or not.
+    session = InferenceSession(model, SessionOptions(intra_op_num_threads=threads, tuning="sparse"))
     given = random_feeds(session.get_inputs(), batch, seed) if feeds is None else dict(feeds)
     found = dict(zip([item.name for item in session.get_outputs()], session.run(None, given), strict=True))
     with ExitStack() as stack:

@@ -49,6 +49,7 @@ def test_inspect_json(cli, files, tmp_path):
         "reason",
         "dense_bytes",
         "compressed_bytes",
+        "tried",
     }
     assert document["sparse_layers"] == 4
     conv2 = document["layers"][1]

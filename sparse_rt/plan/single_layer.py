@@ -1,4 +1,4 @@
-"""One layer of a model as a model of its own, for the dense engine."""
+"""One layer of a model as a model of its own: what onnxruntime would make of it."""
 
 import onnx_ir as ir
 

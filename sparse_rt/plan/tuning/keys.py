@@ -1,0 +1,114 @@
+"""What a measurement depends on: the keys under which it is kept."""
+
+import functools
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import onnxruntime as ort
+from sparse_rt_kernels import isa, jit
+
+from sparse_rt.graph.layer import Layer
+from sparse_rt.plan.options import SessionOptions, usable_threads
+from sparse_rt.plan.sparse_step import SparseStep
+from sparse_rt.plan.tuning.decisions import Draft
+from sparse_rt.plan.tuning.observe import Input
+
+__all__ = ["layer_key", "model_key", "surroundings"]
+
+_PLANNING = Path(__file__).parent.parent
+
+
+def surroundings(options: SessionOptions) -> dict[str, Any]:
+    """Return what every measurement depends on beside the layer or the model."""
+    return {
+        "cpu": isa.cpu_name(),
+        "cpus": usable_threads(),
+        "threads": options.threads,
+        "tier": isa.supported_tiers(options.kernel_tier)[0],
+        "kernels": jit.cache_key(),
+        "planning": _planning(),
+        "onnxruntime": ort.__version__,
+        "onnxruntime's options": options.for_onnxruntime(),
+    }
+
+
+def layer_key(layer: Layer, step: SparseStep, inputs: Mapping[str, Input]) -> dict[str, Any]:
+    """Return what tells one layer's measurement from another's: equal layers share it, in whatever model.
+
+    Parameters
+    ----------
+    layer, step
+        The layer, and its sparse step.
+    inputs
+        What the step reads.
+    """
+    return {
+        "operator": layer.op_type,
+        "form": layer.form,
+        "constant side": layer.constant_side,
+        "weight": list(layer.shape),
+        "attributes": {name: _plain(value) for name, value in sorted(layer.attributes.items())},
+        "reads": [[inputs[name].dtype.name, list(inputs[name].shape)] for name in step.inputs],
+        "writes": step.y_dtype.name,
+        "epilogue": type(step.epilogue).__name__,
+        "clipped": [bool(np.isfinite(step.epilogue.low)), bool(np.isfinite(step.epilogue.high))],
+    }
+
+
+def model_key(draft: Draft) -> dict[str, Any]:
+    """Return what tells one model's decisions from another's: its structure, not the values of its weights."""
+    graph = draft.model.graph
+    return {
+        "inputs": [f"{value.name} {value.dtype} {value.shape}" for value in graph.inputs],
+        "layers": len(draft.layers),
+        "graph": _structure(draft),
+    }
+
+
+@functools.cache
+def _planning() -> str:
+    """Return a mark of the code that plans: another version may fuse and schedule otherwise."""
+    digest = hashlib.sha256()
+    for path in sorted(_PLANNING.rglob("*.py")):
+        found = path.stat()
+        digest.update(f"{path.relative_to(_PLANNING).as_posix()} {found.st_size} {found.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:20]
+
+
+def _structure(draft: Draft) -> str:
+    digest = hashlib.sha256()
+    graph = draft.model.graph
+    for value in (*graph.inputs, *graph.outputs):
+        digest.update(f"{value.name} {value.dtype} {value.shape}\n".encode())
+    for name, value in graph.initializers.items():
+        tensor = value.const_value
+        digest.update(f"{name} {tensor and (tensor.dtype, tensor.shape)}\n".encode())
+    for node in graph:
+        digest.update(_node_text(node).encode())
+    for layer in draft.layers:
+        # Whether a weight holds 2:4 is a matter of its values.
+        digest.update(f"{layer.y.name} {layer.reason}\n".encode())
+    return digest.hexdigest()[:24]
+
+
+def _node_text(node: ir.Node) -> str:
+    names = [value and value.name for value in (*node.inputs, *node.outputs)]
+    attributes = [f"{name} {_attribute_text(attribute)}" for name, attribute in node.attributes.items()]
+    return f"{node.domain} {node.op_type} {node.overload} {names} {attributes}\n"
+
+
+def _attribute_text(attribute: ir.Attr) -> str:
+    if attribute.type == ir.AttributeType.TENSOR:
+        tensor = attribute.as_tensor()
+        return f"{tensor.dtype} {tensor.shape}"
+    if attribute.type == ir.AttributeType.GRAPH:
+        return "".join(_node_text(node) for node in attribute.as_graph())
+    return repr(attribute.value)[:200]
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

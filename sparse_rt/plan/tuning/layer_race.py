@@ -1,0 +1,93 @@
+"""Time one layer: its sparse kernel, a dense kernel of ours, onnxruntime."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from numpy.typing import NDArray
+from sparse_rt_kernels import registry
+from sparse_rt_kernels.parallel import ThreadPool
+
+from sparse_rt.errors import SparseRTError
+from sparse_rt.graph.layer import Layer
+from sparse_rt.plan.choose import choose
+from sparse_rt.plan.fuse import fuse
+from sparse_rt.plan.onnxruntime_step import open_island
+from sparse_rt.plan.options import SessionOptions
+from sparse_rt.plan.report import Trial
+from sparse_rt.plan.single_layer import cut_layer
+from sparse_rt.plan.sparse_step import SparseStep
+from sparse_rt.plan.step import Environment, Step
+from sparse_rt.plan.tuning.decisions import Draft, LayerDecision
+
+__all__ = ["ONNXRUNTIME", "race_layer"]
+
+ONNXRUNTIME = "onnxruntime"
+_ONNX_NAMES = {"float32": "float", "float64": "double"}
+
+
+def race_layer(
+    draft: Draft,
+    layer: Layer,
+    step: SparseStep,
+    arrays: Mapping[str, NDArray[Any]],
+    options: SessionOptions,
+    pool: ThreadPool,
+    time: Callable[[Mapping[str, Callable[[], object]]], dict[str, float]],
+) -> tuple[Trial, ...]:
+    """Return what each way to run a layer took.
+
+    Parameters
+    ----------
+    draft, layer, step
+        The layer, and its sparse step.
+    arrays
+        What the step reads.
+    options, pool
+        Of the session.
+    time
+        Returns the median seconds of a run of each candidate.
+    """
+    ways: dict[str, Step] = {step.kernel.name: step}
+    dense = _dense_step(draft, layer, step, options)
+    if dense is not None:
+        ways[dense.kernel.name] = dense
+    stock = _onnxruntime_step(draft, layer, arrays, options)
+    if stock is not None:
+        ways[ONNXRUNTIME] = stock
+    values: Environment = dict(arrays)
+    runs: dict[str, Callable[[], object]] = {name: partial(way.run, values, pool) for name, way in ways.items()}
+    for run in runs.values():
+        run()  # compiles, which is none of the race
+    return tuple(Trial(name, round(1e6 * found, 2)) for name, found in time(runs).items())
+
+
+def _dense_step(draft: Draft, layer: Layer, step: SparseStep, options: SessionOptions) -> SparseStep | None:
+    """Return the same layer on a dense kernel of ours."""
+    try:
+        kernel = registry.select(step.kernel.dtype, options.kernel_tier, form="dense")
+    except LookupError:
+        return None
+    chosen = choose(layer, draft.model.ir_version, options.kernel_tier, LayerDecision(kernel.name, ""))
+    replacement = chosen.replacement
+    found = None if replacement is None else replacement.step
+    # What one of them absorbs and the other does not would be an unfair race.
+    return found if isinstance(found, SparseStep) and (found.inputs, found.y) == (step.inputs, step.y) else None
+
+
+def _onnxruntime_step(
+    draft: Draft, layer: Layer, arrays: Mapping[str, NDArray[Any]], options: SessionOptions
+) -> Step | None:
+    """Return the layer with what its kernel absorbs as an island of its own."""
+    kinds = {
+        name: (f"tensor({_ONNX_NAMES.get(array.dtype.name, array.dtype.name)})", list(array.shape))
+        for name, array in arrays.items()
+    }
+    island = cut_layer(draft.model, fuse(layer, draft.model.ir_version), kinds)
+    if not set(island.inputs) <= set(arrays):
+        # A layer that quantises its own input is two steps here.
+        return None
+    try:
+        return open_island(island, options)
+    except SparseRTError:
+        return None
