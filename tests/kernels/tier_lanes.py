@@ -22,7 +22,7 @@ ROOMS = ROOT / "tests" / "kernels"
 #: Kernels of the registry, whose tests have the tier in their names, and what reads the machine code of all others.
 SUITE = ("test_conformance", "test_tiers", "test_tier_assembly")
 #: Native tasks of all tiers: plain vectors, as wide as the CPU's.
-TASKS = ("test_team", "test_elementwise", "test_pooling", "test_depthwise", "test_word_images")
+TASKS = ("test_team", "test_elementwise", "test_pooling", "test_depthwise", "test_word_images", "test_attention")
 
 BASE = "sse sse2 sse3 ssse3 sse4.1 sse4.2 popcnt cx8 cx16 cmov mmx fxsr 64bit sahf"
 AVX2 = f"{BASE} avx avx2 fma f16c bmi bmi2 lzcnt movbe xsave"

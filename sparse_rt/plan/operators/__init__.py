@@ -7,7 +7,17 @@ from numba.core import config
 
 from sparse_rt.graph.layer import Layer
 from sparse_rt.plan.dense_layer import dense_replacement
-from sparse_rt.plan.operators import activation, add, gelu, global_average_pool, layer_norm, max_pool, quantise, reshape
+from sparse_rt.plan.operators import (
+    activation,
+    add,
+    attention,
+    gelu,
+    global_average_pool,
+    layer_norm,
+    max_pool,
+    quantise,
+    reshape,
+)
 from sparse_rt.plan.operators.context import Context
 from sparse_rt.plan.replacement import Replacement
 from sparse_rt.plan.schedule import outer_inputs
@@ -29,6 +39,7 @@ _MATCHERS: dict[str, Callable[[ir.Node, Context], Replacement | None]] = {
     "Reshape": reshape.match,
     "Sigmoid": activation.match,
     "SkipLayerNormalization": layer_norm.match_skip,
+    "Softmax": attention.match,
     "Tanh": activation.match,
 }
 

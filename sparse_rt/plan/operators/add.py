@@ -8,7 +8,7 @@ from sparse_rt_kernels.elementwise import Quantisation, QuantisedAdd, prepare_ad
 
 from sparse_rt.plan import constants
 from sparse_rt.plan.operator_step import OperatorStep, count_of
-from sparse_rt.plan.operators import layer_norm
+from sparse_rt.plan.operators import attention, layer_norm
 from sparse_rt.plan.operators.context import Context, Ending
 from sparse_rt.plan.replacement import Replacement
 
@@ -38,6 +38,8 @@ def match(node: ir.Node, context: Context) -> Replacement | None:
     """Match Add of bytes (DequantizeLinear twice, Add, clips, QuantizeLinear) or of float32 (Add, clips)."""
     a, b = node.inputs
     if node.domain != "" or a is None or b is None or layer_norm.is_next(node, context.ir_version):
+        return None
+    if attention.is_next(node, context):
         return None
     end = context.ending(node)
     if end.quantised is not None:

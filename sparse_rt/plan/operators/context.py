@@ -112,6 +112,11 @@ class Context:
         """Return whether a value is known to be float32 and not a constant."""
         return value is not None and not self.is_constant(value) and self.dtype(value) == _REAL
 
+    def is_written(self, value: ir.Value) -> bool:
+        """Return whether a value will exist in a run: not within what a step of ours absorbs."""
+        node = value.producer()
+        return node is None or node not in self.taken or value in self.dtypes
+
     def is_constant(self, value: ir.Value) -> bool:
         """Return whether a value is an initializer or the output of a Constant node."""
         node = value.producer()
