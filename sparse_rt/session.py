@@ -14,7 +14,8 @@ from sparse_rt.plan.options import SessionOptions
 from sparse_rt.plan.plan import Plan
 from sparse_rt.plan.report import LayerReport
 from sparse_rt.plan.signature import NodeArg
-from sparse_rt.plan.tuning.tuned_plan import tuned_plan
+from sparse_rt.plan.step import Environment
+from sparse_rt.plan.tuning.tuner import Tuner
 
 __all__ = ["InferenceSession", "LayerReport", "ModelMetadata", "NodeArg", "SessionOptions"]
 
@@ -62,7 +63,9 @@ class InferenceSession:
             raise ConfigError(message("sess_options", "sparse_rt.SessionOptions", got))
         self._options = options.copy()
         self._pool = ThreadPool(self._options.threads)
-        self._plan: Plan = tuned_plan(path_or_bytes, self._options, self._pool)
+        tuner = Tuner(path_or_bytes, self._options, self._pool)
+        self._plan: Plan = tuner.plan(path_or_bytes)
+        self._unsettled = [] if tuner.is_settled else [tuner]
 
     def __enter__(self) -> "InferenceSession":
         return self
@@ -96,7 +99,17 @@ class InferenceSession:
         """
         names = self._plan.signature.output_names(output_names)
         feeds = self._plan.signature.checked(input_feed)
+        if self._unsettled:
+            self._settle(feeds)
         return self._plan.run(names, feeds, self._pool, run_options)
+
+    def _settle(self, feeds: Environment) -> None:
+        """Let the first run's shapes decide what the declared ones left open; others that run meanwhile do not wait."""
+        try:
+            tuner = self._unsettled.pop()
+        except IndexError:  # another thread's run settles it
+            return
+        self._plan = tuner.settled(self._plan, feeds)
 
     def get_inputs(self) -> list[NodeArg]:
         """Return the inputs that must be fed, with symbolic sizes by name."""
@@ -123,7 +136,10 @@ class InferenceSession:
         return self._options.copy()
 
     def explain(self) -> tuple[LayerReport, ...]:
-        """Return for each layer its pattern and kernel, and why this kernel, or why it stays dense."""
+        """Return for each layer its pattern and kernel, why this kernel, or why it stays dense, and what was measured.
+
+        Where sizes of inputs are open, the first run settles it.
+        """
         return self._plan.reports
 
     @property

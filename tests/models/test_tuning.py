@@ -14,13 +14,13 @@ import sparse_rt as srt
 from sparse_rt.graph.layers import find_layers
 from sparse_rt.plan.prepare import prepare
 from sparse_rt.plan.report import Trial
-from sparse_rt.plan.tuning import default, keys, records, tuned_plan
+from sparse_rt.plan.tuning import default, keys, records, tuner
 from sparse_rt.plan.tuning.decisions import Decisions, Draft, LayerDecision
 from sparse_rt.plan.tuning.judge import PLAN, TUNED, fastest_plan, judge_layer, judge_whole
 from sparse_rt.plan.tuning.layer_race import ONNXRUNTIME
 from sparse_rt.plan.tuning.race import quiet, race
 from sparse_rt.plan.tuning.store import Store
-from tests.models.onnx_models import info, model, node, normal, sparse, stock
+from tests.models.onnx_models import INT64, info, model, node, normal, sparse, stock
 
 needs_jit = pytest.mark.skipif(config.DISABLE_JIT, reason="nothing is tuned without machine code")
 FEW, MANY = 8, 64
@@ -71,8 +71,8 @@ def tuned(proto, monkeypatch, tmp_path):
     """Make a session that races are injected into, with a cache of its own."""
 
     def make(fake, mode="on", source=proto, **options):
-        monkeypatch.setattr(tuned_plan, "race", fake)
-        monkeypatch.setattr(tuned_plan, "Store", lambda: Store(tmp_path / "tuning"))
+        monkeypatch.setattr(tuner, "race", fake)
+        monkeypatch.setattr(tuner, "Store", lambda: Store(tmp_path / "tuning"))
         return srt.InferenceSession(source, srt.SessionOptions(1, tuning=mode, **options))
 
     make.folder = tmp_path / "tuning"
@@ -433,6 +433,73 @@ def test_nothing_is_measured_but_on(tuned, proto, rng):
     assert not fake.raced
     assert not tuned.folder.exists()
     assert [report.is_sparse for report in session.explain()] == [True, True]
+
+
+@needs_jit
+@pytest.mark.parametrize("form", ["path", "bytes"])
+def test_open_sizes_are_settled_by_the_first_run(tuned, proto, rng, tmp_path, form):
+    proto.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "rows"
+    proto.graph.output[0].type.tensor_type.shape.dim[0].dim_param = "rows"
+    source = proto.SerializeToString()
+    if form == "path":
+        (tmp_path / "m.onnx").write_bytes(source)
+        source = str(tmp_path / "m.onnx")
+    fake = FakeRace({"n2m4": 1e-5, ONNXRUNTIME: 5e-4})
+    session = tuned(fake, source=source)
+    assert not fake.raced
+    assert session.plan.is_sparse
+    check(session, proto, rng)
+    assert not session.plan.is_sparse
+    assert "whole model" in session.explain()[0].reason
+    races = len(fake.raced)
+    check(session, proto, rng)
+    # The next session with such feeds finds it; other sizes are other measurements.
+    for rows, more in ((3, 0), (5, races)):
+        again = tuned(fake, source=source)
+        again.run(None, {"x": normal(rng, rows, 16)})
+        assert not again.plan.is_sparse
+        assert len(fake.raced) == races + more
+    cached = tuned(fake, "cached", source=source)
+    assert cached.plan.is_sparse
+    check(cached, proto, rng)
+    assert not cached.plan.is_sparse
+    cached = tuned(fake, "cached", source=source)
+    cached.run(None, {"x": normal(rng, 7, 16)})
+    assert cached.plan.is_sparse
+
+
+@needs_jit
+def test_a_file_that_changed_before_the_first_run_is_not_read_again(tuned, proto, rng, tmp_path):
+    proto.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "rows"
+    path = tmp_path / "m.onnx"
+    path.write_bytes(proto.SerializeToString())
+    fake = FakeRace()
+    session = tuned(fake, source=path)
+    path.write_bytes(b"something else")
+    check(session, proto, rng)
+    assert not fake.raced
+
+
+@needs_jit
+def test_open_sizes_of_a_proto_are_guessed(tuned, proto, rng):
+    proto.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "rows"
+    fake = FakeRace({"n2m4": 1e-5, PLAN: 1e-5})
+    session = tuned(fake)
+    assert fake.raced
+    assert session.explain()[0].tried
+    check(session, proto, rng)
+
+
+@needs_jit
+def test_feeds_that_cannot_be_run_measure_nothing(tuned, rng):
+    table = sparse(rng, 8, 16).T.copy()
+    nodes = [node("Gather", ["t", "i"], ["a"]), node("MatMul", ["a", "w"], ["y"])]
+    ids = info("i", 3, kind=INT64)
+    proto = model(nodes, [ids], [info("y", 3, 8)], {"t": normal(rng, 1, 16), "w": table})
+    fake = FakeRace()
+    session = tuned(fake, source=proto)  # random indexes are 0 or 1, and the table has one row
+    assert not fake.raced
+    assert session.run(None, {"i": np.zeros(3, np.int64)})[0].shape == (3, 8)
 
 
 @needs_jit

@@ -48,9 +48,9 @@ class Decisions:
     whole: str | None = None
     tried: tuple[Trial, ...] = ()
 
-    def of(self, layer: Layer) -> LayerDecision | None:
-        """Return the decision about one layer."""
-        found = self.layers.get(str(layer.y.name))
+    def of(self, name: str) -> LayerDecision | None:
+        """Return the decision about the layer whose operator writes the value of that name."""
+        found = self.layers.get(name)
         if self.whole is not None:
             return LayerDecision(None, self.whole, () if found is None else found.tried)
         return found

@@ -1,0 +1,96 @@
+"""Decide about whole plans: as it is, as its single layers suggest, or all of it in onnxruntime."""
+
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+
+from sparse_rt_kernels.parallel import ThreadPool
+
+from sparse_rt.plan.plan import Plan
+from sparse_rt.plan.report import Trial
+from sparse_rt.plan.step import Environment
+from sparse_rt.plan.tuning.decisions import Decisions, LayerDecision
+from sparse_rt.plan.tuning.judge import PLAN, TUNED, fastest_plan, judge_whole
+from sparse_rt.plan.tuning.layer_race import ONNXRUNTIME
+from sparse_rt.plan.tuning.race import Race, quiet
+
+__all__ = ["contest"]
+
+_TURN_SECONDS = 0.03
+
+
+def contest(
+    plan: Plan,
+    names: Sequence[str],
+    decisions: Decisions,
+    build: Callable[[Decisions], Plan],
+    feeds: Environment,
+    pool: ThreadPool,
+    race: Race,
+    seconds: float,
+) -> tuple[Plan, Decisions]:
+    """Race whole plans; return the one to run, and the decisions that lead to it.
+
+    Parameters
+    ----------
+    plan
+        With the best sparse kernel for every layer.
+    names
+        Of the values that the layers' operators write, in the order of the plan's reports.
+    decisions
+        What single layers suggest.
+    build
+        Makes a plan by decisions, its kernels compiled.
+    feeds
+        For all of them.
+    pool, race, seconds
+        To time with.
+    """
+    plans = {PLAN: plan}
+    if any(decision.kernel != kernel for decision, kernel in _beside(decisions, names, plan)):
+        plans[TUNED] = build(decisions)
+    outputs = [item.name for item in plan.signature.outputs]
+    with contextlib.suppress(Exception):  # what onnxruntime does not load, or run, as a whole cannot win
+        whole = build(replace(decisions, whole="kept dense"))
+        whole.run(outputs, feeds, pool)
+        plans[ONNXRUNTIME] = whole
+    runs: dict[str, Callable[[], object]] = {
+        name: partial(plan.run, outputs, feeds, pool) for name, plan in plans.items()
+    }
+    # On one thread no engine has workers that could disturb the next one.
+    times = race(runs, seconds, _TURN_SECONDS, quiet if pool.threads > 1 else None)
+    chosen = fastest_plan(times)
+    if chosen == PLAN:
+        decisions = _as_it_is(plan, names, decisions)
+    tried = tuple(Trial(name, round(1e6 * found, 2)) for name, found in times.items())
+    decisions = replace(decisions, whole=judge_whole(times), tried=tried)
+    return _reported(plans[chosen], names, decisions), decisions
+
+
+def _beside(decisions: Decisions, names: Sequence[str], plan: Plan) -> list[tuple[LayerDecision, str | None]]:
+    """Return each decision with the kernel that the layer has in `plan`."""
+    kernels = {name: report.kernel for name, report in zip(names, plan.reports, strict=True)}
+    return [(decision, kernels[name]) for name, decision in decisions.layers.items()]
+
+
+def _as_it_is(plan: Plan, names: Sequence[str], decisions: Decisions) -> Decisions:
+    """Return the decisions that lead to `plan`, with what was tried."""
+    reason = "2:4 holds; another way was faster for this layer alone, but not within the whole model"
+    kept = [
+        decision if decision.kernel == kernel else LayerDecision(kernel, reason, decision.tried)
+        for decision, kernel in _beside(decisions, names, plan)
+    ]
+    return Decisions(dict(zip(decisions.layers, kept, strict=True)))
+
+
+def _reported(plan: Plan, names: Sequence[str], decisions: Decisions) -> Plan:
+    """Return the plan with the reasons and figures of the decisions that it follows."""
+    reports = []
+    for name, report in zip(names, plan.reports, strict=True):
+        decision = decisions.of(name)
+        follows = decision is not None and report.compressed_bytes is not None and decision.kernel == report.kernel
+        reports.append(
+            replace(report, reason=decision.reason, tried=decision.tried) if decision and follows else report
+        )
+    return replace(plan, reports=tuple(reports), tried=decisions.tried)

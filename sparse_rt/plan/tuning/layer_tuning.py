@@ -1,0 +1,124 @@
+"""Decide about the layers of a plan, each on its own: measure every kind of them once."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from sparse_rt_kernels.parallel import ThreadPool
+
+from sparse_rt.graph.layer import Layer
+from sparse_rt.plan.fuse import fuse
+from sparse_rt.plan.onnxruntime_step import OnnxRuntimeStep
+from sparse_rt.plan.options import SessionOptions
+from sparse_rt.plan.plan import Plan
+from sparse_rt.plan.report import Trial
+from sparse_rt.plan.sparse_step import SparseStep
+from sparse_rt.plan.tuning import records
+from sparse_rt.plan.tuning.decisions import Decisions, Draft, LayerDecision
+from sparse_rt.plan.tuning.hand_over import hand_over_microseconds
+from sparse_rt.plan.tuning.judge import judge_layer
+from sparse_rt.plan.tuning.keys import layer_key
+from sparse_rt.plan.tuning.layer_race import ONNXRUNTIME, race_layer
+from sparse_rt.plan.tuning.observe import Input
+from sparse_rt.plan.tuning.race import Race
+from sparse_rt.plan.tuning.store import Store
+
+__all__ = ["LayerTuning"]
+
+_TURN_SECONDS = 0.001
+
+
+class LayerTuning:
+    """The measurements of single layers.
+
+    Parameters
+    ----------
+    options, pool
+        Of the session.
+    store, around
+        Where measurements are kept, and what they depend on beside the layer.
+    race
+        Times candidates.
+    seconds
+        How long all of it may take; compilation not counted.
+    """
+
+    def __init__(
+        self,
+        options: SessionOptions,
+        pool: ThreadPool,
+        store: Store,
+        around: Mapping[str, Any],
+        race: Race,
+        seconds: float,
+    ) -> None:
+        self._options = options
+        self._pool = pool
+        self._store = store
+        self._around = around
+        self._race = race
+        self._left = self._share = seconds
+
+    def decisions(self, draft: Draft, plan: Plan, inputs: Mapping[str, Mapping[str, Input]]) -> Decisions:
+        """Return the decisions about the layers of a plan of sparse kernels.
+
+        Parameters
+        ----------
+        draft, plan
+            The model.
+        inputs
+            What each sparse step reads, by the name of what it writes.
+        """
+        layers = [(layer, step, inputs[step.y]) for layer, step in _sparse_layers(draft, plan)]
+        keys = [{**self._around, **layer_key(*found)} for found in layers]
+        tried = {str(key): records.trials(self._store.read("layer", key)) for key in keys}
+        kinds = sum(not found for found in tried.values())
+        decided: dict[str, LayerDecision] = {}
+        for (layer, step, found), key in zip(layers, keys, strict=True):
+            kind = str(key)
+            if not tried[kind]:
+                self._share, kinds = self._left / kinds, kinds - 1
+                arrays = {name: item.array() for name, item in found.items()}
+                tried[kind] = race_layer(draft, layer, step, arrays, self._options, self._pool, self._time)
+                self._store.write("layer", key, records.of_trials(tried[kind]))
+            if any(trial.candidate == step.kernel.name for trial in tried[kind]):
+                beside = self._hand_over(plan, step, found, tried[kind])
+                decided[str(layer.y.name)] = judge_layer(step.kernel.name, layer.shape[0], tried[kind], beside)
+        return Decisions(decided)
+
+    def _hand_over(self, plan: Plan, step: SparseStep, inputs: Mapping[str, Input], tried: Sequence[Trial]) -> float:
+        """Return what leaving for onnxruntime costs this layer; measured only where it may matter."""
+        times = {trial.candidate: trial.microseconds for trial in tried}
+        if times.get(ONNXRUNTIME, float("inf")) >= times[step.kernel.name] or _is_beside_island(plan, step):
+            return 0.0
+        arrays = {name: item.array() for name, item in inputs.items()}
+        return hand_over_microseconds(step, arrays, self._options, self._pool, self._time)
+
+    def _time(self, candidates: Mapping[str, Callable[[], object]]) -> dict[str, float]:
+        """Time candidates in the share of one layer."""
+        start = time.perf_counter()
+        try:
+            return self._race(candidates, max(0.0, self._share), _TURN_SECONDS)
+        finally:
+            self._left -= time.perf_counter() - start
+
+
+def _sparse_layers(draft: Draft, plan: Plan) -> list[tuple[Layer, SparseStep]]:
+    """Return the layers that steps of the plan run, with their steps.
+
+    A layer that quantises its own input is left out: it is two steps here and one operator in onnxruntime.
+    """
+    steps = {step.y: step for step in plan.steps if isinstance(step, SparseStep)}
+    found = []
+    for layer in draft.layers:
+        if layer.shape and layer.form != "dynamic":
+            step = steps.get(str(fuse(layer, draft.model.ir_version).y.name))
+            if step is not None:
+                found.append((layer, step))
+    return found
+
+
+def _is_beside_island(plan: Plan, step: SparseStep) -> bool:
+    """Return whether onnxruntime runs what comes before or after a step: then it could run the step without a call."""
+    islands = [other for other in plan.steps if isinstance(other, OnnxRuntimeStep)]
+    return any(step.x in island.outputs or step.y in island.inputs for island in islands)
