@@ -5,7 +5,7 @@ they are dynamic.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +36,9 @@ class Network:
     quantised: tuple[str, ...] | None = None
     """Operator types that int8 quantises; None is everything that can be."""
 
+    change: Callable[[onnx.ModelProto], onnx.ModelProto] = prune
+    """Makes weights sparse; may change the model that it is given."""
+
 
 def _dlrm(batch: int) -> Network:
     # Relu is listed because only then the quantiser leaves it out: a zero point of 0 does its work.
@@ -62,13 +65,13 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sparse_rt_models"
 
 
-def dense_file(folder: Path, name: str, dtype: str) -> Path:
+def dense_file(folder: Path, name: str, dtype: str, networks: Mapping[str, Network] = NETWORKS) -> Path:
     """Return the pruned network with dense weights, ``NAME_DTYPE.onnx`` in `folder`; it is built if missing."""
     path = folder / f"{name}_{dtype}.onnx"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        network = NETWORKS[name]
-        model = prune(network.build())
+        network = networks[name]
+        model = network.change(network.build())
         if dtype == "int8":
             op_types = list(network.quantised) if network.quantised else None
             model = quantise_static(model, network.feeds(), op_types=op_types)
