@@ -7,14 +7,13 @@ import platform
 from typing import Any
 
 from llvmlite import ir
-from numba.core import cgutils, types
 
 from sparse_rt_kernels import simd
+from sparse_rt_kernels.compiler import cgutils, types
 
 __all__ = ["call_task", "compare_exchange", "exchange", "fetch_add", "load", "pause"]
 
 _ORDER = "seq_cst"
-_WORD = types.intp
 _IS_X86 = platform.machine() in {"x86_64", "AMD64"}
 
 
@@ -29,7 +28,7 @@ def load(context: Any, address: Any) -> Any:
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         return builder.load_atomic(_word(builder, given[0]), _ORDER, align=8, typ=simd.I64)
 
-    return _WORD(_WORD), generate
+    return types.intp(types.intp), generate
 
 
 @simd.emitter
@@ -39,7 +38,7 @@ def exchange(context: Any, address: Any, value: Any) -> Any:
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         return builder.atomic_rmw("xchg", _word(builder, given[0]), given[1], _ORDER)
 
-    return _WORD(_WORD, _WORD), generate
+    return types.intp(types.intp, types.intp), generate
 
 
 @simd.emitter
@@ -49,7 +48,7 @@ def fetch_add(context: Any, address: Any, value: Any) -> Any:
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         return builder.atomic_rmw("add", _word(builder, given[0]), given[1], _ORDER)
 
-    return _WORD(_WORD, _WORD), generate
+    return types.intp(types.intp, types.intp), generate
 
 
 @simd.emitter
@@ -60,7 +59,7 @@ def compare_exchange(context: Any, address: Any, expected: Any, value: Any) -> A
         pair = builder.cmpxchg(_word(builder, given[0]), given[1], given[2], _ORDER, _ORDER)
         return builder.zext(builder.extract_value(pair, 1), simd.I64)
 
-    return _WORD(_WORD, _WORD, _WORD), generate
+    return types.intp(types.intp, types.intp, types.intp), generate
 
 
 @simd.emitter
@@ -73,7 +72,7 @@ def pause(context: Any) -> Any:
             builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.sse2.pause"), [])
         return ir.Constant(simd.I64, 0)
 
-    return _WORD(), generate
+    return types.intp(), generate
 
 
 @simd.emitter
@@ -86,4 +85,4 @@ def call_task(
         kind = ir.FunctionType(simd.I64, [simd.I64] * 7)
         return builder.call(builder.inttoptr(given[0], kind.as_pointer()), given[1:])
 
-    return _WORD(*[_WORD] * 8), generate
+    return types.intp(*[types.intp] * 8), generate

@@ -3,10 +3,9 @@
 import functools
 import os
 
-import llvmlite.binding as llvm
-from numba.core import config
+from sparse_rt_kernels.settings import settings
 
-__all__ = ["TIERS", "TIER_VARIABLE", "cpu_features", "cpu_name", "fits", "supported_tiers", "tier"]
+__all__ = ["TIERS", "TIER_VARIABLE", "cpu_features", "fits", "supported_tiers", "tier"]
 
 _AVX2 = frozenset({"avx2", "fma"})
 _AVX512 = frozenset({"avx512f", "avx512bw", "avx512vl", "avx512dq"})
@@ -26,21 +25,9 @@ TIER_VARIABLE = "SPARSE_RT_TIER"
 
 
 @functools.cache
-def cpu_name() -> str:
-    """Return LLVM's name of the CPU that kernels are compiled for; ``NUMBA_CPU_NAME`` overrides the host's."""
-    return str(config.CPU_NAME or llvm.get_host_cpu_name())
-
-
-@functools.cache
 def cpu_features() -> frozenset[str]:
-    """Return the LLVM features that kernels may use; ``NUMBA_CPU_FEATURES`` replaces the host's list.
-
-    Numba sets the list to empty for ``NUMBA_CPU_NAME=generic``.
-    """
-    if config.CPU_FEATURES is not None:
-        listed = str(config.CPU_FEATURES).split(",")
-        return frozenset(item[1:] for item in listed if item.startswith("+"))
-    return frozenset(name for name, present in llvm.get_host_cpu_features().items() if present)
+    """Return the LLVM features that kernels may use."""
+    return frozenset(settings().cpu_features)
 
 
 def fits(name: str, features: frozenset[str]) -> bool:
@@ -51,7 +38,7 @@ def fits(name: str, features: frozenset[str]) -> bool:
 @functools.cache
 def _runnable_tiers() -> tuple[str, ...]:
     # Explicit SIMD exists as machine code alone.
-    features = frozenset() if config.DISABLE_JIT else cpu_features()
+    features = frozenset() if settings().is_disabled else cpu_features()
     return tuple(name for name in TIERS if fits(name, features))
 
 

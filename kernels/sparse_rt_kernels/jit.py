@@ -1,33 +1,46 @@
-"""Compile kernels with Numba and keep the machine code on disk under a key that cannot go stale."""
+"""Compile kernels with Numba and keep the machine code on disk under a key that cannot go stale.
+
+There are two caches in one folder. The code of tasks and entries, which is what runs, is kept as images that a process
+loads without Numba. Numba's own keeps the functions that they are made of, for when another task is compiled.
+"""
 
 import functools
 import hashlib
-import os
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, ParamSpec, TypeVar, cast
+from types import FunctionType
+from typing import Any, Final, Generic, ParamSpec, TypeVar, cast
 
-import llvmlite
-import numba
 import numpy as np
-from numba.core import config, types
 
-from sparse_rt_kernels import isa
+from sparse_rt_kernels import cache_folder, machine_code
+from sparse_rt_kernels.compiler import Emitter, numba_type
+from sparse_rt_kernels.object_file import UnknownObjectError, lay_out
+from sparse_rt_kernels.settings import compilers, settings
 
-__all__ = ["TASK", "TaskFunction", "cache_directory", "cache_key", "kernel_jit", "kernel_task"]
+__all__ = [
+    "TASK_WORDS",
+    "Compiled",
+    "TaskFunction",
+    "cache_key",
+    "compiled_code",
+    "kernel_arithmetic",
+    "kernel_jit",
+    "kernel_task",
+]
 
 #: What a task is in C: (task, arguments, x, other, out, shared, scratch) -> 0, or else the launch must be repeated in
 #: another way. Six addresses follow the task's number: its arguments, one record of the kernel's own; the first array
 #: that it reads; the second one, or a table of all but the first (see :class:`launch.Launch`), or 0; the array that it
 #: writes; scratch memory that all tasks of a call share; and scratch memory of its thread.
-TASK: Final = types.intp(types.intp, types.voidptr, *[types.intp] * 5)
+TASK_WORDS: Final = 7
 #: A Python function that can be compiled as one.
 TaskFunction = Callable[[int, Any, int, int, int, int, int], int]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+_PACKAGE: Final = __package__ or ""
 
 
 @functools.cache
@@ -43,68 +56,151 @@ def cache_key() -> str:
     for path in sorted(root.rglob("*.py")):
         digest.update(path.relative_to(root).as_posix().encode() + b"\0")
         digest.update(path.read_bytes())
-    versions = (sys.version, np.__version__, numba.__version__, llvmlite.__version__)
     # Numba's index does not tell code with bounds checks from code without.
-    settings = (isa.cpu_name(), sorted(isa.cpu_features()), config.BOUNDSCHECK, config.OPT)
-    digest.update(repr((versions, settings)).encode())
+    digest.update(repr((sys.version, np.__version__, compilers(), settings())).encode())
     return digest.hexdigest()[:20]
 
 
-def _writable(directory: Path) -> bool:
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=directory):
-            return True
-    except OSError:
-        return False
-
-
-@functools.cache
-def cache_directory() -> Path:
-    """Return the folder of compiled kernels, created if needed.
-
-    ``$SPARSE_RT_CACHE_DIR``, else ``$XDG_CACHE_HOME/sparse_rt``, else ``~/.cache/sparse_rt``; where none of them can
-    be written, a private temporary folder, so that a read-only install on a read-only home still runs.
-    """
-    candidates = []
-    if chosen := os.environ.get("SPARSE_RT_CACHE_DIR"):
-        candidates.append(Path(chosen))
-    candidates.append(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sparse_rt")
-    for base in candidates:
-        directory = base / cache_key()
-        if _writable(directory):
-            return directory
-    return Path(tempfile.mkdtemp(prefix="sparse_rt-"))
-
-
-def _compile(decorator: Callable[..., Any], function: Callable[..., Any]) -> Any:
+def _compile(decorator: Callable[..., Any], function: Callable[..., Any], is_cached: bool = True) -> Any:
     """Apply one of Numba's decorators; integer division and remainder follow NumPy (no ZeroDivisionError branch)."""
+    from numba.core import config
+
     # Numba picks the cache's place while it decorates; the setting is put back so that the user's own jitted
     # functions keep theirs.
     before = config.CACHE_DIR
-    config.CACHE_DIR = str(cache_directory())
+    config.CACHE_DIR = str(cache_folder.writable(cache_key()))
     try:
-        return decorator(cache=True, error_model="numpy")(function)
+        return decorator(cache=is_cached, error_model="numpy")(function)
     finally:
         config.CACHE_DIR = before
 
 
-def kernel_jit(function: Callable[P, R]) -> Callable[P, R]:
+class Compiled(Generic[P, R]):
+    """A function that Numba compiles when it is called, or when a function that calls it is compiled."""
+
+    def __init__(self, function: Callable[P, R]) -> None:
+        functools.update_wrapper(self, function)
+        self.py_func = function
+
+    @functools.cached_property
+    def dispatcher(self) -> Any:
+        """Numba's own form of it."""
+        import numba
+
+        return _compile(functools.partial(numba.njit, nogil=True), self.py_func)
+
+    @functools.cached_property
+    def _numba_type_(self) -> Any:
+        return numba_type(self.dispatcher)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call it from Python."""
+        return cast(R, self.dispatcher(*args, **kwargs))
+
+
+def kernel_jit(function: Callable[P, R]) -> Compiled[P, R]:
     """Compile `function` in nopython mode on first call, GIL released, machine code cached on disk.
 
     Integer division and remainder follow NumPy: kernels divide by tile sizes only.
     """
-    return cast(Callable[P, R], _compile(functools.partial(numba.njit, nogil=True), function))
+    return Compiled(function)
+
+
+class _Arithmetic(Compiled[P, R]):
+    """A function that kernels call compiled, and Python as it is written."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call it from Python."""
+        return self.py_func(*args, **kwargs)
+
+
+def kernel_arithmetic(function: Callable[P, R]) -> Compiled[P, R]:
+    """Compile a few operations on ints for kernels; Python, which plans with them, computes them itself."""
+    return _Arithmetic(function)
 
 
 @functools.cache
-def _compiled_task(function: TaskFunction) -> Any:
-    return _compile(functools.partial(numba.cfunc, TASK), function)
-
-
 def kernel_task(function: TaskFunction) -> int:
-    """Return the address of `function` as a C function of the type :data:`TASK`, compiled on first use and cached.
+    """Return the address of `function` as a C function of :data:`TASK_WORDS`, compiled on first use and cached.
 
     It is called without the GIL, from threads that Python need not know: it must not raise.
     """
-    return int(_compiled_task(function).address)
+    return compiled_code(function, TASK_WORDS, 1)
+
+
+def compiled_code(function: Callable[..., int], words: int, pointer: int | None = None) -> int:
+    """Return the address of `function` as a C function of so many words, which returns a word.
+
+    That of number `pointer`, if any, is one that Numba knows as an address to :func:`numba.carray` from.
+    """
+    name = _name(function)
+    if name is None:
+        return int(_cfunc(function, words, pointer, True).address)
+    address = _kept(name)
+    if address is None:
+        cfunc = _cfunc(function, words, pointer, False)
+        address = int(cfunc.address)
+        _keep(name, cfunc)
+    return address
+
+
+def _name(function: Callable[..., int]) -> str | None:
+    """Return the name of the file that holds a function's image; None if there cannot be one."""
+    # Bounds checks raise, and an image cannot. The key covers this package's sources alone.
+    is_ours = function.__module__.partition(".")[0] == _PACKAGE
+    if not is_ours or settings().has_bounds_checks or not machine_code.is_available():
+        return None
+    try:
+        identity = _identity(function)
+    except TypeError:
+        return None
+    return f"{function.__name__}-{hashlib.sha256(identity.encode()).hexdigest()[:20]}.image"
+
+
+def _identity(value: Any) -> str:
+    """Return a text that tells what a function captures from anything else it might capture."""
+    if isinstance(value, Compiled | Emitter):
+        return _identity(value.__wrapped__)  # type: ignore[union-attr]
+    if isinstance(value, FunctionType):
+        captured = tuple(cell.cell_contents for cell in value.__closure__ or ())
+        return f"{value.__module__}.{value.__qualname__}{_identity((captured, value.__defaults__ or ()))}"
+    if isinstance(value, tuple):
+        return f"({','.join(map(_identity, value))})"
+    if value is None or isinstance(value, bool | int | float | str | bytes | np.generic | np.dtype):
+        return f"{type(value).__name__} {value!r}"
+    raise TypeError(f"{type(value)} has no identity")
+
+
+def _kept(name: str) -> int | None:
+    """Return the address of an image that is kept on disk, put into memory."""
+    content = cache_folder.find(cache_key(), name)
+    image = None if content is None else machine_code.unpack(content)
+    try:
+        return None if image is None else machine_code.load(image)
+    except OSError:
+        return None
+
+
+def _keep(name: str, cfunc: Any) -> None:
+    """Keep the machine code that Numba has made of a function."""
+    try:
+        image = lay_out(cfunc._library._get_compiled_object(), cfunc.native_name)
+    except (UnknownObjectError, RuntimeError, AttributeError):
+        # Another Numba may use LLVM in another way, or hide what it made; the next process compiles again.
+        return
+    if machine_code.can_load(image):
+        cache_folder.store(cache_key(), name, machine_code.pack(image))
+
+
+def _cfunc(function: Callable[..., int], words: int, pointer: int | None, is_cached: bool) -> Any:
+    import numba
+    from numba.core import types
+
+    kinds = [types.voidptr if number == pointer else types.intp for number in range(words)]
+    cfunc = _compile(functools.partial(numba.cfunc, types.intp(*kinds)), function, is_cached)
+    _cfuncs.append(cfunc)
+    return cfunc
+
+
+#: Functions whose code belongs to Numba; they live as long as their addresses may be used.
+_cfuncs: list[Any] = []

@@ -28,7 +28,7 @@ class Phase:
     Attributes
     ----------
     function
-        Of the type :data:`sparse_rt_kernels.jit.TASK`.
+        Of the type :data:`sparse_rt_kernels.jit.TaskFunction`.
     arguments
         The record that every task gets the address of.
     tasks

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparse_rt_kernels import atomics, team
-from sparse_rt_kernels.jit import kernel_jit
+from sparse_rt_kernels.entry import kernel_entry
 from sparse_rt_kernels.launch import Launch
 from sparse_rt_kernels.placement import current_cpu, keep_off
 from sparse_rt_kernels.sequence import LaunchSequence
@@ -68,7 +68,7 @@ def _stop(jobs: "queue.SimpleQueue[_Job | None]", workers: int) -> None:
         jobs.put(None)
 
 
-@kernel_jit
+@kernel_entry
 def _call(function: int, task: int, arguments: int, x: int, other: int, out: int, shared: int, scratch: int) -> int:
     return atomics.call_task(function, task, arguments, x, other, out, shared, scratch)
 

@@ -9,13 +9,13 @@ arrays to compute what the emitted code computes. Tests run both over the same l
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, ParamSpec, cast
+from typing import Any, Generic, ParamSpec
 
 import numpy as np
 from llvmlite import ir
-from numba.core import cgutils
-from numba.extending import intrinsic
 from numpy.typing import NDArray
+
+from sparse_rt_kernels.compiler import cgutils, emitter
 
 __all__ = [
     "emitter",
@@ -73,14 +73,6 @@ I16 = ir.IntType(16)
 I32 = ir.IntType(32)
 I64 = ir.IntType(64)
 F32 = ir.FloatType()
-
-
-def emitter(function: Callable[..., Any]) -> Callable[..., int]:
-    """Make a Numba intrinsic of ``function(typing context, *types) -> (signature, codegen)``.
-
-    Plain integers arrive as literal types, so that the code can be unrolled by them.
-    """
-    return cast(Callable[..., int], intrinsic(prefer_literal=True)(function))
 
 
 class Operation(Generic[P]):

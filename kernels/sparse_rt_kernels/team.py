@@ -20,9 +20,9 @@ its word of sleep posts it, so that no wake-up is lost and none is left over.
 import sys
 from typing import Any, Final
 
-from numba.core import types
-
 from sparse_rt_kernels import atomics
+from sparse_rt_kernels.compiler import external
+from sparse_rt_kernels.entry import kernel_entry
 from sparse_rt_kernels.jit import kernel_jit
 
 __all__ = [
@@ -58,11 +58,11 @@ _GENERATION: Final = 0x7FFFFFFF
 #: Looks at `done` before a caller lets other threads have its core: its worker may wait for it.
 _PATIENCE: Final = 20_000
 
-_sem_init: Any = types.ExternalFunction("sem_init", types.intc(types.intp, types.intc, types.uintc))
-_sem_post: Any = types.ExternalFunction("sem_post", types.intc(types.intp))
-_sem_wait: Any = types.ExternalFunction("sem_wait", types.intc(types.intp))
-_sched_yield: Any = types.ExternalFunction("sched_yield", types.intc())
-_sched_getcpu: Any = types.ExternalFunction("sched_getcpu", types.intc())
+_sem_init: Any = external("sem_init", "intc", "intp", "intc", "uintc")
+_sem_post: Any = external("sem_post", "intc", "intp")
+_sem_wait: Any = external("sem_wait", "intc", "intp")
+_sched_yield: Any = external("sched_yield", "intc")
+_sched_getcpu: Any = external("sched_getcpu", "intc")
 
 
 def is_available() -> bool:
@@ -75,7 +75,7 @@ def block_bytes(workers: int) -> int:
     return _WORKER + workers * _WORKER_BYTES
 
 
-@kernel_jit
+@kernel_entry
 def prepare(block: int, workers: int) -> int:
     """Make a block of zeros, aligned to 64 bytes, ready for `workers` workers."""
     atomics.exchange(block + _WORKERS, workers)
@@ -84,7 +84,7 @@ def prepare(block: int, workers: int) -> int:
     return 0
 
 
-@kernel_jit
+@kernel_entry
 def measure_pauses(count: int) -> int:
     """Pause `count` times, as a worker does that waits."""
     for _ in range(count):
@@ -122,7 +122,7 @@ def _sleep(block: int, mine: int, seen: int) -> int:
     return 0
 
 
-@kernel_jit
+@kernel_entry
 def serve(block: int, worker: int) -> int:
     """Be worker number `worker` of the team of `block` until it stops."""
     mine = block + _WORKER + worker * _WORKER_BYTES
@@ -233,7 +233,7 @@ def _run_phases(
     return result
 
 
-@kernel_jit
+@kernel_entry
 def dispatch(
     block: int,
     spins: int,
@@ -271,7 +271,7 @@ def dispatch(
     return cpu + REPEAT * result
 
 
-@kernel_jit
+@kernel_entry
 def dispatch_sequence(
     block: int,
     spins: int,
@@ -320,13 +320,13 @@ def dispatch_sequence(
     return cpu + REPEAT * result
 
 
-@kernel_jit
+@kernel_entry
 def rest(block: int) -> int:
     """Send workers that wait for a job to sleep at once."""
     return atomics.exchange(block + _SPINS, 0)
 
 
-@kernel_jit
+@kernel_entry
 def stop(block: int) -> int:
     """Tell all workers to end, and wake them for it."""
     atomics.exchange(block + _STOP, 1)

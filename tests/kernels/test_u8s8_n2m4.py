@@ -211,7 +211,7 @@ def test_integers_of_any_width_reuse_the_compiled_kernel(integer):
     acc = conf.channels_last(conf.naive_conv(x, w, geometry))
     np.testing.assert_array_equal(got, conf.channels_first(conf.expected_integers(acc, epilogue, np.int8)))
     # None if the task that holds it came from the disk cache.
-    assert len(product.multiply_block.signatures) <= 1
+    assert len(product.multiply_block.dispatcher.signatures) <= 1
 
 
 # --- requantised in registers -----------------------------------------------------------------------------------------

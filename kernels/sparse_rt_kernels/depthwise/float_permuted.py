@@ -3,11 +3,11 @@
 from typing import Any, Final
 
 import numpy as np
-from numba import carray
 from numpy.typing import NDArray
 
 from sparse_rt_kernels import isa
 from sparse_rt_kernels.caches import level1_bytes
+from sparse_rt_kernels.compiler import carray
 from sparse_rt_kernels.depthwise.float_permuted_micro import convolve_pieces
 from sparse_rt_kernels.depthwise.pieces import Pieces, pieces_of
 from sparse_rt_kernels.epilogue import FloatEpilogue

@@ -3,9 +3,9 @@
 from typing import Any, Final
 
 import numpy as np
-from numba import carray
 from numpy.typing import NDArray
 
+from sparse_rt_kernels.compiler import carray
 from sparse_rt_kernels.depthwise.float_micro import multiply_floats
 from sparse_rt_kernels.depthwise.layout import Layout
 from sparse_rt_kernels.depthwise.moves import float_at

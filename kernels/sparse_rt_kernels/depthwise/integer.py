@@ -3,9 +3,9 @@
 from typing import Any, Final
 
 import numpy as np
-from numba import carray
 from numpy.typing import NDArray
 
+from sparse_rt_kernels.compiler import carray
 from sparse_rt_kernels.depthwise.finish import KINDS
 from sparse_rt_kernels.depthwise.integer_micro import multiply_bytes
 from sparse_rt_kernels.depthwise.layout import Layout

@@ -8,9 +8,9 @@ With columns 2 apart, two loads at bytes 0 and 2 make 32 pixels, lane j being pi
 from typing import Any, Final
 
 from llvmlite import ir
-from numba.core import cgutils, types
 
 from sparse_rt_kernels import simd
+from sparse_rt_kernels.compiler import cgutils, types
 from sparse_rt_kernels.depthwise.finish import Finish, dot
 from sparse_rt_kernels.depthwise.layout import BLOCK
 from sparse_rt_kernels.depthwise.sums import Taps, emit_sums

@@ -3,11 +3,11 @@
 from typing import Any, Final
 
 import numpy as np
-from numba import carray
 from numpy.typing import NDArray
 
 from sparse_rt_kernels import isa
 from sparse_rt_kernels.caches import level1_bytes
+from sparse_rt_kernels.compiler import carray
 from sparse_rt_kernels.depthwise.masked_micro import convolve_masked
 from sparse_rt_kernels.epilogue import FloatEpilogue
 from sparse_rt_kernels.geometry import ConvGeometry

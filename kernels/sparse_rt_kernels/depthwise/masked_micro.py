@@ -3,9 +3,9 @@
 from typing import Any, Final
 
 from llvmlite import ir
-from numba.core import cgutils, types
 
 from sparse_rt_kernels import simd
+from sparse_rt_kernels.compiler import cgutils, types
 
 __all__ = ["convolve_masked"]
 

@@ -3,10 +3,10 @@
 from typing import Any, Final
 
 import numpy as np
-from numba import carray
 from numpy.typing import NDArray
 
 from sparse_rt_kernels import isa
+from sparse_rt_kernels.compiler import carray
 from sparse_rt_kernels.depthwise.blocks import Blocks, blocks_of
 from sparse_rt_kernels.depthwise.finish import KINDS
 from sparse_rt_kernels.depthwise.permuted_micro import convolve_permuted

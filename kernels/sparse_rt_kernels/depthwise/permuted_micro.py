@@ -7,9 +7,9 @@ bytes, or two; a permutation picks for each pixel the columns that its taps meet
 from typing import Any, Final
 
 from llvmlite import ir
-from numba.core import cgutils, types
 
 from sparse_rt_kernels import simd
+from sparse_rt_kernels.compiler import cgutils, types
 from sparse_rt_kernels.depthwise.finish import Finish, dot
 
 __all__ = ["convolve_permuted"]

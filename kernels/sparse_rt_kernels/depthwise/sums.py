@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from llvmlite import ir
-from numba.core import cgutils
 
 from sparse_rt_kernels import simd
+from sparse_rt_kernels.compiler import cgutils
 
 __all__ = ["Taps", "emit_sums"]
 

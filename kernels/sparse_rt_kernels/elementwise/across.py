@@ -3,9 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from numba.core import types
-
 from sparse_rt_kernels import simd
+from sparse_rt_kernels.compiler import types
 from sparse_rt_kernels.elementwise.lanes import FLOATS, LANES
 from sparse_rt_kernels.elementwise.loops import zero
 

@@ -4,9 +4,9 @@ from typing import Any, Final
 
 import numpy as np
 from llvmlite import ir
-from numba import carray, types
 
 from sparse_rt_kernels import simd
+from sparse_rt_kernels.compiler import carray, types
 from sparse_rt_kernels.elementwise import lanes
 from sparse_rt_kernels.elementwise.logistic import sigmoid, tanh
 from sparse_rt_kernels.elementwise.loops import each_choice, each_unit, zero

@@ -4,11 +4,10 @@ from typing import Any, Final
 
 import numpy as np
 from llvmlite import ir
-from numba import carray, types
-from numba.core import cgutils
 from numpy.typing import NDArray
 
 from sparse_rt_kernels import isa, simd
+from sparse_rt_kernels.compiler import carray, cgutils, types
 from sparse_rt_kernels.elementwise.lanes import store_bytes
 from sparse_rt_kernels.elementwise.loops import each_choice, each_unit, zero
 from sparse_rt_kernels.elementwise.parts import UNIT, part_bounds, worthwhile_parts

@@ -3,9 +3,9 @@
 from typing import Any
 
 import numpy as np
-from numba import carray, types
 
 from sparse_rt_kernels import simd
+from sparse_rt_kernels.compiler import carray, types
 from sparse_rt_kernels.elementwise import lanes
 from sparse_rt_kernels.elementwise.loops import each_unit, zero
 from sparse_rt_kernels.elementwise.parts import UNIT, part_bounds, worthwhile_parts

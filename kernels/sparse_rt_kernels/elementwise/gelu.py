@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import carray, types
-from numba.core import cgutils
 from numpy.typing import NDArray
 
 from sparse_rt_kernels import simd
+from sparse_rt_kernels.compiler import carray, cgutils, types
 from sparse_rt_kernels.elementwise import lanes
 from sparse_rt_kernels.elementwise.gelu_curve import curve, gelu_emitter
 from sparse_rt_kernels.elementwise.loops import each_choice, each_unit, zero

@@ -3,9 +3,9 @@
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import carray
 from numpy.typing import NDArray
 
+from sparse_rt_kernels.compiler import carray
 from sparse_rt_kernels.elementwise.across import fold_sums
 from sparse_rt_kernels.elementwise.groups import GROUP, GROUP_BYTES, group_rows
 from sparse_rt_kernels.elementwise.moments import add_rows, normalise_row, squares_about, total_of

@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import carray, types
 
 from sparse_rt_kernels import simd
+from sparse_rt_kernels.compiler import carray, types
 from sparse_rt_kernels.elementwise import lanes
 from sparse_rt_kernels.elementwise.loops import each_unit, zero
 from sparse_rt_kernels.elementwise.narrowing import Divisor, to_bytes

@@ -5,9 +5,9 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numba import carray, types
 
 from sparse_rt_kernels import simd
+from sparse_rt_kernels.compiler import carray, types
 from sparse_rt_kernels.elementwise import lanes
 from sparse_rt_kernels.elementwise.loops import each_choice, each_unit, zero
 from sparse_rt_kernels.elementwise.narrowing import to_bytes

@@ -4,10 +4,9 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import carray, types
-from numba.core import cgutils
 
 from sparse_rt_kernels import simd
+from sparse_rt_kernels.compiler import carray, cgutils, types
 from sparse_rt_kernels.elementwise import lanes
 from sparse_rt_kernels.elementwise.across import fold_largest, fold_sums
 from sparse_rt_kernels.elementwise.exponential import exponential

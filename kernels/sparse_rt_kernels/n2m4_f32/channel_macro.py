@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from sparse_rt_kernels.caches import level1_bytes
 from sparse_rt_kernels.gather import Gather, lane_origins
-from sparse_rt_kernels.jit import kernel_jit
+from sparse_rt_kernels.jit import kernel_arithmetic, kernel_jit
 from sparse_rt_kernels.n2m4_f32 import channel_micro, micro
 from sparse_rt_kernels.n2m4_f32.macro import Call, pixels_into_panel, run_panels
 from sparse_rt_kernels.n2m4_f32.tiling import CHANNELS, LANES, MAX_VECTORS, REDUCTION, Work, panel_bounds, panel_count
+from sparse_rt_kernels.workspace import as_matrix
 
 __all__ = [
     "MAX_ROWS",
@@ -39,7 +40,7 @@ _AHEAD = 32
 _TURN = 4
 
 
-@kernel_jit
+@kernel_arithmetic
 def group_size(rows: int) -> int:
     """Return the height of the register tile for `rows` rows: the least number of groups, as even as tiles exist."""
     groups = (rows + MAX_ROWS - 1) // MAX_ROWS
@@ -49,7 +50,7 @@ def group_size(rows: int) -> int:
     return (size + 3) // 4 * 4 if size <= 20 else MAX_ROWS
 
 
-@kernel_jit
+@kernel_arithmetic
 def tiles_at_once(size: int) -> int:
     """Return how many packed tiles of 4 channels the register tile of `size` rows spans.
 
@@ -101,19 +102,19 @@ def rows_tile(
     return channel_micro.rows_tile(25, 1, 1, x, values, index, step, octets, ahead, sums, stride, tiles, resumed)
 
 
-@kernel_jit
+@kernel_arithmetic
 def padded(size: int) -> int:
     """Return `size` rounded up to 4, the rows whose sums share a register."""
     return (size + _STRIP - 1) // _STRIP * _STRIP
 
 
-@kernel_jit
+@kernel_arithmetic
 def tile_bytes(rows: int, size: int) -> int:
     """Return the bytes of a tile's sums of `rows` rows in groups of `size`."""
     return (rows + size - 1) // size * padded(size) * CHANNELS * 4
 
 
-@kernel_jit
+@kernel_arithmetic
 def block_octets(octets: int, rows: int, nbytes: int) -> int:
     """Return how many octets of `rows` packed rows go into a block of `nbytes`.
 
@@ -230,7 +231,7 @@ def run_rows(
         finished = x + _group_items(length, width, size) * 4
         all_sums = finished + (width * _BYTES if call.is_conv else 0)
         source = call.x + image * gather.channels * gather.height * gather.width * 4
-        table = lane_table[: 3 * width].reshape(3, width)
+        table = as_matrix(lane_table, 3, width)
         if call.is_conv:
             lane_origins(gather, lane, table[0], table[1])
         spoiled = 0
@@ -239,7 +240,7 @@ def run_rows(
             if call.is_conv:
                 k0, k = octet * REDUCTION, octets * REDUCTION
                 spoiled |= pixels_into_panel(gather, source, vectors, k0, k, panel, table, copies)
-                _spread_panel(panel, vectors, size, octets, x, copies.reshape(copies.size))
+                _spread_panel(panel, vectors, size, octets, x, as_matrix(copies, 1, copies.size)[0])
             else:
                 spoiled |= _spread_rows(call, lane, rows, size, octet, octets, x)
             if spoiled:
@@ -273,7 +274,7 @@ def run_rows(
     return 0
 
 
-@kernel_jit
+@kernel_arithmetic
 def _group_items(octets: int, width: int, size: int) -> int:
     """Return the floats that groups of `size` rows take, of `width` rows; a multiple of 16."""
     items = (width + size - 1) // size * size * (octets + 1) * REDUCTION

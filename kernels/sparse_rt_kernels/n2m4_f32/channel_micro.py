@@ -9,9 +9,9 @@ import itertools
 from typing import Any
 
 from llvmlite import ir
-from numba.core import cgutils, types
 
 from sparse_rt_kernels import simd
+from sparse_rt_kernels.compiler import cgutils, types
 from sparse_rt_kernels.n2m4_f32.tiling import CHANNELS, LANES, REDUCTION
 
 __all__ = ["finish_rows", "rows_tile", "spread_block", "spread_row"]

@@ -25,6 +25,7 @@ from sparse_rt_kernels.n2m4_f32.tiling import (
     panel_bounds,
     panel_count,
 )
+from sparse_rt_kernels.workspace import as_matrix
 
 __all__ = ["COPIES", "Call", "float_scratch", "pixels_into_panel", "run_panels"]
 
@@ -307,8 +308,8 @@ def _skip_zeros(
 ) -> int:
     """Add a panel that holds inf or NaN to the partial sums of one tile, by the loops that skip stored zeros."""
     width, stop = block.vectors * LANES, block.first_octet + block.octets
-    rows = floats[: block.octets * REDUCTION * width].reshape(block.octets * REDUCTION, width)
-    sums = floats[sums_at : sums_at + CHANNELS * width].reshape(CHANNELS, width)
+    rows = as_matrix(floats, block.octets * REDUCTION, width)
+    sums = as_matrix(floats[sums_at:], CHANNELS, width)
     if block.first_octet == 0:
         sums[:] = 0
     return multiply_tile(rows, values[tile, block.first_octet : stop], index[tile, block.first_octet : stop], sums)
@@ -412,7 +413,7 @@ def run_panels(
         length = block_length(call.octets * REDUCTION, vectors, call.panel_bytes)
         sums_at = (length + LANES) * width
         source = call.x + image * gather.channels * gather.height * gather.width * 4
-        table = lane_table[: 3 * width].reshape(3, width)
+        table = as_matrix(lane_table, 3, width)
         if call.is_conv:
             lane_origins(gather, lane, table[0], table[1])
         for octet in range(0, call.octets, length // REDUCTION):

@@ -7,9 +7,9 @@ The IR is plain ``<16 x float>``: LLVM splits it for CPUs with narrower register
 from typing import Any
 
 from llvmlite import ir
-from numba.core import cgutils, types
 
 from sparse_rt_kernels import simd
+from sparse_rt_kernels.compiler import cgutils, types
 from sparse_rt_kernels.n2m4_f32.tiling import CHANNELS, LANES, REDUCTION
 
 __all__ = [

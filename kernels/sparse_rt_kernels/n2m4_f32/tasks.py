@@ -3,8 +3,8 @@
 from typing import Any
 
 import numpy as np
-from numba import carray
 
+from sparse_rt_kernels.compiler import carray
 from sparse_rt_kernels.gather import Gather
 from sparse_rt_kernels.n2m4_f32.channel_macro import run_rows
 from sparse_rt_kernels.n2m4_f32.macro import COPIES, Call, run_panels

@@ -3,7 +3,7 @@
 from typing import Final, NamedTuple
 
 from sparse_rt_kernels.caches import level1_bytes, level2_bytes
-from sparse_rt_kernels.jit import kernel_jit
+from sparse_rt_kernels.jit import kernel_arithmetic
 
 __all__ = [
     "CHANNELS",
@@ -38,14 +38,14 @@ MOST_LEFT: Final = 11
 REDUCTION: Final = 8
 
 
-@kernel_jit
+@kernel_arithmetic
 def panel_count(rows: int, max_vectors: int) -> int:
     """Return how many panels of at most `max_vectors` vectors cover `rows` rows."""
     vectors = (rows + LANES - 1) // LANES
     return (vectors + max_vectors - 1) // max_vectors
 
 
-@kernel_jit
+@kernel_arithmetic
 def panel_bounds(rows: int, max_vectors: int, panel: int) -> tuple[int, int]:
     """Return ``(first_row, vectors)`` of panel number `panel` of those that cover `rows` rows.
 
@@ -72,7 +72,7 @@ def row_panel_bytes() -> int:
     return level1_bytes() * 11 // 16
 
 
-@kernel_jit
+@kernel_arithmetic
 def block_length(k: int, vectors: int, nbytes: int) -> int:
     """Return how many of `k` reduction elements a panel block of `nbytes` holds, a multiple of 16.
 

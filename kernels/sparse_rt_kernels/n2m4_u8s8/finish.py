@@ -6,9 +6,9 @@ Each is a Numba intrinsic on addresses (intp) that returns an intp: Numba may dr
 from typing import Any, Final
 
 from llvmlite import ir
-from numba.core import cgutils, types
 
 from sparse_rt_kernels import simd
+from sparse_rt_kernels.compiler import cgutils, types
 from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS
 
 __all__ = ["BYTE", "FLOAT32", "INT32", "finish_planes", "finish_rows"]
@@ -85,7 +85,8 @@ class _Epilogue:
         return simd.add(builder, values, simd.broadcast(builder, self._zero_point, values.type.count))
 
 
-_OPERANDS = [*[types.intp] * 5, types.float32, types.float32, types.intp]
+def _operands() -> list[Any]:
+    return [*[types.intp] * 5, types.float32, types.float32, types.intp]
 
 
 def _load_sums(builder: Any, sums: Any, row: Any) -> Any:
@@ -187,7 +188,7 @@ def finish_rows(
                 each_row(_int(0), lambda place, value: simd.store_first(builder, place, value, channels))
         return _int(0)
 
-    return types.intp(kind, *[types.intp] * 5, *_OPERANDS), generate
+    return types.intp(kind, *[types.intp] * 5, *_operands()), generate
 
 
 @simd.emitter
@@ -234,4 +235,4 @@ def finish_planes(
                         simd.store_first(builder, place, value, rows)
         return _int(0)
 
-    return types.intp(kind, *[types.intp] * 5, *_OPERANDS), generate
+    return types.intp(kind, *[types.intp] * 5, *_operands()), generate

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from llvmlite import ir
-from numba.core import cgutils, types
 
 from sparse_rt_kernels import simd
+from sparse_rt_kernels.compiler import cgutils, types
 from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS, ROWS
 from sparse_rt_kernels.n2m4_u8s8.micro import Octets, multiply_loop
 

@@ -6,9 +6,9 @@ Each is a Numba intrinsic on addresses (intp) that returns an intp: Numba may dr
 from typing import Any
 
 from llvmlite import ir
-from numba.core import cgutils, types
 
 from sparse_rt_kernels import simd
+from sparse_rt_kernels.compiler import cgutils, types
 from sparse_rt_kernels.n2m4_u8s8.layout import STEP
 
 __all__ = ["LINE_OCTETS", "copy_octets", "split_octets", "turn_pixels"]

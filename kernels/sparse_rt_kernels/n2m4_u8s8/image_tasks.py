@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import carray
 
+from sparse_rt_kernels.compiler import carray
 from sparse_rt_kernels.jit import kernel_jit
 from sparse_rt_kernels.n2m4_u8s8 import micro
 from sparse_rt_kernels.n2m4_u8s8.image_moves import copy_octets, split_octets, turn_pixels

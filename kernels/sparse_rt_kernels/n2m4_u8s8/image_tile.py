@@ -6,9 +6,9 @@ Like every emitter of this family it returns an intp: Numba may drop a call that
 from typing import Any
 
 from llvmlite import ir
-from numba.core import cgutils, types
 
 from sparse_rt_kernels import simd
+from sparse_rt_kernels.compiler import cgutils, types
 from sparse_rt_kernels.n2m4_u8s8.fused import Requantiser, store_planes
 from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS, STEP
 

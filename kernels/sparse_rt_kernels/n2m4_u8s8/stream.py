@@ -7,9 +7,9 @@ expands some steps ahead of itself into L1.
 from typing import Any
 
 from llvmlite import ir
-from numba.core import cgutils, types
 
 from sparse_rt_kernels import simd
+from sparse_rt_kernels.compiler import cgutils, types
 from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS, ROWS, STEP
 from sparse_rt_kernels.n2m4_u8s8.micro import expand_step, multiply_step, start_tile
 

@@ -1,14 +1,14 @@
 """The tasks of the int8 2:4 family: what one thread does of a product, from unpacked activations to stored outputs.
 
-Each takes one record of arguments; see :data:`sparse_rt_kernels.jit.TASK`. Addresses in a record are absolute; x, out
-and scratch memory come with the call.
+Each takes one record of arguments; see :data:`sparse_rt_kernels.jit.TaskFunction`. Addresses in a record are absolute;
+x, out and scratch memory come with the call.
 """
 
 from typing import Any
 
 import numpy as np
-from numba import carray
 
+from sparse_rt_kernels.compiler import carray
 from sparse_rt_kernels.jit import kernel_jit
 from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS, ROWS, STEP
 from sparse_rt_kernels.n2m4_u8s8.moves import put_octet

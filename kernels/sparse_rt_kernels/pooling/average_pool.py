@@ -3,8 +3,8 @@
 from typing import Any, Final
 
 import numpy as np
-from numba import carray
 
+from sparse_rt_kernels.compiler import carray
 from sparse_rt_kernels.elementwise.quantisation import Quantisation
 from sparse_rt_kernels.jit import kernel_jit
 from sparse_rt_kernels.launch import Launch, Phase

@@ -4,9 +4,9 @@ from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
-from numba import carray
 
 from sparse_rt_kernels.caches import level1_bytes
+from sparse_rt_kernels.compiler import carray
 from sparse_rt_kernels.jit import TaskFunction, kernel_jit
 from sparse_rt_kernels.launch import Launch, Phase
 from sparse_rt_kernels.planes import plane_range, plane_tasks

@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from llvmlite import ir
-from numba.core import cgutils, types
 
 from sparse_rt_kernels import simd
+from sparse_rt_kernels.compiler import cgutils, types
 
 __all__ = ["FLOAT32", "INT8", "UINT8", "largest_of_columns", "largest_of_rows", "repeat_edges"]
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from llvmlite import ir
-from numba.core import cgutils, types
 
 from sparse_rt_kernels import simd
+from sparse_rt_kernels.compiler import cgutils, types
 from sparse_rt_kernels.pooling.maxima import FLOAT32, INT8
 
 __all__ = ["add_row", "total_of_bytes", "total_of_floats"]

@@ -7,9 +7,9 @@ is plain ``<lanes x float>``, with `lanes` a literal int.
 from typing import Any
 
 from llvmlite import ir
-from numba.core import cgutils, types
 
 from sparse_rt_kernels import simd
+from sparse_rt_kernels.compiler import cgutils, types
 from sparse_rt_kernels.tiled_f32.shape import REDUCTION
 
 __all__ = ["copy_lanes", "finish_plane", "finish_rows", "gather_lanes", "tile", "transpose_in", "zero_bytes"]

@@ -4,14 +4,14 @@ import functools
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import carray
 from numpy.typing import NDArray
 
+from sparse_rt_kernels.compiler import carray
 from sparse_rt_kernels.gather import Gather, lane_offsets, lane_origins
 from sparse_rt_kernels.jit import TaskFunction, kernel_jit
 from sparse_rt_kernels.tiled_f32 import micro
 from sparse_rt_kernels.tiled_f32.shape import REDUCTION, Shape
-from sparse_rt_kernels.workspace import as_pointer
+from sparse_rt_kernels.workspace import as_matrix, as_pointer
 
 __all__ = ["CALL", "SHARE", "Share", "product_task", "task_bytes"]
 
@@ -298,8 +298,8 @@ def product_task(shape: Shape) -> TaskFunction:
                         # The tile multiplies stored zeros too, and 0 * inf is NaN: take the loops that skip them.
                         if octet == 0:
                             held[:] = 0
-                        rows, weights = floats[: length * width].reshape(length, width), values[tile, octet:stop]
-                        _multiply_skipping(rows, weights, indexes[tile, octet:stop], held.reshape(channels, width))
+                        rows, weights = as_matrix(floats, length, width), values[tile, octet:stop]
+                        _multiply_skipping(rows, weights, indexes[tile, octet:stop], as_matrix(held, channels, width))
                     elif vectors == 6:
                         micro.tile(lanes, 6, channels, is_sparse, panel, value, index, count, sums, octet)
                     elif vectors == 5:

@@ -4,8 +4,8 @@ import functools
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import carray
 
+from sparse_rt_kernels.compiler import carray
 from sparse_rt_kernels.jit import TaskFunction, kernel_jit
 from sparse_rt_kernels.n2m4_u8s8.moves import put_octet
 from sparse_rt_kernels.n2m4_u8s8.panels import pack_image_rows, pack_matrix_rows

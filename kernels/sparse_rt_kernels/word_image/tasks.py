@@ -4,8 +4,8 @@ import functools
 from typing import Any
 
 import numpy as np
-from numba import carray
 
+from sparse_rt_kernels.compiler import carray
 from sparse_rt_kernels.jit import TaskFunction, kernel_jit
 from sparse_rt_kernels.word_image.moves import copy_words, fill_words, turn_words
 from sparse_rt_kernels.word_image.tile import CHANNELS, bytes_row, floats_row

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from llvmlite import ir
-from numba.core import cgutils, types
 
 from sparse_rt_kernels import simd
+from sparse_rt_kernels.compiler import cgutils, types
 from sparse_rt_kernels.n2m4_u8s8.fused import Requantiser, store_planes
 
 __all__ = ["CHANNELS", "PIXELS", "bytes_row", "floats_row"]

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 import onnx_ir as ir
-from numba.core import config
+from sparse_rt_kernels.settings import settings
 
 from sparse_rt.graph.layer import Layer
 from sparse_rt.plan.dense_layer import dense_replacement
@@ -55,7 +55,7 @@ def find_operators(
     all that read it are steps of ours. QuantizeLinear after, and DequantizeLinear before an operator of onnxruntime's
     stay with it, which otherwise would compute with floats.
     """
-    if config.DISABLE_JIT:
+    if settings().is_disabled:
         # These kernels exist as machine code alone.
         return []
     context = Context(int(model.ir_version or 0))
