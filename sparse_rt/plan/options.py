@@ -5,9 +5,9 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-import numba
 import onnxruntime as ort
 from sparse_rt_kernels import isa
+from sparse_rt_kernels.settings import settings
 
 from sparse_rt.errors import ConfigError, message
 
@@ -220,7 +220,7 @@ class SessionOptions:
         ConfigError
             The environment variable names none.
         """
-        if numba.config.DISABLE_JIT:
+        if settings().is_disabled:
             # For looking at kernels, one by one; they take forever.
             return "sparse"
         if self.tuning is not None:

@@ -10,6 +10,7 @@ import numpy as np
 import onnx_ir as ir
 import onnxruntime as ort
 from sparse_rt_kernels import isa, jit
+from sparse_rt_kernels.settings import settings
 
 from sparse_rt.graph.layer import Layer
 from sparse_rt.plan.options import SessionOptions, usable_threads
@@ -25,7 +26,7 @@ _PLANNING = Path(__file__).parent.parent
 def surroundings(options: SessionOptions) -> dict[str, Any]:
     """Return what every measurement depends on beside the layer or the model."""
     return {
-        "cpu": isa.cpu_name(),
+        "cpu": settings().cpu_name,
         "cpus": usable_threads(),
         "threads": options.threads,
         "tier": isa.supported_tiers(options.kernel_tier)[0],

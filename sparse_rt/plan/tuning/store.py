@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sparse_rt_kernels import jit
+from sparse_rt_kernels import cache_folder, jit
 
 __all__ = ["Store"]
 
@@ -28,7 +28,7 @@ class Store:
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        self.folder = jit.cache_directory() / "tuning" if folder is None else folder
+        self.folder = cache_folder.writable(jit.cache_key()) / "tuning" if folder is None else folder
 
     def read(self, kind: str, key: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return the document that was written under that key; None if there is none."""
