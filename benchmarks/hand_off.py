@@ -51,7 +51,7 @@ def _launch_seconds(rounds: int, threads: int, tasks: int = 2) -> float:
 
 def _session_seconds(name: str, threads: int) -> float:
     (shape,) = (shape for shape in load_suite("gemm") if shape.name == name)
-    options = SessionOptions(intra_op_num_threads=threads)
+    options = SessionOptions(intra_op_num_threads=threads, tuning="sparse")
     session, feeds = InferenceSession(build_layer(shape, "int8"), options), layer_feeds(shape, "int8")
     return _median(lambda: session.run(None, feeds), 100)
 

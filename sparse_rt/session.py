@@ -12,12 +12,12 @@ from sparse_rt.graph.model_io import ModelSource
 from sparse_rt.plan.metadata import ModelMetadata
 from sparse_rt.plan.options import SessionOptions
 from sparse_rt.plan.plan import Plan
-from sparse_rt.plan.report import LayerReport
+from sparse_rt.plan.report import LayerReport, Trial
 from sparse_rt.plan.signature import NodeArg
 from sparse_rt.plan.step import Environment
 from sparse_rt.plan.tuning.tuner import Tuner
 
-__all__ = ["InferenceSession", "LayerReport", "ModelMetadata", "NodeArg", "SessionOptions"]
+__all__ = ["InferenceSession", "LayerReport", "ModelMetadata", "NodeArg", "SessionOptions", "Trial"]
 
 _CPU = "CPUExecutionProvider"
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sparse_rt.cli.options import Json, Model
 
 if TYPE_CHECKING:
-    from sparse_rt.session import LayerReport
+    from sparse_rt.session import LayerReport, Trial
 
 __all__ = ["inspect"]
 
@@ -25,17 +25,19 @@ def inspect(model: Model, json: Json = None) -> None:
     from sparse_rt.cli.json_file import STDOUT, write_json
     from sparse_rt.session import InferenceSession
 
-    layers = InferenceSession(str(model)).explain()
+    session = InferenceSession(str(model))
+    layers, plans = session.explain(), session.plan.tried
     if json != STDOUT:
-        _print(layers, output_console())
+        _print(layers, plans, output_console())
     if json is not None:
-        write_json(json, _document(str(model), layers))
+        write_json(json, _document(str(model), layers, plans))
 
 
-def _document(model: str, layers: Sequence["LayerReport"]) -> dict[str, Any]:
+def _document(model: str, layers: Sequence["LayerReport"], plans: Sequence["Trial"]) -> dict[str, Any]:
     return {
         "model": model,
         "layers": [dataclasses.asdict(layer) for layer in layers],
+        "plans": [dataclasses.asdict(plan) for plan in plans],
         "sparse_layers": sum(layer.is_sparse for layer in layers),
         "dense_bytes": sum(layer.dense_bytes for layer in layers),
         "compressed_bytes": sum(_bytes(layer) for layer in layers),
@@ -47,7 +49,7 @@ def _bytes(layer: "LayerReport") -> int:
     return layer.dense_bytes if layer.compressed_bytes is None else layer.compressed_bytes
 
 
-def _print(layers: Sequence["LayerReport"], console: Any) -> None:
+def _print(layers: Sequence["LayerReport"], plans: Sequence["Trial"], console: Any) -> None:
     from sparse_rt.cli.console import bytes_text, shape_text, table
 
     columns = ["layer", "operator", "weight", "dtype", "pattern", "density", "dense", "2:4", "kernel, or why not"]
@@ -77,3 +79,5 @@ def _print(layers: Sequence["LayerReport"], console: Any) -> None:
         f"{sparse} of {len(layers)} layers run sparse; weights {bytes_text(dense)} dense,"
         f" {bytes_text(compressed)} compressed{share}"
     )
+    if plans:
+        console.print(f"whole model measured: {', '.join(map(str, plans))}")

@@ -37,7 +37,7 @@ def test_inspect_json(cli, files, tmp_path):
     path = tmp_path / "layers.json"
     assert cli("inspect", files["int8_compressed"], "--json", path).exit_code == 0
     document = json.loads(path.read_text())
-    assert set(document) == {"model", "layers", "sparse_layers", "dense_bytes", "compressed_bytes"}
+    assert set(document) == {"model", "layers", "plans", "sparse_layers", "dense_bytes", "compressed_bytes"}
     assert set(document["layers"][0]) == {
         "name",
         "op_type",
