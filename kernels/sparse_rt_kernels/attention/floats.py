@@ -3,13 +3,13 @@
 from typing import Any, Final
 
 import numpy as np
-from numba import carray
 
 from sparse_rt_kernels import isa
 from sparse_rt_kernels.attention.panels import copy_rows, transpose_rows
 from sparse_rt_kernels.attention.problem import PLACES, Attention, Blocks
 from sparse_rt_kernels.attention.rows import exponentials, scale_row, scaled_largest
 from sparse_rt_kernels.attention.tile import multiply
+from sparse_rt_kernels.compiler import carray
 from sparse_rt_kernels.elementwise.across import fold_largest, fold_sums
 from sparse_rt_kernels.elementwise.parts import part_bounds
 from sparse_rt_kernels.jit import kernel_jit

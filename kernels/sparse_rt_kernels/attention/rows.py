@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba.core import cgutils, types
 
 from sparse_rt_kernels import simd
+from sparse_rt_kernels.compiler import cgutils, types
 from sparse_rt_kernels.elementwise import lanes
 from sparse_rt_kernels.elementwise.exponential import exponential
 from sparse_rt_kernels.elementwise.loops import each_choice, each_unit, zero

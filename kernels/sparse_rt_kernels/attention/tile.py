@@ -3,9 +3,9 @@
 from typing import Any, Final
 
 from llvmlite import ir
-from numba.core import cgutils, types
 
 from sparse_rt_kernels import simd
+from sparse_rt_kernels.compiler import cgutils, types
 from sparse_rt_kernels.elementwise.lanes import FLOATS
 from sparse_rt_kernels.elementwise.loops import zero
 from sparse_rt_kernels.jit import kernel_jit

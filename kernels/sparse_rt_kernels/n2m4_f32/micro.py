@@ -424,7 +424,9 @@ def zero_lanes(context: Any, out: Any) -> Any:
 
 # --- out of the tile -------------------------------------------------------------------------------------------------
 
-_writes_out = types.intp(*[types.intp] * 3, *[types.float32] * 2, *[types.intp] * 4)
+
+def _writes_out() -> Any:
+    return types.intp(*[types.intp] * 3, *[types.float32] * 2, *[types.intp] * 4)
 
 
 def _store_rows(builder: Any, rows: list[Any], added: tuple[Any, Any, Any], out: tuple[Any, Any, Any, Any]) -> None:
@@ -495,7 +497,7 @@ def transpose_half_out(
         _store_rows(builder, turned, (residual, low, high), tuple(out))
         return _int(0)
 
-    return _writes_out, generate
+    return _writes_out(), generate
 
 
 @simd.emitter
@@ -526,4 +528,4 @@ def transpose_out(
         _store_rows(builder, simd.transpose(builder, block), (residual, low, high), tuple(out))
         return _int(0)
 
-    return _writes_out, generate
+    return _writes_out(), generate
