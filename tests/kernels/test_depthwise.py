@@ -30,7 +30,13 @@ POOLS = {threads: ThreadPool(threads) for threads in (1, 2)}
 CASES = [
     ((1, 5, 112, 112), (3, 3), (1, 1), (1, 1), (1, 1, 1, 1)),
     ((1, 5, 112, 112), (3, 3), (2, 2), (1, 1), (0, 0, 1, 1)),
+    ((1, 3, 5, 224), (3, 3), (1, 1), (1, 1), (1, 1, 1, 1)),
+    ((1, 3, 6, 256), (3, 3), (2, 2), (1, 1), (1, 1, 1, 1)),
+    ((1, 3, 7, 112), (5, 5), (1, 1), (1, 1), (2, 2, 2, 2)),
+    ((1, 9, 40, 112), (5, 5), (2, 1), (1, 2), (0, 4, 3, 4)),
     ((2, 3, 56, 56), (3, 3), (1, 1), (1, 1), (1, 1, 1, 1)),
+    ((1, 5, 12, 32), (3, 3), (1, 1), (1, 1), (1, 1, 1, 1)),
+    ((1, 3, 66, 66), (3, 3), (2, 2), (1, 1), (0, 0, 0, 0)),
     ((2, 3, 55, 57), (3, 3), (2, 2), (1, 1), (1, 1, 1, 1)),
     ((3, 33, 7, 7), (3, 3), (1, 1), (1, 1), (1, 1, 1, 1)),
     ((2, 17, 9, 8), (3, 3), (1, 1), (1, 1), (0, 1, 0, 1)),
@@ -104,6 +110,22 @@ def test_integers_equal_loops(case, dtypes, threads, prepare):
     sums = channels_last(naive_sums(x, w, geometry))
     expected = channels_first(expected_integers(sums, epilogue, dtypes[1]))
     np.testing.assert_array_equal(run(x, w, geometry, epilogue, dtypes[1], threads, prepare), expected)
+
+
+@pytest.mark.parametrize("prepare", WAYS, ids=lambda prepare: prepare.__name__)
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8])
+@pytest.mark.parametrize("bounds", [(-np.inf, np.inf), (-20.0, 31.0), (4.0, 3.0)])
+@pytest.mark.parametrize("case", [case for case in CASES if case[1] == (3, 3)][::2], ids=str)
+def test_products_alone_equal_loops(case, bounds, dtype, prepare):
+    """No bias, scales below 1: nothing but a product is rounded. Bounds may cross; some channels' scale is 0."""
+    rng = np.random.default_rng(5)
+    x, w = activations(rng, dtype, case[0]), activations(rng, np.int8, (case[0][1], 3, 3))
+    scale = np.where(np.arange(len(w)) % 3 == 2, 0, 0.01 * rng.random(len(w))).astype(np.float32)
+    offset = rng.integers(-5000, 5000, len(w)).astype(np.int32)
+    epilogue = IntegerEpilogue(offset, scale, np.zeros(len(w), np.float32), *bounds, zero_point=9)
+    geometry = geometry_of(case, 3)
+    expected = channels_first(expected_integers(channels_last(naive_sums(x, w, geometry)), epilogue, dtype))
+    np.testing.assert_array_equal(run(x, w, geometry, epilogue, dtype, 2, prepare), expected)
 
 
 @pytest.mark.parametrize("prepare", WAYS, ids=lambda prepare: prepare.__name__)

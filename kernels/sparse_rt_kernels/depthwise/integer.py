@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparse_rt_kernels.compiler import carray
-from sparse_rt_kernels.depthwise.finish import KINDS
+from sparse_rt_kernels.depthwise.finish import kind_of
 from sparse_rt_kernels.depthwise.integer_micro import multiply_bytes
 from sparse_rt_kernels.depthwise.layout import Layout
 from sparse_rt_kernels.depthwise.moves import float_at, word_at
@@ -228,7 +228,7 @@ def prepare_integer(
     tasks = plane_tasks(planes, _nanoseconds(layout, words.shape[1]), threads)
     record = (
         *(planes, tasks, geometry.channels, taps.rows, layout.step, words.shape[1]),
-        *(offsets.ctypes.data, words.ctypes.data, layout.blocks, KINDS[out_dtype.char], out_dtype.itemsize),
+        *(offsets.ctypes.data, words.ctypes.data, layout.blocks, kind_of(out_dtype, epilogue), out_dtype.itemsize),
         *(offset.ctypes.data, *epilogue.addresses[1:], epilogue.zero_point),
         *staging,
         *(low, high),

@@ -64,11 +64,11 @@ def multiply_bytes(
     out, pitch
         (together, 64 blocks) outputs, rows `pitch` bytes apart.
     kind, itemsize
-        INT32, FLOAT32 or BYTES, and the bytes of one.
+        Of :mod:`finish`, and the bytes of an output.
     offset, scale, bias
         Of this channel: intp, float32, float32.
     low, high
-        float32 clip bounds; for BYTES within what `zero_point` leaves of the output's range.
+        float32 clip bounds; for bytes within what `zero_point` leaves of the output's range.
     """
 
     def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
