@@ -43,7 +43,7 @@ _PERMUTED: Final = np.dtype([*((name, "i8") for name in _FIELDS), ("low", "f8"),
 #: Kernels that have code of their own.
 _KERNELS: Final = ((3, 3), (5, 5))
 #: Planes that are convolved together, block by block: as many as stay in the first-level cache, but so many at least.
-_LEAST_GROUP: Final = 4
+_LEAST_GROUP: Final = 16
 
 
 def permuted_blocks(geometry: ConvGeometry) -> Blocks | None:
