@@ -10,6 +10,7 @@ from sparse_rt_kernels.parallel import ThreadPool
 
 from sparse_rt.plan.check import check_steps
 from sparse_rt.plan.metadata import ModelMetadata
+from sparse_rt.plan.onnxruntime_step import OnnxRuntimeStep
 from sparse_rt.plan.report import LayerReport, Trial
 from sparse_rt.plan.segment import Segment, segmented
 from sparse_rt.plan.signature import Signature
@@ -41,6 +42,8 @@ class Plan:
         Those of the values whose shape is the same in every run, as far as they are known.
     tried
         Whole plans that were measured before this one was taken.
+    stock
+        onnxruntime's session where that runs the model as it is, None elsewhere.
     """
 
     signature: Signature
@@ -51,6 +54,7 @@ class Plan:
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     tried: tuple[Trial, ...] = ()
     parts: tuple[Step, ...] = field(init=False, repr=False)
+    stock: Any = field(init=False, repr=False)
     _spent: tuple[tuple[str, ...], ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -59,6 +63,8 @@ class Plan:
         check_steps(self.steps, {*self.constants, *fed}, outputs)
         object.__setattr__(self, "parts", segmented(self.steps, outputs, self.shapes))
         object.__setattr__(self, "_spent", spent(self.parts))
+        alone = self.steps[0] if len(self.steps) == 1 and not self.constants else None
+        object.__setattr__(self, "stock", alone.session if isinstance(alone, OnnxRuntimeStep) else None)
 
     @property
     def is_sparse(self) -> bool:

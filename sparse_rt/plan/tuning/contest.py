@@ -56,7 +56,7 @@ def contest(
         whole.run(outputs, feeds, pool)
         plans[ONNXRUNTIME] = whole
     runs: dict[str, Callable[[], object]] = {
-        name: partial(plan.run, outputs, feeds, pool) for name, plan in plans.items()
+        name: partial(_run_as_session, plan, outputs, feeds, pool) for name, plan in plans.items()
     }
     # On one thread no engine has workers that could disturb the next one.
     times = race(runs, seconds, _TURN_SECONDS, quiet if pool.threads > 1 else None)
@@ -66,6 +66,14 @@ def contest(
     tried = tuple(Trial(name, round(1e6 * found, 2)) for name, found in times.items())
     decisions = replace(decisions, whole=judge_whole(times), tried=tried)
     return _reported(plans[chosen], names, decisions), decisions
+
+
+def _run_as_session(plan: Plan, outputs: Sequence[str], feeds: Environment, pool: ThreadPool) -> None:
+    """Run a plan with what a session does around it."""
+    if plan.stock is not None:
+        plan.stock.run(outputs, feeds)
+    else:
+        plan.run(plan.signature.output_names(outputs), plan.signature.checked(feeds), pool)
 
 
 def _beside(decisions: Decisions, names: Sequence[str], plan: Plan) -> list[tuple[LayerDecision, str | None]]:

@@ -14,8 +14,8 @@ _CLEAR = 1.2
 #: Of a turn.
 _LEAST_RUNS = 2
 _MOST_RUNS = 200
-#: Seconds for which :func:`quiet` waits at most (onnxruntime's workers spin for 36 ms), in steps longer than the ticks in
-#: which the system accounts for other threads' time, and the share of a step in which the process may be busy.
+#: Seconds for which :func:`quiet` waits at most (onnxruntime's workers spin for 36 ms), in steps longer than the ticks
+#: in which the system accounts for other threads' time, and the share of a step in which the process may be busy.
 _PATIENCE = 0.15
 _STEP = 0.008
 _BUSY = 0.3
