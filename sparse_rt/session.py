@@ -16,6 +16,7 @@ from sparse_rt.plan.plan import Plan
 from sparse_rt.plan.report import LayerReport, Trial
 from sparse_rt.plan.signature import NodeArg
 from sparse_rt.plan.step import Environment
+from sparse_rt.plan.trace import Trace
 from sparse_rt.plan.tuning.tuner import Tuner
 
 __all__ = ["InferenceSession", "LayerReport", "ModelMetadata", "NodeArg", "SessionOptions", "Trial"]
@@ -64,7 +65,8 @@ class InferenceSession:
             raise ConfigError(message("sess_options", "sparse_rt.SessionOptions", got))
         self._options = options.copy()
         self._pool = ThreadPool(self._options.threads)
-        tuner = Tuner(path_or_bytes, self._options, self._pool)
+        self._trace = Trace(self._options) if self._options.enable_profiling else None
+        tuner = Tuner(path_or_bytes, self._trace.options if self._trace else self._options, self._pool)
         self._plan: Plan = tuner.plan(path_or_bytes)
         self._unsettled = [] if tuner.is_settled else [tuner]
 
@@ -110,7 +112,24 @@ class InferenceSession:
         feeds = self._plan.signature.checked(input_feed)
         if self._unsettled:
             self._settle(feeds)
-        return self._plan.run(names, feeds, self._pool, run_options)
+        return self._plan.run(names, feeds, self._pool, run_options, self._trace)
+
+    def end_profiling(self) -> str:
+        """Write what runs took, as a Chrome trace, and return the file's name; later runs are not noted.
+
+        A session without ``SessionOptions(enable_profiling=True)``, and one that has ended it, returns an empty string.
+
+        Raises
+        ------
+        ConfigError
+            The file cannot be written.
+        """
+        trace, self._trace = self._trace, None
+        return "" if trace is None else trace.write(self._plan.steps)
+
+    def get_profiling_start_time_ns(self) -> int:
+        """Return when the profile began, in nanoseconds since the epoch; 0 where there is none."""
+        return 0 if self._trace is None else self._trace.start_ns
 
     def _settle(self, feeds: Environment) -> None:
         """Let the first run's shapes decide what the declared ones left open; others that run meanwhile do not wait."""

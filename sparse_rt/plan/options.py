@@ -21,6 +21,7 @@ _DEFAULT_TUNING = "cached"
 _DEFAULT_TUNING_SECONDS = 2.0
 
 _OWN = (
+    "enable_profiling",
     "graph_optimization_level",
     "intra_op_num_threads",
     "kernel_tier",
@@ -42,7 +43,7 @@ _PASSED_ON = (
     "use_deterministic_compute",
 )
 #: May be given only as they are by default.
-_REFUSED = ("enable_profiling", "optimized_model_filepath", "use_per_session_threads")
+_REFUSED = ("optimized_model_filepath", "use_per_session_threads")
 
 
 def usable_threads() -> int:
@@ -57,7 +58,7 @@ class SessionOptions:
 
     Beside those below, every other attribute of :class:`onnxruntime.SessionOptions`, and its session config entries,
     are taken and handed to the parts of the model that onnxruntime runs. Refused is what would promise something of
-    the whole model that holds of those parts only: profiles, the optimised model as a file, a shared thread pool.
+    the whole model that holds of those parts only: the optimised model as a file, a shared thread pool.
 
     Parameters
     ----------
@@ -79,6 +80,9 @@ class SessionOptions:
         variable ``SPARSE_RT_TUNING`` says, else ``"cached"``.
     tuning_seconds
         About how long the measurements for one session may take, compilation and loading not counted.
+    enable_profiling
+        Whether runs are noted, step by step, until :meth:`InferenceSession.end_profiling` writes them to a file whose
+        name begins with the option `profile_file_prefix`, by default ``sparse_rt_profile``. Nothing is tuned meanwhile.
 
     Raises
     ------
@@ -89,6 +93,7 @@ class SessionOptions:
     __slots__ = (
         "_config_entries",
         "_passed_on",
+        "enable_profiling",
         "graph_optimization_level",
         "intra_op_num_threads",
         "kernel_tier",
@@ -97,6 +102,7 @@ class SessionOptions:
         "tuning_seconds",
     )
 
+    enable_profiling: bool
     intra_op_num_threads: int
     graph_optimization_level: Any
     log_severity_level: int
@@ -115,6 +121,7 @@ class SessionOptions:
         kernel_tier: str | None = None,
         tuning: str | None = None,
         tuning_seconds: float = _DEFAULT_TUNING_SECONDS,
+        enable_profiling: bool = False,
         **passed_on: Any,
     ) -> None:
         object.__setattr__(self, "_passed_on", {})
@@ -125,6 +132,7 @@ class SessionOptions:
         self.kernel_tier = kernel_tier
         self.tuning = tuning
         self.tuning_seconds = tuning_seconds
+        self.enable_profiling = enable_profiling
         for name, value in passed_on.items():
             setattr(self, name, value)
 
@@ -153,6 +161,8 @@ class SessionOptions:
             _check_tuning(where, value)
         if name == "tuning_seconds" and not (isinstance(value, int | float) and 0 <= value < math.inf):
             raise ConfigError(message(where, "seconds, at least 0", repr(value)))
+        if name == "enable_profiling" and not isinstance(value, bool):
+            raise ConfigError(message(where, "True or False", repr(value)))
         object.__setattr__(self, name, value)
 
     def __repr__(self) -> str:
@@ -212,6 +222,11 @@ class SessionOptions:
         return self.intra_op_num_threads or usable_threads()
 
     @property
+    def profile_prefix(self) -> str:
+        """What the names of profiles begin with."""
+        return str(self._passed_on.get("profile_file_prefix", "sparse_rt_profile"))
+
+    @property
     def tuning_mode(self) -> str:
         """What `tuning` stands for.
 
@@ -231,7 +246,8 @@ class SessionOptions:
 
     def for_onnxruntime(self) -> dict[str, str]:
         """Return what onnxruntime is told beside the number of threads, in words."""
-        words = {name: str(value) for name, value in self._passed_on.items()} | self._config_entries
+        words = {name: str(value) for name, value in self._passed_on.items() if name != "profile_file_prefix"}
+        words |= self._config_entries
         return {"graph_optimization_level": self.graph_optimization_level.name, **words}
 
     @property
@@ -245,6 +261,7 @@ class SessionOptions:
         native.intra_op_num_threads = self.intra_op_num_threads and self.threads
         native.graph_optimization_level = self.graph_optimization_level
         native.log_severity_level = self.log_severity_level
+        native.enable_profiling = self.enable_profiling
         for name, value in self._passed_on.items():
             setattr(native, name, value)
         for key, entry in self._config_entries.items():

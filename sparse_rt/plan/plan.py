@@ -1,5 +1,6 @@
 """A plan: the frozen steps that run a model."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,7 @@ from sparse_rt.plan.segment import Segment, segmented
 from sparse_rt.plan.signature import Signature
 from sparse_rt.plan.sparse_step import SparseStep
 from sparse_rt.plan.step import Environment, Step, spent
+from sparse_rt.plan.trace import Trace
 
 __all__ = ["Plan"]
 
@@ -83,7 +85,14 @@ class Plan:
         ]
         return "\n".join([*lines, *([f"whole plans{_figures(self.tried)}"] if self.tried else [])])
 
-    def run(self, names: Sequence[str], feeds: Environment, pool: ThreadPool, run_options: Any = None) -> list[Any]:
+    def run(
+        self,
+        names: Sequence[str],
+        feeds: Environment,
+        pool: ThreadPool,
+        run_options: Any = None,
+        trace: Trace | None = None,
+    ) -> list[Any]:
         """Return the outputs `names`, arrays that belong to the caller.
 
         Parameters
@@ -96,13 +105,35 @@ class Plan:
             Of the kernels.
         run_options
             onnxruntime's.
+        trace
+            What notes the run; steps then run one by one.
         """
+        if trace is not None:
+            return self._traced(names, feeds, pool, run_options, trace)
         values = {**self.constants, **feeds}
         for step, names_spent in zip(self.parts, self._spent, strict=True):
             step.run(values, pool, run_options)
             for name in names_spent:
                 if name not in names:
                     del values[name]
+        return self._results(names, feeds, values)
+
+    def _traced(
+        self, names: Sequence[str], feeds: Environment, pool: ThreadPool, run_options: Any, trace: Trace
+    ) -> list[Any]:
+        begin = time.time_ns()
+        values = {**self.constants, **feeds}
+        reports = {report.name: report for report in self.reports}
+        for step, names_spent in zip(self.steps, spent(self.steps), strict=True):
+            trace.step(step, reports, values, pool, run_options)
+            for name in names_spent:
+                if name not in names:
+                    del values[name]
+        results = self._results(names, feeds, values)
+        trace.run(begin)
+        return results
+
+    def _results(self, names: Sequence[str], feeds: Environment, values: Environment) -> list[Any]:
         # A caller may write into its outputs: what is a feed or constant, or another shape of one, is copied, and so is
         # a name that is asked for twice.
         results: list[Any] = []

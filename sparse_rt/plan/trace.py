@@ -1,0 +1,131 @@
+"""A profile of a session's runs, as a Chrome trace: one event a step, onnxruntime's own events inside its islands."""
+
+import json
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from sparse_rt_kernels.parallel import ThreadPool
+
+from sparse_rt.errors import ConfigError, message
+from sparse_rt.plan.onnxruntime_step import OnnxRuntimeStep
+from sparse_rt.plan.options import SessionOptions
+from sparse_rt.plan.report import LayerReport
+from sparse_rt.plan.step import Environment, Step
+
+__all__ = ["Trace"]
+
+#: As onnxruntime: events beyond are dropped.
+_MOST_EVENTS: Final = 1_000_000
+_ISLAND: Final = "island"
+_ONNX_NAMES: Final = {"float32": "float", "float64": "double"}
+_NODE_SUFFIX: Final = "_kernel_time"
+
+
+class Trace:
+    """Collects events until :meth:`write`; several threads may add to it.
+
+    Names and arguments are those of onnxruntime's profiles, so that what reads these reads ours: `op_name`,
+    `provider`, `input_type_shape`, `output_type_shape`; steps of ours also name their `kernel`.
+
+    Parameters
+    ----------
+    options
+        Of the session. onnxruntime's parts are profiled to files in a folder of this trace's own.
+    """
+
+    def __init__(self, options: SessionOptions) -> None:
+        self._prefix = options.profile_prefix
+        self._folder = tempfile.TemporaryDirectory(prefix="sparse_rt-trace-")
+        self._events: list[dict[str, Any]] = []
+        self.options = options.copy()
+        """What plans of this session are built with."""
+        self.options.profile_file_prefix = str(Path(self._folder.name) / _ISLAND)
+        # What was measured before holds; measurements of profiled runs would not.
+        if self.options.tuning_mode == "on":
+            self.options.tuning = "cached"
+        self.start_ns = time.time_ns()
+        """When the trace began, in nanoseconds since the epoch; its events count from here."""
+
+    def step(
+        self, step: Step, reports: Mapping[str, LayerReport], values: Environment, pool: ThreadPool, run_options: Any
+    ) -> None:
+        """Run a step and note what it took."""
+        read = [_type_shape(values[name]) for name in step.inputs]
+        begin = time.time_ns()
+        step.run(values, pool, run_options)
+        end = time.time_ns()
+        written = [_type_shape(values[name]) for name in step.outputs]
+        shapes = {"input_type_shape": read, "output_type_shape": written}
+        if isinstance(step, OnnxRuntimeStep):
+            self._add(f"onnxruntime, {step.nodes} nodes", "Session", begin, end, shapes)
+            return
+        name = str(getattr(step, "name", step.outputs[0]))
+        report = reports.get(name)
+        op_type = getattr(step, "op_type", None) or (report.op_type if report else type(step).__name__)
+        kernel = getattr(step, "kernel", None)
+        known = {"op_name": op_type, "provider": "sparse_rt", "kernel": getattr(kernel, "name", op_type)}
+        self._add(name + _NODE_SUFFIX, "Node", begin, end, {**known, **shapes})
+
+    def run(self, begin_ns: int) -> None:
+        """Note a whole run, which began at `begin_ns` and ends now."""
+        self._add("model_run", "Session", begin_ns, time.time_ns(), {})
+
+    def write(self, steps: Sequence[Step]) -> str:
+        """Write the profile, with the events of `steps` that onnxruntime ran, and return the file's name.
+
+        Raises
+        ------
+        ConfigError
+            The file cannot be written.
+        """
+        events = list(self._events)
+        for step in steps:
+            if isinstance(step, OnnxRuntimeStep):
+                events += self._island(step)
+        self._folder.cleanup()
+        events.sort(key=lambda event: (event["ts"], -event["dur"]))
+        now = time.time_ns()
+        stamp = time.strftime("%Y-%m-%d_%H-%M-%S", time.localtime(now // 10**9))
+        path = Path(f"{self._prefix}_{stamp}_{now // 10**6 % 1000:03d}.json")
+        try:
+            with path.open("w", encoding="utf-8") as file:
+                file.write("[\n" + ",\n".join(map(json.dumps, events)) + "\n]\n")
+        except OSError as error:
+            got = f"'{path}': {error.strerror}"
+            raise ConfigError(message("session option 'profile_file_prefix'", "a file to write", got)) from error
+        return str(path)
+
+    def _add(self, name: str, category: str, begin_ns: int, end_ns: int, arguments: dict[str, Any]) -> None:
+        if len(self._events) < _MOST_EVENTS:
+            self._events.append(
+                {
+                    "name": name,
+                    "cat": category,
+                    "ph": "X",
+                    "ts": (begin_ns - self.start_ns) / 1e3,
+                    "dur": (end_ns - begin_ns) / 1e3,
+                    "pid": os.getpid(),
+                    "tid": threading.get_native_id(),
+                    "args": arguments,
+                }
+            )
+
+    def _island(self, step: OnnxRuntimeStep) -> list[dict[str, Any]]:
+        """Return the events of the nodes of an island that ran since the trace began."""
+        shift = (step.session.get_profiling_start_time_ns() - self.start_ns) / 1e3
+        found = json.loads(Path(step.session.end_profiling()).read_text(encoding="utf-8"))
+        events = [{**event, "ts": event["ts"] + shift} for event in found if event.get("cat") == "Node"]
+        return [event for event in events if event["ts"] >= 0]
+
+
+def _type_shape(value: Any) -> dict[str, list[int]]:
+    """Return ``{"float": [1, 3]}``, as onnxruntime describes a tensor; nothing for sequences."""
+    if not isinstance(value, np.ndarray):
+        return {}
+    return {_ONNX_NAMES.get(value.dtype.name, value.dtype.name): list(value.shape)}
