@@ -1,6 +1,7 @@
 """``python -m benchmarks.openvino_worker``: OpenVINO behind the same pipe as the engines of ``sparse_rt.bench``."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,9 +35,9 @@ class OpenVino:
         """Compute every output once, inputs shared, outputs copied out as onnxruntime's session does."""
         self._request.infer(self._feeds, share_inputs=True)
 
-    def layers(self) -> Sequence[engines.LayerSpec]:
-        """Return nothing: OpenVINO is timed on whole models only."""
-        return ()
+    def open_profile(self, folder: Path) -> engines.Profile:
+        """Refuse: OpenVINO is timed on whole models only."""
+        raise NotImplementedError(f"OpenVINO writes no profile in {folder}")
 
 
 engines.ENGINES["openvino"] = OpenVino

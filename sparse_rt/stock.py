@@ -25,6 +25,7 @@ def open_session(
     where: str = "model",
     *,
     optimise: bool = True,
+    profile: Path | None = None,
 ) -> ort.InferenceSession:
     """Return an onnxruntime session on the CPU, nothing of sparse_rt in it.
 
@@ -40,6 +41,8 @@ def open_session(
         What to call the model in messages.
     optimise
         Whether onnxruntime may rewrite the graph: every optimisation, or none.
+    profile
+        What the name of a profile of all runs begins with; None for no profile.
 
     Raises
     ------
@@ -50,6 +53,9 @@ def open_session(
     options.log_severity_level = _FATAL
     if not optimise:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if profile is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile)
     if threads:
         options.intra_op_num_threads = threads
     extra = list(extra_outputs)

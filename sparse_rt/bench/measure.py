@@ -1,6 +1,7 @@
 """``bench``: a sparse model against its dense one, honestly."""
 
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,9 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from sparse_rt.bench.layers import compare_profiles
 from sparse_rt.bench.machine import cpu_name
+from sparse_rt.bench.named import named_dense_model
 from sparse_rt.bench.process import EngineProcess
 from sparse_rt.bench.report import BenchReport, LayerTiming
 from sparse_rt.bench.statistics import ratio_of_medians, summarise
@@ -29,7 +32,7 @@ __all__ = ["bench"]
 _LOAD_TIMEOUT = 900.0
 #: Seconds beyond the measured time that a turn may take.
 _PATIENCE = 120.0
-#: Share of the time that goes to single layers.
+#: Share of the time that goes to profiles.
 _LAYERS_SHARE = 0.4
 
 
@@ -50,6 +53,7 @@ def bench(
     feeds: Mapping[str, NDArray[Any]] | None = None,
     seed: int = 0,
     layers: bool = True,
+    profile: Path | None = None,
 ) -> BenchReport:
     """Time a model in sparse_rt and its dense reference in stock onnxruntime, and return their ratio.
 
@@ -71,7 +75,9 @@ def bench(
     feeds
         An array for each input instead of random ones.
     layers
-        Whether single layers are timed as well; they take 40 % of the time.
+        Whether both engines are profiled as well, layer by layer; that takes 40 % of the time.
+    profile
+        Where to write the profile of the sparse model, a Chrome trace; None for nowhere.
 
     Raises
     ------
@@ -102,10 +108,13 @@ def bench(
         for engine in (dense, sparse):
             engine.request("feed", _LOAD_TIMEOUT, path=str(folder / "feeds.npz"))
         start = time.perf_counter()
-        share = 1 - _LAYERS_SHARE if layers else 1.0
+        profiles = layers or profile is not None
+        share = 1 - _LAYERS_SHARE if profiles else 1.0
         turns = alternate(_contestant(dense, "turn"), _contestant(sparse, "turn"), seconds * share)
         whole = summarise([run for turn in turns.sparse for run in turn])
-        timings = _time_layers(dense, sparse, seconds * _LAYERS_SHARE, whole.median) if layers else ()
+        timings: tuple[LayerTiming, ...] = ()
+        if profiles:
+            timings = _time_layers(dense, sparse, paths[0], folder, seconds * _LAYERS_SHARE, profile)
         return BenchReport(
             model=_name(model),
             reference=_name(model if reference is None else reference),
@@ -117,7 +126,7 @@ def bench(
             dense=summarise([run for turn in turns.dense for run in turn]),
             sparse=whole,
             ratio=ratio_of_medians(turns.dense, turns.sparse),
-            layers=timings,
+            layers=timings if layers else (),
         )
 
 
@@ -149,31 +158,26 @@ def _contestant(engine: EngineProcess, command: str) -> Contestant:
     return take_turn
 
 
-def _time_layers(dense: EngineProcess, sparse: EngineProcess, seconds: float, whole: float) -> tuple[LayerTiming, ...]:
-    specs = sparse.request("layers", _PATIENCE)["layers"]
-    timings = []
-    for spec in specs:
-        sparse.request("open_layer", _PATIENCE, layer=spec)
-        share = seconds / len(specs)
-        note = ""
-        try:
-            dense.request("open_layer", _LOAD_TIMEOUT, layer=spec)
-        except SparseRTError as error:
-            note = str(error)
-        own = _contestant(sparse, "layer_turn")
-        turns = alternate(own if note else _contestant(dense, "layer_turn"), own, share)
-        median = summarise([run for turn in turns.sparse for run in turn]).median
-        other = None if note else summarise([run for turn in turns.dense for run in turn]).median
-        timings.append(
-            LayerTiming(
-                name=spec["name"],
-                op_type=spec["op_type"],
-                kernel=spec["kernel"],
-                dense=other,
-                sparse=median,
-                ratio=None if other is None else other / median,
-                share=median / whole,
-                note=note,
-            )
-        )
-    return tuple(timings)
+def _time_layers(
+    dense: EngineProcess, sparse: EngineProcess, reference: str, folder: Path, seconds: float, profile: Path | None
+) -> tuple[LayerTiming, ...]:
+    """Return the table of layers, from profiles of both engines that run in turns."""
+    for engine in (dense, sparse):
+        engine.request("open_profile", _LOAD_TIMEOUT, folder=str(folder))
+    alternate(_contestant(dense, "profile_turn"), _contestant(sparse, "profile_turn"), seconds)
+    theirs, ours = (Path(engine.request("end_profile", _PATIENCE)["file"]) for engine in (dense, sparse))
+    if profile is not None:
+        _keep(ours, profile)
+    return compare_profiles(named_dense_model(reference)[0], theirs, ours)
+
+
+def _keep(profile: Path, target: Path) -> None:
+    """Copy a profile; a half-written one never stands in `target`."""
+    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
+    try:
+        shutil.copyfile(profile, partial)
+        partial.replace(target)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        got = error.strerror or str(error)
+        raise SparseRTError(message(f"profile '{target}'", "a file that can be written", got)) from error

@@ -9,22 +9,24 @@ __all__ = ["BenchReport", "LayerTiming"]
 
 @dataclass(frozen=True)
 class LayerTiming:
-    """One sparse layer, alone, on the shapes that it has in the model."""
+    """One layer within runs of the whole model, as both engines' profiles have it."""
 
     name: str
     op_type: str
     kernel: str
+    """What computes it in the sparse session: a kernel of ours, or ``"onnxruntime"``."""
+
     dense: float | None
-    """Median seconds in onnxruntime, neighbours fused alike; None where the dense model has no such layer."""
+    """Median seconds in onnxruntime, with what is fused there; None where the dense model has no such node."""
 
     sparse: float
-    """Median seconds of the sparse step."""
+    """Median seconds in sparse_rt, with what is fused here."""
 
     ratio: float | None
     """dense / sparse."""
 
     share: float
-    """sparse / the median of the whole sparse model."""
+    """sparse / the sum over all nodes of the sparse model."""
 
     note: str = ""
 
@@ -50,3 +52,4 @@ class BenchReport:
     sparse: Summary
     ratio: Ratio
     layers: tuple[LayerTiming, ...]
+    """The last one stands for all operators that are no layers."""

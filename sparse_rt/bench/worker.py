@@ -4,9 +4,10 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import IO, Any
 
-from sparse_rt.bench.engines import ENGINES, Engine, LayerSpec, time_runs
+from sparse_rt.bench.engines import ENGINES, Engine, Profile, time_runs
 from sparse_rt.errors import SparseRTError
 from sparse_rt.feeds import read_npz
 
@@ -19,14 +20,14 @@ class Worker:
     def __init__(self, engine: str) -> None:
         self._open: Callable[[str, int], Engine] = ENGINES[engine]
         self._engine: Engine | None = None
-        self._layer: Callable[[], object] | None = None
+        self._profile: Profile | None = None
         self._commands: dict[str, Callable[..., dict[str, Any]]] = {
             "load": self.load,
             "feed": self.feed,
             "turn": self.turn,
-            "layers": self.layers,
-            "open_layer": self.open_layer,
-            "layer_turn": self.layer_turn,
+            "open_profile": self.open_profile,
+            "profile_turn": self.profile_turn,
+            "end_profile": self.end_profile,
         }
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -60,20 +61,25 @@ class Worker:
         """Return the times of some runs of the model."""
         return {"times": time_runs(self.engine.run, runs)}
 
-    def layers(self) -> dict[str, Any]:
-        """Return the layers that run sparse."""
-        return {"layers": [layer.to_dict() for layer in self.engine.layers()]}
-
-    def open_layer(self, layer: dict[str, Any]) -> dict[str, Any]:
-        """Choose the layer of the next layer turns."""
-        self._layer = self.engine.open_layer(LayerSpec.from_dict(layer))
+    def open_profile(self, folder: str) -> dict[str, Any]:
+        """Open a session that notes what its nodes take."""
+        self._profile = self.engine.open_profile(Path(folder))
         return {}
 
-    def layer_turn(self, runs: int) -> dict[str, Any]:
-        """Return the times of some runs of the chosen layer."""
-        if self._layer is None:
-            raise SparseRTError("worker: expected 'open_layer' first, got 'layer_turn'.")
-        return {"times": time_runs(self._layer, runs)}
+    def profile_turn(self, runs: int) -> dict[str, Any]:
+        """Return the times of some runs of that session."""
+        return {"times": time_runs(self._open_profile.run, runs)}
+
+    def end_profile(self) -> dict[str, Any]:
+        """Return the file of the profile, and close its session."""
+        file, self._profile = self._open_profile.end(), None
+        return {"file": file}
+
+    @property
+    def _open_profile(self) -> Profile:
+        if self._profile is None:
+            raise SparseRTError("worker: expected 'open_profile' first, got another command.")
+        return self._profile
 
 
 def serve(worker: Worker, requests: Iterable[str], answers: IO[str]) -> None:

@@ -1,5 +1,6 @@
 """``sparse-rt bench``: speed against dense onnxruntime, as a ratio measured in one run."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,14 +20,18 @@ def bench(
     batch: Batch = None,
     seconds: Annotated[float, typer.Option("--seconds", help="Wall time of the measurements.")] = 10.0,
     inputs: Inputs = None,
-    layers: Annotated[bool, typer.Option("--layers/--no-layers", help="Also time every sparse layer alone.")] = True,
+    layers: Annotated[bool, typer.Option("--layers/--no-layers", help="Also tell what every layer takes.")] = True,
+    profile: Annotated[
+        Path | None,
+        typer.Option("--profile", metavar="FILE", help="Write a Chrome trace of the sparse model's runs."),
+    ] = None,
     seed: Seed = 0,
     json: Json = None,
 ) -> None:
     """Time dense onnxruntime and sparse_rt, each in its own process, in alternating turns.
 
-    Ratios are dense time / sparse time: above 1 sparse is faster. Times of different runs of this command do not
-    compare, ratios do.
+    The layer table comes from profiles of both. Ratios are dense time / sparse time: above 1 sparse is faster. Times
+    of different runs of this command do not compare, ratios do.
 
     [bold]Examples[/bold]
 
@@ -51,6 +56,7 @@ def bench(
             feeds=read_npz(inputs) if inputs else None,
             seed=seed,
             layers=layers,
+            profile=profile,
         )
     if json != STDOUT:
         _print(report, output_console())
@@ -82,7 +88,7 @@ def _print(report: "BenchReport", console: Any) -> None:
     if report.layers:
         console.print()
         columns = ("layer", "operator", "kernel", "dense ms", "sparse ms", "ratio", "share")
-        title = "Sparse layers alone; share is of the sparse model's time"
+        title = "Layers within whole runs; share is of the sparse model's time"
         console.print(table(title, columns, map(_layer_row, report.layers), right=columns[3:]))
         for layer in report.layers:
             if layer.note:

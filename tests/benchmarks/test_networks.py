@@ -6,10 +6,11 @@ import onnx_ir as ir
 import pytest
 
 from benchmarks.contest import Contest
-from benchmarks.limit import layers_of_nodes, share_of, speed_limit
+from benchmarks.limit import share_of, speed_limit
 from benchmarks.models import dlrm, mobilenet_v2
 from benchmarks.models.quantise import quantise_static
 from benchmarks.networks import result, table_row
+from sparse_rt.bench.profile import NodeTime, layers_of_nodes
 from sparse_rt.graph.layers import find_layers
 from sparse_rt.prune import prune
 
@@ -56,16 +57,16 @@ def test_share_counts_a_fused_layer_by_whatever_node_names_it():
     holds = {"fc1": True, "fc10": False, "scores": False}
     owners = layers_of_nodes(model, holds)
     assert owners == {"fc1": "fc1", "fc1_relu": "fc1", "fc10": "fc10", "scores": "scores"}
-    events = [
-        ("fused fc1", "FusedGemm", 3.0),
-        ("fc1_relu_nchwc", "Conv", 2.0),
-        ("fc10_token_7", "QGemm", 1.0),
-        ("scores/Scale/", "FusedMatMul", 1.0),
-        ("reorder", "ReorderOutput", 3.0),
+    nodes = [
+        NodeTime("fused fc1", "FusedGemm", "", 3.0),
+        NodeTime("fc1_relu_nchwc", "Conv", "", 2.0),
+        NodeTime("fc10_token_7", "QGemm", "", 1.0),
+        NodeTime("scores/Scale/", "FusedMatMul", "", 1.0),
+        NodeTime("reorder", "ReorderOutput", "", 3.0),
     ]
-    assert share_of(events, owners, holds) == pytest.approx(0.5)
+    assert share_of(nodes, owners, holds) == pytest.approx(0.5)
     with pytest.raises(ValueError, match="'strange'"):
-        share_of([("strange", "Gemm", 1.0)], owners, holds)
+        share_of([NodeTime("strange", "Gemm", "", 1.0)], owners, holds)
 
 
 @pytest.mark.parametrize("quantised", [False, True])

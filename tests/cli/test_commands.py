@@ -280,7 +280,9 @@ def test_bench(cli, files, tmp_path):
     assert document["shapes"] == {"image": [4, 1, 8, 8]}
     assert document["ratio"]["low"] <= document["ratio"]["value"] <= document["ratio"]["high"]
     layers = document["layers"]
-    assert [layer["name"] for layer in layers] == ["conv2", "conv3", "fc1", "fc2"]
+    assert {"conv2", "conv3", "fc1", "fc2"} < {layer["name"] for layer in layers}
+    assert layers[-1]["name"] == "other operators"
+    assert sum(layer["share"] for layer in layers) == pytest.approx(1)
     assert set(layers[0]) == {"name", "op_type", "kernel", "dense", "sparse", "ratio", "share", "note"}
     assert all(layer["dense"] > 0 and layer["sparse"] > 0 and layer["note"] == "" for layer in layers)
 
