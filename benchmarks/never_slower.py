@@ -1,11 +1,13 @@
 """``python -m benchmarks.never_slower``: models of many forms, sparse and dense, none slower than in onnxruntime.
 
 onnxruntime and sparse_rt run the same file (weights that hold 2:4 are found in it), each in a process of its own with
-the same number of threads, in alternating turns. The table says onnxruntime's median time over ours with its 95 %
+the same number of threads, in alternating turns. The session tunes itself first (docs/session.md), unless `--tuning` says
+otherwise. The table says onnxruntime's median time over ours with its 95 %
 interval, and which models lose more than 5 %. A record is appended to ``benchmarks/results/never_slower.jsonl``.
 """
 
 import argparse
+import os
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -23,6 +25,7 @@ from benchmarks.models.networks import DTYPES, NETWORKS, cache_folder, dense_fil
 from benchmarks.models.variety import VARIETY
 from sparse_rt.bench.process import EngineProcess
 from sparse_rt.feeds import write_npz
+from sparse_rt.plan.options import TUNING, TUNING_VARIABLE
 
 __all__ = ["LEAST", "result", "table_row"]
 
@@ -86,8 +89,11 @@ def main() -> None:
         metavar="FOLDER",
         help="of NAME_DTYPE.onnx; built there if missing, and never replaced (default: %(default)s)",
     )
+    parser.add_argument("--tuning", choices=TUNING, default="on", help="of the session (default: %(default)s)")
     parser.add_argument("--no-record", action="store_true", help="do not append to benchmarks/results")
     options = parser.parse_args()
+    # Engines' processes inherit it.
+    os.environ[TUNING_VARIABLE] = options.tuning
     console = Console(width=None if sys.stdout.isatty() else 140)
     rows: list[dict[str, Any]] = []
     versions: dict[str, str] = {}
@@ -103,7 +109,7 @@ def main() -> None:
     origin = record.provenance(versions)
     console.print(f"{origin['cpu']}; {', '.join(versions.values())}; commit {origin['commit']}")
     if not options.no_record:
-        record.append("never_slower", {**origin, "seconds": options.seconds, "models": rows})
+        record.append("never_slower", {**origin, "tuning": options.tuning, "seconds": options.seconds, "models": rows})
 
 
 if __name__ == "__main__":
