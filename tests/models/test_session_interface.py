@@ -510,3 +510,28 @@ def test_int8_activation_of_every_alignment(rng):
     for offset in range(4):
         x = rng.integers(0, 256, 5 * 24 + 4).astype(np.uint8)[offset : offset + 120].reshape(5, 24)
         np.testing.assert_array_equal(session.run(None, {"x": x})[0], stock(proto, {"x": x})[0])
+
+
+def test_a_dense_model_takes_the_same_feeds_and_raises_the_same_errors(rng):
+    """onnxruntime runs it alone, and is called at once where it reads the arguments as we do."""
+    dense = model(
+        [node("MatMul", ["x", "w"], ["y"]), node("Identity", ["x"], ["same"])],
+        [info("x", "m", 8)],
+        [info("y", "m", 4), info("same", "m", 8)],
+        {"w": normal(rng, 8, 4)},
+    )
+    session = srt.InferenceSession(dense)
+    x = normal(rng, 3, 8)
+    expected = stock(dense, {"x": x})
+    for feed in (x, x.astype(">f4"), np.asfortranarray(x), x.tolist(), ort.OrtValue.ortvalue_from_numpy(x)):
+        for got, want in zip(session.run(None, {"x": feed}), expected, strict=True):
+            np.testing.assert_array_equal(got, want)
+    first, second = session.run(["y", "y"], {"x": x})
+    assert not np.may_share_memory(first, second)
+    (same,) = session.run(["same"], {"x": x})
+    assert not np.may_share_memory(same, x)
+    for feeds in ({}, {"x": x.astype(np.float64)}, {"x": x[:, :4]}, {"x": x, "z": x}, {"x": 3}):
+        with pytest.raises(srt.FeedError):
+            session.run(None, feeds)
+    with pytest.raises(srt.FeedError):
+        session.run(["z"], {"x": x})
