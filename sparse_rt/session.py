@@ -101,7 +101,7 @@ class InferenceSession:
             A feed is missing, unknown, or has the wrong type, rank or size; an output does not exist.
         """
         stock = self._plan.stock
-        if stock is not None and _is_plain(output_names, input_feed):
+        if stock is not None and self._trace is None and _is_plain(output_names, input_feed):
             # A model that onnxruntime runs alone shall not be slower for us, however small it is.
             try:
                 found: list[Any] = stock.run(output_names, input_feed, run_options)
