@@ -69,6 +69,7 @@ class InferenceSession:
         tuner = Tuner(path_or_bytes, self._trace.options if self._trace else self._options, self._pool)
         self._plan: Plan = tuner.plan(path_or_bytes)
         self._unsettled = [] if tuner.is_settled else [tuner]
+        self._output_names = self._plan.signature.output_names(None)
 
     def __enter__(self) -> "InferenceSession":
         return self
@@ -104,10 +105,11 @@ class InferenceSession:
         if stock is not None and self._trace is None and _is_plain(output_names, input_feed):
             # A model that onnxruntime runs alone shall not be slower for us, however small it is.
             try:
-                found: list[Any] = stock.run(output_names, input_feed, run_options)
+                # Given no names, onnxruntime would collect them in each run.
+                found: list[Any] = stock.run(output_names or self._output_names, input_feed, run_options)
                 return found
             except Exception:
-                pass
+                pass  # raised again below, in our words where it is the caller's mistake
         names = self._plan.signature.output_names(output_names)
         feeds = self._plan.signature.checked(input_feed)
         if self._unsettled:
