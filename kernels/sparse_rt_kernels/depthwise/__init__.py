@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparse_rt_kernels.depthwise.float_permuted import float_pieces, prepare_permuted_floats
+from sparse_rt_kernels.depthwise.float_rows import can_share_rows, prepare_rows
 from sparse_rt_kernels.depthwise.floats import prepare_floats
 from sparse_rt_kernels.depthwise.integer import prepare_integer
-from sparse_rt_kernels.depthwise.masked import can_mask, prepare_masked
 from sparse_rt_kernels.depthwise.permuted import permuted_blocks, prepare_permuted
 from sparse_rt_kernels.epilogue import FloatEpilogue, IntegerEpilogue
 from sparse_rt_kernels.geometry import ConvGeometry
@@ -63,8 +63,8 @@ def prepare_depthwise(
             return prepare_permuted(geometry, x_dtype, out_dtype, weight, epilogue, threads, blocks)
         return prepare_integer(geometry, x_dtype, out_dtype, weight, epilogue, threads)
     if x_dtype.char == "f" and out_dtype.char == "f" and isinstance(epilogue, FloatEpilogue):
-        if can_mask(geometry):
-            return prepare_masked(geometry, weight, epilogue, threads)
+        if can_share_rows(geometry):
+            return prepare_rows(geometry, weight, epilogue, threads)
         pieces = float_pieces(geometry)
         if pieces is not None:
             return prepare_permuted_floats(geometry, weight, epilogue, threads, pieces)
