@@ -29,6 +29,7 @@ __all__ = [
     "check",
     "check_index",
     "checked_shape",
+    "compressed_nbytes",
     "group_indexes",
     "to_nvidia_metadata",
     "from_nvidia_metadata",
@@ -125,6 +126,12 @@ class CompressedWeight:
 
 def _ceil4(count: int) -> int:
     return -(-count // 4) * 4
+
+
+def compressed_nbytes(shape: Sequence[int], dtype: np.dtype[Any]) -> int:
+    """Return the bytes of values and index of a weight of that shape."""
+    k4 = math.prod(shape[2:]) * _ceil4(shape[1])
+    return shape[0] * (k4 // 2 * dtype.itemsize + -(-k4 // 8))
 
 
 def encode(weight: NDArray[Any], where: str = "weight", *, prune: bool = False) -> CompressedWeight:

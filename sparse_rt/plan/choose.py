@@ -53,11 +53,13 @@ def choose(layer: Layer, ir_version: int, tier: str | None = None, decision: Lay
     FormatError
         The model's compressed weight is corrupt.
     """
+    if decision is not None and decision.kernel is None and layer.reason is None:
+        # What stays dense is not encoded, but a corrupt file is refused all the same.
+        stored = None if layer.stored is None else _compressed(layer)
+        return Choice(_report(layer, stored, None, decision.reason, decision))
     compressed = _compressed(layer)
     if compressed is None:
         return Choice(_report(layer, None, None, layer.reason or "the weight is not constant"))
-    if decision is not None and decision.kernel is None:
-        return Choice(_report(layer, compressed, None, decision.reason, decision))
     if layer.form == "dynamic":
         layer = quantise_input(layer)
     fusion = fuse(layer, ir_version)
@@ -96,17 +98,18 @@ def _report(
         density = int(np.count_nonzero(compressed.values)) / max(1, math.prod(layer.shape))
     elif layer.load_weight is not None:
         density = patterns.density(layer.dense_weight())
+    holds = layer.reason is None or compressed is not None
     return LayerReport(
         name=layer.name,
         op_type=layer.op_type,
         shape=layer.shape,
-        pattern=None if compressed is None else "2:4",
+        pattern="2:4" if holds else None,
         density=density,
         dtype=str(layer.dtype),
         kernel=kernel,
         reason=reason,
         dense_bytes=math.prod(layer.shape) * layer.dtype.itemsize if layer.shape else 0,
-        compressed_bytes=None if compressed is None else compressed.nbytes,
+        compressed_bytes=formats.compressed_nbytes(layer.shape, layer.dtype) if holds else None,
         tried=() if decision is None else decision.tried,
     )
 

@@ -18,6 +18,8 @@ from sparse_rt.plan.tuning.race import Race, quiet
 __all__ = ["contest"]
 
 _TURN_SECONDS = 0.03
+#: The reason in a plan that onnxruntime runs whole, until it is known by how much that is faster.
+_UNDER_WAY = "kept dense"
 
 
 def contest(
@@ -52,7 +54,7 @@ def contest(
         plans[TUNED] = build(decisions)
     outputs = [item.name for item in plan.signature.outputs]
     with contextlib.suppress(Exception):  # what onnxruntime does not load, or run, as a whole cannot win
-        whole = build(replace(decisions, whole="kept dense"))
+        whole = build(replace(decisions, whole=_UNDER_WAY))
         whole.run(outputs, feeds, pool)
         plans[ONNXRUNTIME] = whole
     runs: dict[str, Callable[[], object]] = {
@@ -97,8 +99,6 @@ def _reported(plan: Plan, names: Sequence[str], decisions: Decisions) -> Plan:
     reports = []
     for name, report in zip(names, plan.reports, strict=True):
         decision = decisions.of(name)
-        follows = decision is not None and report.compressed_bytes is not None and decision.kernel == report.kernel
-        reports.append(
-            replace(report, reason=decision.reason, tried=decision.tried) if decision and follows else report
-        )
+        is_due = report.reason == _UNDER_WAY or (decisions.whole is None and name in decisions.layers)
+        reports.append(replace(report, reason=decision.reason, tried=decision.tried) if decision and is_due else report)
     return replace(plan, reports=tuple(reports), tried=decisions.tried)
