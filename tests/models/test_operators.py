@@ -140,6 +140,7 @@ def test_quantised_add(rng, dtype, relu, size):
         {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]},
         {"kernel_shape": [2, 2]},
         {"kernel_shape": [1, 3], "strides": [1, 2], "pads": [0, 1, 0, 0]},
+        {"kernel_shape": [3, 2], "strides": [3, 2], "pads": [1, 0, 0, 1], "ceil_mode": 1},
     ],
 )
 def test_quantised_max_pool(rng, dtype, attributes):
@@ -149,6 +150,62 @@ def test_quantised_max_pool(rng, dtype, attributes):
     ]
     proto = quantised_model(rng, dtype, ["a"], nodes, {}, [info("y", "b", 8, "p", "q", kind=KINDS[dtype])])
     check(proto, {"x": normal(rng, 2, 8, 11, 9)}, ["QuantizeLinear", "MaxPool"])
+
+
+AVERAGES = [
+    {"kernel_shape": [2, 2], "strides": [2, 2]},
+    {"kernel_shape": [3, 3], "strides": [2, 1], "pads": [1, 0, 1, 1]},
+    {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1], "count_include_pad": 1},
+    {"kernel_shape": [3, 2], "strides": [3, 2], "pads": [1, 0, 0, 1], "ceil_mode": 1},
+]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8])
+@pytest.mark.parametrize("attributes", AVERAGES)
+def test_quantised_average_pool(rng, dtype, attributes):
+    nodes = [
+        node("AveragePool", ["a_d"], ["p"], **attributes),
+        node("QuantizeLinear", ["p", "y_s", "y_z"], ["y"]),
+    ]
+    values = {"y_s": np.float32(0.03), "y_z": np.array(np.iinfo(dtype).min + 90, dtype)}
+    outputs = [info("y", "b", 8, "p", "q", kind=KINDS[dtype])]
+    proto = quantised_model(rng, dtype, ["a"], nodes, values, outputs)
+    check(proto, {"x": normal(rng, 2, 8, 11, 9)}, ["QuantizeLinear", "AveragePool"], steps=1)
+
+
+@pytest.mark.parametrize("attributes", AVERAGES)
+def test_float_average_pool(rng, attributes):
+    nodes = [
+        node("Conv", ["x", "w"], ["a"]),
+        node("AveragePool", ["a"], ["p"], **attributes),
+        node("Conv", ["p", "w"], ["y"]),
+    ]
+    proto = model(nodes, [info("x", "b", 8, "h", "w")], [info("y", "b", 8, "p", "q")], {"w": sparse(rng, 8, 8, 1, 1)})
+    check(proto, {"x": normal(rng, 2, 8, 13, 21)}, ["AveragePool"], threads=2)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8])
+@pytest.mark.parametrize(
+    ("op_type", "attributes"),
+    [
+        ("Elu", {"alpha": 0.7}),
+        ("HardSigmoid", {}),
+        ("HardSigmoid", {"alpha": 0.4, "beta": 0.2}),
+        ("HardSwish", {}),
+        ("LeakyRelu", {}),
+        ("LeakyRelu", {"alpha": 0.3}),
+        ("Softplus", {}),
+    ],
+)
+def test_activations_of_bytes(rng, dtype, op_type, attributes):
+    nodes = [
+        node(op_type, ["a_d"], ["p"], **attributes),
+        node("QuantizeLinear", ["p", "y_s", "y_z"], ["y"]),
+    ]
+    values = {"y_s": np.float32(0.02), "y_z": np.array(np.iinfo(dtype).min + 90, dtype)}
+    outputs = [info("y", "b", 8, "h", "w", kind=KINDS[dtype])]
+    proto = quantised_model(rng, dtype, ["a"], nodes, values, outputs)
+    check(proto, {"x": 3 * normal(rng, 2, 8, 5, 7)}, ["QuantizeLinear", op_type], steps=1)
 
 
 def test_float_max_pool(rng):
@@ -162,7 +219,7 @@ def test_float_max_pool(rng):
 
 
 def test_pooling_that_the_kernel_does_not_know_stays_in_onnxruntime(rng):
-    for attributes in ({"ceil_mode": 1}, {"dilations": [2, 2]}, {"auto_pad": "SAME_UPPER"}):
+    for attributes in ({"dilations": [2, 2]}, {"auto_pad": "SAME_UPPER"}):
         nodes = [
             node("Conv", ["x", "w"], ["a"]),
             node("MaxPool", ["a"], ["y"], kernel_shape=[2, 2], strides=[2, 2], **attributes),

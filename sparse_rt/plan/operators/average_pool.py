@@ -1,0 +1,65 @@
+"""AveragePool over images, of float32 or between DequantizeLinear and QuantizeLinear."""
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from sparse_rt_kernels.elementwise import Quantisation
+from sparse_rt_kernels.launch import Launch
+from sparse_rt_kernels.pooling import prepare_average_pool, prepare_quantised_average_pool
+
+from sparse_rt.plan.operator_step import OperatorStep
+from sparse_rt.plan.operators.context import Context
+from sparse_rt.plan.operators.window import Window
+from sparse_rt.plan.replacement import Replacement
+
+__all__ = ["match"]
+
+_REAL = np.dtype(np.float32)
+
+
+def match(node: ir.Node, context: Context) -> Replacement | None:
+    """Match the mean of windows; bytes of one dtype on both sides."""
+    x, window = node.inputs[0], Window.of(node)
+    if node.domain != "" or x is None or window is None:
+        return None
+    counts_padding = node.attributes.get_int("count_include_pad", 0) != 0
+    source, end = context.quantised(x), context.ending(node, clips=False)
+    if source is None or end.quantised is None or source[1].dtype != end.quantised.dtype:
+        return _float(node, x, window, counts_padding) if context.is_float(x) else None
+    value, before = source
+    dtype, sides = before.dtype, [Quantisation(float(one.scale), one.zero_point) for one in (before, end.quantised)]
+
+    def prepare(shape: Any, y_shape: Any, threads: int) -> Launch:
+        windows = (window.kernel, window.strides, window.pads, y_shape, counts_padding)
+        return prepare_quantised_average_pool(shape, dtype, sides[0], sides[1], *windows, threads)
+
+    step = OperatorStep(
+        op_type=node.op_type,
+        name=str(node.name),
+        inputs=(str(value.name),),
+        dtypes=(dtype,),
+        y=str(end.y.name),
+        y_dtype=dtype,
+        shape_of=window.output,
+        prepare=prepare,
+    )
+    return Replacement(step, (value,), end.y, end.absorbed)
+
+
+def _float(node: ir.Node, x: ir.Value, window: Window, counts_padding: bool) -> Replacement:
+    def prepare(shape: Any, y_shape: Any, threads: int) -> Launch:
+        return prepare_average_pool(shape, window.kernel, window.strides, window.pads, y_shape, counts_padding, threads)
+
+    y = node.outputs[0]
+    step = OperatorStep(
+        op_type=node.op_type,
+        name=str(node.name),
+        inputs=(str(x.name),),
+        dtypes=(_REAL,),
+        y=str(y.name),
+        y_dtype=_REAL,
+        shape_of=window.output,
+        prepare=prepare,
+    )
+    return Replacement(step, (x,), y, (node,))
