@@ -61,6 +61,47 @@ def test_convolution_of_small_images(size, nbytes, threads, monkeypatch):
 
 
 @simd_only
+@pytest.mark.parametrize(
+    ("height", "width"), [(7, 7), (2, 25), (3, 17), (4, 13), (5, 13), (2, 33), (7, 14), (14, 14), (10, 21)]
+)
+@pytest.mark.parametrize("nbytes", [1, 6000, 1 << 20])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_pixels_beside_the_last_panel(height, width, nbytes, threads, monkeypatch):
+    """1 to 4 pixels that fill no vector, and 5, which do not go there; panels of 3 and 4 vectors; odd n and k."""
+    monkeypatch.setattr(simd_calls, "panel_bytes", lambda: nbytes)
+    rng = np.random.default_rng(height)
+    w = naive.random_weight(rng, (21, 12, 3, 3), np.float32)
+    x = rng.standard_normal((2, 12, height, width), np.float32)
+    geometry = conf.geometry_of(x, w, pads=(1, 1, 1, 1))
+    got = conf.conv(SIMD, x, geometry, conf.pack(SIMD, w), bare(21), np.float32, ThreadPool(threads))
+    conf.assert_conv_sums(SIMD, got, x, w, geometry)
+
+
+@simd_only
+@pytest.mark.parametrize("nbytes", [1, 1 << 20])
+@pytest.mark.parametrize("bad", [(0, 0), (3, 4), (6, 5), (6, 6)])
+def test_inf_beside_a_panel_or_in_it(bad, nbytes, monkeypatch):
+    """Of 49 pixels, 48 are lanes; inf in one must not reach the others, nor outputs by a stored zero."""
+    monkeypatch.setattr(simd_calls, "panel_bytes", lambda: nbytes)
+    rng = np.random.default_rng(6)
+    w = naive.random_weight(rng, (20, 16, 1, 1), np.float32)
+    w[:, :4] = 0
+    w[1::2, 3] = 1
+    x = rng.standard_normal((1, 16, 7, 7), np.float32)
+    clean = x.copy()
+    row, column = bad
+    x[0, 3, row, column] = np.inf
+    residual = rng.standard_normal((1, 20, 7, 7)).astype(np.float32)
+    geometry = conf.geometry_of(x, w)
+    given = {"residual": residual, "in_place": True}
+    got = conf.conv(SIMD, x, geometry, conf.pack(SIMD, w), bare(20), np.float32, **given)
+    assert np.isinf(got[0, 1::2, row, column]).all()
+    expected = conf.naive_conv(clean, w, geometry) + residual
+    got[0, 1::2, row, column] = expected[0, 1::2, row, column]
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
+
+
+@simd_only
 @pytest.mark.parametrize("bad_row", [0, 47, 48, 49])
 def test_inf_in_either_shape_of_one_call(bad_row):
     """Of 50 rows, 48 are lanes and two meet lanes of channels; each may hold what the other must not see."""
@@ -123,6 +164,27 @@ def test_shares_cover_every_row_and_tile_once(rows, images, tiles, threads, spli
     assert (seen == 1).all()
 
 
+@given(
+    rows=st.integers(1, 1500), images=st.integers(1, 3), tiles=st.integers(1, 300), threads=st.integers(1, 5),
+)  # fmt: skip
+@settings(max_examples=100, deadline=None)
+def test_shares_of_a_convolution_cover_every_pixel_and_tile_once(rows, images, tiles, threads):
+    seen = np.zeros((images, rows, tiles), int)
+    for share in shares.split_call(rows, tiling.rows_as_lanes(rows), images, tiles, 64, 1, (30_000, 300_000), threads):
+        lanes, most = share.last_lane - share.first_lane, tiling.MOST_BESIDE if share.rest else tiling.MAX_VECTORS
+        panels = tiling.panel_count(lanes, most)
+        for job in range(share.work.first_panel, share.work.last_panel):
+            image, panel = divmod(job, panels)
+            first, vectors = tiling.panel_bounds(lanes, most, panel)
+            last = min(share.last_lane, share.first_lane + first + 16 * vectors)
+            if share.rest and panel + 1 == panels:
+                assert 1 <= share.rest <= tiling.MOST_REST
+                assert tiling.FEWEST_BESIDE <= vectors <= tiling.MOST_BESIDE
+                last += share.rest
+            seen[image, share.first_lane + first : last, share.work.first_tile : share.work.last_tile] += 1
+    assert (seen == 1).all()
+
+
 @given(vectors=st.integers(1, 400), threads=st.integers(2, 8), products=st.integers(1, 10**10))
 @settings(max_examples=100, deadline=None)
 def test_rows_are_cut_evenly_or_not_at_all(vectors, threads, products):
@@ -139,7 +201,7 @@ def test_rows_are_cut_evenly_or_not_at_all(vectors, threads, products):
 @settings(max_examples=60, deadline=None)
 def test_scratch_holds_groups_and_sums(rows, octets, nbytes, conv, tiles):
     """The macro-kernel's own arithmetic of where groups and sums lie, against what is allocated."""
-    call = macro.Call(0, 0, 8 * octets, 0, 0, 0, 4 * tiles, octets, 1, rows, 0, rows, nbytes, int(conv), 0)
+    call = macro.Call(0, 0, 8 * octets, 0, 0, 0, 4 * tiles, octets, 1, rows, 0, rows, nbytes, int(conv), 0, 0)
     for panel in range(tiling.panel_count(rows, tiling.MAX_VECTORS)):
         first, vectors = tiling.panel_bounds(rows, tiling.MAX_VECTORS, panel)
         width = 16 * vectors

@@ -264,7 +264,7 @@ def test_cut_shares_cover_every_tile_once(first, tiles, most):
 def test_scratch_holds_every_panel_block(rows, k, nbytes, conv, data):
     """The macro-kernel's own arithmetic of where panel and partial sums lie, against what is allocated."""
     octets, tiles = -(-k // 8), data.draw(st.integers(1, 5))
-    call = macro.Call(0, 0, k, 0, 0, 0, 4 * tiles, octets, 1, rows, 0, rows, nbytes, int(conv), 0)
+    call = macro.Call(0, 0, k, 0, 0, 0, 4 * tiles, octets, 1, rows, 0, rows, nbytes, int(conv), 0, 0)
     needed = 0
     for panel in range(tiling.panel_count(rows, tiling.MAX_VECTORS)):
         _, vectors = tiling.panel_bounds(rows, tiling.MAX_VECTORS, panel)
@@ -289,5 +289,20 @@ def test_the_register_tile_keeps_its_accumulators_in_registers():
     assert {16 * vectors for vectors in range(1, tiling.MAX_VECTORS + 1)} <= set(loops)
     for vectors in range(1, tiling.MAX_VECTORS + 1):
         loop = loops[16 * vectors]
+        assert len(re.findall(r"vfmadd\w+ps\s+-?\d*\(%r\w+(?:,%r\w+(?:,\d)?)?\), %zmm", loop)) == 16 * vectors
+        assert not re.findall(r"zmm.*\(%r[sb]p\)|\(%r[sb]p\).*zmm", loop)
+
+
+@simd_only
+def test_the_register_tile_with_rows_beside_spills_nothing():
+    integers, floats = types.intp, types.float32
+    ending = types.NamedTuple([integers, floats, floats, *[integers] * 5], macro.Ending)
+    signature = (*[integers] * 8, ending, integers, integers)
+    compiled = numba.njit(signature, nogil=True, error_model="numpy")(macro.register_tile_and_rest.py_func)
+    (assembly,) = compiled.inspect_asm().values()
+    blocks = re.split(r"^\.?\w+:.*$", assembly, flags=re.MULTILINE)
+    loops = {block.count("vfmadd"): block for block in blocks if block.count("vfmadd") >= 16}
+    for vectors, rest in itertools.product((3, 4), (1, 4)):
+        loop = loops[16 * vectors + rest]
         assert len(re.findall(r"vfmadd\w+ps\s+-?\d*\(%r\w+(?:,%r\w+(?:,\d)?)?\), %zmm", loop)) == 16 * vectors
         assert not re.findall(r"zmm.*\(%r[sb]p\)|\(%r[sb]p\).*zmm", loop)

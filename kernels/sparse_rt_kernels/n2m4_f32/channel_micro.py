@@ -14,7 +14,7 @@ from sparse_rt_kernels import simd
 from sparse_rt_kernels.compiler import cgutils, types
 from sparse_rt_kernels.n2m4_f32.tiling import CHANNELS, LANES, REDUCTION
 
-__all__ = ["finish_rows", "rows_tile", "spread_block", "spread_row"]
+__all__ = ["add_rows", "finish_rows", "rows_tile", "slots_summed", "spread_block", "spread_row", "store_octets"]
 
 _VECTOR = simd.vector(simd.F32, LANES)
 _HALF = simd.vector(simd.F32, REDUCTION)
@@ -52,8 +52,12 @@ def _quarters(builder: Any, a: Any, b: Any, chosen: tuple[int, int]) -> Any:
     return simd.shuffle(builder, a, b, [*lanes, *(LANES + lane for lane in lanes)])
 
 
-def _slots_summed(builder: Any, rows: list[Any]) -> Any:
-    """Return the sums of 4 rows of a tile over its slots: lane (r, c) is the sum over s of lane (s, c) of row r."""
+def slots_summed(builder: Any, rows: list[Any]) -> Any:
+    """Return the sums of up to 4 rows of a tile over its slots: lane (r, c) is the sum over s of lane (s, c) of row r.
+
+    Rows that do not exist give 0.
+    """
+    rows = rows + [ir.Constant(_VECTOR, None)] * (_SLOTS - len(rows))
 
     def halved(a: Any, b: Any, first: tuple[int, int], second: tuple[int, int]) -> Any:
         return simd.fadd(builder, _quarters(builder, a, b, first), _quarters(builder, a, b, second))
@@ -83,6 +87,15 @@ def _add_octet(builder: Any, accumulators: list[list[Any]], x: Any, tiles: list[
         for slot, (weights, control) in zip(slots, decoded, strict=True):
             met = simd.permute(builder, held, control)
             builder.store(simd.fma(builder, met, weights, builder.load(slot)), slot)
+
+
+def add_rows(builder: Any, accumulators: list[Any], x: Any, weights: Any, index: Any) -> None:
+    """Add the products of 8 reduction elements of one tile, whose values are in the register `weights`."""
+    control = _control(builder, index)
+    for row, slot in enumerate(accumulators):
+        eight = simd.load(builder, _at(builder, x, _int(row * _OCTET_BYTES)), _HALF, _OCTET_BYTES)
+        met = simd.permute(builder, _widened(builder, eight), control)
+        builder.store(simd.fma(builder, met, weights, builder.load(slot)), slot)
 
 
 class _Weights:
@@ -194,7 +207,7 @@ def rows_tile(
         zero = ir.Constant(_VECTOR, None)
         for row, tile in itertools.product(range(0, height, _SLOTS), range(width)):
             held = [builder.load(slots[tile]) for slots in accumulators[row : row + _SLOTS]]
-            total = _slots_summed(builder, held + [zero] * (_SLOTS - len(held)))
+            total = slots_summed(builder, held)
             offset = builder.add(builder.mul(stride, _int(tile)), _int(row * CHANNELS * 4))
             place = _at(builder, sums, offset)
             before = builder.select(again, simd.load(builder, place, _VECTOR, _BYTES), zero)
@@ -204,7 +217,7 @@ def rows_tile(
     return types.intp(rows, tiles, unrolled, *[types.intp] * 10), generate
 
 
-def _store_octets(builder: Any, value: Any, place: Any, pitch: Any) -> None:
+def store_octets(builder: Any, value: Any, place: Any, pitch: Any) -> None:
     """Store the halves of `value` at address `place` and `pitch` bytes behind it."""
     for half, to in enumerate((place, builder.add(place, pitch))):
         lanes = range(half * REDUCTION, (half + 1) * REDUCTION)
@@ -228,7 +241,7 @@ def spread_row(context: Any, source: Any, columns: Any, octets: Any, out: Any, p
             place = _at(builder, source, builder.mul(done, _int(4)))
             value = simd.load_first(builder, place, _VECTOR, builder.sub(columns, done))
             builder.store(simd.fma(builder, zero, value, builder.load(total)), total)
-            _store_octets(builder, value, builder.add(out, builder.mul(builder.mul(loop.index, _int(2)), pitch)), pitch)
+            store_octets(builder, value, builder.add(out, builder.mul(builder.mul(loop.index, _int(2)), pitch)), pitch)
         return _not_finite(builder, builder.load(total))
 
     return types.intp(*[types.intp] * 5), generate
@@ -249,7 +262,7 @@ def spread_block(context: Any, source: Any, stride: Any, offsets: Any, out: Any,
         ]
         for lane, value in enumerate(simd.transpose(builder, block)):
             offset = simd.load(builder, _at(builder, offsets, _int(8 * lane)), simd.I64, 8)
-            _store_octets(builder, value, builder.add(out, offset), pitch)
+            store_octets(builder, value, builder.add(out, offset), pitch)
         return _int(0)
 
     return types.intp(*[types.intp] * 5), generate

@@ -12,13 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparse_rt_kernels.gather import Gather, lane_offsets, lane_origins
-from sparse_rt_kernels.jit import kernel_jit
-from sparse_rt_kernels.n2m4_f32 import micro
+from sparse_rt_kernels.jit import kernel_arithmetic, kernel_jit
+from sparse_rt_kernels.n2m4_f32 import channel_micro, micro
 from sparse_rt_kernels.n2m4_f32.portable import multiply_tile
 from sparse_rt_kernels.n2m4_f32.tiling import (
     CHANNELS,
+    FEWEST_BESIDE,
     LANES,
     MAX_VECTORS,
+    MOST_BESIDE,
+    MOST_REST,
     REDUCTION,
     Work,
     block_length,
@@ -69,6 +72,8 @@ class Call(NamedTuple):
         Whether lanes are pixels of an image, gathered, or rows of a matrix, transposed.
     residual
         Address of what is added before clipping, in the form of out, perhaps out itself; 0 for nothing.
+    rest
+        How many pixels after the last lane are computed beside the last panel, because they fill no vector: at most 4.
     """
 
     x: int
@@ -86,10 +91,15 @@ class Call(NamedTuple):
     panel_bytes: int
     is_conv: int
     residual: int
+    rest: int
 
 
 class Block(NamedTuple):
-    """One panel block: which image, lanes and octets (8 reduction elements) it holds; where the partial sums begin."""
+    """One panel block: which image, lanes and octets (8 reduction elements) it holds; where the partial sums begin.
+
+    Beside it 1 or 4 rows are computed, or none (`rest`); `rest_at` is where their part of the scratch begins, and
+    `length` how many elements the longest block has.
+    """
 
     image: int
     first_lane: int
@@ -97,6 +107,9 @@ class Block(NamedTuple):
     first_octet: int
     octets: int
     sums_at: int
+    rest: int
+    rest_at: int
+    length: int
 
 
 class Ending(NamedTuple):
@@ -128,6 +141,30 @@ def register_tile(
     if vectors == 2:
         return micro.tile(2, panel, values, index, octets, ahead, partial, ending)
     return micro.tile(1, panel, values, index, octets, ahead, partial, ending)
+
+
+@kernel_jit
+def register_tile_and_rest(
+    vectors: int,
+    rest: int,
+    panel: int,
+    values: int,
+    index: int,
+    octets: int,
+    ahead: int,
+    partial: int,
+    ending: Ending,
+    x: int,
+    sums: int,
+) -> int:
+    """Run the register tile of 3 or 4 vectors and up to 4 rows beside; see :func:`.micro.tile_and_rest`."""
+    if vectors == 3 and rest == 1:
+        return micro.tile_and_rest(3, 1, panel, values, index, octets, ahead, partial, ending, x, sums)
+    if vectors == 3:
+        return micro.tile_and_rest(3, 4, panel, values, index, octets, ahead, partial, ending, x, sums)
+    if rest == 1:
+        return micro.tile_and_rest(4, 1, panel, values, index, octets, ahead, partial, ending, x, sums)
+    return micro.tile_and_rest(4, 4, panel, values, index, octets, ahead, partial, ending, x, sums)
 
 
 @kernel_jit
@@ -171,17 +208,16 @@ def _plan_copies(offsets: NDArray[np.int32], vectors: int, step: int, copies: ND
     """Split each vector's lanes into straight pieces: rows (vector, offset of lane 0, lanes, lanes kept) of `copies`.
 
     `offsets` is (16 * vectors,). A vector in too many pieces, or with a step that no copy knows, becomes one row with
-    lanes = kept = 0: gather. Returns how many rows were written.
+    lanes = -1: gather. One that reads nothing becomes one of no lanes. Returns how many rows were written.
     """
     count = 0
+    table = int(np.intp(offsets.ctypes.data))
     for vector in range(vectors):
-        here = int(np.intp(offsets.ctypes.data)) + vector * _BYTES
+        here = table + vector * _BYTES
         left = ~micro.lanes_on_line(here, -1, 0) & 0xFFFF
         first, kept = count, 0
         while left != 0 and count - first < _MOST_PIECES and step <= _MOST_STEP:
-            lane = 0
-            while (left >> lane) & 1 == 0:
-                lane += 1
+            lane = micro.first_lane(left)
             base = int(offsets[vector * LANES + lane]) - lane * step
             lanes = micro.lanes_on_line(here, base, step) & left
             copies[count, 0], copies[count, 1], copies[count, 2], copies[count, 3] = vector, base, lanes, kept
@@ -190,7 +226,8 @@ def _plan_copies(offsets: NDArray[np.int32], vectors: int, step: int, copies: ND
             left &= ~lanes
         if left != 0 or kept == 0:
             count = first + 1
-            copies[first, 0], copies[first, 1], copies[first, 2], copies[first, 3] = vector, 0, 0, 0
+            copies[first, 0], copies[first, 1], copies[first, 3] = vector, 0, 0
+            copies[first, 2] = 0 if left == 0 else -1
     return count
 
 
@@ -209,7 +246,7 @@ def _copy_channels(
     vector, base, lanes, kept = copy[0], copy[1], copy[2], copy[3]
     to = out + vector * _BYTES
     spoiled = 0
-    if lanes == 0:
+    if lanes < 0:
         for row in range(rows):
             spoiled |= micro.gather_lanes(
                 source + row * source_stride, offsets + vector * _BYTES, to + row * out_stride
@@ -219,6 +256,34 @@ def _copy_channels(
     else:
         spoiled = micro.copy_lanes(source + base * 4, source_stride, 2, lanes, kept, to, out_stride, rows)
     return spoiled
+
+
+@kernel_jit
+def _copy_rows(vectors: int, source: int, source_stride: int, copies: NDArray[np.int64], out: int, rows: int) -> int:
+    """Carry out a copy plan of one piece a vector for `rows` input channels; see :func:`.micro.copy_rows`."""
+    plan = int(np.intp(copies.ctypes.data))
+    if vectors == 6:
+        return micro.copy_rows(6, source, source_stride, plan, out, rows)
+    if vectors == 5:
+        return micro.copy_rows(5, source, source_stride, plan, out, rows)
+    if vectors == 4:
+        return micro.copy_rows(4, source, source_stride, plan, out, rows)
+    if vectors == 3:
+        return micro.copy_rows(3, source, source_stride, plan, out, rows)
+    if vectors == 2:
+        return micro.copy_rows(2, source, source_stride, plan, out, rows)
+    return micro.copy_rows(1, source, source_stride, plan, out, rows)
+
+
+@kernel_jit
+def _is_straight(copies: NDArray[np.int64], count: int, vectors: int, step: int) -> bool:
+    """Return whether a copy plan has one piece of neighbouring items for each vector."""
+    if step != 1 or count != vectors:
+        return False
+    gathered = 0
+    for vector in range(vectors):
+        gathered |= copies[vector, 2] < 0
+    return gathered == 0
 
 
 @kernel_jit
@@ -253,6 +318,11 @@ def pixels_into_panel(
         if lane_offsets(gather, position, lanes[0], lanes[1], lanes[2]) == 0:
             present = k
         count = _plan_copies(lanes[2], vectors, step, copies)
+        if k < present and _is_straight(copies, count, vectors, step):
+            # All vectors of a channel at once: a channel's pixels lie side by side, in few pages and cache lines.
+            source, to = image + (k - first) * image_bytes, panel + (k - k0) * row_bytes
+            spoiled |= _copy_rows(vectors, source, image_bytes, copies, to, present - k)
+            k = present
         while k < present:
             rows = min(present - k, _CHANNEL_BLOCK)
             source, to = image + (k - first) * image_bytes, panel + (k - k0) * row_bytes
@@ -315,6 +385,89 @@ def _skip_zeros(
     return multiply_tile(rows, values[tile, block.first_octet : stop], index[tile, block.first_octet : stop], sums)
 
 
+class RestPlaces(NamedTuple):
+    """Where in a share's scratch the rows beside a panel lie, in items."""
+
+    panel_at: int
+    rows_at: int
+    finished_at: int
+    sums_at: int
+
+
+@kernel_arithmetic
+def rest_places(rest_at: int, length: int) -> RestPlaces:
+    """Return where the rows beside panel blocks of up to `length` elements lie.
+
+    As lanes of a vector, (length + 16, 16); as rows, (octets, rows, 8); 16 channels of finished rows; the sums of all
+    tiles, (tiles, 4 rows, 4 channels).
+    """
+    rows_at = rest_at + (length + LANES) * LANES
+    finished_at = rows_at + (length + LANES) * MOST_REST
+    return RestPlaces(rest_at, rows_at, finished_at, finished_at + LANES * LANES)
+
+
+@kernel_jit
+def _rest_into_rows(
+    gather: Gather, source: int, block: Block, floats: int, table: NDArray[np.int32], copies: NDArray[np.int64]
+) -> int:
+    """Pack the pixels beside a panel block, whose origins are in `table`. Returns 0 if all are finite."""
+    places = rest_places(block.rest_at, block.length)
+    panel, out = floats + places.panel_at * 4, floats + places.rows_at * 4
+    k0, k = block.first_octet * REDUCTION, block.octets * REDUCTION
+    spoiled = pixels_into_panel(gather, source, 1, k0, k, panel, table, copies)
+    for octet in range(0, block.octets, 2):
+        here = panel + octet * REDUCTION * _BYTES
+        if block.rest == 1:
+            micro.spread_rest(1, here, out + octet * REDUCTION * 4)
+        else:
+            micro.spread_rest(4, here, out + octet * MOST_REST * REDUCTION * 4)
+    return spoiled
+
+
+@kernel_jit
+def _skip_zeros_of_rest(
+    block: Block,
+    tile: int,
+    values: NDArray[np.float32],
+    index: NDArray[np.uint8],
+    floats: NDArray[np.float32],
+    sums_at: int,
+) -> int:
+    """Do for the pixels beside a panel what :func:`_skip_zeros` does for the panel."""
+    places, stop = rest_places(block.rest_at, block.length), block.first_octet + block.octets
+    rows = as_matrix(floats[places.panel_at :], block.octets * REDUCTION, LANES)
+    found = as_matrix(floats[places.finished_at :], CHANNELS, LANES)
+    found[:] = 0
+    multiply_tile(rows, values[tile, block.first_octet : stop], index[tile, block.first_octet : stop], found)
+    for row in range(MOST_REST):
+        for channel in range(CHANNELS):
+            at = sums_at + row * CHANNELS + channel
+            before = floats[at] if block.first_octet > 0 else np.float32(0)
+            floats[at] = before + found[channel, row]
+    return 0
+
+
+@kernel_jit
+def _finish_rest(call: Call, block: Block, work: Work, clip: tuple[np.float32, np.float32], floats: int) -> int:
+    """Bias, clip and store the pixels beside the last panel, 16 channels at a time; sums at address `floats`."""
+    places = rest_places(block.rest_at, block.length)
+    finished, stride = floats + places.finished_at * 4, call.lanes * 4
+    low, high = clip
+    if call.residual != 0:
+        # It is added, and the sum clipped, while pixels are transposed.
+        low, high = np.float32(-np.inf), np.float32(np.inf)
+    for tile in range(work.first_tile, work.last_tile, LANES // CHANNELS):
+        channel = tile * CHANNELS
+        channels = min(LANES, min(call.n, work.last_tile * CHANNELS) - channel)
+        sums = floats + places.sums_at * 4 + (tile - work.first_tile) * _BYTES
+        bias = call.bias + channel * 4
+        channel_micro.finish_rows(sums, _BYTES, bias, 0, low, high, finished, _BYTES, call.rest, channels)
+        at = ((block.image * call.n + channel) * call.lanes + call.last_lane) * 4
+        residual = call.residual + at if call.residual != 0 else 0
+        micro.transpose_out(finished, _BYTES, residual, clip[0], clip[1], call.out + at, stride, channels, call.rest)
+    return 0
+
+
 @kernel_jit
 def _ending(
     call: Call, block: Block, tile: int, clip: tuple[np.float32, np.float32], is_last: bool, sums: int
@@ -367,11 +520,28 @@ def _multiply_tiles(
             octets = 0
         partial = sums if block.first_octet > 0 or spoiled else 0
         ending = _ending(call, block, tile, clip, is_last, sums)
-        register_tile(block.vectors, panel, weights, positions, octets, call.octets * _WEIGHT_BYTES, partial, ending)
+        ahead = call.octets * _WEIGHT_BYTES
+        if tile + 1 == work.last_tile:
+            # What is next is the first tile, for the next block of k, or for the next panel from the start.
+            further = -block.first_octet if is_last else block.octets
+            ahead = further * _WEIGHT_BYTES - number * ahead
+        if block.rest:
+            rest = rest_places(block.rest_at, block.length)
+            rest_sums = panel + rest.sums_at * 4 + number * _BYTES
+            if spoiled:
+                _skip_zeros_of_rest(block, tile, values, index, floats, rest.sums_at + number * LANES)
+            x = panel + rest.rows_at * 4
+            register_tile_and_rest(
+                block.vectors, block.rest, panel, weights, positions, octets, ahead, partial, ending, x, rest_sums
+            )
+        else:
+            register_tile(block.vectors, panel, weights, positions, octets, ahead, partial, ending)
         weights += call.octets * _WEIGHT_BYTES
         positions += call.octets * CHANNELS
     if is_last and not call.is_conv:
         _sums_to_rows(call, block, work, clip, held)
+    if is_last and block.rest:
+        _finish_rest(call, block, work, clip, panel)
     return 0
 
 
@@ -402,26 +572,36 @@ def run_panels(
     copies, lane_table
         Scratch of (:data:`COPIES`, 4) and (3 * 16 * 6,).
     """
-    rows = call.last_lane - call.first_lane
-    panels = panel_count(rows, MAX_VECTORS)
+    rows, most = call.last_lane - call.first_lane, MOST_BESIDE if call.rest else MAX_VECTORS
+    panels = panel_count(rows, most)
     panel = int(np.intp(floats.ctypes.data))
+    sums = -(-(work.last_tile - work.first_tile) * CHANNELS // LANES) * LANES
     for job in range(work.first_panel, work.last_panel):
         image = job // panels
-        first, vectors = panel_bounds(rows, MAX_VECTORS, job - image * panels)
+        first, vectors = panel_bounds(rows, most, job - image * panels)
+        rest = 0
+        if call.rest and job - image * panels == panels - 1:
+            rest = 1 if call.rest == 1 else MOST_REST
         lane = call.first_lane + first
         width = vectors * LANES
         length = block_length(call.octets * REDUCTION, vectors, call.panel_bytes)
         sums_at = (length + LANES) * width
         source = call.x + image * gather.channels * gather.height * gather.width * 4
         table = as_matrix(lane_table, 3, width)
+        rest_table = as_matrix(lane_table[lane_table.size - 3 * LANES :], 3, LANES)
         if call.is_conv:
             lane_origins(gather, lane, table[0], table[1])
+        if rest:
+            # Beside it there are panels of at most 4 vectors: the table's end is free.
+            lane_origins(gather, call.last_lane, rest_table[0], rest_table[1])
         for octet in range(0, call.octets, length // REDUCTION):
             octets = min(call.octets - octet, length // REDUCTION)
-            block = Block(image, lane, vectors, octet, octets, sums_at)
+            block = Block(image, lane, vectors, octet, octets, sums_at, rest, sums_at + sums * width, length)
             k0, k = octet * REDUCTION, octets * REDUCTION
             if call.is_conv:
                 spoiled = pixels_into_panel(gather, source, vectors, k0, k, panel, table, copies)
+                if rest:
+                    spoiled |= _rest_into_rows(gather, source, block, panel, rest_table, copies)
             else:
                 spoiled = _rows_into_panel(call, lane, vectors, k0, k, panel)
             _multiply_tiles(call, block, work, values, index, clip, floats, spoiled)
@@ -430,7 +610,7 @@ def run_panels(
 
 def float_scratch(call: Call, tiles: int) -> int:
     """Return the float32 items of scratch that a share of `tiles` channel tiles needs."""
-    widest = min(MAX_VECTORS, -(-(call.last_lane - call.first_lane) // LANES))
+    widest = min(MOST_BESIDE if call.rest else MAX_VECTORS, -(-(call.last_lane - call.first_lane) // LANES))
     k = call.octets * REDUCTION
     # Panels of one call differ by one vector, and the narrower have longer blocks.
     panel = max(
@@ -438,4 +618,8 @@ def float_scratch(call: Call, tiles: int) -> int:
         for vectors in range(max(1, widest // 2), widest + 1)
     )
     # Channels are transposed by 16.
-    return panel + -(-tiles * CHANNELS // LANES) * LANES * widest * LANES
+    channels = -(-tiles * CHANNELS // LANES) * LANES
+    if call.rest == 0:
+        return panel + channels * widest * LANES
+    length = max(block_length(k, vectors, call.panel_bytes) for vectors in range(FEWEST_BESIDE, widest + 1))
+    return panel + channels * widest * LANES + rest_places(0, length).sums_at + channels * MOST_REST

@@ -10,14 +10,19 @@ from llvmlite import ir
 
 from sparse_rt_kernels import simd
 from sparse_rt_kernels.compiler import cgutils, types
+from sparse_rt_kernels.n2m4_f32 import channel_micro
 from sparse_rt_kernels.n2m4_f32.tiling import CHANNELS, LANES, REDUCTION
 
 __all__ = [
     "HALF",
     "copy_lanes",
+    "copy_rows",
+    "first_lane",
     "gather_lanes",
     "lanes_on_line",
+    "spread_rest",
     "tile",
+    "tile_and_rest",
     "transpose_half_out",
     "transpose_in",
     "transpose_out",
@@ -65,6 +70,21 @@ def _not_finite(builder: Any, values: list[Any]) -> Any:
     for other in totals[1:]:
         total = simd.fadd(builder, total, other)
     return _bits(builder, builder.fcmp_unordered("uno", total, total))
+
+
+def _larger_magnitude(builder: Any, value: Any, largest: Any) -> Any:
+    """Return the larger of `largest` and the bits of |value|, lane by lane.
+
+    A float is finite if its bits without the sign are less than those of infinity: a maximum of integers takes one
+    cycle, and waits for no more than the one before.
+    """
+    bits = builder.and_(builder.bitcast(value, _OFFSETS), simd.constant(simd.I32, [0x7FFFFFFF] * LANES))
+    return builder.select(builder.icmp_signed(">", bits, largest), bits, largest)
+
+
+def _has_not_finite(builder: Any, largest: Any) -> Any:
+    """Return for each lane whether the largest magnitude, as bits, is that of infinity or NaN."""
+    return builder.icmp_signed(">=", largest, simd.constant(simd.I32, [0x7F800000] * LANES))
 
 
 def _turn_quarters(builder: Any, rows: list[Any]) -> list[Any]:
@@ -118,9 +138,19 @@ def _load_index(builder: Any, address: Any) -> Any:
 
 
 def _multiply(
-    builder: Any, accumulators: list[list[Any]], panel: Any, values: Any, index: Any, octets: Any, ahead: Any
+    builder: Any,
+    accumulators: list[list[Any]],
+    panel: Any,
+    values: Any,
+    index: Any,
+    octets: Any,
+    ahead: Any,
+    rest: list[Any],
+    rest_x: Any,
 ) -> None:
     """Add 8 reduction elements a turn. Channels alternate innermost, so that no FMA waits for the one before.
+
+    The accumulators `rest` are those of single rows, (octets, rows, 8) at `rest_x`, whose lanes are slots and channels.
 
     A turn's indexes are loaded a turn early. The CPU works off loads in order: behind those of a whole turn, the load
     would come so late that the addresses made of it keep the FMAs waiting (8 of 56 cycles on Zen 5).
@@ -129,6 +159,7 @@ def _multiply(
     panel_at = cgutils.alloca_once_value(builder, panel)
     values_at = cgutils.alloca_once_value(builder, values)
     index_at = cgutils.alloca_once_value(builder, index)
+    rest_at = cgutils.alloca_once_value(builder, rest_x)
     loaded_at = cgutils.alloca_once_value(builder, _load_index(builder, index))
     index_ahead = builder.add(index, builder.ashr(ahead, _int(4)))
     for line in range(2):
@@ -160,6 +191,10 @@ def _multiply(
                 for vector, place in enumerate(accumulators[channel]):
                     x = simd.load(builder, simd.element(builder, row, vector * _BYTES), _VECTOR, _BYTES)
                     builder.store(simd.fma(builder, weight, x, builder.load(place)), place)
+        if rest:
+            channel_micro.add_rows(builder, rest, builder.load(rest_at), held, here)
+            after = builder.add(builder.load(rest_at), _int(len(rest) * REDUCTION * 4))
+            builder.store(after, rest_at)
         builder.store(builder.add(octet_rows, _int(REDUCTION * row_bytes)), panel_at)
         builder.store(builder.add(builder.load(values_at), _int(4 * CHANNELS * 4)), values_at)
 
@@ -170,37 +205,52 @@ def _clipped(builder: Any, value: Any, low: Any, high: Any) -> Any:
 
 
 def _store_results(builder: Any, accumulators: list[list[Any]], ending: Any) -> None:
-    """Finish and store the sums; `ending` is what :func:`tile` takes, as one value."""
+    """Store the sums, finished if there is a bias; `ending` is what :func:`tile` takes, as one value."""
     bias, low, high, residual, base, stride, channels, last_lanes = (
         builder.extract_value(ending, number) for number in range(8)
     )
+    with builder.if_else(builder.icmp_signed("!=", bias, _int(0))) as (finished, partial):
+        with finished:
+            _finish(builder, accumulators, (bias, low, high, residual), (base, stride, channels, last_lanes))
+        with partial:
+            for channel, row in enumerate(accumulators):
+                target = simd.pointer(builder, builder.add(base, builder.mul(stride, _int(channel))))
+                for vector, slot in enumerate(row):
+                    place = simd.element(builder, target, vector * _BYTES)
+                    simd.store(builder, place, builder.load(slot), _BYTES)
+
+
+def _finish(
+    builder: Any, accumulators: list[list[Any]], added: tuple[Any, Any, Any, Any], out: tuple[Any, Any, Any, Any]
+) -> None:
+    """Add bias and residual, clip and store; `added` and `out` are the two halves of what :func:`tile` ends with."""
+    bias, low, high, residual = added
+    base, stride, channels, last_lanes = out
     low, high = simd.broadcast(builder, low, LANES), simd.broadcast(builder, high, LANES)
-    has_bias = builder.icmp_signed("!=", bias, _int(0))
     has_residual = builder.icmp_signed("!=", residual, _int(0))
     last_is_full = builder.icmp_signed(">=", last_lanes, _int(LANES))
 
     def finish(channel: int, shift: Any, offset: Any, *, adds: bool) -> None:
         target = simd.pointer(builder, builder.add(base, offset))
         other = simd.pointer(builder, builder.add(residual, offset))
-        *whole, last = enumerate(accumulators[channel])
+        *before, last = enumerate(accumulators[channel])
 
         def store(vector: int, slot: Any, lanes: Any) -> None:
             result = simd.fadd(builder, builder.load(slot), shift)
             if adds:
                 place = simd.element(builder, other, vector * _BYTES)
-                added = (
-                    simd.load(builder, place, _VECTOR, 4)
-                    if lanes is None
-                    else simd.load_first(builder, place, _VECTOR, lanes)
+                whole = lanes is None
+                read = (
+                    simd.load(builder, place, _VECTOR, 4) if whole else simd.load_first(builder, place, _VECTOR, lanes)
                 )
-                result = simd.fadd(builder, result, added)
+                result = simd.fadd(builder, result, read)
             place, result = simd.element(builder, target, vector * _BYTES), _clipped(builder, result, low, high)
             if lanes is None:
                 simd.store(builder, place, result, 4)
             else:
                 simd.store_first(builder, place, result, lanes)
 
-        for vector, slot in whole:
+        for vector, slot in before:
             store(vector, slot, None)
         with builder.if_else(last_is_full) as (full, ragged):
             with full:
@@ -210,15 +260,11 @@ def _store_results(builder: Any, accumulators: list[list[Any]], ending: Any) -> 
 
     for channel in range(len(accumulators)):
         with builder.if_then(builder.icmp_signed("<", _int(channel), channels)):
-            shift_at = cgutils.alloca_once_value(builder, ir.Constant(simd.F32, 0.0))
-            builder.store(ir.Constant(simd.F32, 0.0), shift_at)
-            with builder.if_then(has_bias):
-                place = simd.pointer(builder, builder.add(bias, _int(channel * 4)))
-                builder.store(simd.load(builder, place, simd.F32, 4), shift_at)
-            shift = simd.broadcast(builder, builder.load(shift_at), LANES)
+            shift = simd.load(builder, simd.pointer(builder, builder.add(bias, _int(channel * 4))), simd.F32, 4)
+            shift = simd.broadcast(builder, shift, LANES)
             offset = builder.mul(stride, _int(channel))
-            with builder.if_else(has_residual) as (added, bare):
-                with added:
+            with builder.if_else(has_residual) as (with_residual, bare):
+                with with_residual:
                     finish(channel, shift, offset, adds=True)
                 with bare:
                     finish(channel, shift, offset, adds=False)
@@ -259,7 +305,7 @@ def tile(
     ending
         A tuple:
 
-        - bias: (channels,) float32; 0 for none
+        - bias: (channels,) float32; 0 leaves partial sums, unclipped: 4 channels, whole vectors, 64-byte aligned
         - low, high: float32 clip bounds; a NaN stays NaN
         - residual: as out, perhaps out itself; 0 for none
         - out, stride: first channel's first lane, and bytes from channel to channel. May hold NaN on entry; may be
@@ -273,11 +319,59 @@ def tile(
         width = vectors.literal_value
         accumulators = [[cgutils.alloca_once(builder, _VECTOR) for _ in range(width)] for _ in range(CHANNELS)]
         _load_accumulators(builder, accumulators, partial)
-        _multiply(builder, accumulators, panel, values, index, octets, ahead)
+        _multiply(builder, accumulators, panel, values, index, octets, ahead, [], panel)
         _store_results(builder, accumulators, ending)
         return _int(0)
 
     return types.intp(vectors, *[types.intp] * 6, ending), generate
+
+
+@simd.emitter
+def tile_and_rest(
+    context: Any,
+    vectors: Any,
+    rest: Any,
+    panel: Any,
+    values: Any,
+    index: Any,
+    octets: Any,
+    ahead: Any,
+    partial: Any,
+    ending: Any,
+    rest_x: Any,
+    rest_sums: Any,
+) -> Any:
+    """Compute :func:`tile`, and meanwhile ``rest_sums[r, c] (+)= sum_s values[s, c] * rest_x[row(s, c), r]``.
+
+    Rows that fill no vector meet the weights in registers, as lanes of channels; see :mod:`.channel_micro`.
+
+    Parameters
+    ----------
+    rest
+        Literal int: how many such rows, at most 4.
+    rest_x
+        (octets, rest, 8) float32, 32-byte aligned.
+    rest_sums
+        (4, 4) float32, 64-byte aligned. They are added to if there is a `partial`.
+    """
+
+    def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
+        _, _, panel, values, index, octets, ahead, partial, ending, rest_x, rest_sums = given
+        width = vectors.literal_value
+        accumulators = [[cgutils.alloca_once(builder, _VECTOR) for _ in range(width)] for _ in range(CHANNELS)]
+        zero = ir.Constant(_VECTOR, None)
+        rows = [cgutils.alloca_once_value(builder, zero) for _ in range(rest.literal_value)]
+        _load_accumulators(builder, accumulators, partial)
+        _multiply(builder, accumulators, panel, values, index, octets, ahead, rows, rest_x)
+        place = simd.pointer(builder, rest_sums)
+        before = simd.load(builder, place, _VECTOR, _BYTES)
+        before = builder.select(builder.icmp_signed("!=", partial, _int(0)), before, zero)
+        total = channel_micro.slots_summed(builder, [builder.load(row) for row in rows])
+        simd.store(builder, place, simd.fadd(builder, before, total), _BYTES)
+        _store_results(builder, accumulators, ending)
+        return _int(0)
+
+    return types.intp(vectors, rest, *[types.intp] * 6, ending, types.intp, types.intp), generate
 
 
 # --- into the panel --------------------------------------------------------------------------------------------------
@@ -322,6 +416,29 @@ def transpose_in(
 
 
 @simd.emitter
+def spread_rest(context: Any, rest: Any, source: Any, out: Any) -> Any:
+    """``out[o, r, j] = source[8 o + j, r]`` for two octets o and the first `rest` of 16 lanes r, a literal int.
+
+    `source` is (16, 16) float32, 64-byte aligned; `out` is 32-byte aligned.
+    """
+
+    def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
+        _, source, out = given
+        rows = rest.literal_value
+        block = [
+            simd.load(builder, simd.element(builder, simd.pointer(builder, source), row * _BYTES), _VECTOR, _BYTES)
+            for row in range(LANES)
+        ]
+        for row, value in enumerate(simd.transpose(builder, block)[:rows]):
+            channel_micro.store_octets(
+                builder, value, builder.add(out, _int(row * REDUCTION * 4)), _int(rows * REDUCTION * 4)
+            )
+        return _int(0)
+
+    return types.intp(rest, types.intp, types.intp), generate
+
+
+@simd.emitter
 def lanes_on_line(context: Any, offsets: Any, base: Any, step: Any) -> Any:
     """Return, as 16 bits, the lanes l whose int32 offset is ``base + step * l``."""
 
@@ -334,6 +451,16 @@ def lanes_on_line(context: Any, offsets: Any, base: Any, step: Any) -> Any:
         return _bits(builder, builder.icmp_signed("==", found, line))
 
     return _returns_intp(3), generate
+
+
+@simd.emitter
+def first_lane(context: Any, bits: Any) -> Any:
+    """Return the number of the lowest bit that is set; one is."""
+
+    def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
+        return builder.cttz(given[0], ir.Constant(ir.IntType(1), 1))
+
+    return _returns_intp(1), generate
 
 
 def _masked_load(builder: Any, source: Any, step: int, lanes: Any, held: Any) -> Any:
@@ -364,10 +491,7 @@ def copy_lanes(
         source, stride, _, mask, kept, out, out_stride, rows = given
         lanes, kept_lanes, zero = _mask(builder, mask), _mask(builder, kept), ir.Constant(_VECTOR, None)
         source_at, out_at = cgutils.alloca_once_value(builder, source), cgutils.alloca_once_value(builder, out)
-        # A float is finite if its bits without the sign are less than those of infinity: a maximum of integers takes
-        # one cycle, and waits for no more than the one before.
-        none = ir.Constant(_OFFSETS, None)
-        largest_at = cgutils.alloca_once_value(builder, none)
+        largest_at = cgutils.alloca_once_value(builder, ir.Constant(_OFFSETS, None))
 
         def copy(keep: bool) -> None:
             with cgutils.for_range(builder, rows):
@@ -376,10 +500,7 @@ def copy_lanes(
                 here = simd.pointer(builder, builder.load(source_at))
                 value = _masked_load(builder, here, step.literal_value, lanes, held)
                 simd.store(builder, place, value, _BYTES)
-                bits = builder.and_(builder.bitcast(value, _OFFSETS), simd.constant(simd.I32, [0x7FFFFFFF] * LANES))
-                largest = builder.load(largest_at)
-                larger = builder.select(builder.icmp_signed(">", bits, largest), bits, largest)
-                builder.store(larger, largest_at)
+                builder.store(_larger_magnitude(builder, value, builder.load(largest_at)), largest_at)
                 builder.store(builder.add(builder.load(source_at), stride), source_at)
                 builder.store(builder.add(builder.load(out_at), out_stride), out_at)
 
@@ -388,10 +509,59 @@ def copy_lanes(
                 copy(False)
             with further:
                 copy(True)
-        infinity = simd.constant(simd.I32, [0x7F800000] * LANES)
-        return _bits(builder, builder.icmp_signed(">=", builder.load(largest_at), infinity))
+        return _bits(builder, _has_not_finite(builder, builder.load(largest_at)))
 
     return types.intp(types.intp, types.intp, step, *[types.intp] * 5), generate
+
+
+@simd.emitter
+def copy_rows(context: Any, vectors: Any, source: Any, stride: Any, copies: Any, out: Any, rows: Any) -> Any:
+    """``out[r, v, l] = source[r, base[v] + l]`` for rows r, `vectors` vectors v and the lanes l of mask v, else 0.
+
+    Parameters
+    ----------
+    vectors
+        Literal int.
+    source, stride
+        float32 items, and the bytes from row to row. Only the lanes of the masks are read.
+    copies
+        (vectors, 4) int64: a base in items, and a mask of 16 bits, are number 1 and 2 of each row.
+    out
+        (rows, vectors, 16) float32, 64-byte aligned.
+
+    Returns
+    -------
+    int
+        0 if all that was read is finite.
+    """
+
+    def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
+        _, source, stride, copies, out, rows = given
+        width, none = vectors.literal_value, ir.Constant(_OFFSETS, None)
+        table = [
+            [
+                simd.load(builder, simd.pointer(builder, builder.add(copies, _int(32 * v + at))), simd.I64, 8)
+                for at in (8, 16)
+            ]
+            for v in range(width)
+        ]
+        plan = [(builder.mul(base, _int(4)), _mask(builder, lanes)) for base, lanes in table]
+        source_at, out_at = cgutils.alloca_once_value(builder, source), cgutils.alloca_once_value(builder, out)
+        # Neighbouring vectors do not wait for each other's maximum.
+        largest = [cgutils.alloca_once_value(builder, none) for _ in range(2)]
+        with cgutils.for_range(builder, rows):
+            here, to = builder.load(source_at), simd.pointer(builder, builder.load(out_at))
+            for vector, (base, lanes) in enumerate(plan):
+                place = simd.pointer(builder, builder.add(here, base))
+                value = simd.load_masked(builder, place, _VECTOR, lanes, ir.Constant(_VECTOR, None))
+                simd.store(builder, simd.element(builder, to, vector * _BYTES), value, _BYTES)
+                slot = largest[vector % 2]
+                builder.store(_larger_magnitude(builder, value, builder.load(slot)), slot)
+            builder.store(builder.add(here, stride), source_at)
+            builder.store(builder.add(builder.load(out_at), _int(width * _BYTES)), out_at)
+        return _bits(builder, builder.or_(*(_has_not_finite(builder, builder.load(slot)) for slot in largest)))
+
+    return types.intp(vectors, *[types.intp] * 5), generate
 
 
 @simd.emitter

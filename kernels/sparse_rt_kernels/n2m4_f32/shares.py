@@ -6,8 +6,11 @@ from typing import Final, NamedTuple
 from sparse_rt_kernels.n2m4_f32 import channel_macro, macro
 from sparse_rt_kernels.n2m4_f32.tiling import (
     CHANNELS,
+    FEWEST_BESIDE,
     LANES,
     MAX_VECTORS,
+    MOST_BESIDE,
+    MOST_REST,
     REDUCTION,
     Work,
     cut_tiles,
@@ -28,7 +31,7 @@ _UNEVEN: Final = 1.15
 
 
 class Share(NamedTuple):
-    """What one task computes: a range of lanes in one of the two shapes, the work within it.
+    """What one task computes: a range of lanes in one of the two shapes, `rest` rows after it, the work within it.
 
     And how: the bytes of a panel block, the items of scratch.
     """
@@ -36,6 +39,7 @@ class Share(NamedTuple):
     channel_lanes: int
     first_lane: int
     last_lane: int
+    rest: int
     work: Work
     panel_bytes: int
     items: int
@@ -50,6 +54,11 @@ def lane_parts(vectors: int, products: int, threads: int) -> int:
         return 1
     rounds = min(_MOST_PARTS, vectors // (_PART_VECTORS * threads), products // (_TASK_PRODUCTS * threads))
     return threads * max(1, rounds)
+
+
+def _beside(left: int, lanes: int) -> int:
+    """Return how many of `left` rows are computed beside a range of lanes: all or none."""
+    return left if left <= MOST_REST and lanes >= FEWEST_BESIDE * LANES else 0
 
 
 @functools.lru_cache(maxsize=4096)
@@ -73,15 +82,17 @@ def split_call(
         products = split * tiles * CHANNELS * octets * REDUCTION
         parts = 1 if threads == 1 or images > 1 else lane_parts(vectors, products, threads)
         edges = [min(split, i * vectors // parts * LANES) for i in range(parts + 1)]
-        ranges = [(0, edges[i], edges[i + 1]) for i in range(parts)]
+        rest = _beside(rows - split, edges[-1] - edges[-2]) if is_conv else 0
+        ranges = [(0, edges[i], edges[i + 1], rest if i + 1 == parts else 0) for i in range(parts)]
+        rows -= rest
     cut = len(ranges) > 1
     if split < rows:
-        ranges.append((1, split, rows))
+        ranges.append((1, split, rows, 0))
     shares = []
-    for channel_lanes, first, last in ranges:
+    for channel_lanes, first, last, rest in ranges:
         nbytes = blocks[channel_lanes]
-        call = macro.Call(0, 0, 0, 0, 0, 0, 0, octets, images, rows, first, last, nbytes, is_conv, 0)
-        panels = images * panel_count(last - first, MAX_VECTORS)
+        call = macro.Call(0, 0, 0, 0, 0, 0, 0, octets, images, rows, first, last, nbytes, is_conv, 0, rest)
+        panels = images * panel_count(last - first, MOST_BESIDE if rest else MAX_VECTORS)
         for work in split_work(panels, tiles, 1 if cut and not channel_lanes else threads):
             works = [work] if channel_lanes else cut_tiles(work, most_tiles(last - first))
             for part in works:
@@ -89,5 +100,5 @@ def split_call(
                 if channel_lanes:
                     # Rows that hold inf or NaN become lanes.
                     items = max(items, channel_macro.float_scratch(call, part.last_tile - part.first_tile))
-                shares.append(Share(channel_lanes, first, last, part, nbytes, items))
+                shares.append(Share(channel_lanes, first, last, rest, part, nbytes, items))
     return tuple(shares)

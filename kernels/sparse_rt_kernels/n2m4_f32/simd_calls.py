@@ -52,7 +52,7 @@ def _launch(
     nbytes = panel_bytes()
     blocks = (min(nbytes, row_panel_bytes()), min(nbytes, group_bytes()))
     shares = split_call(rows, split, images, tiles, octets, is_conv, blocks, threads)
-    table = np.array([(*share[:3], *share.work, share.panel_bytes, share.items) for share in shares], SHARE)
+    table = np.array([(*share[:4], *share.work, share.panel_bytes, share.items) for share in shares], SHARE)
     x_stride, columns, out_stride = strides
     record = (
         table.ctypes.data,

@@ -18,7 +18,7 @@ SHARE = np.dtype(
     [
         (name, "i8")
         for name in (
-            *("channel_lanes", "first_lane", "last_lane"),
+            *("channel_lanes", "first_lane", "last_lane", "rest"),
             *("first_panel", "last_panel", "first_tile", "last_tile"),
             *("panel_bytes", "items"),
         )
@@ -72,6 +72,7 @@ def share_task(task: int, arguments: Any, x: int, other: int, out: int, shared: 
         share.panel_bytes,
         a.is_conv,
         other,
+        share.rest,
     )
     work = Work(share.first_panel, share.last_panel, share.first_tile, share.last_tile)
     gather = Gather(

@@ -7,8 +7,11 @@ from sparse_rt_kernels.jit import kernel_arithmetic
 
 __all__ = [
     "CHANNELS",
+    "FEWEST_BESIDE",
     "LANES",
     "MAX_VECTORS",
+    "MOST_BESIDE",
+    "MOST_REST",
     "PORTABLE_VECTORS",
     "REDUCTION",
     "Work",
@@ -32,6 +35,11 @@ PORTABLE_VECTORS: Final = 4
 #: Output channels of a register tile. 6 x 4 accumulators leave 8 of AVX-512's 32 registers for the weights and their
 #: broadcasts; with 7 x 4, one accumulator is spilled.
 CHANNELS: Final = 4
+#: Vectors of a panel beside rows that fill no vector: with them, their accumulators stay in registers.
+FEWEST_BESIDE: Final = 3
+MOST_BESIDE: Final = 4
+#: How many such rows can be computed beside a panel.
+MOST_REST: Final = 4
 #: Rows that are left over from whole vectors and still faster with lanes of channels than in a vector of their own.
 MOST_LEFT: Final = 11
 #: Reduction elements that one index byte covers; panels and packed weights are padded to it.
