@@ -181,7 +181,8 @@ def test_a_layer_without_rivals_is_sparse():
 
 def test_the_whole_model_goes_where_it_is_fastest():
     assert fastest_plan({PLAN: 1.0, ONNXRUNTIME: 1.01}) == PLAN
-    assert fastest_plan({PLAN: 1.0, ONNXRUNTIME: 0.99}) == PLAN
+    assert fastest_plan({PLAN: 1.0, ONNXRUNTIME: 1.0}) == PLAN
+    assert fastest_plan({PLAN: 1.0, TUNED: 0.995, ONNXRUNTIME: 1.0}) == PLAN
     assert fastest_plan({PLAN: 1.0, ONNXRUNTIME: 0.93}) == ONNXRUNTIME
     assert fastest_plan({PLAN: 1.0, TUNED: 0.9, ONNXRUNTIME: 0.95}) == TUNED
     assert fastest_plan({PLAN: 1.0}) == PLAN

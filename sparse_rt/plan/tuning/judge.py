@@ -12,9 +12,9 @@ __all__ = ["PLAN", "TUNED", "fastest_plan", "judge_layer", "judge_whole"]
 PLAN, TUNED = "plan", "tuned plan"
 #: How many times as fast a dense kernel of ours, or onnxruntime, must be to be taken; less is noise.
 _LAYER_MARGIN = 1.05
-#: How many times as fast a plan with other decisions must be, and onnxruntime as a whole.
+#: How many times as fast a plan with other decisions must be. (onnxruntime as a whole need only be faster: readings of
+#: the same thing differ by a few percent, and none of them shall end 5 % behind.)
 _TUNED_MARGIN = 1.01
-_WHOLE_MARGIN = 1.02
 
 
 def judge_layer(sparse: str, n: int, tried: Sequence[Trial], hand_over: float) -> LayerDecision:
@@ -54,11 +54,11 @@ def judge_layer(sparse: str, n: int, tried: Sequence[Trial], hand_over: float) -
 
 
 def fastest_plan(times: Mapping[str, float]) -> str:
-    """Return which whole plan to run, given the seconds of each: the first one unless another is clearly faster."""
+    """Return which whole plan to run, given the seconds of each: ours unless onnxruntime is faster."""
     chosen = PLAN
     if TUNED in times and times[TUNED] * _TUNED_MARGIN < times[PLAN]:
         chosen = TUNED
-    if ONNXRUNTIME in times and times[ONNXRUNTIME] * _WHOLE_MARGIN < times[chosen]:
+    if ONNXRUNTIME in times and times[ONNXRUNTIME] < times[chosen]:
         chosen = ONNXRUNTIME
     return chosen
 
