@@ -8,6 +8,8 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from sparse_rt.late_sympy import defer
+
 if TYPE_CHECKING:
     from sparse_rt import ascend
     from sparse_rt.errors import (
@@ -82,6 +84,8 @@ class _Package(ModuleType):
 
 
 sys.modules[__name__].__class__ = _Package
+
+defer()
 
 
 def __getattr__(name: str) -> Any:

@@ -4,7 +4,7 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
 from sparse_rt.errors import ModelError, message
+from sparse_rt.graph import mapped
 from sparse_rt.graph.operators import DOMAIN, VERSION
 
 __all__ = ["EXTERNAL_DATA_LIMIT", "ModelSource", "read", "to_proto", "write"]
@@ -28,7 +29,7 @@ _EXPORT_AGAIN = "Export the model again."
 def read(source: ModelSource) -> ir.Model:
     """Read and check a model.
 
-    Tensors in external files stay there, mapped from disk when they are used.
+    Large initializers of a file, and tensors in external files, stay there, mapped from disk when they are used.
 
     Parameters
     ----------
@@ -44,14 +45,29 @@ def read(source: ModelSource) -> ir.Model:
     """
     path = Path(source) if isinstance(source, str | os.PathLike) else None
     where = f"model '{path}'" if path is not None else "model"
-    proto = _copy(source) if isinstance(source, onnx.ModelProto) else _parse(_content(source, where), where)
+    proto, data = _proto(source, path, where)
     _check_versions(proto, where)
-    _check_content(proto, where)
+    _check_content(proto, where, data)
     model = _deserialize(proto, path, where)
+    mapped.place(model, proto, data)
     for tensor in external_tensors(model):
         _check_external(tensor, where)
-    _check(proto, path, where)
+    _check(proto, path, where, data)
     return model
+
+
+def _proto(source: ModelSource, path: Path | None, where: str) -> tuple[onnx.ModelProto, dict[int, memoryview]]:
+    """Return the model, and the data of those initializers of its graph that stay in the file, by number."""
+    if isinstance(source, onnx.ModelProto):
+        return _copy(source), {}
+    try:
+        found = None if path is None else mapped.map_file(path)
+    except OSError:
+        found = None
+    if found is None:
+        return _parse(_content(source, where), where), {}
+    proto = _parse(found.skeleton, where)
+    return proto, mapped.return_odd(proto, found.data)
 
 
 def _content(source: str | os.PathLike[str] | bytes | bytearray | memoryview, where: str) -> bytes:
@@ -100,12 +116,15 @@ def _check_versions(proto: onnx.ModelProto, where: str) -> None:
             raise ModelError(message(where, f"{DOMAIN} operators of version {VERSION}", str(opset.version), remedy))
 
 
-def _check_content(proto: onnx.ModelProto, where: str) -> None:
+def _check_content(proto: onnx.ModelProto, where: str, data: Mapping[int, memoryview]) -> None:
     """Raise if a text is not UTF-8, or a tensor's shape lies about its elements; onnx.checker does not look there."""
     functions = [node for function in proto.functions for node in function.node]
     for graph in (proto.graph, *_subgraphs((*proto.graph.node, *functions))):
         _check_texts(graph.node, where)
-        for tensor in (*graph.initializer, *_attribute_tensors(graph.node)):
+        elsewhere = data if graph is proto.graph else {}
+        for number, tensor in enumerate(graph.initializer):
+            _check_size(tensor, where, elsewhere.get(number))
+        for tensor in _attribute_tensors(graph.node):
             _check_size(tensor, where)
     _check_texts(functions, where)
     for tensor in _attribute_tensors(functions):
@@ -136,8 +155,8 @@ def _check_texts(nodes: Iterable[onnx.NodeProto], where: str) -> None:
                 raise ModelError(message(where, "names in UTF-8", repr(text), _EXPORT_AGAIN))
 
 
-def _check_size(tensor: onnx.TensorProto, where: str) -> None:
-    """Raise if a tensor's shape lies about the elements that the file holds for it."""
+def _check_size(tensor: onnx.TensorProto, where: str, data: memoryview | None = None) -> None:
+    """Raise if a tensor's shape lies about the elements that the file holds for it; `data` if it is not in `tensor`."""
     if tensor.data_location == onnx.TensorProto.EXTERNAL or not tensor.data_type:
         return
     at = f"{where}, tensor '{tensor.name}'"
@@ -150,11 +169,12 @@ def _check_size(tensor: onnx.TensorProto, where: str) -> None:
         raise ModelError(message(at, "an element type that onnx knows", got, _EXPORT_AGAIN)) from None
     if min(tensor.dims, default=0) < 0:
         raise ModelError(message(at, "a shape without negative sizes", str(list(tensor.dims)), _EXPORT_AGAIN))
-    if tensor.HasField("raw_data"):
+    if data is not None or tensor.HasField("raw_data"):
         expected = -(-math.prod(tensor.dims) * bits // 8)
-        if len(tensor.raw_data) != expected:
+        found = len(tensor.raw_data if data is None else data)
+        if found != expected:
             rule = f"{expected} bytes for {_type_name(tensor)} {list(tensor.dims)}"
-            raise ModelError(message(at, rule, f"{len(tensor.raw_data)}", _EXPORT_AGAIN))
+            raise ModelError(message(at, rule, str(found), _EXPORT_AGAIN))
         return
     try:
         onnx.numpy_helper.to_array(tensor)
@@ -228,17 +248,20 @@ def _check_external(tensor: ir.ExternalTensor, where: str) -> None:
         raise ModelError(message(f"{where}, tensor '{tensor.name}'", expected, f"a file of {size} bytes", remedy))
 
 
-def _check(proto: onnx.ModelProto, path: Path | None, where: str) -> None:
-    """Run onnx.checker, on the file where there is one, because it then finds external data and has no 2 GiB limit.
+def _check(proto: onnx.ModelProto, path: Path | None, where: str, data: dict[int, memoryview] | None = None) -> None:
+    """Run onnx.checker, on the file where it names others, because it then finds them; without `data` else.
 
     The checker wants a shape for every input and output of the graph; onnxruntime takes models without. Those are
     checked with an empty shape in its place.
     """
+    has_external = any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in proto.graph.initializer)
+    if data and not has_external:
+        proto, path = mapped.checkable(proto, data), None
     shapeless = [value for value in (*proto.graph.input, *proto.graph.output) if _lacks_shape(value)]
     try:
         if not shapeless:
             onnx.checker.check_model(proto if path is None else str(path))
-        elif not any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in proto.graph.initializer):
+        elif not has_external:
             copy = _copy(proto)
             for value in filter(_lacks_shape, (*copy.graph.input, *copy.graph.output)):
                 value.type.tensor_type.shape.SetInParent()

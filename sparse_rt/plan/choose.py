@@ -11,6 +11,7 @@ from sparse_rt_kernels import isa, registry
 from sparse_rt import formats, patterns
 from sparse_rt.formats import CompressedWeight
 from sparse_rt.graph.layer import Layer
+from sparse_rt.graph.mapped import release
 from sparse_rt.plan.convolution import Convolution
 from sparse_rt.plan.flip import flip_kernel
 from sparse_rt.plan.fuse import Fusion, fuse
@@ -129,6 +130,8 @@ def _step(
     found = operands(fusion, compressed.values, ir_version)
     kernel = _kernel(found.dtype, tier, name)
     packed = _packed(kernel, np.ascontiguousarray(found.values), np.ascontiguousarray(compressed.index))
+    release(compressed.values)
+    release(compressed.index)
     return SparseStep(
         name=layer.name,
         x=str(fusion.x.name),
