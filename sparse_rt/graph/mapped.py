@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-__all__ = ["MappedFile", "checkable", "map_file", "place", "release", "return_odd"]
+__all__ = ["MappedFile", "checkable", "forget", "map_file", "place", "release", "return_odd"]
 
 #: Bytes from which on the data of a tensor stays in the file.
 _LARGE: Final = 1 << 16
@@ -169,14 +169,26 @@ def place(model: ir.Model, proto: onnx.ModelProto, data: dict[int, memoryview]) 
         model.graph.initializers[tensor.name].const_value = ir.Tensor(array, kind, name=tensor.name)
 
 
-def release(array: np.ndarray[Any, Any]) -> None:
-    """Give the memory of an array that lies in a mapped file back to the system, which reads it again when needed."""
-    base: Any = array
+def forget(model: ir.Model) -> None:
+    """Let go of the model's file, which may change from now on: initializers that lie in it have no data any more."""
+    for value in model.graph.initializers.values():
+        tensor = value.const_value
+        if isinstance(tensor, ir.Tensor) and _mapping_of(tensor.raw) is not None:
+            value.const_value = None
+
+
+def _mapping_of(array: Any) -> mmap.mmap | None:
+    """Return the mapping that an array is a view of."""
+    base = array
     while isinstance(base, np.ndarray | memoryview):
         base = base.base if isinstance(base, np.ndarray) else base.obj
-    if not isinstance(base, mmap.mmap):
-        return
-    if not (array.flags.c_contiguous and hasattr(base, "madvise")):
+    return base if isinstance(base, mmap.mmap) else None
+
+
+def release(array: np.ndarray[Any, Any]) -> None:
+    """Give the memory of an array that lies in a mapped file back to the system, which reads it again when needed."""
+    base = _mapping_of(array)
+    if base is None or not (array.flags.c_contiguous and hasattr(base, "madvise")):
         return
     offset = array.ctypes.data - np.frombuffer(base, np.uint8).ctypes.data
     first = offset // mmap.PAGESIZE * mmap.PAGESIZE

@@ -91,7 +91,8 @@ def _is_worthwhile(layer: Layer) -> bool:
 def _rows(weight: NDArray[Any], layer: Layer) -> NDArray[Any]:
     """Return a weight (n, c, *kernel) as (n, k): channels last, padded to a multiple of 4 unless it is depthwise."""
     if _is_depthwise(layer):
-        return weight.reshape(layer.shape[0], -1)
+        # A copy: steps keep it, and not the model's file.
+        return np.array(weight).reshape(layer.shape[0], -1)
     missing = -layer.shape[1] % 4
     padded = np.pad(weight, [(0, 0), (0, missing), (0, 0), (0, 0)])
     return np.ascontiguousarray(padded.transpose(0, 2, 3, 1)).reshape(layer.shape[0], -1)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from sparse_rt.graph.mapped import forget
 from sparse_rt.graph.weights import constant_array, constant_tensor
 
 __all__ = ["SMALL", "fold"]
@@ -61,6 +62,7 @@ def fold(model: ir.Model) -> ir.Model:
     _remove_bypassed(folded.graph)
     _remember_sizes(folded.graph, shapes)
     folded.functions.update(functions)
+    forget(model)
     return folded
 
 

@@ -51,13 +51,13 @@ def match(node: ir.Node, context: Context) -> Replacement | None:
         return None
     end = context.ending(node, clips=False)
     y = None if end.quantised is None else Quantisation(float(end.quantised.scale), end.quantised.zero_point)
-    y_dtype = end.dtype
+    y_dtype, curve = end.dtype, node.op_type.lower()
     table = None if source.rows is None else _table(function, source.rows, y, y_dtype)
 
     def prepare(shape: tuple[int, ...], _: tuple[int, ...], threads: int) -> Launch:
         if table is not None:
             return prepare_byte_table(count_of(shape), table, threads)
-        return prepare_activation(node.op_type.lower(), count_of(shape), threads, y, None if y is None else y_dtype)
+        return prepare_activation(curve, count_of(shape), threads, y, None if y is None else y_dtype)
 
     step = OperatorStep(
         op_type=node.op_type,

@@ -79,6 +79,7 @@ def _quantised(
 
 
 def _float(node: ir.Node, a: ir.Value, b: ir.Value, end: Ending) -> Replacement:
+    low, high = end.low, end.high
     step = AddStep(
         op_type=node.op_type,
         name=str(node.name),
@@ -87,7 +88,7 @@ def _float(node: ir.Node, a: ir.Value, b: ir.Value, end: Ending) -> Replacement:
         y=str(end.y.name),
         y_dtype=_REAL,
         shape_of=lambda shape: shape,
-        prepare=lambda shape, _, threads: prepare_add(count_of(shape), threads, end.low, end.high),
+        prepare=lambda shape, _, threads: prepare_add(count_of(shape), threads, low, high),
         is_in_place=True,
         low=end.low,
         high=end.high,

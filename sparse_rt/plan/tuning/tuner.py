@@ -12,6 +12,7 @@ from sparse_rt_kernels.parallel import ThreadPool
 
 from sparse_rt.errors import SparseRTError
 from sparse_rt.feeds import random_feeds
+from sparse_rt.graph.mapped import forget
 from sparse_rt.graph.model_io import ModelSource
 from sparse_rt.plan.build import build_plan
 from sparse_rt.plan.options import SessionOptions
@@ -96,7 +97,16 @@ class Tuner:
             self._key = self._draft = None
 
     def _build(self, source: ModelSource, decide: Decide) -> Plan:
-        plan = build_plan(source, self._options, decide)
+        drafts = []
+
+        def deciding(draft: Draft) -> Decisions:
+            drafts.append(draft)
+            return decide(draft)
+
+        plan = build_plan(source, self._options, deciding)
+        for draft in drafts:
+            if draft is not self._draft:
+                forget(draft.model)
         warm_up(plan, self._pool)
         return plan
 
