@@ -57,10 +57,14 @@ class AttentionStep:
         Name and dtype of what it writes.
     perm
         The order of axes in which it is written; the last one stays last.
+    merged
+        Its shape, once it is in that order.
     scale
         What scores are multiplied by.
     prepare
-        ``prepare(attention, threads)`` returns the launch.
+        ``prepare(attention, biases, threads)`` returns the launch; biases are (batch, heads, size), or None.
+    biases
+        What is added to each row of the arrays of query, key and value, one number a column; None for none.
     """
 
     name: str
@@ -71,7 +75,9 @@ class AttentionStep:
     y_dtype: np.dtype[Any]
     perm: tuple[int, ...]
     scale: float
-    prepare: Callable[[Attention, int], Launch]
+    prepare: Callable[[Attention, tuple[NDArray[np.float32] | None, ...], int], Launch]
+    merged: View = View()  # noqa: RUF009, immutable
+    biases: tuple[NDArray[np.float32] | None, ...] = (None, None, None)
     _calls: dict[tuple[Any, ...], _Call] = field(default_factory=dict, init=False, repr=False)
 
     @property
@@ -141,9 +147,13 @@ class AttentionStep:
             return None
         try:
             sizes = (*self.views[0].sizes(shape)[:-1], self._value_size())
+            return self._y_sizes(sizes) if len(sizes) == len(self.perm) else None
         except ValueError as error:
             raise self._misfit(str(error), (shape,)) from error
-        return tuple(sizes[axis] for axis in self.perm) if len(sizes) == len(self.perm) else None
+
+    def _y_sizes(self, context: Shape) -> Shape:
+        """Return y's shape for a context of (batch, heads, tokens, size)."""
+        return self.merged.sizes(tuple(context[axis] for axis in self.perm))
 
     def _value_size(self) -> int | None:
         """Return the columns of value where its view alone says so."""
@@ -200,8 +210,8 @@ class AttentionStep:
         if query.shape[-1] != key.shape[-1] or key.shape[-2] != value.shape[-2]:
             raise ValueError("a key of the query's size, and a value for each key")
         context = (*lead, query.shape[-2], value.shape[-1])
-        y_shape = tuple(context[axis] for axis in self.perm)
-        y = self._empty(y_shape)
+        y_shape = tuple(size for size in self._y_sizes(context) if size is not None)
+        y = self._empty(tuple(context[axis] for axis in self.perm))
         if not math.prod(context):
             return _Call(y_shape, None, copied)
         if not math.prod(key.shape):
@@ -227,7 +237,15 @@ class AttentionStep:
             out=_place(y.transpose(np.argsort(self.perm)), y),
             mask=places[3] if len(places) > 3 else None,
         )
-        return _Call(y_shape, self.prepare(attention, threads), copied)
+        biases = tuple(
+            None
+            if bias is None
+            else np.broadcast_to(
+                self._seen(number, np.broadcast_to(bias, shapes[number]))[..., 0, :], (*lead, seen[number].shape[-1])
+            ).reshape(batch, heads, -1)
+            for number, bias in enumerate(self.biases)
+        )
+        return _Call(y_shape, self.prepare(attention, biases, threads), copied)
 
     def _empty(self, shape: tuple[int, ...], dtype: np.dtype[Any] | None = None) -> NDArray[Any]:
         try:

@@ -78,6 +78,10 @@ class View:
             return None
         return View((change, *self.changes))
 
+    def then(self, other: "View") -> "View":
+        """Return what is seen of what is seen."""
+        return View((*self.changes, *other.changes))
+
     def transposed(self, rank: int) -> "View":
         """Return what is seen with its last two of `rank` axes exchanged."""
         return View((*self.changes, _Transpose((*range(rank - 2), rank - 1, rank - 2))))

@@ -5,7 +5,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import config
-from sparse_rt_kernels.attention import Attention, Place, is_available, prepare_attention
+from sparse_rt_kernels.attention import (
+    Attention,
+    ByteOperand,
+    ByteTensor,
+    Place,
+    QuantisedAttention,
+    are_bytes_available,
+    is_available,
+    prepare_attention,
+    prepare_quantised_attention,
+)
+from sparse_rt_kernels.elementwise import Quantisation, QuantisedRows
 from sparse_rt_kernels.parallel import ThreadPool
 
 from tests.kernels.conformance import Guarded
@@ -156,3 +167,126 @@ def test_operands_that_share_an_array():
     attention = Attention(2, heads, 19, 19, size, size, 0.5, *places, place(out, out))
     prepare_attention(attention, 1).run(packed, out, POOLS[1], packed, packed)
     check(out, judge(*parts, 0.5, None))
+
+
+# --- bytes -----------------------------------------------------------------------------------------------------------
+
+bytes_only = pytest.mark.skipif(not are_bytes_available(), reason="vpdpbusd of 64 bytes")
+
+
+def dequantise(array, one):
+    return (array.astype(np.float32) - np.float32(one.quantisation.zero_point)) * np.float32(one.quantisation.scale)
+
+
+def levels(values, one, scale=None):
+    """Quantise, without the zero point, as int64."""
+    info, zero_point = np.iinfo(one.dtype), one.quantisation.zero_point
+    scaled = values / np.float32(one.quantisation.scale) if scale is None else values.astype(np.float32) * scale
+    return np.clip(np.rint(scaled), info.min - zero_point, info.max - zero_point).astype(np.int64)
+
+
+def factor(a, b, y):
+    scales = [np.float32(one.quantisation.scale) for one in (a, b, y)]
+    return scales[0] * scales[1] / scales[2]
+
+
+class ByteCase:
+    """Operands of bytes, or of float32 quantised on the way, and the separate operators that judge the kernel."""
+
+    def __init__(self, batch, heads, queries, keys, size, value_size, dtype, *, is_float=False, seed=0):
+        self.rng = np.random.default_rng(seed)
+        self.dtype, self.middle, self.heads = np.dtype(dtype), 128 if np.dtype(dtype) == np.uint8 else 0, heads
+        info = np.iinfo(dtype)
+        self.scores, self.context = self.tensor(0.08, -5), self.tensor(0.006, 9)
+        self.weights = ByteTensor(Quantisation(1 / 255, int(info.min)), self.dtype)
+        self.quantised = [self.tensor(*pair) for pair in ((0.0132, 1), (0.0121, -4), (0.0115, -3))]
+        stored = [self.tensor(*pair) for pair in ((0.013, -2), (0.012, 3), (0.011, 5))]
+        shapes = [(queries, size), (keys, size), (keys, value_size)]
+        self.arrays, self.operands, self.levels = [], [], []
+        for (tokens, width), source, goal in zip(shapes, stored, self.quantised, strict=True):
+            shape = (batch, tokens, heads * width)
+            if is_float:
+                array, bias = normal(self.rng, *shape), None
+                values = by_heads(array, heads)
+                self.operands.append(ByteOperand(goal, None))
+            else:
+                array = self.rng.integers(info.min, info.max + 1, shape).astype(dtype)
+                bias = normal(self.rng, batch, heads, width)
+                values = dequantise(by_heads(array, heads), source) + bias[:, :, None]
+                self.operands.append(ByteOperand(goal, QuantisedRows(source.quantisation, self.dtype), bias))
+            self.arrays.append(array)
+            self.levels.append(levels(values, goal))
+
+    def tensor(self, scale, zero_point):
+        return ByteTensor(Quantisation(scale, zero_point + self.middle), self.dtype)
+
+    def expected(self, scale, mask):
+        """Return the bytes of the context."""
+        query, key, value = self.levels
+        scored = levels(query @ key.swapaxes(-1, -2), self.scores, factor(*self.quantised[:2], self.scores))
+        scores = scored.astype(np.float32) * np.float32(self.scores.quantisation.scale) * np.float32(scale)
+        scores = scores.astype(np.float64) + (0 if mask is None else mask)
+        weights = np.exp(scores - scores.max(-1, keepdims=True))
+        weighed = levels((weights / weights.sum(-1, keepdims=True)).astype(np.float32), self.weights)
+        context = levels(weighed @ value, self.context, factor(self.weights, self.quantised[2], self.context))
+        return context + self.context.quantisation.zero_point
+
+    def run(self, scale=0.125, threads=1, mask=None):
+        query, key, value = self.arrays
+        out = Guarded((*query.shape[:2], value.shape[2]), self.dtype, fill=0x55)
+        seen = [by_heads(array, self.heads) for array in (*self.arrays, out.array)]
+        places = [place(view, base) for view, base in zip(seen, (*self.arrays, out.array), strict=True)]
+        masks = None if mask is None else np.broadcast_to(mask, (*seen[0].shape[:3], key.shape[1]))
+        sizes = (len(query), self.heads, query.shape[1], key.shape[1], seen[0].shape[3], seen[2].shape[3])
+        attention = Attention(*sizes, scale, *places, None if masks is None else place(masks, mask))
+        products = QuantisedAttention(*self.operands, self.scores, self.weights, self.context)
+        launch = prepare_quantised_attention(attention, products, threads)
+        launch.run(query, out.array, POOLS[threads], key, value, *(() if mask is None else (mask,)))
+        out.check()
+        return seen[3], self.expected(scale, masks)
+
+
+def check_bytes(got, expected):
+    """A weight next to a tie may be rounded either way, and with it a byte of the context."""
+    distance = np.abs(got.astype(np.int64) - expected)
+    assert distance.max() <= 1
+    assert (distance > 0).mean() < 1e-3
+
+
+@bytes_only
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8])
+@pytest.mark.parametrize("size", [8, 20, 64, 80])
+@pytest.mark.parametrize("tokens", [1, 17, 33, 129])
+def test_bytes(tokens, size, dtype):
+    check_bytes(*ByteCase(2, 3, tokens, tokens, size, size, dtype, seed=tokens).run(threads=2))
+
+
+@bytes_only
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(1, 2),
+    st.integers(1, 4),
+    st.integers(1, 70),
+    st.integers(1, 140),
+    st.integers(1, 70),
+    st.integers(1, 70),
+    st.sampled_from([np.uint8, np.int8]),
+    st.booleans(),
+    st.sampled_from([1, 2]),
+)
+def test_bytes_of_any_shape(batch, heads, queries, keys, size, value_size, dtype, is_float, threads):
+    case = ByteCase(batch, heads, queries, keys, size, value_size, dtype, is_float=is_float, seed=keys)
+    check_bytes(*case.run(threads=threads))
+
+
+@bytes_only
+def test_bytes_with_a_mask():
+    case = ByteCase(2, 3, 19, 35, 20, 24, np.uint8)
+    mask = normal(case.rng, 2, 1, 19, 35)
+    mask[..., ::4] = -np.inf
+    check_bytes(*case.run(mask=mask))
+
+
+@bytes_only
+def test_bytes_of_a_long_sequence():
+    check_bytes(*ByteCase(1, 1, 40, 2000, 64, 64, np.uint8).run(threads=2))

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from sparse_rt_kernels.attention import is_available
+from sparse_rt_kernels.attention import are_bytes_available, is_available
 
-from tests.models.onnx_models import INT64, compare, info, model, node, normal, sparse
+from benchmarks.models.quantise import quantise_static
+from tests.models.onnx_models import INT64, compare, info, model, node, normal, sparse, sparse_session, stock
 
 pytestmark = pytest.mark.skipif(not is_available(), reason="the kernel needs registers of 64 bytes")
 
@@ -229,3 +230,62 @@ def test_negative_scale(rng):
     proto = attention_model(rng, PLAIN, initializers={"scale": np.array(-0.5, np.float32)})
     session = compare(proto, {"x": normal(rng, 2, 9, WIDTH)}, layers=4)
     assert not attentions(session)
+
+
+# --- bytes -----------------------------------------------------------------------------------------------------------
+
+bytes_only = pytest.mark.skipif(not are_bytes_available(), reason="the kernel needs vpdpbusd of 64 bytes")
+
+
+def quantised(proto, rng, op_types=None):
+    """`op_types` are those of operators that are quantised, by default all."""
+    feeds = [{"x": normal(rng, 2, 9, WIDTH)} for _ in range(3)]
+    return quantise_static(proto, feeds, op_types=op_types)
+
+
+def compare_bytes(proto, feeds, threads=1):
+    """Run both sessions; a weight next to a tie may be rounded either way, which moves few of the bytes by a step."""
+    session = sparse_session(proto, threads)
+    (ours,), (theirs,) = session.run(None, feeds), stock(proto, feeds)
+    distance = np.abs(ours - theirs)
+    assert distance.max() <= 0.03 * np.abs(theirs).max()
+    assert (distance > 1e-4).mean() < 0.05
+    return session
+
+
+@bytes_only
+@pytest.mark.parametrize("threads", [1, 2])
+def test_quantised_products(rng, threads):
+    """Each product is quantised, and so is what it reads."""
+    proto = quantised(attention_model(rng, PLAIN), rng, ["MatMul"])
+    for batch, tokens in ((2, 9), (1, 1), (3, 20)):
+        session = compare_bytes(proto, {"x": normal(rng, batch, tokens, WIDTH)}, threads)
+    assert [step.y_dtype for step in attentions(session)] == [np.uint8]
+    assert not [step for step in session.plan.steps if type(step).__name__ == "OnnxRuntimeStep"]
+
+
+def test_factor_and_softmax_quantised_as_well(rng):
+    """Left to onnxruntime, which has operators of bytes for them."""
+    session = compare_bytes(quantised(attention_model(rng, PLAIN), rng), {"x": normal(rng, 2, 9, WIDTH)})
+    assert not attentions(session)
+
+
+@bytes_only
+def test_quantised_with_a_mask(rng):
+    mask = np.triu(np.full((9, 9), -np.inf, np.float32), 1)
+    proto = quantised(attention_model(rng, MASKED, initializers={"mask": mask}), rng, ["MatMul"])
+    session = compare_bytes(proto, {"x": normal(rng, 2, 9, WIDTH)})
+    assert [step.y_dtype for step in attentions(session)] == [np.uint8]
+
+
+@bytes_only
+@pytest.mark.parametrize("inner", ["scores_QuantizeLinear_Output", "weights_QuantizeLinear_Output"])
+def test_inner_bytes_that_others_read(rng, inner):
+    proto = quantised(attention_model(rng, PLAIN), rng, ["MatMul"])
+    assert any(inner in one.output for one in proto.graph.node)
+    proto.graph.output.append(info(inner, None, None, None, None, kind=2))
+    session = sparse_session(proto)
+    assert not attentions(session)
+    feeds = {"x": normal(rng, 2, 9, WIDTH)}
+    for ours, theirs in zip(session.run(None, feeds), stock(proto, feeds), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1.001 if ours.dtype == np.uint8 else 0.05)

@@ -63,6 +63,22 @@ def test_float_activation(rng, op_type, rows, threads):
     check(proto, {"x": 3 * normal(rng, rows, 8)}, [op_type], threads=threads)
 
 
+@pytest.mark.parametrize("shape", [(1, 8), (5, 7, 8)])
+def test_softmax_at_the_end(rng, shape):
+    """Of a classifier."""
+    weight = {"w": np.ascontiguousarray(sparse(rng, 20, 8).T)}
+    nodes = [node("MatMul", ["x", "w"], ["h"]), node("Softmax", ["h"], ["y"], axis=-1)]
+    proto = model(nodes, [info("x", *shape)], [info("y", *shape[:-1], 20)], weight)
+    check(proto, {"x": normal(rng, *shape)}, ["Softmax"])
+
+
+def test_softmax_along_another_axis_stays_in_onnxruntime(rng):
+    weight = {"w": np.ascontiguousarray(sparse(rng, 20, 8).T)}
+    nodes = [node("MatMul", ["x", "w"], ["h"]), node("Softmax", ["h"], ["y"], axis=0)]
+    proto = model(nodes, [info("x", 6, 8)], [info("y", 6, 20)], weight)
+    assert "onnxruntime" in sparse_session(proto).plan.describe()
+
+
 @pytest.mark.parametrize("op_type", ["Sigmoid", "Tanh"])
 @pytest.mark.parametrize("dtype", KINDS)
 @pytest.mark.parametrize("quantises", [False, True])

@@ -6,7 +6,7 @@ import numpy as np
 
 from sparse_rt_kernels import isa
 from sparse_rt_kernels.attention.panels import copy_rows, transpose_rows
-from sparse_rt_kernels.attention.problem import PLACES, Attention, Blocks
+from sparse_rt_kernels.attention.problem import GROUP, PLACES, Attention, Blocks
 from sparse_rt_kernels.attention.rows import exponentials, scale_row, scaled_largest
 from sparse_rt_kernels.attention.tile import multiply
 from sparse_rt_kernels.compiler import carray
@@ -27,11 +27,10 @@ _RECORD = np.dtype(
         *PLACES,
     ]
 )
-_GROUP: Final = 16
 #: Rows for whose contexts there is scratch memory, where not all keys are laid out at once.
 _MOST_ROWS: Final = 256
 #: Partial results of a group of rows (16 registers), and its 16 results.
-_PARTIAL_BYTES: Final = _GROUP * 64 + 64
+_PARTIAL_BYTES: Final = GROUP * 64 + 64
 #: Of one product of a query's and a key's element and one of a value's, on one core.
 _NANOSECONDS: Final = 1 / 50
 _LOWEST = np.float32(np.finfo(np.float32).min)
@@ -52,13 +51,13 @@ def _weigh(a: Any, scratch: int, mask: int, rows: int, keys: int, row: int, is_f
     stride, context_stride = _padded(a.key_block), _padded(a.value_size)
     scores, context = scratch + a.scores_at, scratch + a.context_at + row * context_stride
     partial = scratch + a.state_at
-    results = carray(as_pointer(partial + _GROUP * 64), (_GROUP,), np.float32)
-    largest = carray(as_pointer(partial + _PARTIAL_BYTES + 4 * row), (_GROUP,), np.float32)
-    sums = carray(as_pointer(partial + _PARTIAL_BYTES + 4 * (a.rows + _GROUP) + 4 * row), (_GROUP,), np.float32)
+    results = carray(as_pointer(partial + GROUP * 64), (GROUP,), np.float32)
+    largest = carray(as_pointer(partial + _PARTIAL_BYTES + 4 * row), (GROUP,), np.float32)
+    sums = carray(as_pointer(partial + _PARTIAL_BYTES + 4 * (a.rows + GROUP) + 4 * row), (GROUP,), np.float32)
     for number in range(rows):
         here = mask + number * a.mask_row if mask else 0
         scaled_largest(scores + number * stride, here, keys, partial + 64 * number, np.float32(a.scale))
-    fold_largest(partial, partial + _GROUP * 64)
+    fold_largest(partial, partial + GROUP * 64)
     for number in range(rows):
         before = largest[number]
         if not is_first:
@@ -72,7 +71,7 @@ def _weigh(a: Any, scratch: int, mask: int, rows: int, keys: int, row: int, is_f
             sums[number] = 0
         shift = max(largest[number], _LOWEST)
         exponentials(scores + number * stride, keys, partial + 64 * number, shift)
-    fold_sums(partial, partial + _GROUP * 64)
+    fold_sums(partial, partial + GROUP * 64)
     for number in range(rows):
         sums[number] += results[number]
     return 0
@@ -84,8 +83,8 @@ def _finish(a: Any, scratch: int, out: int, rows: int, row: int) -> int:
     context_stride = _padded(a.value_size)
     context = scratch + a.context_at + row * context_stride
     state = scratch + a.state_at + _PARTIAL_BYTES
-    largest = carray(as_pointer(state + 4 * row), (_GROUP,), np.float32)
-    sums = carray(as_pointer(state + 4 * (a.rows + _GROUP) + 4 * row), (_GROUP,), np.float32)
+    largest = carray(as_pointer(state + 4 * row), (GROUP,), np.float32)
+    sums = carray(as_pointer(state + 4 * (a.rows + GROUP) + 4 * row), (GROUP,), np.float32)
     for number in range(rows):
         factor = np.float32(1) / sums[number] if largest[number] > -np.inf else np.float32(np.nan)
         scale_row(context + number * context_stride, out + number * a.out_row, a.value_size, factor)
@@ -101,8 +100,8 @@ def _block(a: Any, x: int, key: int, value: int, mask: int, out: int, scratch: i
         keys = min(a.key_block, a.keys - first)
         transpose_rows(key + first * a.key_row, a.key_row, keys, a.size, scratch, stride)
         copy_rows(value + first * a.value_row, a.value_row, keys, a.value_size, values, context_stride)
-        for row in range(0, rows, _GROUP):
-            group = min(_GROUP, rows - row)
+        for row in range(0, rows, GROUP):
+            group = min(GROUP, rows - row)
             multiply(
                 x + row * a.query_row, a.query_row, scratch, stride, scores, stride, a.size, group, (keys + 15) // 16, 0
             )
@@ -112,8 +111,8 @@ def _block(a: Any, x: int, key: int, value: int, mask: int, out: int, scratch: i
             multiply(
                 scores, stride, values, context_stride, to, context_stride, keys, group, context_stride // 64, first
             )
-    for row in range(0, rows, _GROUP):
-        _finish(a, scratch, out + row * a.out_row, min(_GROUP, rows - row), row)
+    for row in range(0, rows, GROUP):
+        _finish(a, scratch, out + row * a.out_row, min(GROUP, rows - row), row)
     return 0
 
 
@@ -152,12 +151,12 @@ def prepare_attention(attention: Attention, threads: int) -> Launch:
     row_nanoseconds = a.keys * (a.size + a.value_size) * _NANOSECONDS
     blocks = Blocks.of(a, key_bytes, _MOST_ROWS, row_nanoseconds, threads)
     stride, context_stride = -(-blocks.keys // 16) * 64, -(-a.value_size // 16) * 64
-    rows = -(-blocks.rows // _GROUP) * _GROUP
+    rows = -(-blocks.rows // GROUP) * GROUP
     values_at = -(-a.size // 16) * 16 * stride
     scores_at = values_at + blocks.keys * context_stride
-    context_at = scores_at + _GROUP * stride
+    context_at = scores_at + GROUP * stride
     state_at = context_at + rows * context_stride
-    nbytes = state_at + _PARTIAL_BYTES + 8 * (rows + _GROUP)
+    nbytes = state_at + _PARTIAL_BYTES + 8 * (rows + GROUP)
     record = (
         *(a.batch, a.heads, a.queries, a.keys, a.size, a.value_size),
         *(blocks.rows, blocks.blocks, blocks.keys, blocks.parts, a.mask is not None),

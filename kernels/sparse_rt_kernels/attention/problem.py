@@ -7,7 +7,7 @@ from typing import Final
 from sparse_rt_kernels import caches
 from sparse_rt_kernels.elementwise.parts import worthwhile_parts
 
-__all__ = ["PLACES", "Attention", "Blocks", "Place"]
+__all__ = ["GROUP", "PLACES", "Attention", "Blocks", "Place"]
 
 #: Fields of a record that hold the places of query, key, value, mask and out.
 PLACES: Final = [
@@ -16,7 +16,7 @@ PLACES: Final = [
     for field in ("at", "batch", "head", "row")
 ]
 #: Rows whose scores are computed together: those of the reductions across lanes.
-_GROUP: Final = 16
+GROUP: Final = 16
 #: What laying out keys and values costs a task, in rows of queries.
 _LAYOUT_ROWS: Final = 8
 
@@ -106,9 +106,9 @@ class Blocks:
         """
         heads = one.batch * one.heads
         # What is laid out is read from L2 by every group of rows; a row's scores stay in L1.
-        keys = min(caches.level2_bytes() // 4 // key_bytes, caches.level1_bytes() // 2 // (4 * _GROUP))
+        keys = min(caches.level2_bytes() // 4 // key_bytes, caches.level1_bytes() // 2 // (4 * GROUP))
         keys = min(one.keys, max(64, keys // 64 * 64))
-        most = -(-one.queries // _GROUP)
+        most = -(-one.queries // GROUP)
         least = -(-one.queries // most_rows)
         total = one.queries * heads * row_nanoseconds
         if worthwhile_parts(total, threads) == 1:

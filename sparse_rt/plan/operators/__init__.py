@@ -18,6 +18,7 @@ from sparse_rt.plan.operators import (
     max_pool,
     quantise,
     reshape,
+    softmax,
 )
 from sparse_rt.plan.operators.context import Context
 from sparse_rt.plan.replacement import Replacement
@@ -45,7 +46,7 @@ _MATCHERS: dict[str, Callable[[ir.Node, Context], Replacement | None]] = {
     "Reshape": reshape.match,
     "Sigmoid": activation.match,
     "SkipLayerNormalization": layer_norm.match_skip,
-    "Softmax": attention.match,
+    "Softmax": lambda node, context: attention.match(node, context) or softmax.match(node, context),
     "Softplus": activation.match,
     "Tanh": activation.match,
 }

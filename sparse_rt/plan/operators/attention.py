@@ -1,23 +1,35 @@
 """Attention: MatMul, a factor, a mask, Softmax, MatMul, with the reshapes and transpositions around them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from sparse_rt_kernels.attention import is_available, prepare_attention
+from numpy.typing import NDArray
+from sparse_rt_kernels.attention import Attention, are_bytes_available, is_available, prepare_attention
+from sparse_rt_kernels.launch import Launch
 
 from sparse_rt.graph.weights import constant_array
 from sparse_rt.plan.attention_step import AttentionStep
-from sparse_rt.plan.constants import scalar
+from sparse_rt.plan.constants import Quantisation, scalar
 from sparse_rt.plan.fuse import sole_consumer
 from sparse_rt.plan.operators.context import Context
+from sparse_rt.plan.operators.quantised_attention import (
+    QuantisedProducts,
+    quantised_context,
+    quantised_operand,
+    requantised,
+    tensor,
+)
+from sparse_rt.plan.operators.softmax import is_along_last_axis
 from sparse_rt.plan.replacement import Replacement
 from sparse_rt.plan.view import View
 
 __all__ = ["is_next", "match"]
 
 _REAL = np.dtype(np.float32)
-_LAST_AXIS_BY_DEFAULT = 13  # opset from which Softmax works along one axis, the last one unless told otherwise
+_Prepare = Callable[[Attention, tuple[NDArray[np.float32] | None, ...], int], Launch]
 
 
 @dataclass(frozen=True)
@@ -28,6 +40,10 @@ class _Scores:
     ----------
     query, key
         Operands of the product; key is (size, tokens) unless `is_key_in_rows`.
+    alpha
+        The part of the scale that belongs to the product.
+    quantised
+        Parameters of QuantizeLinear and DequantizeLinear after the product; None if there are none.
     absorbed
         The nodes, in order of computation.
     """
@@ -36,8 +52,51 @@ class _Scores:
     key: ir.Value
     is_key_in_rows: bool
     scale: float
+    alpha: float
     mask: ir.Value | None
+    quantised: Quantisation | None
     absorbed: tuple[ir.Node, ...]
+
+
+@dataclass(frozen=True)
+class _Step:
+    """All that a step is made of, but the mask: see :class:`AttentionStep`."""
+
+    node: ir.Node
+    sources: tuple[ir.Value, ir.Value, ir.Value]
+    dtypes: tuple[np.dtype[Any], np.dtype[Any], np.dtype[Any]]
+    views: tuple[View, View, View]
+    y: ir.Value
+    y_dtype: np.dtype[Any]
+    perm: tuple[int, ...]
+    scale: float
+    absorbed: tuple[ir.Node, ...]
+    merged: View = View()  # noqa: RUF009, immutable
+    biases: tuple[NDArray[np.float32] | None, ...] = (None, None, None)
+
+    def replacement(self, scores: _Scores, rank: int, context: Context, prepare: _Prepare) -> Replacement | None:
+        """Return the step; None if a kernel cannot compute it."""
+        masks = () if scores.mask is None else (scores.mask,)
+        if not is_along_last_axis(self.node, rank) or not 0 < self.scale < np.inf:
+            return None
+        if not all(_is_mask(mask, context) for mask in masks):
+            return None
+        inputs = (*self.sources, *masks)
+        step = AttentionStep(
+            name=str(self.node.name),
+            inputs=tuple(str(one.name) for one in inputs),
+            dtypes=(*self.dtypes, *(_REAL for _ in masks)),
+            views=self.views,
+            y=str(self.y.name),
+            y_dtype=self.y_dtype,
+            perm=self.perm,
+            scale=self.scale,
+            prepare=prepare,
+            merged=self.merged,
+            biases=self.biases,
+        )
+        reads = tuple(one for one in inputs if not context.is_constant(one))
+        return Replacement(step, reads, self.y, self.absorbed)
 
 
 @dataclass(frozen=True)
@@ -51,41 +110,78 @@ class _Operand:
 
 def match(node: ir.Node, context: Context) -> Replacement | None:
     """Match Softmax of a product of two activations, multiplied by a third one."""
-    product = sole_consumer(node.outputs[0])
-    if not is_available() or node.domain != "" or product is None or product.domain != "":
+    if not is_available() or node.domain != "":
         return None
-    if product.op_type != "MatMul" or product.inputs[0] is not node.outputs[0] or product in context.taken:
+    scores = _scores(node, context)
+    if scores is None:
         return None
-    scores, values = _scores(node, context), product.inputs[1]
-    if scores is None or values is None:
+    return _float(node, scores, context) if scores.quantised is None else _quantised(node, scores, context)
+
+
+def _float(node: ir.Node, scores: _Scores, context: Context) -> Replacement | None:
+    """Match products of float32."""
+    product = _second_product(node.outputs[0], context)
+    values = None if product is None else product.inputs[1]
+    if product is None or values is None:
         return None
     query, key, value = (_operand(one, context) for one in (scores.query, scores.key, values))
-    rank = _rank(query, key, value)
-    if rank is None or not _is_last_axis(node, rank) or value.factor != 1.0:
-        return None
-    view = key.view if scores.is_key_in_rows else key.view.transposed(rank)
+    ranks = {_rank(one.source, one.view) for one in (query, key, value)}
+    rank = ranks.pop()
     sources = (query.source, key.source, value.source)
-    masks = () if scores.mask is None else (scores.mask,)
-    if not all(map(context.is_float, sources)) or not all(_is_mask(mask, context) for mask in masks):
+    if ranks or rank is None or not all(map(context.is_float, sources)) or value.factor != 1.0:
         return None
     y, perm, last = _written(product, rank)
-    inputs = (*sources, *masks)
     scale = scores.scale * query.factor * key.factor
-    if not 0 < scale < np.inf:
+    views = (query.view, key.view if scores.is_key_in_rows else key.view.transposed(rank), value.view)
+    absorbed = (*scores.absorbed, node, product, *last)
+    made = _Step(node, sources, (_REAL,) * 3, views, y, _REAL, perm, scale, absorbed)
+    return made.replacement(scores, rank, context, lambda attention, _, threads: prepare_attention(attention, threads))
+
+
+def _quantised(node: ir.Node, scores: _Scores, context: Context) -> Replacement | None:
+    """Match products of bytes: Softmax's weights and the context are quantised, too."""
+    quantise = sole_consumer(node.outputs[0])
+    dequantise = None if quantise is None else sole_consumer(quantise.outputs[0])
+    pair = None if dequantise is None else requantised(dequantise.outputs[0], context)
+    if pair is None or pair[0] is not node.outputs[0] or not are_bytes_available() or scores.quantised is None:
         return None
-    step = AttentionStep(
-        name=str(node.name),
-        inputs=tuple(str(one.name) for one in inputs),
-        dtypes=(_REAL,) * len(inputs),
-        views=(query.view, view, value.view),
-        y=str(y.name),
-        y_dtype=_REAL,
-        perm=perm,
-        scale=scale,
-        prepare=prepare_attention,
+    product = _second_product(pair[2][1].outputs[0], context)
+    values = None if product is None else product.inputs[1]
+    if product is None or values is None:
+        return None
+    query, key, value = (quantised_operand(one, context) for one in (scores.query, scores.key, values))
+    if query is None or key is None or value is None or scores.alpha != 1.0:
+        return None
+    operands = (query, key, value)
+    ranks = {_rank(one.source.x, one.view) for one in operands}
+    rank = ranks.pop()
+    written = None if ranks or rank is None else quantised_context(product, rank, context)
+    if rank is None or written is None:
+        return None
+    views = (query.view, key.view if scores.is_key_in_rows else key.view.transposed(rank), value.view)
+    products = QuantisedProducts(operands, tensor(scores.quantised), tensor(pair[1]), tensor(written.quantised))
+    made = _Step(
+        node,
+        (query.source.x, key.source.x, value.source.x),
+        (query.source.dtype, key.source.dtype, value.source.dtype),
+        views,
+        written.y,
+        written.quantised.dtype,
+        written.perm,
+        scores.scale,
+        (*scores.absorbed, node, *pair[2], product, *written.absorbed),
+        written.merged,
+        (query.source.bias, key.source.bias, value.source.bias),
     )
-    reads = tuple(one for one in inputs if not context.is_constant(one))
-    return Replacement(step, reads, y, (*scores.absorbed, node, product, *last))
+    return made.replacement(scores, rank, context, products.prepare)
+
+
+def _second_product(weights: ir.Value, context: Context) -> ir.Node | None:
+    """Return the MatMul that multiplies the weights by the value, if nobody else reads them."""
+    product = sole_consumer(weights)
+    if product is None or product.domain != "" or product.op_type != "MatMul" or product in context.taken:
+        return None
+    return product if product.inputs[0] is weights else None
 
 
 def is_next(addition: ir.Node, context: Context) -> bool:
@@ -100,26 +196,28 @@ def _is_mask(value: ir.Value, context: Context) -> bool:
     return value.is_initializer() or not context.is_constant(value)
 
 
-def _is_last_axis(node: ir.Node, rank: int) -> bool:
-    """Return whether a Softmax works along the last axis."""
-    opset = 0 if node.graph is None else node.graph.opset_imports.get("", 0)
-    axis = node.attributes.get_int("axis", -1 if opset >= _LAST_AXIS_BY_DEFAULT else 1)
-    return axis in (-1, rank - 1)
-
-
 def _scores(node: ir.Node, context: Context) -> _Scores | None:
     """Follow a Softmax back to the product of query and key; None if anybody else needs what lies between."""
-    value, scale, mask = node.inputs[0], 1.0, None
+    value, scale, mask, quantised = node.inputs[0], 1.0, None, None
     absorbed: tuple[ir.Node, ...] = ()
     below = node
     while value is not None and (here := value.producer()) is not None:
-        if sole_consumer(value) is not below or here in context.taken:
+        if sole_consumer(value) is not below:
+            return None
+        pair = requantised(value, context)
+        if pair is not None and quantised is None and sole_consumer(here.inputs[0] or value) is here:
+            value, quantised, nodes = pair
+            absorbed, below = (*nodes, *absorbed), nodes[0]
+            continue
+        if here in context.taken:
             return None
         absorbed, below = (here, *absorbed), here
         if (found := _product(here)) is not None:
             query, key, is_key_in_rows, alpha = found
-            return _Scores(query, key, is_key_in_rows, scale * alpha, mask, absorbed)
+            return _Scores(query, key, is_key_in_rows, scale * alpha, alpha, mask, quantised, absorbed)
         factor = _factor(here, context)
+        if quantised is not None:
+            return None
         if factor is not None:
             value, number = factor
             scale *= number
@@ -163,8 +261,11 @@ def _masked(node: ir.Node, context: Context) -> tuple[ir.Value | None, ir.Value 
         if producer is None:
             continue
         scaled = _factor(producer, context)
-        origin = producer if scaled is None else scaled[0].producer()
-        if origin is not None and _product(origin) is not None:
+        origin = scores if scaled is None else scaled[0]
+        pair = None if origin is None else requantised(origin, context)
+        origin = origin if pair is None else pair[0]
+        last = None if origin is None else origin.producer()
+        if last is not None and _product(last) is not None:
             return scores, mask
     return None, None
 
@@ -189,14 +290,12 @@ def _operand(value: ir.Value, context: Context) -> _Operand:
     return best
 
 
-def _rank(*operands: _Operand) -> int | None:
-    """Return how many axes all operands have: 3 or 4; None for others, and where it is not known."""
-    ranks = set()
-    for one in operands:
-        shape = one.source.shape
-        ranks.add(one.view.rank if one.view.rank is not None else None if shape is None else len(shape))
-    rank = ranks.pop()
-    return rank if not ranks and rank in (3, 4) else None
+def _rank(source: ir.Value, view: View) -> int | None:
+    """Return how many axes an operand has: 3 or 4; None for others, and where it is not known."""
+    rank = view.rank
+    if rank is None and source.shape is not None:
+        rank = len(source.shape)
+    return rank if rank in (3, 4) else None
 
 
 def _written(product: ir.Node, rank: int) -> tuple[ir.Value, tuple[int, ...], tuple[ir.Node, ...]]:
