@@ -470,6 +470,21 @@ def test_open_sizes_are_settled_by_the_first_run(tuned, proto, rng, tmp_path, fo
 
 
 @needs_jit
+def test_a_first_run_that_changes_nothing_does_not_plan_again(tuned, proto, rng, monkeypatch):
+    proto.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "rows"
+    source = proto.SerializeToString()
+    fake = FakeRace({"n2m4": 1e-5, PLAN: 1e-5})
+    first = tuned(fake, source=source)
+    check(first, proto, rng)
+    again = tuned(fake, source=source)
+    monkeypatch.setattr(tuner, "build_plan", None)
+    check(again, proto, rng)
+    assert again.explain() == first.explain()
+    assert again.explain()[0].tried
+    assert again.plan.tried == first.plan.tried
+
+
+@needs_jit
 def test_a_file_that_changed_before_the_first_run_is_not_read_again(tuned, proto, rng, tmp_path):
     proto.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "rows"
     path = tmp_path / "m.onnx"

@@ -15,7 +15,7 @@ from sparse_rt.plan.tuning.judge import PLAN, TUNED, fastest_plan, judge_whole
 from sparse_rt.plan.tuning.layer_race import ONNXRUNTIME
 from sparse_rt.plan.tuning.race import Race, quiet
 
-__all__ = ["contest"]
+__all__ = ["contest", "followed"]
 
 _TURN_SECONDS = 0.03
 #: The reason in a plan that onnxruntime runs whole, until it is known by how much that is faster.
@@ -50,7 +50,7 @@ def contest(
         To time with.
     """
     plans = {PLAN: plan}
-    if any(decision.kernel != kernel for decision, kernel in _beside(decisions, names, plan)):
+    if followed(plan, names, decisions) is None:
         plans[TUNED] = build(decisions)
     outputs = [item.name for item in plan.signature.outputs]
     with contextlib.suppress(Exception):  # what onnxruntime does not load, or run, as a whole cannot win
@@ -68,6 +68,15 @@ def contest(
     tried = tuple(Trial(name, round(1e6 * found, 2)) for name, found in times.items())
     decisions = replace(decisions, whole=judge_whole(times), tried=tried)
     return _reported(plans[chosen], names, decisions), decisions
+
+
+def followed(plan: Plan, names: Sequence[str], decisions: Decisions) -> Plan | None:
+    """Return `plan` with the reasons of decisions that it follows already, None if it does not."""
+    if decisions.whole is not None or any(
+        decision.kernel != kernel for decision, kernel in _beside(decisions, names, plan)
+    ):
+        return None
+    return _reported(plan, names, decisions)
 
 
 def _run_as_session(plan: Plan, outputs: Sequence[str], feeds: Environment, pool: ThreadPool) -> None:

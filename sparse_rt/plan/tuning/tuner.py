@@ -19,7 +19,7 @@ from sparse_rt.plan.options import SessionOptions
 from sparse_rt.plan.plan import Plan
 from sparse_rt.plan.step import Environment
 from sparse_rt.plan.tuning import records
-from sparse_rt.plan.tuning.contest import contest
+from sparse_rt.plan.tuning.contest import contest, followed
 from sparse_rt.plan.tuning.decisions import Decide, Decisions, Draft
 from sparse_rt.plan.tuning.default import estimated_decisions
 from sparse_rt.plan.tuning.keys import model_key, surroundings
@@ -59,6 +59,7 @@ class Tuner:
         self._again = _source_of_later(source) if self._around else None
         self._draft: Draft | None = None
         self._key: dict[str, Any] | None = None
+        self._names: list[str] = []
         self._is_known = False
 
     @property
@@ -89,12 +90,14 @@ class Tuner:
         try:
             known = self._known()
             if known is not None:
-                return self._build(source, lambda _: known)
+                return followed(plan, self._names, known) or self._build(source, lambda _: known)
             if self._mode == "on":
                 return self._measured(source, self._build(source, self._drafted), feeds)
-            return plan
+        except (SparseRTError, OSError):  # external data that is gone, say: the plan at hand still runs
+            pass
         finally:
             self._key = self._draft = None
+        return plan
 
     def _build(self, source: ModelSource, decide: Decide) -> Plan:
         drafts = []
@@ -123,6 +126,7 @@ class Tuner:
             return Decisions()
         if self._mode == "off":
             return estimated_decisions(draft)
+        self._names = [str(layer.y.name) for layer in draft.layers]
         self._key = {**self._around, **model_key(draft)}
         known = self._known()
         self._is_known = known is not None
@@ -143,11 +147,10 @@ class Tuner:
         layers = LayerTuning(
             self._options, self._pool, self._store, self._around, _race(), _LAYERS_SHARE * seconds
         ).decisions(draft, plan, inputs)
-        names = [str(layer.y.name) for layer in draft.layers]
         del draft, inputs  # weights, which whole plans have again
         improved, decisions = contest(
             plan,
-            names,
+            self._names,
             layers,
             lambda wanted: self._build(source, lambda _: wanted),
             feeds,
