@@ -17,7 +17,7 @@ __all__ = ["TUNING", "TUNING_VARIABLE", "SessionOptions", "usable_threads"]
 TUNING = ("on", "cached", "off", "sparse")
 #: Environment variable for sessions whose options say None.
 TUNING_VARIABLE = "SPARSE_RT_TUNING"
-_DEFAULT_TUNING = "cached"
+_DEFAULT_TUNING = "on"
 _DEFAULT_TUNING_SECONDS = 2.0
 
 _OWN = (
@@ -77,7 +77,7 @@ class SessionOptions:
         a model on this machine, and kept on disk. ``"cached"``: by measurements that were kept; nothing is measured.
         ``"off"``: by an estimate from the layer's sizes. ``"sparse"``: every such layer runs on a sparse kernel,
         whatever it takes. Where no measurement was kept, ``"cached"`` estimates, too. None takes what the environment
-        variable ``SPARSE_RT_TUNING`` says, else ``"cached"``.
+        variable ``SPARSE_RT_TUNING`` says, else ``"on"``.
     tuning_seconds
         About how long the measurements for one session may take, compilation and loading not counted.
     enable_profiling
