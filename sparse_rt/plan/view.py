@@ -1,5 +1,7 @@
 """An array seen in another shape and order of axes, which moves none of its elements."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,9 +71,9 @@ class View:
             return None
         if node.op_type == "Transpose" and "perm" in node.attributes:
             change = _Transpose(tuple(node.attributes["perm"].as_ints()))
-        elif node.op_type == "Reshape" and node.attributes.get_int("allowzero", 0) == 0:
+        elif node.op_type == "Reshape":
             target = constant_array(node.inputs[1], ir_version)
-            if target is None:
+            if target is None or (node.attributes.get_int("allowzero", 0) != 0 and not target.all()):
                 return None
             change = _Reshape(tuple(int(size) for size in target))
         else:
@@ -94,6 +96,25 @@ class View:
 
     def of(self, array: NDArray[Any]) -> NDArray[Any]:
         """Return the array as it is seen: the same memory, if strides can say so. Raises ValueError."""
-        for change in self.changes:
-            array = change.of(array)
+        changes = self.changes
+        while changes:
+            if _turns_matrices(changes[:3], array.shape):
+                array, changes = array.swapaxes(-1, -2), changes[3:]
+            else:
+                array, changes = changes[0].of(array), changes[1:]
         return array
+
+
+def _turns_matrices(changes: Sequence[_Reshape | _Transpose], shape: tuple[int, ...]) -> bool:
+    """Return whether changes put all axes but the last two together, exchange those, and put the others apart again.
+
+    PyTorch writes the transposition of keys so. Strides can say what it is, but not what lies between.
+    """
+    kinds = [type(change) for change in changes]
+    if kinds != [_Reshape, _Transpose, _Reshape] or len(shape) < 3:
+        return False
+    *lead, rows, columns = shape
+    flat = changes[0].sizes(shape)
+    if flat != (math.prod(lead), rows, columns) or changes[1] != _Transpose((0, 2, 1)):
+        return False
+    return changes[2].sizes(changes[1].sizes(flat)) == (*lead, columns, rows)

@@ -39,7 +39,7 @@ def _flatten(node: ir.Node) -> Callable[[tuple[int, ...]], tuple[int, ...]]:
 
 def _reshape(node: ir.Node, ir_version: int) -> Callable[[tuple[int, ...]], tuple[int, ...]] | None:
     wanted = constant_array(node.inputs[1], ir_version) if len(node.inputs) > 1 else None
-    if wanted is None or node.attributes.get_int("allowzero", 0) != 0:
+    if wanted is None or (node.attributes.get_int("allowzero", 0) != 0 and not wanted.all()):
         return None
     target = tuple(int(size) for size in wanted)
 
