@@ -16,6 +16,7 @@ from sparse_rt.graph import model_io
 from sparse_rt.graph.layers import find_layers
 from sparse_rt.graph.model_io import ModelSource
 from sparse_rt.plan.choose import choose
+from sparse_rt.plan.concat_step import ConcatStep
 from sparse_rt.plan.island import cut
 from sparse_rt.plan.metadata import ModelMetadata
 from sparse_rt.plan.onnxruntime_step import OnnxRuntimeStep, open_island, open_session
@@ -178,7 +179,13 @@ def _fixed(item: NodeArg | None) -> tuple[int, ...] | None:
 
 
 def _x_shape(step: KernelStep, known: Mapping[str, NodeArg]) -> Shape | None:
-    """Return what is known of the shape of x, or of that to which a step's two operands are broadcast."""
+    """Return what is known of the shape of x, or of that which several operands are broadcast or joined to."""
+    if isinstance(step, ConcatStep):
+        parts = [_fixed(known.get(name)) for name in step.inputs]
+        try:
+            return step.joined([part for part in parts if part is not None]) if all(parts) else None
+        except FeedError:  # only a run can tell what is wrong
+            return None
     if isinstance(step, OperatorStep) and len(step.inputs) > 1:
         shapes = [_fixed(known.get(name)) for name in step.inputs]
         try:

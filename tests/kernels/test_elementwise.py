@@ -659,3 +659,26 @@ def test_softmax_as_onnxruntime_does():
     y = np.empty_like(x)
     elementwise.prepare_softmax(2 * 3 * 33, 40, 1).run(x, y, POOLS[1])
     np.testing.assert_allclose(y, expected, rtol=4e-6, atol=1e-37)
+
+
+# --- join ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize("widths", [(1,), (64, 7), (5, 130, 1), (20000, 33, 1, 40000)])
+@pytest.mark.parametrize("looked_up", [(), (0,), (1, 2)])
+def test_join(rows, widths, looked_up, threads):
+    rng = np.random.default_rng(5)
+    arrays = [rng.integers(0, 256, (rows, width), np.uint8) for width in widths]
+    tables = [rng.integers(0, 256, 256, np.uint8) if i in looked_up else None for i in range(len(widths))]
+    y = np.empty((rows, sum(widths)), np.uint8)
+    launch = elementwise.prepare_join(rows, widths, tables, threads)
+    launch.run(arrays[0], y, POOLS[threads], *arrays[1:])
+    parts = [x if table is None else table[x] for x, table in zip(arrays, tables, strict=True)]
+    np.testing.assert_array_equal(y, np.concatenate(parts, axis=1))
+
+
+def test_join_refuses_tables_of_another_size():
+    with pytest.raises(TypeError, match="256 bytes"):
+        elementwise.prepare_join(1, [4], [np.zeros(4, np.uint8)], 1)

@@ -11,6 +11,7 @@ from sparse_rt_kernels.elementwise.dequantise import prepare_dequantise
 from sparse_rt_kernels.elementwise.dequantise_rows import prepare_dequantise_rows
 from sparse_rt_kernels.elementwise.float_add import prepare_add
 from sparse_rt_kernels.elementwise.gelu import prepare_gelu
+from sparse_rt_kernels.elementwise.join import prepare_join
 from sparse_rt_kernels.elementwise.layer_norm import NormOutputs, prepare_layer_norm
 from sparse_rt_kernels.elementwise.quantisation import Quantisation
 from sparse_rt_kernels.elementwise.quantise import prepare_quantise
@@ -31,6 +32,7 @@ __all__ = [
     "prepare_dequantise",
     "prepare_dequantise_rows",
     "prepare_gelu",
+    "prepare_join",
     "prepare_layer_norm",
     "prepare_quantise",
     "prepare_quantised_add",

@@ -13,7 +13,7 @@ from sparse_rt_kernels.elementwise.loops import each_choice, each_unit, zero
 from sparse_rt_kernels.elementwise.parts import UNIT, part_bounds, worthwhile_parts
 from sparse_rt_kernels.launch import Launch, Phase
 
-__all__ = ["prepare_byte_table"]
+__all__ = ["look_up_bytes", "prepare_byte_table"]
 
 _RECORD = np.dtype([(name, "i8") for name in ("count", "parts", "table", "itemsize")])
 #: Of one element on one core: looked up one by one, or 64 at a time.
@@ -52,7 +52,7 @@ def _each_register(builder: Any, x: Any, y: Any, count: Any, table: Any) -> None
 
 
 @simd.emitter
-def _look_up(context: Any, x: Any, y: Any, count: Any, table: Any, is_wide: Any) -> Any:
+def look_up_bytes(context: Any, x: Any, y: Any, count: Any, table: Any, is_wide: Any) -> Any:
     """``y = table[x]`` for `count` bytes x; the table holds float32 if `is_wide` is 1, else bytes."""
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
@@ -76,7 +76,7 @@ def _table_task(task: int, arguments: Any, x: int, other: int, out: int, shared:
     """Look up one part of the elements."""
     r = carray(arguments, (1,), _RECORD)[0]
     first, last = part_bounds(r.count, UNIT, task, r.parts)
-    return _look_up(x + first, out + first * r.itemsize, last - first, r.table, r.itemsize // 4)
+    return look_up_bytes(x + first, out + first * r.itemsize, last - first, r.table, r.itemsize // 4)
 
 
 def prepare_byte_table(count: int, table: NDArray[Any], threads: int) -> Launch:

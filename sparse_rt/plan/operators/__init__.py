@@ -12,6 +12,7 @@ from sparse_rt.plan.operators import (
     add,
     attention,
     average_pool,
+    concat,
     gelu,
     global_average_pool,
     layer_norm,
@@ -29,6 +30,7 @@ __all__ = ["find_operators"]
 _MATCHERS: dict[str, Callable[[ir.Node, Context], Replacement | None]] = {
     "Add": add.match,
     "AveragePool": average_pool.match,
+    "Concat": concat.match,
     "DequantizeLinear": quantise.match_dequantise,
     "BiasGelu": gelu.match,
     "Elu": activation.match,
