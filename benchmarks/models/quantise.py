@@ -33,8 +33,9 @@ def quantise_static(
     per_channel: bool = True,
     quant_format: QuantFormat = QuantFormat.QDQ,
     op_types: list[str] | None = None,
+    activation_type: QuantType = QuantType.QUInt8,
 ) -> onnx.ModelProto:
-    """Return the model with uint8 activations and int8 weights; symmetric, so that a zero stays a zero.
+    """Return the model with activations of bytes and int8 weights; symmetric, so that a zero stays a zero.
 
     Parameters
     ----------
@@ -48,6 +49,8 @@ def quantise_static(
         ``QDQ``, or ``QOperator`` for QLinearConv and its like.
     op_types
         What to quantise, by default everything that can be.
+    activation_type
+        ``QUInt8``, or ``QInt8``.
     """
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "quantised.onnx"
@@ -58,7 +61,7 @@ def quantise_static(
             quant_format=quant_format,
             op_types_to_quantize=op_types,
             per_channel=per_channel,
-            activation_type=QuantType.QUInt8,
+            activation_type=activation_type,
             weight_type=QuantType.QInt8,
         )
         return onnx.load(out)

@@ -8,12 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparse_rt_kernels import isa
+from sparse_rt_kernels.channel_blocks import ChannelBlocks
+from sparse_rt_kernels.elementwise.quantised_add import QuantisedAdd
 from sparse_rt_kernels.epilogue import FloatEpilogue, IntegerEpilogue
 from sparse_rt_kernels.geometry import ConvGeometry, MatmulShape
 from sparse_rt_kernels.launch import Launch, PythonLaunch
 from sparse_rt_kernels.parallel import ThreadPool
 
 __all__ = [
+    "Addition",
+    "BlockedLayouts",
     "Kernel",
     "PackedWeight",
     "PreparedCall",
@@ -69,6 +73,46 @@ class PackedWeight:
 
 
 @dataclass(frozen=True, slots=True)
+class Addition:
+    """A quantised add after a convolution: the convolution's bytes are one operand, a residual's the other.
+
+    Attributes
+    ----------
+    parameters
+        Scales, zero points, and bounds of the sum.
+    dtypes
+        Of its operands a and b.
+    y_dtype
+        Of the sum.
+    is_first
+        Whether the convolution's bytes are operand a.
+    """
+
+    parameters: QuantisedAdd
+    dtypes: tuple[np.dtype[Any], np.dtype[Any]]
+    y_dtype: np.dtype[Any]
+    is_first: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class BlockedLayouts:
+    """How x and out of a convolution lie, in blocks of 8 channels or, where that is None, in planes.
+
+    An `addition` reads its residual as the second array of a call, which lies as `out` does, in blocks.
+    """
+
+    x: ChannelBlocks | None
+    y: ChannelBlocks | None
+    addition: Addition | None = None
+
+
+#: (geometry, dtype of x, dtype of the convolution's own bytes, weight, epilogue, threads, layouts).
+PrepareBlocked = Callable[
+    [ConvGeometry, np.dtype[Any], np.dtype[Any], PackedWeight, Epilogue, int, BlockedLayouts], Launch | None
+]
+
+
+@dataclass(frozen=True, slots=True)
 class Kernel:
     """One GEMM kernel and the two operations that reach it.
 
@@ -100,6 +144,9 @@ class Kernel:
         The tier of :mod:`sparse_rt_kernels.isa` that it needs.
     adds_residual
         Whether its calls can add a residual.
+    prepare_blocked
+        Prepares convolutions over blocks of 8 channels; returns None for those that it does not fit. None if the kernel
+        knows planes only.
     form
         ``"n2m4"``, or ``"dense"``: then `pack_weight` takes values (n, k), k a multiple of 4, and an index (n, 0).
     """
@@ -114,6 +161,7 @@ class Kernel:
     prepare_conv: Callable[[ConvGeometry, np.dtype[Any], np.dtype[Any], PackedWeight, Epilogue, int], PreparedCall]
     form: str = "n2m4"
     adds_residual: bool = False
+    prepare_blocked: PrepareBlocked | None = None
 
     def matmul(
         self,

@@ -229,12 +229,14 @@ def store_masked(builder: Any, base: Any, value: Any, mask: Any) -> None:
 
 
 @_operation(lambda memory: memory)
-def prefetch(builder: Any, base: Any, level: int = 2) -> None:
-    """Call the cache line at a byte pointer into L2, or L1 if `level` is 1; any address may be named."""
+def prefetch(builder: Any, base: Any, level: int = 2, write: bool = False) -> None:
+    """Call the cache line at a byte pointer into L2, or L1 if `level` is 1; any address may be named.
+
+    If it is called to `write`, no other core keeps it.
+    """
     signature = ir.FunctionType(ir.VoidType(), [base.type, I32, I32, I32])
     function = cgutils.get_or_insert_function(builder.module, signature, "llvm.prefetch.p0")
-    read, locality, data = I32(0), I32(4 - level), I32(1)
-    builder.call(function, [base, read, locality, data])
+    builder.call(function, [base, I32(int(write)), I32(4 - level), I32(1)])
 
 
 @_operation(_gather_meaning)
@@ -311,6 +313,18 @@ def bitwise_xor(builder: Any, a: Any, b: Any) -> Any:
 def shift_right(builder: Any, a: Any, b: Any) -> Any:
     """Shift each lane of a right by that lane of b (less than the lane's bits); zeros enter."""
     return builder.lshr(a, b)
+
+
+@_operation(np.maximum)
+def larger_int(builder: Any, a: Any, b: Any) -> Any:
+    """Return the larger of two signed integers."""
+    return builder.select(builder.icmp_signed(">", a, b), a, b)
+
+
+@_operation(np.minimum)
+def smaller_int(builder: Any, a: Any, b: Any) -> Any:
+    """Return the smaller of two signed integers."""
+    return builder.select(builder.icmp_signed("<", a, b), a, b)
 
 
 @_operation(lambda a: a.astype(np.uint8))

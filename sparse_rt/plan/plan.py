@@ -74,14 +74,19 @@ class Plan:
         return any(isinstance(step, SparseStep) for step in self.steps)
 
     def describe(self) -> str:
-        """Return the plan for a person, one step a line, with what was measured before; "|" marks a segment's steps."""
-        marks = [
-            mark for part in self.parts for mark in (["|"] * len(part.steps) if isinstance(part, Segment) else [" "])
-        ]
+        """Return the plan for a person, one step a line, with what was measured before.
+
+        "|" marks the steps of one segment, as they run for the shapes that it was bound to last; "/c8" the values that
+        lie in blocks of 8 channels.
+        """
+        found: list[tuple[str, Step]] = []
+        for part in self.parts:
+            steps: Sequence[Step] = part.current_steps() if isinstance(part, Segment) else [part]
+            found.extend(("|" if isinstance(part, Segment) else " ", step) for step in steps)
         tried = {report.name: report.tried for report in self.reports}
         lines = [
             f"{number:4d} {mark} {step.describe()}{_figures(tried.get(getattr(step, 'name', ''), ()))}"
-            for number, (mark, step) in enumerate(zip(marks, self.steps, strict=True))
+            for number, (mark, step) in enumerate(found)
         ]
         return "\n".join([*lines, *([f"whole plans{_figures(self.tried)}"] if self.tried else [])])
 

@@ -14,6 +14,7 @@ from sparse_rt_kernels.workspace import address_of
 
 from sparse_rt.errors import FeedError, message
 from sparse_rt.plan.arena import ArenaPool, Lifetime, place
+from sparse_rt.plan.layout import laid_out
 from sparse_rt.plan.step import BindableStep, Environment, Step, StepCall, spent
 
 __all__ = ["Segment", "segmented"]
@@ -41,6 +42,8 @@ class _BoundSegment:
         For each array that is handed on: name, shape, dtype, and the entries that hold its address.
     views
         For each value that is another shape of an array: its name, the array's name, the shape.
+    steps
+        What is run: the segment's steps, as :mod:`sparse_rt.plan.layout` has laid them out.
     """
 
     sequence: LaunchSequence
@@ -49,6 +52,7 @@ class _BoundSegment:
     read: tuple[tuple[int, ...], ...]
     written: tuple[tuple[str, tuple[int, ...], np.dtype[Any], tuple[int, ...]], ...]
     views: tuple[tuple[str, str, tuple[int, ...]], ...]
+    steps: tuple[BindableStep, ...]
 
     def run(self, arrays: Sequence[NDArray[Any]], values: Environment, pool: ThreadPool, arenas: ArenaPool) -> None:
         arena = arenas.acquire(self.nbytes)
@@ -143,6 +147,11 @@ class Segment:
         """Return one line for a person."""
         return f"segment of {len(self.steps)} steps  {', '.join(self.inputs)} -> {', '.join(self.outputs)}"
 
+    def current_steps(self) -> tuple[BindableStep, ...]:
+        """Return the steps as they are laid out for the shapes that were bound last; its own where none were."""
+        bound = next(reversed(self._classes.values()), None)
+        return self.steps if bound is None else bound.steps
+
     def _run_steps(self, values: Environment, pool: ThreadPool) -> None:
         for step, names in zip(self.steps, self._spent, strict=True):
             step.run(values, pool)
@@ -152,13 +161,14 @@ class Segment:
 
     def _bind(self, shapes: dict[str, tuple[int, ...]], threads: int) -> _BoundSegment | None:
         calls = []
-        for step in self.steps:
+        steps = laid_out(self.steps, shapes, self.outputs, threads)
+        for step in steps:
             call = step.bind(tuple(shapes[name] for name in step.inputs), threads)
             if call is None:
                 return None
             shapes[step.y] = call.y_shape
             calls.append(call)
-        return _Binding(self, calls, shapes).bound()
+        return _Binding(self, steps, calls, shapes).bound()
 
 
 def _fits(array: Any, dtype: np.dtype[Any]) -> bool:
@@ -168,8 +178,15 @@ def _fits(array: Any, dtype: np.dtype[Any]) -> bool:
 class _Binding:
     """The making of a bound segment: in which array each value lies, and where that array lies."""
 
-    def __init__(self, segment: Segment, calls: Sequence[StepCall], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    def __init__(
+        self,
+        segment: Segment,
+        steps: Sequence[BindableStep],
+        calls: Sequence[StepCall],
+        shapes: Mapping[str, tuple[int, ...]],
+    ) -> None:
         self._segment = segment
+        self._steps = steps
         self._calls = calls
         self._shapes = shapes
         #: For each value the one whose array holds it: its own, or that of which it is another shape or successor.
@@ -181,7 +198,7 @@ class _Binding:
         self._leaving = {self._origins[name] for name in segment.outputs}
 
     def _find_arrays(self) -> None:
-        for number, (step, call) in enumerate(zip(self._segment.steps, self._calls, strict=True)):
+        for number, (step, call) in enumerate(zip(self._steps, self._calls, strict=True)):
             for name in step.inputs:
                 self._last[self._origins[name]] = number
             origin = self._origins[step.inputs[0]] if call.is_view else step.y
@@ -196,7 +213,7 @@ class _Binding:
     def _share_arrays(self) -> None:
         """Let a step write its output over an input that nobody reads later, where its kernel allows it."""
         inner = self._first.keys() - self._leaving
-        for number, step in enumerate(self._segment.steps):
+        for number, step in enumerate(self._steps):
             y = step.y
             if self._origins[y] != y or y not in inner:
                 continue
@@ -234,13 +251,14 @@ class _Binding:
                 for name in self._segment.outputs
                 if self._origins[name] != name
             ),
+            steps=tuple(self._steps),
         )
 
     def _table(self) -> tuple[list[Bound], list[str]]:
         """Return the launches, and for each entry of the table the value whose array's address it holds."""
         launches: list[Bound] = []
         holders: list[str] = []
-        for step, call in zip(self._segment.steps, self._calls, strict=True):
+        for step, call in zip(self._steps, self._calls, strict=True):
             if call.launch is None:
                 continue
             first = len(holders)

@@ -26,12 +26,20 @@ _Variant = tuple[str, str, str, str]
 def warm_up(plan: Plan, pool: ThreadPool) -> None:
     """Compile all that a run of `plan` on `pool` will call, or load it from the disk cache.
 
-    Where the shape of a step's input is known, the step's call is prepared for it, which compiles native tasks, and
-    segments of such steps are bound. Other
-    calls, and those of portable kernels, are made once on a tiny problem, each kind of them. If standard error is a
-    terminal and it takes longer than half a second, a progress bar says what is going on.
+    Segments are bound to the shapes of their inputs where these are known, which compiles native tasks. Elsewhere,
+    where the shape of a step's input is known, the step's call is prepared for it. Other calls, and those of portable
+    kernels, are made once on a tiny problem, each kind of them. If standard error is a terminal and it takes longer
+    than half a second, a progress bar says what is going on.
     """
-    todo = [step for step in plan.steps if isinstance(step, SparseStep | OperatorStep)]
+    bound = {
+        id(step)
+        for part in plan.parts
+        if isinstance(part, Segment) and _bind(part, plan.shapes, pool)
+        for step in part.steps
+    }
+    if bound:
+        pool.warm_up()
+    todo = [step for step in plan.steps if isinstance(step, SparseStep | OperatorStep) and id(step) not in bound]
     if sys.stderr.isatty():
         steps: Iterable[SparseStep | OperatorStep] = _with_bar(todo)
     else:
@@ -39,18 +47,16 @@ def warm_up(plan: Plan, pool: ThreadPool) -> None:
     are_native = [_warm_up_step(step, plan.shapes.get(step.x), pool) for step in steps]
     if any(are_native):
         pool.warm_up()
-    for part in plan.parts:
-        if isinstance(part, Segment):
-            _bind(part, plan.shapes, pool)
 
 
-def _bind(segment: Segment, shapes: Mapping[str, tuple[int, ...]], pool: ThreadPool) -> None:
-    """Bind a segment to the shapes of its inputs, if they are known."""
-    if all(name in shapes for name in segment.inputs):
-        try:
-            segment.bind(tuple(shapes[name] for name in segment.inputs), pool.threads)
-        except FeedError:  # a run will say so
-            return
+def _bind(segment: Segment, shapes: Mapping[str, tuple[int, ...]], pool: ThreadPool) -> bool:
+    """Bind a segment to the shapes of its inputs, if they are known; return whether its steps run as one."""
+    if any(name not in shapes for name in segment.inputs):
+        return False
+    try:
+        return segment.bind(tuple(shapes[name] for name in segment.inputs), pool.threads) is not None
+    except FeedError:  # a run will say so
+        return False
 
 
 def _warm_up_step(step: SparseStep | OperatorStep, shape: tuple[int, ...] | None, pool: ThreadPool) -> bool:

@@ -9,6 +9,7 @@ from sparse_rt_kernels import caches, isa
 from sparse_rt_kernels.geometry import ConvGeometry
 from sparse_rt_kernels.n2m4_u8s8 import VNNI, image_layout
 from sparse_rt_kernels.n2m4_u8s8.image_layout import octet_image_of
+from sparse_rt_kernels.n2m4_u8s8.image_store import BLOCKS, PLANES, SUMS
 from sparse_rt_kernels.n2m4_u8s8.image_tile import image_tiles
 from sparse_rt_kernels.parallel import ThreadPool
 
@@ -105,13 +106,16 @@ def test_other_convolutions_go_another_way(options):
     assert octet_image_of(ConvGeometry(**{**plain, **options})) is None
 
 
+@pytest.mark.parametrize("ending", [PLANES, BLOCKS, SUMS])
 @pytest.mark.parametrize(("length", "runs"), [(7, 4), (4, 7)])
-def test_the_tile_keeps_its_accumulators_in_registers(length, runs):
+def test_the_tile_keeps_its_accumulators_in_registers(length, runs, ending):
     @njit
-    def run(places, end, base, words, values, controls, steps, out, stride, offset, scale, low, high):
+    def run(places, end, base, words, values, controls, steps, out, stride, other, addition, offset, scale, low, high):
         return image_tiles(
             length,
             runs,
+            8,
+            ending,
             places,
             end,
             base,
@@ -121,6 +125,8 @@ def test_the_tile_keeps_its_accumulators_in_registers(length, runs):
             steps,
             out,
             stride,
+            other,
+            addition,
             offset,
             offset,
             0,
@@ -132,12 +138,13 @@ def test_the_tile_keeps_its_accumulators_in_registers(length, runs):
             0,
         )
 
-    run.compile(f"intp({', '.join(['intp'] * 11)}, float32, float32)")
+    run.compile(f"intp({', '.join(['intp'] * 13)}, float32, float32)")
     lines = next(iter(run.inspect_asm().values())).splitlines()
     loops = "\n".join(lines).split("vpdpbusd")
     assert len(loops) == 29
     body = "\n".join(loops[1:-1])
-    assert len(re.findall("vpbroadcastq", body)) == 27
+    # Those of the first two pixels come before.
+    assert len(re.findall("vpbroadcastq", body)) == 26
     assert not re.findall(r"rsp", body), "a register is spilled"
 
 

@@ -73,7 +73,9 @@ def random(dtype, size, seed=0):
     return rng.integers(info.min, info.max, size, dtype, endpoint=True)
 
 
-@pytest.mark.parametrize("name", ["add", "subtract", "multiply", "bitwise_and", "bitwise_xor"])
+@pytest.mark.parametrize(
+    "name", ["add", "subtract", "multiply", "bitwise_and", "bitwise_xor", "larger_int", "smaller_int"]
+)
 @pytest.mark.parametrize(("dtype", "lanes"), [(np.int32, 16), (np.int8, 64), (np.int64, 8), (np.int8, 16)])
 def test_integer_operations(name, dtype, lanes):
     check(name, random(dtype, lanes), random(dtype, lanes, 1))
@@ -284,7 +286,16 @@ def test_every_operation_is_tested():
             "shift_right",
             "store_masked",
         ),
-        *("nearest_int", "pack_int16", "pack_uint8", "add_saturated", "larger_byte", "smaller_byte"),
+        *(
+            "larger_int",
+            "smaller_int",
+            "nearest_int",
+            "pack_int16",
+            "pack_uint8",
+            "add_saturated",
+            "larger_byte",
+            "smaller_byte",
+        ),
         *("dot_u8s8", "dot_s16", "shuffle_bytes", "multishift", "in_register", "in_order"),
     }
     assert tested == set(simd.OPERATIONS)

@@ -15,7 +15,7 @@ from sparse_rt_kernels.elementwise.parts import UNIT, part_bounds, worthwhile_pa
 from sparse_rt_kernels.elementwise.quantisation import BYTE_FIELDS, Quantisation, byte_fields, is_signed
 from sparse_rt_kernels.launch import Launch, Phase
 
-__all__ = ["QuantisedAdd", "prepare_quantised_add"]
+__all__ = ["QuantisedAdd", "prepare_quantised_add", "quotients"]
 
 _RECORD = np.dtype(
     [
@@ -113,6 +113,21 @@ def _add_task(task: int, arguments: Any, x: int, other: int, out: int, shared: i
     )
 
 
+def quotients(parameters: QuantisedAdd) -> tuple[float, float, float]:
+    """Return sa / sy, sb / sy, and what zero points add to the sum in units of sy.
+
+    Raises
+    ------
+    ValueError
+        A quotient is more than 2**20, where everything saturates anyway.
+    """
+    a, b, y = parameters.a, parameters.b, parameters.y
+    a_ratio, b_ratio = (float(np.float32(side.scale) / np.float32(y.scale)) for side in (a, b))
+    if max(a_ratio, b_ratio) > _MOST_RATIO:
+        raise ValueError(f"quantised add: expected scales up to 2**20 times that of y, got {max(a_ratio, b_ratio):g}.")
+    return a_ratio, b_ratio, -(a.zero_point * a_ratio + b.zero_point * b_ratio)
+
+
 def prepare_quantised_add(
     count: int,
     a_dtype: np.dtype[Any],
@@ -132,12 +147,7 @@ def prepare_quantised_add(
     ValueError
         A quotient is more than 2**20, where everything saturates anyway.
     """
-    a, b, y = parameters.a, parameters.b, parameters.y
-    a_ratio, b_ratio = (np.float32(side.scale) / np.float32(y.scale) for side in (a, b))
-    if max(a_ratio, b_ratio) > _MOST_RATIO:
-        raise ValueError(f"quantised add: expected scales up to 2**20 times that of y, got {max(a_ratio, b_ratio):g}.")
-    offset = -(a.zero_point * float(a_ratio) + b.zero_point * float(b_ratio))
-    fields = byte_fields(y, y_dtype, parameters.low, parameters.high)
+    fields = byte_fields(parameters.y, y_dtype, parameters.low, parameters.high)
     parts = worthwhile_parts(count * _NANOSECONDS, threads)
-    record = (count, parts, is_signed(a_dtype), is_signed(b_dtype), a_ratio, b_ratio, offset, *fields)
+    record = (count, parts, is_signed(a_dtype), is_signed(b_dtype), *quotients(parameters), *fields)
     return Launch([Phase(_add_task, np.array([record], _RECORD), parts)])

@@ -13,7 +13,7 @@ from sparse_rt_kernels.compiler import cgutils, types
 from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS, ROWS
 from sparse_rt_kernels.n2m4_u8s8.micro import Octets, multiply_loop
 
-__all__ = ["Requantiser", "store_planes", "tiles_to_bytes"]
+__all__ = ["Requantiser", "narrow_rows", "store_planes", "tiles_to_bytes"]
 
 _WORDS = simd.vector(simd.I32, CHANNELS)
 _FLOATS = simd.vector(simd.F32, CHANNELS)
@@ -31,6 +31,13 @@ def _everywhere(builder: Any, lanes: Any) -> Any:
     return builder.icmp_unsigned("==", builder.bitcast(lanes, mask), ir.Constant(mask, -1))
 
 
+def narrow_rows(builder: Any, rows: list[Any], zero_point: Any) -> Any:
+    """Return 4 rows of int32, with the zero point added and saturated, as 64 bytes: 4 of each row in every 16."""
+    pairs = [simd.pack_int16(builder, rows[first], rows[first + 1]) for first in (0, 2)]
+    pairs = [simd.add_saturated(builder, pair, zero_point) for pair in pairs]
+    return simd.pack_uint8(builder, *pairs)
+
+
 class Requantiser:
     """The operands of 16 channels, and what they make of four rows of sums."""
 
@@ -43,7 +50,7 @@ class Requantiser:
         self._zero_point = simd.broadcast(builder, builder.trunc(builder.add(zero_point, sign), simd.I16), 32)
         self._sign = simd.broadcast(builder, builder.trunc(sign, simd.I8), 64)
         bounds = (simd.nearest_int(builder, simd.broadcast(builder, bound, CHANNELS)) for bound in (low, high))
-        self._least, self._most = (self._narrow(builder, [bound] * 4) for bound in bounds)
+        self._least, self._most = (narrow_rows(builder, [bound] * 4, self._zero_point) for bound in bounds)
 
     def is_plain(self, builder: Any) -> Any:
         """Return whether a product is all there is to round: no bias, no bounds but those of a byte, |scale| < 1.
@@ -62,28 +69,34 @@ class Requantiser:
             _everywhere(builder, builder.icmp_signed("==", unbounded, simd.constant(simd.I8, [-1] * 64))),
         )
 
-    def _narrow(self, builder: Any, rows: list[Any]) -> Any:
-        pairs = [simd.pack_int16(builder, rows[first], rows[first + 1]) for first in (0, 2)]
-        pairs = [simd.add_saturated(builder, pair, self._zero_point) for pair in pairs]
-        return simd.pack_uint8(builder, *pairs)
+    def scaled(self, builder: Any, sums: Any, plain: bool) -> Any:
+        """Return a row of sums as floats, before they are bounded and rounded."""
+        value = simd.fmultiply(builder, simd.to_float(builder, sums), self._scale)
+        # The product is rounded before the sum, as separate operators do: no fused multiply-add.
+        return value if plain else simd.fadd(builder, value, self._bias)
+
+    def row(self, builder: Any, sums: Any, plain: bool) -> Any:
+        """Return a row of sums rounded to int32, without the zero point.
+
+        Only what int32 does not hold must be bounded before; rounding makes the least int32 of it, and of NaN.
+        """
+        value = self.scaled(builder, sums, plain)
+        return simd.nearest_int(builder, value if plain else simd.smaller(builder, self._high, value))
+
+    def unsigned(self, builder: Any, rows: list[Any], plain: bool) -> Any:
+        """Return 4 rounded rows as 64 unsigned bytes: in each 16 of them, 4 channels of the first row, of the second...
+
+        round(clip(t)) is clip(round(t)), so that bounds are applied to 64 bytes at a time.
+        """
+        value = narrow_rows(builder, rows, self._zero_point)
+        if plain:
+            return value
+        return simd.smaller_byte(builder, simd.larger_byte(builder, value, self._least), self._most)
 
     def four_rows(self, builder: Any, sums: list[Any], plain: bool) -> Any:
-        """Return 64 bytes: in each 16 of them, 4 channels of the first row, of the second, the third, the fourth.
-
-        round(clip(t)) is clip(round(t)), so that bounds are applied to 64 bytes at a time. Only what int32 does not
-        hold must be bounded before it is rounded; rounding makes the least int32 of it, and of NaN.
-        """
-        rows = []
-        for one in sums:
-            value = simd.fmultiply(builder, simd.to_float(builder, one), self._scale)
-            if not plain:
-                # The product is rounded before the sum, as separate operators do: no fused multiply-add.
-                value = simd.smaller(builder, self._high, simd.fadd(builder, value, self._bias))
-            rows.append(simd.nearest_int(builder, value))
-        value = self._narrow(builder, rows)
-        if not plain:
-            value = simd.smaller_byte(builder, simd.larger_byte(builder, value, self._least), self._most)
-        return simd.bitwise_xor(builder, value, self._sign)
+        """Return 4 rows of sums as 64 bytes, ordered as by :meth:`unsigned`."""
+        rows = [self.row(builder, one, plain) for one in sums]
+        return simd.bitwise_xor(builder, self.unsigned(builder, rows, plain), self._sign)
 
 
 def _store_rows(builder: Any, four: Any, out: Any, stride: Any, first: int) -> None:

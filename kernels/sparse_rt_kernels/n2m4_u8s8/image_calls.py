@@ -4,16 +4,19 @@ from typing import Any
 
 import numpy as np
 
+from sparse_rt_kernels.channel_blocks import ChannelBlocks
 from sparse_rt_kernels.epilogue import FloatEpilogue, IntegerEpilogue
 from sparse_rt_kernels.geometry import ConvGeometry
 from sparse_rt_kernels.launch import Launch, Phase
 from sparse_rt_kernels.n2m4_u8s8.blocking import Partition, worthwhile_threads
 from sparse_rt_kernels.n2m4_u8s8.clipping import clip_bounds
 from sparse_rt_kernels.n2m4_u8s8.image_layout import OctetImage
-from sparse_rt_kernels.n2m4_u8s8.image_tasks import IMAGE, fours_task, sevens_task
+from sparse_rt_kernels.n2m4_u8s8.image_store import BLOCKS, PLANES, SUMS, SUMS_OF_SECOND
+from sparse_rt_kernels.n2m4_u8s8.image_tasks import IMAGE, image_task
 from sparse_rt_kernels.n2m4_u8s8.image_tile import PLACES_BYTES
-from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS
-from sparse_rt_kernels.registry import PackedWeight
+from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS, STEP
+from sparse_rt_kernels.n2m4_u8s8.residual import addition_record
+from sparse_rt_kernels.registry import Addition, PackedWeight
 
 __all__ = ["prepare_image"]
 
@@ -27,18 +30,42 @@ def _repeated(byte: int) -> int:
     return int.from_bytes(bytes([byte & 255]) * 8, "little", signed=True)
 
 
-def _partition(units: int, longest: float, blocks: int, threads: int) -> Partition:
+def _partition(units: int, longest: float, blocks: int, threads: int, twice: float) -> Partition:
     """Split by units of rows or by blocks of channels, whichever leaves threads waiting for less.
 
-    The last unit of an image is as long as `longest` others. By channels, every thread stages the same rows.
+    The last unit of an image is as long as `longest` others. By channels, every thread stages the same rows, for which
+    it takes `twice` as long.
     """
     if threads == 1:
         return Partition(1, 1)
     if units >= 16 * threads:
         return Partition(2 * threads, 1)
     slowest_rows = (-(-units // threads) - 1 + longest) / (units - 1 + longest)
-    slowest_channels = -(-blocks // threads) / blocks * _STAGED_TWICE
+    slowest_channels = -(-blocks // threads) / blocks * twice
     return Partition(min(units, threads), 1) if slowest_rows <= slowest_channels else Partition(1, min(threads, blocks))
+
+
+def _output(geometry: ConvGeometry, image: OctetImage, y: ChannelBlocks | None, pad: int) -> tuple[int, ...]:
+    """Return the fields that say where outputs lie, but for the residual: planes, or blocks of 8 channels."""
+    if y is None:
+        plane = geometry.out_height * geometry.out_width
+        return geometry.out_channels * plane, CHANNELS * plane, plane, image.out_width, 1, 0, 0, 0, 0, 0, 0
+    row_bytes = STEP if image.is_flat else y.row_bytes
+    block = CHANNELS // STEP * y.plane_bytes
+    return y.image_bytes, block, y.plane_bytes, row_bytes, STEP, y.first_pixel, *y.border, _repeated(pad)
+
+
+def _padding(epilogue: IntegerEpilogue, sign: int, addition: Addition | None) -> int:
+    """Return the byte around outputs: the zero point of what is stored, as an unsigned byte."""
+    if addition is None:
+        return epilogue.zero_point + sign
+    return addition.parameters.y.zero_point + (128 if addition.y_dtype.char == "b" else 0)
+
+
+def _ending(y: ChannelBlocks | None, addition: Addition | None) -> int:
+    if addition is None:
+        return PLANES if y is None else BLOCKS
+    return SUMS if addition.is_first else SUMS_OF_SECOND
 
 
 def prepare_image(
@@ -49,20 +76,29 @@ def prepare_image(
     packed: PackedWeight,
     epilogue: FloatEpilogue | IntegerEpilogue,
     threads: int,
+    y: ChannelBlocks | None = None,
+    addition: Addition | None = None,
 ) -> Launch:
-    """Prepare ``out = epilogue(conv(x, w))`` for bytes out and whole blocks of 16 channels."""
+    """Prepare ``out = epilogue(conv(x, w))`` for bytes out and whole blocks of 16 channels.
+
+    Where `y` says how they lie, outputs are stored in blocks of 8 channels; to those, `addition` adds ``other``, which
+    lies as they do, in blocks without a border.
+    """
     if not isinstance(epilogue, IntegerEpilogue):
         raise TypeError(f"{packed.kernel}: expected an IntegerEpilogue, got {type(epilogue).__name__}.")
     low, high = clip_bounds(epilogue, out_dtype)
     offset, scale, bias = epilogue.addresses
     shift = 128 if x_dtype.char == "b" else 0
+    sign = 128 if out_dtype.char == "b" else 0
     steps = packed.values.shape[1]
     rows = geometry.batch * image.out_height * image.out_width
     workers = worthwhile_threads(rows, packed.n, steps, threads)
     longest = image.out_height / image.unit_rows - image.units + 1
-    parts = _partition(geometry.batch * image.units, longest, packed.n // CHANNELS, workers)
-    turned = -(-geometry.channels // 8 * image.plane_bytes // _LINE) * _LINE
-    controls = turned + -(-image.turned_bytes // _LINE) * _LINE
+    twice = _STAGED_TWICE if image.is_staged else 1.0
+    parts = _partition(geometry.batch * image.units, longest, packed.n // CHANNELS, workers, twice)
+    added = None if addition is None else addition_record(addition, low, high)
+    turned = -(-geometry.channels // 8 * image.plane_bytes // _LINE) * _LINE if image.is_staged else 0
+    controls = turned + (-(-image.turned_bytes // _LINE) * _LINE if image.is_staged else 0)
     places = controls + steps * _LINE
     few_places = places + image.most_tiles * PLACES_BYTES
     record = (
@@ -93,6 +129,10 @@ def prepare_image(
         image.row_bytes,
         image.plane_bytes,
         image.turned_rows,
+        image.distance,
+        image.is_staged,
+        image.image_bytes,
+        image.origin,
         image.words.ctypes.data,
         *packed.addresses[:2],
         steps,
@@ -104,12 +144,15 @@ def prepare_image(
         low,
         high,
         epilogue.zero_point,
-        128 if out_dtype.char == "b" else 0,
+        sign,
         turned,
         controls,
         places,
         few_places,
+        *_output(geometry, image, y, _padding(epilogue, sign, addition)),
+        0 if added is None else added.ctypes.data,
     )
-    phase = Phase(sevens_task if image.run == 7 else fours_task, np.array([record], IMAGE), parts.tasks)
+    task = image_task(image.run, image.distance, _ending(y, addition))
+    phase = Phase(task, np.array([record], IMAGE), parts.tasks)
     scratch_bytes = few_places + image.most_few_tiles * PLACES_BYTES
-    return Launch([phase], 0, scratch_bytes, keep=(packed, epilogue, image))
+    return Launch([phase], 0, scratch_bytes, keep=(packed, epilogue, image, added))

@@ -7,11 +7,13 @@ pixels that neighbouring outputs read. With a column stride of 2 a row is split 
 import functools
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sparse_rt_kernels import caches
+from sparse_rt_kernels.channel_blocks import ChannelBlocks
 from sparse_rt_kernels.geometry import ConvGeometry
 from sparse_rt_kernels.n2m4_u8s8.image_moves import LINE_OCTETS
 from sparse_rt_kernels.n2m4_u8s8.image_tile import FEW_RUNS, PIXELS
@@ -52,6 +54,13 @@ class OctetImage:
         From the even to the odd pixels, from row to row, from 8 channels to the next 8.
     turned_rows
         Rows that are turned into octets at a time before they are padded; 0 if nothing needs to be padded.
+    is_flat
+        Whether an image is one long column of pixels, in the output, too.
+    is_staged, image_bytes, origin
+        Whether the image is staged from planes; if it lies in memory, in blocks of 8 channels, bytes from one to the
+        next, and where the first output's pixels lie in it.
+    distance
+        Bytes from a pixel to the one that the neighbouring output reads.
     most_tiles, most_few_tiles
         Of what is staged together: whole ones, and smaller ones for what they leave.
     words
@@ -79,6 +88,11 @@ class OctetImage:
     row_bytes: int
     plane_bytes: int
     turned_rows: int
+    is_flat: bool
+    is_staged: bool
+    image_bytes: int
+    origin: int
+    distance: int
     most_tiles: int
     most_few_tiles: int
     words: NDArray[np.int32]
@@ -89,45 +103,87 @@ class OctetImage:
         return self.turned_rows * self.row_step * self.width * STEP + 2 * _LINE
 
 
+class _Rows(NamedTuple):
+    """The rows of an octet image; see :class:`OctetImage` for the names."""
+
+    row_bytes: int
+    step: int
+    phases: int
+    phase_bytes: int
+    keeps_odd: bool
+    padded_width: int
+    turned: int
+
+    @classmethod
+    def of(cls, geometry: ConvGeometry, is_flat: bool) -> "_Rows":
+        """Return the rows as they are staged from planes."""
+        g, width = geometry, 1 if is_flat else geometry.width
+        (kernel_rows, kernel_columns), (down, phases) = g.kernel, g.strides
+        # A kernel of one row reads no rows between those of its stride, and one of one column no odd columns.
+        step = down if kernel_rows == 1 else 1
+        keeps_odd = phases == 2 and (kernel_columns > 1 or g.pads[1] + g.pads[3] > 0)
+        padded_width = 1 if is_flat else g.padded_width
+        # Whole registers are stored: what they overwrite must be written later, or nothing.
+        phase_bytes = padded_width * STEP if phases == 1 else (-(-padded_width // 2) + LINE_OCTETS) * STEP
+        # Rows between those of the stride are turned with them where registers have room.
+        shared = step * width <= _LINE or step == 1
+        turned = max(1, _TURNED_BYTES // (STEP * step * width)) if shared else 1
+        padded = phases > 1 or any(g.pads) or step > 1
+        row_bytes = phase_bytes * (1 + keeps_odd)
+        return cls(row_bytes, step, phases, phase_bytes, keeps_odd, padded_width, turned if padded else 0)
+
+    @classmethod
+    def in_place(cls, geometry: ConvGeometry, is_flat: bool, x: ChannelBlocks) -> "_Rows":
+        """Return the rows of an input in blocks of 8 channels, all of them side by side."""
+        return cls(STEP if is_flat else x.row_bytes, 1, 1, 0, False, geometry.padded_width, 0)
+
+
 def _covered(pixels: int, run: int) -> int:
     """Return how many pixels tiles of such runs compute, as :mod:`image_tasks` chooses them."""
     few = run * FEW_RUNS[run]
     return min(count * few + max(0, -(-(pixels - count * few) // PIXELS)) * PIXELS for count in range(5))
 
 
+def _stays_near(geometry: ConvGeometry) -> bool:
+    """Return whether the pixels that a tile reads for a row of the kernel stay in L1, for its next columns.
+
+    Of blocks that are read at a column stride of 2, half of each line is for those. (Staged, it lies apart.)
+    """
+    lines = geometry.channels // STEP * (PIXELS * geometry.strides[1] * STEP // _LINE + FEW_RUNS[7])
+    return geometry.strides[1] == 1 or geometry.kernel[1] == 1 or lines * _LINE <= caches.level1_bytes() * 3 // 4
+
+
 @functools.lru_cache(maxsize=512)
-def octet_image_of(geometry: ConvGeometry) -> OctetImage | None:
-    """Return the octet image of a convolution whose output is not empty; None if it needs another way."""
+def octet_image_of(
+    geometry: ConvGeometry, x: ChannelBlocks | None = None, y: ChannelBlocks | None = None
+) -> OctetImage | None:
+    """Return the octet image of a convolution whose output is not empty; None if it needs another way.
+
+    `x` and `y` are how input and output lie in memory where they are in blocks of 8 channels.
+    """
     g = geometry
     if g.channels % STEP or g.input_stride != (1, 1) or min(g.pads) < 0 or g.strides[1] not in (1, 2):
         return None
+    if x is not None and not (x.has_room(g.pads) and _stays_near(g)):
+        return None
     pixels = g.out_height * g.out_width
-    if g.is_pointwise:
-        height, width, out_height, out_width = pixels, 1, pixels, 1
-    else:
-        height, width, out_height, out_width = g.height, g.width, g.out_height, g.out_width
-    possible = [run for run in FEW_RUNS if g.is_pointwise or out_width % run == 0]
+    is_flat = g.is_pointwise and not any(blocks is not None and blocks.has_border for blocks in (x, y))
+    possible = [run for run in FEW_RUNS if is_flat or g.out_width % run == 0]
     run = min(possible, key=functools.partial(_covered, pixels), default=0)
     if run == 0 or pixels < run * FEW_RUNS[run]:
         return None
-    (kernel_rows, kernel_columns), (down, phases) = g.kernel, g.strides
-    # A kernel of one row reads no rows between those of its stride, and one of one column no odd columns.
-    row_step = down if kernel_rows == 1 else 1
-    keeps_odd = phases == 2 and (kernel_columns > 1 or g.pads[1] + g.pads[3] > 0)
-    padded_width = 1 if g.is_pointwise else g.padded_width
-    # Whole registers are stored: what they overwrite must be written later, or nothing.
-    phase_bytes = padded_width * STEP if phases == 1 else (-(-padded_width // 2) + LINE_OCTETS) * STEP
-    row_bytes = phase_bytes * (1 + keeps_odd)
-    reach = (kernel_rows - 1) * g.dilations[0] + 1
+    rows = _Rows.of(g, is_flat) if x is None else _Rows.in_place(g, is_flat, x)
+    out_height, out_width = (pixels, 1) if is_flat else (g.out_height, g.out_width)
+    reach = (g.kernel[0] - 1) * g.dilations[0] + 1
     unit_rows = PIXELS // math.gcd(PIXELS, out_width)
     units = max(1, out_height // unit_rows)
 
     def rows_of(count: int) -> int:
-        """Return the rows to stage for `count` output rows."""
-        return (count - 1) * (down // row_step) + reach
+        """Return the rows of the image for `count` output rows."""
+        return (count - 1) * (g.strides[0] // rows.step) + reach
 
     octets = g.channels // STEP
-    budget = caches.level2_bytes() // 2 // max(octets * row_bytes, 1)
+    budget = caches.level2_bytes() // 2 // max(octets * rows.row_bytes, 1)
     fitting = [count for count in range(1, units + 1) if rows_of(count * unit_rows) <= budget]
     parts = -(-units // max(fitting, default=1))
     most_units = -(-units // parts)
@@ -135,40 +191,42 @@ def octet_image_of(geometry: ConvGeometry) -> OctetImage | None:
     longest = most_units * unit_rows + out_height - units * unit_rows
     capacity_rows = max(rows_of(longest), min(budget, g.batch * rows_of(out_height)))
     # Registers are stored whole; an odd number of lines, so that planes begin in different sets of a cache.
-    plane_bytes = (-(-(capacity_rows * row_bytes + _LINE) // _LINE) | 1) * _LINE
+    staged_plane = (-(-(capacity_rows * rows.row_bytes + _LINE) // _LINE) | 1) * _LINE
+    plane_bytes = staged_plane if x is None else x.plane_bytes
     most_parts = capacity_rows // rows_of(min(unit_rows, out_height)) + 1
-    # Rows between those of the stride are turned with them where registers have room.
-    shared = row_step * width <= _LINE or row_step == 1
-    turned_rows = max(1, _TURNED_BYTES // (STEP * row_step * width)) if shared else 1
-    padded = phases > 1 or any(g.pads) or row_step > 1
-    rows, columns = np.arange(kernel_rows) * g.dilations[0], np.arange(kernel_columns) * g.dilations[1]
+    down, right = (np.arange(size) * dilation for size, dilation in zip(g.kernel, g.dilations, strict=True))
     words = (
-        rows[:, None, None] * row_bytes
-        + (columns % phases * phase_bytes + columns // phases * STEP)[:, None]
+        down[:, None, None] * rows.row_bytes
+        + (right % rows.phases * rows.phase_bytes + right // rows.phases * STEP)[:, None]
         + np.arange(octets) * plane_bytes
     )
     return OctetImage(
         run,
-        height,
-        width,
+        pixels if is_flat else g.height,
+        1 if is_flat else g.width,
         out_height,
         out_width,
         unit_rows,
         units,
         most_units,
         capacity_rows,
-        down,
-        row_step,
+        g.strides[0],
+        rows.step,
         reach,
         g.pads[0],
         g.pads[1],
-        padded_width,
-        phases,
-        keeps_odd,
-        phase_bytes,
-        row_bytes,
+        rows.padded_width,
+        rows.phases,
+        rows.keeps_odd,
+        rows.phase_bytes,
+        rows.row_bytes,
         plane_bytes,
-        turned_rows if padded else 0,
+        rows.turned,
+        is_flat,
+        x is None,
+        0 if x is None else x.image_bytes,
+        0 if x is None else x.first_pixel - g.pads[0] * x.row_bytes - g.pads[1] * STEP,
+        STEP if x is None else g.strides[1] * STEP,
         capacity_rows * out_width // PIXELS + most_parts,
         4 * most_parts,
         np.ascontiguousarray(words.ravel(), np.int32),

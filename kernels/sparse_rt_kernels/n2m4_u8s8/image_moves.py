@@ -11,7 +11,7 @@ from sparse_rt_kernels import simd
 from sparse_rt_kernels.compiler import cgutils, types
 from sparse_rt_kernels.n2m4_u8s8.layout import STEP
 
-__all__ = ["LINE_OCTETS", "copy_octets", "split_octets", "turn_pixels"]
+__all__ = ["LINE_OCTETS", "copy_octets", "put_octets", "split_octets", "turn_octets", "turn_pixels"]
 
 #: Octets of one register, and of one cache line.
 LINE_OCTETS = 8
@@ -91,6 +91,47 @@ def copy_octets(context: Any, source: Any, count: Any, out: Any) -> Any:
         return _int(0)
 
     return types.intp(*[types.intp] * 3), generate
+
+
+@simd.emitter
+def put_octets(context: Any, source: Any, count: Any, out: Any) -> Any:
+    """``out[i] = source[i]`` for octets i < count; nothing beyond them is touched."""
+
+    def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
+        source, count, out = given
+        with cgutils.for_range_slice(builder, _int(0), count, _int(LINE_OCTETS), simd.I64, inc=True) as (octet, _):
+            offset, rest = builder.mul(octet, _int(STEP)), builder.sub(count, octet)
+            value = simd.load_first(builder, simd.pointer(builder, builder.add(source, offset)), _OCTETS, rest)
+            simd.store_first(builder, simd.pointer(builder, builder.add(out, offset)), value, rest)
+        return _int(0)
+
+    return types.intp(*[types.intp] * 3), generate
+
+
+@simd.emitter
+def turn_octets(context: Any, source: Any, pixels: Any, out: Any, stride: Any, flip: Any) -> Any:
+    """``out[i, p] = source[p, i] ^ flip`` for up to 64 pixels p and 8 planes i: the reverse of :func:`turn_pixels`.
+
+    No other bytes are read or written.
+    """
+
+    def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
+        source, pixels, out, stride, flip = given
+        flips = simd.bitcast(builder, simd.broadcast(builder, flip, LINE_OCTETS), _BYTES)
+        # 8 pixels of 8 channels become 8 channels of 8 pixels.
+        turn = simd.constant(simd.I8, [8 * pixel + channel for channel in range(STEP) for pixel in range(LINE_OCTETS)])
+        rows = []
+        for line in range(LINE_OCTETS):
+            place = simd.element(builder, simd.pointer(builder, source), line * _LINE)
+            octets = simd.load_first(builder, place, _OCTETS, builder.sub(pixels, _int(line * LINE_OCTETS)))
+            turned = simd.permute_bytes(builder, simd.bitcast(builder, octets, _BYTES), turn)
+            rows.append(simd.bitcast(builder, simd.bitwise_xor(builder, turned, flips), _OCTETS))
+        for plane, value in enumerate(simd.transpose(builder, rows)):
+            place = simd.pointer(builder, builder.add(out, builder.mul(stride, _int(plane))))
+            simd.store_first(builder, place, simd.bitcast(builder, value, _BYTES), pixels)
+        return _int(0)
+
+    return types.intp(*[types.intp] * 5), generate
 
 
 @simd.emitter

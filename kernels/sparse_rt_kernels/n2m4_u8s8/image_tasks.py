@@ -1,41 +1,46 @@
 """The tasks of a convolution over octet images: stage a part of the input, multiply it with the weight, store bytes.
 
-No panel is packed: tiles read the octet image itself, wherever each kernel element falls.
+No panel is packed: tiles read the octet image itself, wherever each kernel element falls. Nor is anything staged where
+the input is in blocks of 8 channels already: that is an octet image.
 """
 
-from collections.abc import Callable
+import functools
 from typing import Any
 
 import numpy as np
 
 from sparse_rt_kernels.compiler import carray
-from sparse_rt_kernels.jit import kernel_jit
+from sparse_rt_kernels.jit import TaskFunction, kernel_jit
 from sparse_rt_kernels.n2m4_u8s8 import micro
 from sparse_rt_kernels.n2m4_u8s8.image_moves import copy_octets, split_octets, turn_pixels
-from sparse_rt_kernels.n2m4_u8s8.image_tile import FEW_RUNS, PIXELS, PLACES_BYTES, image_tiles
+from sparse_rt_kernels.n2m4_u8s8.image_tile import FEW_RUNS, OUT_PLACES, PIXELS, PLACES_BYTES, image_tiles
 from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS, STEP
 from sparse_rt_kernels.n2m4_u8s8.moves import fill_bytes, put_octet
 
-__all__ = ["IMAGE", "fours_task", "sevens_task"]
+__all__ = ["IMAGE", "image_task"]
 
 _REGISTER = 64
-_FIRST_OUTPUT = 8 * 7
 _FEW_SEVENS, _FEW_FOURS = FEW_RUNS[7], FEW_RUNS[4]
 
 #: `images` images of `channels` channels, cut into `units` units each, of which `row_parts` ranges are tasks. `pad` is
 #: 8 bytes of padding in the domain that `flip` shifts to. The others are the fields of
-#: :class:`image_layout.OctetImage`, the weight, the epilogue, and offsets into a thread's scratch memory.
+#: :class:`image_layout.OctetImage`, the weight, the epilogue, offsets into a thread's scratch memory, and where outputs
+#: lie: `out_block` is from 16 channels to the next 16, `out_plane` what a tile takes as stride; around the planes
+#: lies a border of `out_pad` if there is one.
 IMAGE = np.dtype(
     [
         *((name, "i8") for name in ("row_parts", "channel_parts", "images", "channels", "n", "pad", "flip", "run")),
         *((name, "i8") for name in ("height", "width", "out_height", "out_width", "unit_rows", "units")),
         *((name, "i8") for name in ("most_units", "capacity_rows", "row_stride", "row_step", "reach", "top", "left")),
         *((name, "i8") for name in ("padded_width", "phases", "keeps_odd", "phase_bytes", "row_bytes")),
-        *((name, "i8") for name in ("plane_bytes", "turned_rows", "words")),
+        *((name, "i8") for name in ("plane_bytes", "turned_rows", "distance", "is_staged", "image_bytes", "origin")),
+        ("words", "i8"),
         *((name, "i8") for name in ("values", "index", "steps", "offset", "row_sums", "shift", "scale", "bias")),
         ("low", "f8"),
         ("high", "f8"),
         *((name, "i8") for name in ("zero_point", "sign", "turned", "controls", "places", "few_places")),
+        *((name, "i8") for name in ("out_image", "out_block", "out_plane", "out_row", "out_pixel", "out_origin")),
+        *((name, "i8") for name in ("out_top", "out_left", "out_bottom", "out_right", "out_pad", "addition")),
     ]
 )
 
@@ -123,7 +128,7 @@ def _few_tiles(pixels: int, few: int) -> int:
 
 @kernel_jit
 def _list_tiles(a: Any, pixels: int, base: int, first_output: int, places: int, few_places: int) -> tuple[int, int]:
-    """List the tiles of `pixels` output pixels whose rows are staged from `base` on; return the ends of both lists.
+    """List the tiles of `pixels` output pixels which read the image from `base` on; return the ends of both lists.
 
     The last tile begins early enough to be whole: it computes some pixels again.
     """
@@ -139,79 +144,15 @@ def _list_tiles(a: Any, pixels: int, base: int, first_output: int, places: int, 
         for run in range(size // a.run):
             pixel = first + run * a.run
             row = pixel // a.out_width
-            put_octet(place + 8 * run, base + row * down + (pixel - row * a.out_width) * STEP)
-        put_octet(place + _FIRST_OUTPUT, first_output + first)
+            column = pixel - row * a.out_width
+            put_octet(place + 8 * run, base + row * down + column * a.distance)
+            put_octet(place + OUT_PLACES + 8 * run, first_output + row * a.out_row + column * a.out_pixel)
         done = first + size
         if tile < whole_tiles:
             places += PLACES_BYTES
         else:
             few_places += PLACES_BYTES
     return places, few_places
-
-
-def _multiplier(length: int, few: int) -> Callable[[Any, int, int, int, int, int], int]:
-    """Return the function that multiplies tiles of runs of `length` pixels: whole ones, and those of `few` runs."""
-    whole = PIXELS // length
-
-    @kernel_jit
-    def multiply(a: Any, block: int, scratch: int, end: int, few_end: int, out: int) -> int:
-        """Multiply the listed tiles with a block of 16 channels, and store the outputs."""
-        channel = block * CHANNELS
-        values, index = a.values + block * a.steps * _REGISTER, a.index + block * a.steps * CHANNELS
-        controls = scratch + a.controls
-        micro.expand_index(index, a.steps, controls)
-        stride = a.out_height * a.out_width
-        image_tiles(
-            length,
-            whole,
-            scratch + a.places,
-            end,
-            scratch,
-            a.words,
-            values,
-            controls,
-            a.steps,
-            out + channel * stride,
-            stride,
-            a.offset + 4 * channel,
-            a.row_sums + 4 * channel,
-            a.shift,
-            a.scale + 4 * channel,
-            a.bias + 4 * channel,
-            np.float32(a.low),
-            np.float32(a.high),
-            a.zero_point,
-            a.sign,
-        )
-        image_tiles(
-            length,
-            few,
-            scratch + a.few_places,
-            few_end,
-            scratch,
-            a.words,
-            values,
-            controls,
-            a.steps,
-            out + channel * stride,
-            stride,
-            a.offset + 4 * channel,
-            a.row_sums + 4 * channel,
-            a.shift,
-            a.scale + 4 * channel,
-            a.bias + 4 * channel,
-            np.float32(a.low),
-            np.float32(a.high),
-            a.zero_point,
-            a.sign,
-        )
-        return 0
-
-    return multiply
-
-
-_multiply_sevens = _multiplier(7, _FEW_SEVENS)
-_multiply_fours = _multiplier(4, _FEW_FOURS)
 
 
 @kernel_jit
@@ -225,6 +166,17 @@ def _ranges(a: Any, task: int) -> tuple[int, int, int, int]:
 
 
 @kernel_jit
+def _part(a: Any, unit: int, last_unit: int) -> tuple[int, int, int, int]:
+    """Return the image of a unit, units from there on that are worked off together, their first row, and their rows."""
+    image = unit // a.units
+    within = unit - image * a.units
+    count = min(a.most_units, a.units - within, last_unit - unit)
+    first = within * a.unit_rows
+    rows = (a.out_height if within + count == a.units else first + count * a.unit_rows) - first
+    return image, count, first, rows
+
+
+@kernel_jit
 def _prepare(a: Any, unit: int, last_unit: int, x: int, scratch: int) -> tuple[int, int, int]:
     """Stage from `unit` on and list the tiles, as much of an image or as many images as fit.
 
@@ -233,40 +185,121 @@ def _prepare(a: Any, unit: int, last_unit: int, x: int, scratch: int) -> tuple[i
     rows, places, few_places = 0, scratch + a.places, scratch + a.few_places
     down = a.row_stride // a.row_step
     while unit < last_unit:
-        image = unit // a.units
-        within = unit - image * a.units
-        count = min(a.most_units, a.units - within, last_unit - unit)
-        first = within * a.unit_rows
-        out_rows = (a.out_height if within + count == a.units else first + count * a.unit_rows) - first
+        image, count, first, out_rows = _part(a, unit, last_unit)
         if rows > 0 and rows + (out_rows - 1) * down + a.reach > a.capacity_rows:
             break
-        source = x + image * a.channels * a.height * a.width
-        base = rows * a.row_bytes
-        rows += _stage_rows(a, source, first, out_rows, scratch + base, scratch + a.turned)
-        first_output = image * a.n * a.out_height * a.out_width + first * a.out_width
-        pixels = out_rows * a.out_width
-        places, few_places = _list_tiles(a, pixels, base, first_output, places, few_places)
+        if a.is_staged:
+            source = x + image * a.channels * a.height * a.width
+            base = rows * a.row_bytes
+            _stage_rows(a, source, first, out_rows, scratch + base, scratch + a.turned)
+        else:
+            base = image * a.image_bytes + a.origin + first * down * a.row_bytes
+        rows += (out_rows - 1) * down + a.reach
+        first_output = image * a.out_image + a.out_origin + first * a.out_row
+        places, few_places = _list_tiles(a, out_rows * a.out_width, base, first_output, places, few_places)
         unit += count
     return unit, places, few_places
 
 
-def sevens_task(task: int, arguments: Any, x: int, other: int, out: int, shared: int, scratch: int) -> int:
-    """Compute one task of a convolution in runs of 7 pixels: some units of output rows, and a range of channels."""
-    a = carray(arguments, (1,), IMAGE)[0]
-    unit, last_unit, first_block, last_block = _ranges(a, task)
+@kernel_jit
+def _fill_border(a: Any, unit: int, last_unit: int, first_block: int, last_block: int, out: int) -> int:
+    """Store the padding around the outputs of some units, and of blocks of 16 channels."""
     while unit < last_unit:
-        unit, end, few_end = _prepare(a, unit, last_unit, x, scratch)
-        for block in range(first_block, last_block):
-            _multiply_sevens(a, block, scratch, end, few_end, out)
+        image, count, first, rows = _part(a, unit, last_unit)
+        unit += count
+        right = a.out_left + a.out_width
+        for plane in range(2 * first_block, 2 * last_block):
+            base = out + image * a.out_image + plane * a.out_plane
+            if first == 0:
+                fill_bytes(base, a.out_top * a.out_row, a.out_pad)
+            inner = base + (a.out_top + first) * a.out_row
+            for row in range(inner, inner + rows * a.out_row, a.out_row):
+                for column in range(a.out_left):
+                    put_octet(row + column * STEP, a.out_pad)
+                for column in range(right, right + a.out_right):
+                    put_octet(row + column * STEP, a.out_pad)
+            if first + rows == a.out_height:
+                fill_bytes(inner + rows * a.out_row, a.out_bottom * a.out_row, a.out_pad)
     return 0
 
 
-def fours_task(task: int, arguments: Any, x: int, other: int, out: int, shared: int, scratch: int) -> int:
-    """Do the same as :func:`sevens_task` in runs of 4 pixels."""
-    a = carray(arguments, (1,), IMAGE)[0]
-    unit, last_unit, first_block, last_block = _ranges(a, task)
-    while unit < last_unit:
-        unit, end, few_end = _prepare(a, unit, last_unit, x, scratch)
-        for block in range(first_block, last_block):
-            _multiply_fours(a, block, scratch, end, few_end, out)
-    return 0
+@functools.cache
+def image_task(length: int, distance: int, ending: int) -> TaskFunction:
+    """Return the task of convolutions in runs of `length` pixels; see :func:`image_tile.image_tiles`."""
+    whole, few = PIXELS // length, FEW_RUNS[length]
+
+    @kernel_jit
+    def multiply(a: Any, block: int, image: int, scratch: int, end: int, few_end: int, out: int, other: int) -> int:
+        """Multiply the listed tiles with a block of 16 channels, and store the outputs."""
+        channel = block * CHANNELS
+        values, index = a.values + block * a.steps * _REGISTER, a.index + block * a.steps * CHANNELS
+        controls = scratch + a.controls
+        micro.expand_index(index, a.steps, controls)
+        image_tiles(
+            length,
+            whole,
+            distance,
+            ending,
+            scratch + a.places,
+            end,
+            image,
+            a.words,
+            values,
+            controls,
+            a.steps,
+            out + block * a.out_block,
+            a.out_plane,
+            other + block * a.out_block,
+            a.addition,
+            a.offset + 4 * channel,
+            a.row_sums + 4 * channel,
+            a.shift,
+            a.scale + 4 * channel,
+            a.bias + 4 * channel,
+            np.float32(a.low),
+            np.float32(a.high),
+            a.zero_point,
+            a.sign,
+        )
+        image_tiles(
+            length,
+            few,
+            distance,
+            ending,
+            scratch + a.few_places,
+            few_end,
+            image,
+            a.words,
+            values,
+            controls,
+            a.steps,
+            out + block * a.out_block,
+            a.out_plane,
+            other + block * a.out_block,
+            a.addition,
+            a.offset + 4 * channel,
+            a.row_sums + 4 * channel,
+            a.shift,
+            a.scale + 4 * channel,
+            a.bias + 4 * channel,
+            np.float32(a.low),
+            np.float32(a.high),
+            a.zero_point,
+            a.sign,
+        )
+        return 0
+
+    def convolve(task: int, arguments: Any, x: int, other: int, out: int, shared: int, scratch: int) -> int:
+        """Compute one task of a convolution: some units of output rows, and a range of channels."""
+        a = carray(arguments, (1,), IMAGE)[0]
+        unit, last_unit, first_block, last_block = _ranges(a, task)
+        if a.out_top + a.out_left + a.out_bottom + a.out_right > 0:
+            _fill_border(a, unit, last_unit, first_block, last_block, out)
+        image = scratch if a.is_staged else x
+        while unit < last_unit:
+            unit, end, few_end = _prepare(a, unit, last_unit, x, scratch)
+            for block in range(first_block, last_block):
+                multiply(a, block, image, scratch, end, few_end, out, other)
+        return 0
+
+    return convolve

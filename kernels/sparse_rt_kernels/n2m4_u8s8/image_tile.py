@@ -9,17 +9,28 @@ from llvmlite import ir
 
 from sparse_rt_kernels import simd
 from sparse_rt_kernels.compiler import cgutils, types
-from sparse_rt_kernels.n2m4_u8s8.fused import Requantiser, store_planes
+from sparse_rt_kernels.n2m4_u8s8.fused import Requantiser
+from sparse_rt_kernels.n2m4_u8s8.image_store import (
+    PLANES,
+    SUMS,
+    SUMS_OF_SECOND,
+    store_blocks,
+    store_in_planes,
+    store_sums,
+)
 from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS, STEP
+from sparse_rt_kernels.n2m4_u8s8.micro import multiply_step
+from sparse_rt_kernels.n2m4_u8s8.residual import Residual
 
-__all__ = ["FEW_RUNS", "PIXELS", "PLACES_BYTES", "image_tiles"]
+__all__ = ["FEW_RUNS", "OUT_PLACES", "PIXELS", "PLACES_BYTES", "image_tiles"]
 
 #: Pixels of a full tile, one accumulator each: 4 runs of 7 neighbours in the octet image, or 7 runs of 4.
 PIXELS = 28
 #: Runs of the tile for what is left over, by the pixels of a run.
 FEW_RUNS = {7: 3, 4: 4}
-#: Bytes of a tile's entry in a list: the places of up to 7 runs, and of the first output.
-PLACES_BYTES = 64
+#: Bytes of a tile's entry in a list: the places of up to 7 runs in the image, and from byte 64 on in the output.
+PLACES_BYTES = 128
+OUT_PLACES = 64
 
 _WORDS = simd.vector(simd.I32, CHANNELS)
 _BYTES = simd.vector(simd.I8, 64)
@@ -31,7 +42,14 @@ def _int(value: int) -> Any:
 
 
 def _multiply(
-    builder: Any, slots: list[Any], runs: list[Any], words: Any, values: Any, controls: Any, steps: Any
+    builder: Any,
+    slots: list[Any],
+    runs: list[Any],
+    distance: int,
+    words: Any,
+    values: Any,
+    controls: Any,
+    steps: Any,
 ) -> None:
     """Add all steps to the accumulators; call the next block's values into L2, see :func:`micro.multiply_loop`."""
     length = len(slots) // len(runs)
@@ -42,25 +60,26 @@ def _multiply(
         weight = simd.load(builder, value, _WORDS, _REGISTER)
         chosen = simd.load(builder, control, _BYTES, _REGISTER)
         simd.prefetch(builder, simd.element(builder, value, builder.mul(steps, _int(_REGISTER))))
-        for pixel, slot in enumerate(slots):
-            place = simd.element(builder, runs[pixel // length], offset)
-            octet = simd.load(builder, simd.element(builder, place, pixel % length * STEP), simd.I64, STEP)
-            lanes = simd.bitcast(builder, simd.broadcast(builder, octet, 8), _BYTES)
-            picked = simd.bitcast(builder, simd.shuffle_bytes(builder, lanes, chosen), _WORDS)
-            builder.store(simd.dot_u8s8(builder, builder.load(slot), picked, weight), slot)
+        starts = [simd.element(builder, run, offset) for run in runs]
+        places = [simd.element(builder, start, pixel * distance) for start in starts for pixel in range(length)]
+        multiply_step(builder, slots, places, weight, chosen, 1)
         for place, pointer, size in zip(moving, (word, value, control), (4, _REGISTER, _REGISTER), strict=True):
             builder.store(simd.element(builder, pointer, size), place)
 
 
-def _store(builder: Any, requantiser: Requantiser, sums: list[Any], plain: bool, out: Any, stride: Any) -> None:
-    """Requantise and store the tile, 16 pixels of a channel at a time; the second 16 overlap the first."""
-    pixels = len(sums)
-    fours: dict[int, Any] = {}
-    for first in sorted({0, pixels - 16}):
-        for pixel in range(first, first + 16, 4):
-            if pixel not in fours:
-                fours[pixel] = requantiser.four_rows(builder, sums[pixel : pixel + 4], plain)
-        store_planes(builder, [fours[pixel] for pixel in range(first, first + 16, 4)], out, stride, first)
+def _places(builder: Any, entry: Any, first: int, count: int) -> list[Any]:
+    return [simd.load(builder, simd.element(builder, entry, first + 8 * run), simd.I64, 8) for run in range(count)]
+
+
+def _call_next(builder: Any, runs: list[Any], pixels: int, base: Any, stride: Any, write: bool) -> None:
+    """Call into L1 where the next tile of `pixels` pixels will store blocks, or where its residual lies.
+
+    That is where runs go on, or near it; tiles of few steps do not hide what the last cache takes.
+    """
+    for run in runs:
+        here = builder.add(builder.add(base, run), _int(pixels * STEP))
+        for place in (here, builder.add(here, stride)):
+            simd.prefetch(builder, simd.pointer(builder, place), 1, write)
 
 
 @simd.emitter
@@ -68,6 +87,8 @@ def image_tiles(
     context: Any,
     length: Any,
     runs: Any,
+    distance: Any,
+    ending: Any,
     places: Any,
     end: Any,
     base: Any,
@@ -77,6 +98,8 @@ def image_tiles(
     steps: Any,
     out: Any,
     stride: Any,
+    other: Any,
+    addition: Any,
     offset: Any,
     row_sums: Any,
     shift: Any,
@@ -90,50 +113,75 @@ def image_tiles(
     """``out[c, p] = requantised sum_s sum_j image[place(p) + words[s] + control[s, c, j]] * values[s, c, j]``.
 
     For each tile of a list: 16 channels c and runs of pixels p that lie side by side in the image, ``place(length * i +
-    q) = base + places[i] + 8 q``. Outputs of a tile are neighbours: ``out + places[7] + c * stride + p``.
+    q) = base + places[i] + distance * q``. Outputs of a tile are neighbours: ``out + places[8] + c * stride + p``; in
+    blocks of 8 channels, those of a run are: ``out + places[8 + i] + c // 8 * stride + 8 q + c % 8``.
 
     Parameters
     ----------
     length, runs
         Literal ints: pixels of a run, and runs; 16 to 28 pixels in all.
+    distance
+        Literal int: bytes from pixel to pixel of the image, 8 or, if every second one is read, 16.
+    ending
+        Literal int: of :mod:`image_store`.
     places, end
-        First and last address of the list: (tiles, 8) int64.
+        First and last address of the list: (tiles, 16) int64.
     words
         (steps,) int32: offset of each step's 8 reduction elements, one octet.
     values, controls, steps
         As for :func:`micro.tile`, `controls` expanded.
     out, stride
-        Where places of outputs count from, and bytes from channel to channel.
+        Where places of outputs count from, and bytes from channel to channel, or from block of channels to block.
+    other, addition
+        Where the residual lies, as the output does, and what :class:`residual.Residual` loads; 0 if there is none.
     offset, row_sums, shift, scale, bias, low, high, zero_point, sign
-        As for :func:`fused.tiles_to_bytes`.
+        As for :func:`fused.tiles_to_bytes`; blocks of channels are unsigned, whatever `sign`.
     """
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
-        places, end, base, words, values, controls, steps, out, stride, offset, row_sums, shift, *operands = given[2:]
+        places, end, base, words, values, controls, steps, out, stride, other, addition, *epilogue = given[4:]
+        offset, row_sums, shift, *operands = epilogue
         correction = simd.load(builder, simd.pointer(builder, row_sums), _WORDS)
         shifts = simd.broadcast(builder, builder.trunc(shift, simd.I32), CHANNELS)
         start = simd.load(builder, simd.pointer(builder, offset), _WORDS)
         start = simd.subtract(builder, start, simd.multiply(builder, correction, shifts))
         requantiser = Requantiser(builder, operands)
         is_plain = requantiser.is_plain(builder)
+        residual = None
+        if ending.literal_value in (SUMS, SUMS_OF_SECOND):
+            residual = Residual(builder, addition, ending.literal_value == SUMS)
         count = runs.literal_value
         slots = [cgutils.alloca_once(builder, _WORDS) for _ in range(count * length.literal_value)]
         step = _int(PLACES_BYTES)
+
+        def store(entry: Any, plain: bool) -> None:
+            sums = [builder.load(slot) for slot in slots]
+            if ending.literal_value == PLANES:
+                first = simd.load(builder, simd.element(builder, entry, OUT_PLACES), simd.I64, 8)
+                store_in_planes(builder, requantiser, sums, plain, builder.add(out, first), stride)
+            elif residual is None:
+                outs = [builder.add(out, each) for each in _places(builder, entry, OUT_PLACES, count)]
+                store_blocks(builder, requantiser, sums, plain, outs, stride)
+            else:
+                runs = simd.element(builder, entry, OUT_PLACES)
+                store_sums(builder, requantiser, sums, plain, runs, count, out, stride, residual, other)
+
         with cgutils.for_range_slice(builder, places, end, step, simd.I64, inc=True) as (place, _):
             entry = simd.pointer(builder, place)
-            held = [simd.load(builder, simd.element(builder, entry, 8 * slot), simd.I64, 8) for slot in range(8)]
             for slot in slots:
                 builder.store(start, slot)
-            pointers = [simd.pointer(builder, builder.add(base, each)) for each in held[:count]]
-            _multiply(builder, slots, pointers, words, values, controls, steps)
-            sums = [builder.load(slot) for slot in slots]
-            first = builder.add(out, held[7])
+            if ending.literal_value != PLANES:
+                _call_next(builder, _places(builder, entry, OUT_PLACES, count), len(slots), out, stride, True)
+            if residual is not None:
+                _call_next(builder, _places(builder, entry, OUT_PLACES, count), len(slots), other, stride, False)
+            pointers = [simd.pointer(builder, builder.add(base, each)) for each in _places(builder, entry, 0, count)]
+            _multiply(builder, slots, pointers, distance.literal_value, words, values, controls, steps)
             with builder.if_else(is_plain, likely=True) as (plain, general):
                 with plain:
-                    _store(builder, requantiser, sums, True, first, stride)
+                    store(entry, True)
                 with general:
-                    _store(builder, requantiser, sums, False, first, stride)
+                    store(entry, False)
         return _int(0)
 
     operands = [*[types.intp] * 5, types.float32, types.float32, types.intp, types.intp]
-    return types.intp(length, runs, *[types.intp] * 9, *operands), generate
+    return types.intp(length, runs, distance, ending, *[types.intp] * 11, *operands), generate

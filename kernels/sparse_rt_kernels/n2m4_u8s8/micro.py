@@ -61,8 +61,13 @@ def expand_index(context: Any, index: Any, steps: Any, controls: Any) -> Any:
     return types.intp(types.intp, types.intp, types.intp), generate
 
 
-def multiply_step(builder: Any, accumulators: list[Any], octets: list[Any], values: Any, control: Any) -> None:
-    """Add one step's products to every row's accumulator: broadcast 8 bytes, pick 4 for each channel, multiply."""
+def multiply_step(
+    builder: Any, accumulators: list[Any], octets: list[Any], values: Any, control: Any, ahead: int = _AHEAD
+) -> None:
+    """Add one step's products to every row's accumulator: broadcast 8 bytes, pick 4 for each channel, multiply.
+
+    Bytes are picked `ahead` rows before they are multiplied, as far as registers reach.
+    """
     waiting: list[tuple[Any, Any]] = []
 
     def multiply() -> None:
@@ -74,7 +79,7 @@ def multiply_step(builder: Any, accumulators: list[Any], octets: list[Any], valu
     for place, slot in zip(octets, accumulators, strict=True):
         lanes = simd.bitcast(builder, simd.broadcast(builder, simd.load(builder, place, simd.I64), 8), _BYTES)
         waiting.append((slot, simd.in_order(builder, simd.shuffle_bytes(builder, lanes, control))))
-        if len(waiting) > _AHEAD:
+        if len(waiting) > ahead:
             multiply()
     while waiting:
         multiply()

@@ -32,7 +32,7 @@ from sparse_rt_kernels.n2m4_u8s8.tasks import (
     pointwise_task,
     stage_task,
 )
-from sparse_rt_kernels.registry import Kernel, PackedWeight
+from sparse_rt_kernels.registry import BlockedLayouts, Kernel, PackedWeight
 
 __all__ = ["VNNI", "stage_phase"]
 
@@ -141,6 +141,24 @@ def prepare_conv(
     return Launch(phases, group * staging.image_bytes + 8, scratch_bytes, keep=(packed, epilogue, staging))
 
 
+def prepare_blocked(
+    geometry: ConvGeometry,
+    x_dtype: np.dtype[Any],
+    out_dtype: np.dtype[Any],
+    packed: PackedWeight,
+    epilogue: FloatEpilogue | IntegerEpilogue,
+    threads: int,
+    layouts: BlockedLayouts,
+) -> Launch | None:
+    """Prepare a convolution whose input, output, or both are in blocks of 8 channels; None if tiles do not fit it."""
+    if out_dtype.itemsize > 1 or packed.n % layout.CHANNELS:
+        return None
+    image = octet_image_of(geometry, layouts.x, layouts.y)
+    if image is None:
+        return None
+    return prepare_image(geometry, image, x_dtype, out_dtype, packed, epilogue, threads, layouts.y, layouts.addition)
+
+
 def stage_phase(
     geometry: ConvGeometry, staging: Staging, images: int, x_offset: int, x_dtype: np.dtype[Any], threads: int
 ) -> Phase:
@@ -183,4 +201,14 @@ def _prepare_pointwise(
     return Launch([Phase(pointwise_task, record, parts.tasks)], 0, blocks.end, keep=(packed, epilogue))
 
 
-VNNI = Kernel(NAME, "u8s8", layout.ROWS, layout.CHANNELS, "avx512vnni", _pack, prepare_matmul, prepare_conv)
+VNNI = Kernel(
+    NAME,
+    "u8s8",
+    layout.ROWS,
+    layout.CHANNELS,
+    "avx512vnni",
+    _pack,
+    prepare_matmul,
+    prepare_conv,
+    prepare_blocked=prepare_blocked,
+)

@@ -1,0 +1,179 @@
+"""Convolutions of the int8 2:4 family that read, write, or add blocks of 8 channels, and turns between layouts."""
+
+import numpy as np
+import pytest
+from sparse_rt_kernels import isa
+from sparse_rt_kernels.channel_blocks import ChannelBlocks
+from sparse_rt_kernels.elementwise import Quantisation, QuantisedAdd, prepare_quantised_add
+from sparse_rt_kernels.n2m4_u8s8 import VNNI
+from sparse_rt_kernels.n2m4_u8s8.image_turns import prepare_to_blocks, prepare_to_planes
+from sparse_rt_kernels.parallel import ThreadPool
+from sparse_rt_kernels.registry import Addition, BlockedLayouts
+
+from tests.kernels import conformance as conf
+
+pytestmark = pytest.mark.skipif("avx512vnni" not in isa.supported_tiers(), reason="needs AVX-512 VNNI")
+
+GUARD = 0xA5
+SAME = {"pads": (1, 1, 1, 1), "pad_value": 5}
+#: Input shape, output channels, kernel, the rest of the geometry.
+CASES = {
+    "1x1, 28 + 21 pixels": ((1, 16, 7, 7), 32, (1, 1), {}),
+    "1x1, the last tile overlaps": ((2, 16, 5, 14), 48, (1, 1), {}),
+    "1x1 of 8 columns": ((2, 8, 5, 8), 16, (1, 1), {}),
+    "1x1 of many pixels": ((2, 64, 56, 56), 16, (1, 1), {}),
+    "1x1 strided": ((2, 8, 28, 28), 16, (1, 1), {"strides": (2, 2)}),
+    "3x3 of 7 columns": ((3, 16, 7, 7), 32, (3, 3), SAME),
+    "3x3 of 16 columns": ((1, 8, 5, 16), 16, (3, 3), SAME),
+    "3x3 strided": ((2, 24, 28, 28), 16, (3, 3), {"strides": (2, 2), **SAME}),
+    "5x7 strided": ((1, 8, 33, 28), 16, (5, 7), {"pads": (2, 3, 2, 3), "strides": (3, 2), "pad_value": 100}),
+    "3x3 dilated": ((1, 24, 32, 32), 16, (3, 3), {"dilations": (2, 2)}),
+}
+BORDERS = {"tight": (0, 0, 0, 0), "padded": (1, 1, 1, 1), "wide": (3, 4, 2, 3)}
+
+
+def shift(dtype):
+    return 128 if dtype == np.int8 else 0
+
+
+def unsigned(planes):
+    return (planes.astype(np.int32) + shift(planes.dtype)).astype(np.uint8)
+
+
+def in_blocks(planes, border, pad):
+    """Planes as a guarded array in blocks, and how they lie."""
+    b, c, h, w = planes.shape
+    blocks = ChannelBlocks(b, c, h, w, border)
+    top, left, bottom, right = border
+    wide = np.pad(unsigned(planes), ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=pad)
+    octets = wide.reshape(b, c // 8, 8, *wide.shape[2:]).transpose(0, 1, 3, 4, 2).reshape(b, c // 8, -1)
+    array = np.full(blocks.array_shape, GUARD, np.uint8)
+    array[..., : octets.shape[2]] = octets
+    return blocks, array
+
+
+class Blocks:
+    """An array in blocks whose bytes between and around planes are watched."""
+
+    def __init__(self, blocks):
+        self._blocks = blocks
+        self._buffer = np.full(blocks.batch * blocks.image_bytes + 128, GUARD, np.uint8)
+        self.array = self._buffer[64:-64].reshape(blocks.array_shape)
+
+    def planes(self, dtype, pad):
+        """What lies in the array, once all that lies around it has been looked at."""
+        b = self._blocks
+        top, left, bottom, right = b.border
+        used = b.rows * b.row_bytes
+        assert (np.concatenate([self._buffer[:64], self._buffer[-64:]]) == GUARD).all()
+        assert (self.array[..., used:] == GUARD).all(), "bytes between planes were written"
+        wide = self.array[..., :used].reshape(b.batch, b.channels // 8, b.rows, -1, 8)
+        wide = wide.transpose(0, 1, 4, 2, 3).reshape(b.batch, b.channels, b.rows, -1)
+        inner = wide[:, :, top : b.rows - bottom, left : wide.shape[3] - right]
+        around = np.ones(wide.shape, bool)
+        around[:, :, top : b.rows - bottom, left : wide.shape[3] - right] = False
+        assert (wide[around] == pad).all(), "the border does not hold the zero point"
+        return (inner.astype(np.int32) - shift(dtype)).astype(dtype)
+
+
+def addition_of(rng, dtype, is_first):
+    zero = 7 - shift(dtype)
+    a, b, y = Quantisation(0.02, zero), Quantisation(0.031, 40 - shift(dtype)), Quantisation(0.027, 12 - shift(dtype))
+    dtype = np.dtype(dtype)
+    return Addition(QuantisedAdd(*((a, b) if is_first else (b, a)), y, 0.0), (dtype, dtype), dtype, is_first)
+
+
+def check(case, dtype, x_border, y_border, added=None, pool=conf.ONE, plain=False):
+    shape, n, kernel, options = CASES[case]
+    options = dict(options)
+    if dtype == np.int8 and "pad_value" in options:
+        options["pad_value"] = -options["pad_value"]
+    rng = np.random.default_rng(len(case))
+    w = conf.weight_for(VNNI, rng, (n, shape[1], *kernel))
+    x = conf.activations(rng, dtype, shape)
+    geometry = conf.geometry_of(x, w, **options)
+    zero = 7 - shift(dtype)
+    epilogue = conf.integer_epilogue(rng, n, zero_point=zero, scale=4e-3)
+    if plain:
+        epilogue.bias[:] = 0
+    packed, y_shape = conf.pack(VNNI, w), (shape[0], n, geometry.out_height, geometry.out_width)
+    expected = conf.conv(VNNI, x, geometry, packed, epilogue, dtype)
+    y_zero, residual, other, addition = zero, None, None, None
+    if added is not None:
+        residual = conf.activations(rng, dtype, y_shape)
+        addition = addition_of(rng, dtype, added == "first")
+        sums, operands = np.empty_like(expected), (expected, residual) if added == "first" else (residual, expected)
+        types = [np.dtype(dtype)] * 3
+        launch = prepare_quantised_add(expected.size, *types, addition.parameters, 1)
+        launch.run(operands[0], sums, conf.ONE, operands[1])
+        expected, y_zero = sums, addition.parameters.y.zero_point
+        other = in_blocks(residual, y_border, 0)[1]
+    x_blocks = y_blocks = None
+    if x_border is not None:
+        border = tuple(max(pair) for pair in zip(x_border, geometry.pads, strict=True))
+        x_blocks, x = in_blocks(x, border, geometry.pad_value + shift(dtype))
+    if y_border is not None:
+        y_blocks = ChannelBlocks(*y_shape, y_border)
+    layouts = BlockedLayouts(x_blocks, y_blocks, addition)
+    types = (np.dtype(dtype), np.dtype(dtype))
+    launch = VNNI.prepare_blocked(geometry, *types, packed, epilogue, pool.threads, layouts)
+    assert launch is not None
+    if y_blocks is None:
+        out = conf.Guarded(y_shape, dtype)
+        launch.run(x, out.array, pool)
+        out.check()
+        np.testing.assert_array_equal(out.array, expected)
+        return
+    out = Blocks(y_blocks)
+    launch.run(x, out.array, pool, other)
+    np.testing.assert_array_equal(out.planes(dtype, y_zero + shift(dtype)), expected)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8])
+@pytest.mark.parametrize("case", CASES)
+def test_every_layout_gives_the_same_bytes(case, dtype):
+    for x_border in (None, *BORDERS.values()):
+        for y_border in (None, *BORDERS.values()):
+            if x_border is not None or y_border is not None:
+                check(case, dtype, x_border, y_border)
+
+
+@pytest.mark.parametrize("added", ["first", "second"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8])
+@pytest.mark.parametrize("case", CASES)
+def test_a_residual_is_added_as_by_a_step_of_its_own(case, dtype, added):
+    for y_border in BORDERS.values():
+        check(case, dtype, BORDERS["tight"], y_border, added)
+    check(case, dtype, None, BORDERS["tight"], added, plain=True)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_threads_share_the_work(case):
+    check(case, np.uint8, BORDERS["padded"], BORDERS["wide"], "first", ThreadPool(3))
+    check(case, np.uint8, BORDERS["padded"], None, None, ThreadPool(3), plain=True)
+
+
+def test_a_border_that_lacks_the_padding_is_refused():
+    geometry = conf.ConvGeometry(1, 8, 14, 14, 16, (3, 3), pads=(1, 1, 1, 1))
+    w = conf.weight_for(VNNI, np.random.default_rng(0), (16, 8, 3, 3))
+    epilogue = conf.integer_epilogue(np.random.default_rng(0), 16)
+    types = (np.dtype(np.uint8), np.dtype(np.uint8))
+    tight = BlockedLayouts(ChannelBlocks(1, 8, 14, 14), None)
+    assert VNNI.prepare_blocked(geometry, *types, conf.pack(VNNI, w), epilogue, 1, tight) is None
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8])
+@pytest.mark.parametrize("border", BORDERS)
+@pytest.mark.parametrize("shape", [(1, 8, 7, 7), (2, 24, 5, 13), (1, 16, 3, 130), (3, 64, 56, 56)])
+def test_turns(shape, border, dtype):
+    planes = conf.activations(np.random.default_rng(1), dtype, shape)
+    zero = 3
+    blocks, array = in_blocks(planes, BORDERS[border], zero + shift(dtype))
+    for pool in (conf.ONE, ThreadPool(3)):
+        out = Blocks(blocks)
+        prepare_to_blocks(blocks, np.dtype(dtype), zero, pool.threads).run(planes, out.array, pool)
+        np.testing.assert_array_equal(out.planes(dtype, zero + shift(dtype)), planes)
+        back = conf.Guarded(shape, dtype)
+        prepare_to_planes(blocks, np.dtype(dtype), pool.threads).run(array, back.array, pool)
+        back.check()
+        np.testing.assert_array_equal(back.array, planes)
