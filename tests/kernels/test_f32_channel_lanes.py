@@ -15,11 +15,11 @@ from sparse_rt_kernels.n2m4_f32 import (
     SIMD_CHANNEL_LANES,
     SIMD_ROW_LANES,
     channel_macro,
-    macro,
     shares,
     simd_calls,
     tiling,
 )
+from sparse_rt_kernels.n2m4_f32.call import Call
 from sparse_rt_kernels.parallel import ThreadPool
 
 from tests import naive
@@ -201,7 +201,7 @@ def test_rows_are_cut_evenly_or_not_at_all(vectors, threads, products):
 @settings(max_examples=60, deadline=None)
 def test_scratch_holds_groups_and_sums(rows, octets, nbytes, conv, tiles):
     """The macro-kernel's own arithmetic of where groups and sums lie, against what is allocated."""
-    call = macro.Call(0, 0, 8 * octets, 0, 0, 0, 4 * tiles, octets, 1, rows, 0, rows, nbytes, int(conv), 0, 0)
+    call = Call(0, 0, 8 * octets, 0, 0, 0, 4 * tiles, octets, 1, rows, 0, rows, nbytes, int(conv), 0, 0)
     for panel in range(tiling.panel_count(rows, tiling.MAX_VECTORS)):
         first, vectors = tiling.panel_bounds(rows, tiling.MAX_VECTORS, panel)
         width = 16 * vectors

@@ -12,6 +12,7 @@ from numba.core import config, types
 from sparse_rt_kernels import isa, n2m4_f32
 from sparse_rt_kernels.epilogue import FloatEpilogue, IntegerEpilogue
 from sparse_rt_kernels.n2m4_f32 import kernels, macro, simd_calls, tiling
+from sparse_rt_kernels.n2m4_f32.call import Call
 from sparse_rt_kernels.parallel import ThreadPool
 
 from tests import naive
@@ -264,7 +265,7 @@ def test_cut_shares_cover_every_tile_once(first, tiles, most):
 def test_scratch_holds_every_panel_block(rows, k, nbytes, conv, data):
     """The macro-kernel's own arithmetic of where panel and partial sums lie, against what is allocated."""
     octets, tiles = -(-k // 8), data.draw(st.integers(1, 5))
-    call = macro.Call(0, 0, k, 0, 0, 0, 4 * tiles, octets, 1, rows, 0, rows, nbytes, int(conv), 0, 0)
+    call = Call(0, 0, k, 0, 0, 0, 4 * tiles, octets, 1, rows, 0, rows, nbytes, int(conv), 0, 0)
     needed = 0
     for panel in range(tiling.panel_count(rows, tiling.MAX_VECTORS)):
         _, vectors = tiling.panel_bounds(rows, tiling.MAX_VECTORS, panel)

@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from sparse_rt_kernels.caches import level1_bytes
 from sparse_rt_kernels.gather import Gather, lane_origins
 from sparse_rt_kernels.jit import kernel_arithmetic, kernel_jit
-from sparse_rt_kernels.n2m4_f32 import channel_micro, micro
-from sparse_rt_kernels.n2m4_f32.macro import Call, pixels_into_panel, run_panels
+from sparse_rt_kernels.n2m4_f32 import channel_micro, transpose_micro
+from sparse_rt_kernels.n2m4_f32.call import Call
+from sparse_rt_kernels.n2m4_f32.macro import run_panels
+from sparse_rt_kernels.n2m4_f32.panels import pixels_into_panel
 from sparse_rt_kernels.n2m4_f32.tiling import CHANNELS, LANES, MAX_VECTORS, REDUCTION, Work, panel_bounds, panel_count
 from sparse_rt_kernels.workspace import as_matrix
 
@@ -193,7 +195,7 @@ def _finish_strip(
             here, last = finished + row * _BYTES, min(LANES, rows - row)
             at = ((image * call.n + channel) * call.lanes + first_lane + row) * 4
             other = call.residual + at if call.residual != 0 else 0
-            micro.transpose_out(here, _BYTES, other, clip[0], clip[1], call.out + at, stride, channels, last)
+            transpose_micro.transpose_out(here, _BYTES, other, clip[0], clip[1], call.out + at, stride, channels, last)
     return 0
 
 

@@ -11,9 +11,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sparse_rt_kernels.gather import Gather, lane_offsets, lane_origins
+from sparse_rt_kernels.gather import Gather, lane_origins
 from sparse_rt_kernels.jit import kernel_arithmetic, kernel_jit
-from sparse_rt_kernels.n2m4_f32 import channel_micro, micro
+from sparse_rt_kernels.n2m4_f32 import channel_micro, copy_micro, tile_micro, transpose_micro
+from sparse_rt_kernels.n2m4_f32.call import Call
+from sparse_rt_kernels.n2m4_f32.panels import pixels_into_panel, rows_into_panel
 from sparse_rt_kernels.n2m4_f32.portable import multiply_tile
 from sparse_rt_kernels.n2m4_f32.tiling import (
     CHANNELS,
@@ -30,7 +32,7 @@ from sparse_rt_kernels.n2m4_f32.tiling import (
 )
 from sparse_rt_kernels.workspace import as_matrix
 
-__all__ = ["COPIES", "Call", "float_scratch", "pixels_into_panel", "run_panels"]
+__all__ = ["float_scratch", "run_panels"]
 
 #: Rows of a copy plan: every lane of the widest panel on its own.
 COPIES = MAX_VECTORS * LANES
@@ -47,51 +49,6 @@ _CHANNEL_BLOCK = 32
 _MOST_PIECES = 5
 # Steps between lanes that copies know.
 _MOST_STEP = 2
-
-
-class Call(NamedTuple):
-    """One matmul or conv, as Numba takes it. Addresses and strides are in bytes.
-
-    Attributes
-    ----------
-    x, x_stride, columns
-        Address of x; for matmul the bytes from row to row, and how many columns x has.
-    out, out_stride
-        Address of out; for matmul the bytes from row to row.
-    bias
-        Address of (n,) float32.
-    n, octets
-        Output channels; reduction elements / 8, rounded up.
-    images, lanes
-        How many matrices of how many lanes: 1 and m, or batch and output pixels.
-    first_lane, last_lane
-        The lanes to compute, of each image.
-    panel_bytes
-        Of a block of packed lanes; see :attr:`.shares.Share.panel_bytes`.
-    is_conv
-        Whether lanes are pixels of an image, gathered, or rows of a matrix, transposed.
-    residual
-        Address of what is added before clipping, in the form of out, perhaps out itself; 0 for nothing.
-    rest
-        How many pixels after the last lane are computed beside the last panel, because they fill no vector: at most 4.
-    """
-
-    x: int
-    x_stride: int
-    columns: int
-    out: int
-    out_stride: int
-    bias: int
-    n: int
-    octets: int
-    images: int
-    lanes: int
-    first_lane: int
-    last_lane: int
-    panel_bytes: int
-    is_conv: int
-    residual: int
-    rest: int
 
 
 class Block(NamedTuple):
@@ -113,7 +70,7 @@ class Block(NamedTuple):
 
 
 class Ending(NamedTuple):
-    """What becomes of the sums of a register tile, and where; see :func:`.micro.tile`."""
+    """What becomes of the sums of a register tile, and where; see :func:`.tile_micro.tile`."""
 
     bias: int
     low: np.float32
@@ -129,18 +86,18 @@ class Ending(NamedTuple):
 def register_tile(
     vectors: int, panel: int, values: int, index: int, octets: int, ahead: int, partial: int, ending: Ending
 ) -> int:
-    """Run the register tile of `vectors` vectors; see :func:`.micro.tile`."""
+    """Run the register tile of `vectors` vectors; see :func:`.tile_micro.tile`."""
     if vectors == 6:
-        return micro.tile(6, panel, values, index, octets, ahead, partial, ending)
+        return tile_micro.tile(6, panel, values, index, octets, ahead, partial, ending)
     if vectors == 5:
-        return micro.tile(5, panel, values, index, octets, ahead, partial, ending)
+        return tile_micro.tile(5, panel, values, index, octets, ahead, partial, ending)
     if vectors == 4:
-        return micro.tile(4, panel, values, index, octets, ahead, partial, ending)
+        return tile_micro.tile(4, panel, values, index, octets, ahead, partial, ending)
     if vectors == 3:
-        return micro.tile(3, panel, values, index, octets, ahead, partial, ending)
+        return tile_micro.tile(3, panel, values, index, octets, ahead, partial, ending)
     if vectors == 2:
-        return micro.tile(2, panel, values, index, octets, ahead, partial, ending)
-    return micro.tile(1, panel, values, index, octets, ahead, partial, ending)
+        return tile_micro.tile(2, panel, values, index, octets, ahead, partial, ending)
+    return tile_micro.tile(1, panel, values, index, octets, ahead, partial, ending)
 
 
 @kernel_jit
@@ -157,182 +114,14 @@ def register_tile_and_rest(
     x: int,
     sums: int,
 ) -> int:
-    """Run the register tile of 3 or 4 vectors and up to 4 rows beside; see :func:`.micro.tile_and_rest`."""
+    """Run the register tile of 3 or 4 vectors and up to 4 rows beside; see :func:`.tile_micro.tile_and_rest`."""
     if vectors == 3 and rest == 1:
-        return micro.tile_and_rest(3, 1, panel, values, index, octets, ahead, partial, ending, x, sums)
+        return tile_micro.tile_and_rest(3, 1, panel, values, index, octets, ahead, partial, ending, x, sums)
     if vectors == 3:
-        return micro.tile_and_rest(3, 4, panel, values, index, octets, ahead, partial, ending, x, sums)
+        return tile_micro.tile_and_rest(3, 4, panel, values, index, octets, ahead, partial, ending, x, sums)
     if rest == 1:
-        return micro.tile_and_rest(4, 1, panel, values, index, octets, ahead, partial, ending, x, sums)
-    return micro.tile_and_rest(4, 4, panel, values, index, octets, ahead, partial, ending, x, sums)
-
-
-@kernel_jit
-def _zero_rows(panel: int, vectors: int, first: int, last: int) -> int:
-    """Zero rows [first, last) of a panel."""
-    for vector in range(first * vectors, last * vectors):
-        micro.zero_lanes(panel + vector * _BYTES)
-    return 0
-
-
-@kernel_jit
-def _rows_into_panel(call: Call, first_row: int, vectors: int, k0: int, length: int, panel: int) -> int:
-    """``panel[k, p] = x[first_row + p, k0 + k]`` for k < length, zero beyond x. Returns 0 if all are finite."""
-    stride = vectors * _BYTES
-    present = max(0, min(length, call.columns - k0))
-    ahead = 0
-    if call.x_stride >= _PAGE:
-        # The next block of k, or the next panel's first: the hardware's prefetchers know no row of another page.
-        ahead = length * 4 if k0 + length < call.columns else vectors * LANES * call.x_stride - k0 * 4
-    spoiled = 0
-    for vector in range(vectors):
-        row = first_row + vector * LANES
-        source = call.x + row * call.x_stride + k0 * 4
-        for k in range(0, present, LANES):
-            # Rows of the panel beyond `length` may be written: there is room for 16 more.
-            spoiled |= micro.transpose_in(
-                source + k * 4,
-                call.x_stride,
-                call.last_lane - row,
-                present - k,
-                ahead,
-                panel + vector * _BYTES + k * stride,
-                stride,
-            )
-    _zero_rows(panel, vectors, -(-present // LANES) * LANES, length)
-    return spoiled
-
-
-@kernel_jit
-def _plan_copies(offsets: NDArray[np.int32], vectors: int, step: int, copies: NDArray[np.int64]) -> int:
-    """Split each vector's lanes into straight pieces: rows (vector, offset of lane 0, lanes, lanes kept) of `copies`.
-
-    `offsets` is (16 * vectors,). A vector in too many pieces, or with a step that no copy knows, becomes one row with
-    lanes = -1: gather. One that reads nothing becomes one of no lanes. Returns how many rows were written.
-    """
-    count = 0
-    table = int(np.intp(offsets.ctypes.data))
-    for vector in range(vectors):
-        here = table + vector * _BYTES
-        left = ~micro.lanes_on_line(here, -1, 0) & 0xFFFF
-        first, kept = count, 0
-        while left != 0 and count - first < _MOST_PIECES and step <= _MOST_STEP:
-            lane = micro.first_lane(left)
-            base = int(offsets[vector * LANES + lane]) - lane * step
-            lanes = micro.lanes_on_line(here, base, step) & left
-            copies[count, 0], copies[count, 1], copies[count, 2], copies[count, 3] = vector, base, lanes, kept
-            count += 1
-            kept |= lanes
-            left &= ~lanes
-        if left != 0 or kept == 0:
-            count = first + 1
-            copies[first, 0], copies[first, 1], copies[first, 3] = vector, 0, 0
-            copies[first, 2] = 0 if left == 0 else -1
-    return count
-
-
-@kernel_jit
-def _copy_channels(
-    source: int,
-    source_stride: int,
-    offsets: int,
-    step: int,
-    copy: NDArray[np.int64],
-    out: int,
-    out_stride: int,
-    rows: int,
-) -> int:
-    """Carry out one row of the copy plan for `rows` input channels. Returns 0 if all are finite."""
-    vector, base, lanes, kept = copy[0], copy[1], copy[2], copy[3]
-    to = out + vector * _BYTES
-    spoiled = 0
-    if lanes < 0:
-        for row in range(rows):
-            spoiled |= micro.gather_lanes(
-                source + row * source_stride, offsets + vector * _BYTES, to + row * out_stride
-            )
-    elif step == 1:
-        spoiled = micro.copy_lanes(source + base * 4, source_stride, 1, lanes, kept, to, out_stride, rows)
-    else:
-        spoiled = micro.copy_lanes(source + base * 4, source_stride, 2, lanes, kept, to, out_stride, rows)
-    return spoiled
-
-
-@kernel_jit
-def _copy_rows(vectors: int, source: int, source_stride: int, copies: NDArray[np.int64], out: int, rows: int) -> int:
-    """Carry out a copy plan of one piece a vector for `rows` input channels; see :func:`.micro.copy_rows`."""
-    plan = int(np.intp(copies.ctypes.data))
-    if vectors == 6:
-        return micro.copy_rows(6, source, source_stride, plan, out, rows)
-    if vectors == 5:
-        return micro.copy_rows(5, source, source_stride, plan, out, rows)
-    if vectors == 4:
-        return micro.copy_rows(4, source, source_stride, plan, out, rows)
-    if vectors == 3:
-        return micro.copy_rows(3, source, source_stride, plan, out, rows)
-    if vectors == 2:
-        return micro.copy_rows(2, source, source_stride, plan, out, rows)
-    return micro.copy_rows(1, source, source_stride, plan, out, rows)
-
-
-@kernel_jit
-def _is_straight(copies: NDArray[np.int64], count: int, vectors: int, step: int) -> bool:
-    """Return whether a copy plan has one piece of neighbouring items for each vector."""
-    if step != 1 or count != vectors:
-        return False
-    gathered = 0
-    for vector in range(vectors):
-        gathered |= copies[vector, 2] < 0
-    return gathered == 0
-
-
-@kernel_jit
-def pixels_into_panel(
-    gather: Gather,
-    image: int,
-    vectors: int,
-    k0: int,
-    length: int,
-    panel: int,
-    lanes: NDArray[np.int32],
-    copies: NDArray[np.int64],
-) -> int:
-    """``panel[k, p]`` = the element of the image at address `image` that lane p reads at reduction index k0 + k.
-
-    `lanes` is (3, 16 * vectors): each lane's row and column of :func:`lane_origins`, and room for offsets. Returns 0 if
-    all are finite.
-    """
-    row_bytes = vectors * _BYTES
-    image_bytes = gather.height * gather.width * 4
-    padded = -(-gather.channels // 4) * 4
-    end = min(k0 + length, padded * gather.kernel_rows * gather.kernel_columns)
-    offsets = int(np.intp(lanes[2].ctypes.data))
-    step = gather.column_stride
-    spoiled = 0
-    k = k0
-    while k < end:
-        position = k // padded
-        first = position * padded
-        stop = min(end, first + padded)
-        present = min(stop, first + gather.channels)
-        if lane_offsets(gather, position, lanes[0], lanes[1], lanes[2]) == 0:
-            present = k
-        count = _plan_copies(lanes[2], vectors, step, copies)
-        if k < present and _is_straight(copies, count, vectors, step):
-            # All vectors of a channel at once: a channel's pixels lie side by side, in few pages and cache lines.
-            source, to = image + (k - first) * image_bytes, panel + (k - k0) * row_bytes
-            spoiled |= _copy_rows(vectors, source, image_bytes, copies, to, present - k)
-            k = present
-        while k < present:
-            rows = min(present - k, _CHANNEL_BLOCK)
-            source, to = image + (k - first) * image_bytes, panel + (k - k0) * row_bytes
-            for copy in range(count):
-                spoiled |= _copy_channels(source, image_bytes, offsets, step, copies[copy], to, row_bytes, rows)
-            k += rows
-        _zero_rows(panel, vectors, k - k0, stop - k0)
-        k = stop
-    _zero_rows(panel, vectors, k - k0, length)
-    return spoiled
+        return tile_micro.tile_and_rest(4, 1, panel, values, index, octets, ahead, partial, ending, x, sums)
+    return tile_micro.tile_and_rest(4, 4, panel, values, index, octets, ahead, partial, ending, x, sums)
 
 
 @kernel_jit
@@ -350,10 +139,10 @@ def _sums_to_rows(call: Call, block: Block, work: Work, clip: tuple[np.float32, 
     rows = min(block.vectors * LANES, call.last_lane - block.first_lane)
     for begin in range(first, last, _PIECE):
         end = min(last, begin + _PIECE)
-        for row in range(0, rows, micro.HALF):
+        for row in range(0, rows, transpose_micro.HALF):
             at = (block.first_lane + row) * call.out_stride
             for channel in range(begin, end, LANES):
-                micro.transpose_half_out(
+                transpose_micro.transpose_half_out(
                     sums + (channel - first) * stride + row * 4,
                     stride,
                     call.residual + at + channel * 4 if call.residual != 0 else 0,
@@ -361,7 +150,7 @@ def _sums_to_rows(call: Call, block: Block, work: Work, clip: tuple[np.float32, 
                     clip[1],
                     call.out + at + channel * 4,
                     call.out_stride,
-                    min(micro.HALF, rows - row),
+                    min(transpose_micro.HALF, rows - row),
                     min(LANES, end - channel),
                 )
     return 0
@@ -418,9 +207,9 @@ def _rest_into_rows(
     for octet in range(0, block.octets, 2):
         here = panel + octet * REDUCTION * _BYTES
         if block.rest == 1:
-            micro.spread_rest(1, here, out + octet * REDUCTION * 4)
+            copy_micro.spread_rest(1, here, out + octet * REDUCTION * 4)
         else:
-            micro.spread_rest(4, here, out + octet * MOST_REST * REDUCTION * 4)
+            copy_micro.spread_rest(4, here, out + octet * MOST_REST * REDUCTION * 4)
     return spoiled
 
 
@@ -464,7 +253,9 @@ def _finish_rest(call: Call, block: Block, work: Work, clip: tuple[np.float32, n
         channel_micro.finish_rows(sums, _BYTES, bias, 0, low, high, finished, _BYTES, call.rest, channels)
         at = ((block.image * call.n + channel) * call.lanes + call.last_lane) * 4
         residual = call.residual + at if call.residual != 0 else 0
-        micro.transpose_out(finished, _BYTES, residual, clip[0], clip[1], call.out + at, stride, channels, call.rest)
+        transpose_micro.transpose_out(
+            finished, _BYTES, residual, clip[0], clip[1], call.out + at, stride, channels, call.rest
+        )
     return 0
 
 
@@ -603,7 +394,7 @@ def run_panels(
                 if rest:
                     spoiled |= _rest_into_rows(gather, source, block, panel, rest_table, copies)
             else:
-                spoiled = _rows_into_panel(call, lane, vectors, k0, k, panel)
+                spoiled = rows_into_panel(call, lane, vectors, k0, k, panel)
             _multiply_tiles(call, block, work, values, index, clip, floats, spoiled)
     return 0
 

@@ -4,6 +4,7 @@ import functools
 from typing import Final, NamedTuple
 
 from sparse_rt_kernels.n2m4_f32 import channel_macro, macro
+from sparse_rt_kernels.n2m4_f32.call import Call
 from sparse_rt_kernels.n2m4_f32.tiling import (
     CHANNELS,
     FEWEST_BESIDE,
@@ -94,7 +95,7 @@ def split_call(
     shares = []
     for channel_lanes, first, last, rest in ranges:
         nbytes = blocks[channel_lanes]
-        call = macro.Call(0, 0, 0, 0, 0, 0, 0, octets, images, rows, first, last, nbytes, is_conv, 0, rest)
+        call = Call(0, 0, 0, 0, 0, 0, 0, octets, images, rows, first, last, nbytes, is_conv, 0, rest)
         panels = images * panel_count(last - first, MOST_BESIDE if rest else MAX_VECTORS)
         for work in split_work(panels, tiles, 1 if cut and not channel_lanes else threads):
             works = [work] if channel_lanes else cut_tiles(work, most_tiles(last - first))

@@ -1,0 +1,267 @@
+"""The register tile of the float32 2:4 family, and its epilogue.
+
+Each is a Numba intrinsic on addresses (intp). They return an intp, because Numba may drop a call that returns nothing.
+The IR is plain ``<16 x float>``: LLVM splits it for CPUs with narrower registers.
+"""
+
+from typing import Any
+
+from llvmlite import ir
+
+from sparse_rt_kernels import simd
+from sparse_rt_kernels.compiler import cgutils, types
+from sparse_rt_kernels.n2m4_f32 import channel_micro
+from sparse_rt_kernels.n2m4_f32.lanes import BYTES, VECTOR, clipped, word
+from sparse_rt_kernels.n2m4_f32.tiling import CHANNELS, LANES, REDUCTION
+
+__all__ = ["tile", "tile_and_rest"]
+
+
+def _load_accumulators(builder: Any, accumulators: list[list[Any]], partial: Any) -> None:
+    """Start from the partial sums at address `partial`, (4, 16 * vectors) float32, or from zero if it is 0."""
+    with builder.if_else(builder.icmp_signed("==", partial, word(0))) as (fresh, resumed):
+        with fresh:
+            for row in accumulators:
+                for slot in row:
+                    builder.store(ir.Constant(VECTOR, None), slot)
+        with resumed:
+            base = simd.pointer(builder, partial)
+            for channel, row in enumerate(accumulators):
+                for vector, slot in enumerate(row):
+                    place = simd.element(builder, base, (channel * len(row) + vector) * BYTES)
+                    builder.store(simd.load(builder, place, VECTOR, BYTES), slot)
+
+
+def _load_index(builder: Any, address: Any) -> Any:
+    """Load the indexes of 4 channels, as an atomic load: LLVM leaves it where it stands."""
+    return builder.load_atomic(builder.inttoptr(address, simd.I32.as_pointer()), "monotonic", CHANNELS)
+
+
+def _multiply(
+    builder: Any,
+    accumulators: list[list[Any]],
+    panel: Any,
+    values: Any,
+    index: Any,
+    octets: Any,
+    ahead: Any,
+    rest: list[Any],
+    rest_x: Any,
+) -> None:
+    """Add 8 reduction elements a turn. Channels alternate innermost, so that no FMA waits for the one before.
+
+    The accumulators `rest` are those of single rows, (octets, rows, 8) at `rest_x`, whose lanes are slots and channels.
+
+    A turn's indexes are loaded a turn early. The CPU works off loads in order: behind those of a whole turn, the load
+    would come so late that the addresses made of it keep the FMAs waiting (8 of 56 cycles on Zen 5).
+    """
+    row_bytes = len(accumulators[0]) * BYTES
+    panel_at = cgutils.alloca_once_value(builder, panel)
+    values_at = cgutils.alloca_once_value(builder, values)
+    index_at = cgutils.alloca_once_value(builder, index)
+    rest_at = cgutils.alloca_once_value(builder, rest_x)
+    loaded_at = cgutils.alloca_once_value(builder, _load_index(builder, index))
+    index_ahead = builder.add(index, builder.ashr(ahead, word(4)))
+    for line in range(2):
+        simd.prefetch(builder, simd.element(builder, simd.pointer(builder, index_ahead), line * 64), 1)
+    last_index = builder.add(index, builder.mul(builder.sub(octets, word(1)), word(CHANNELS)))
+    with cgutils.for_range(builder, octets):
+        positions = builder.zext(builder.load(loaded_at), simd.I64)
+        here = builder.load(index_at)
+        further = builder.select(builder.icmp_signed("<", here, last_index), word(CHANNELS), word(0))
+        builder.store(builder.add(here, further), index_at)
+        builder.store(_load_index(builder, builder.load(index_at)), loaded_at)
+        octet_rows = builder.load(panel_at)
+        weights = simd.pointer(builder, builder.load(values_at))
+        simd.prefetch(builder, simd.element(builder, weights, ahead), 1)
+        # One load for all weights of 8 elements: FMAs with a memory operand keep the load ports busy and leave a
+        # shuffle port idle, so each weight is broadcast from the register, by one shuffle after one for its slot.
+        held = simd.in_register(builder, simd.load(builder, weights, VECTOR, BYTES))
+        for slot in range(4):
+            # Slot 0 and 1 belong to the first group of 4 rows; the second slot of a group names e1..e3.
+            first_row = 4 * (slot // 2) + slot % 2
+            of_slot = [slot * CHANNELS + lane % CHANNELS for lane in range(LANES)]
+            quads = simd.in_register(builder, simd.shuffle(builder, held, held, of_slot))
+            for channel in range(CHANNELS):
+                named = builder.and_(builder.lshr(positions, word(8 * channel + 2 * slot)), word(3))
+                row = builder.add(octet_rows, builder.mul(named, word(row_bytes)))
+                row = simd.pointer(builder, builder.add(row, word(first_row * row_bytes)))
+                of_channel = [lane // CHANNELS * CHANNELS + channel for lane in range(LANES)]
+                weight = simd.shuffle(builder, quads, quads, of_channel)
+                for vector, place in enumerate(accumulators[channel]):
+                    x = simd.load(builder, simd.element(builder, row, vector * BYTES), VECTOR, BYTES)
+                    builder.store(simd.fma(builder, weight, x, builder.load(place)), place)
+        if rest:
+            channel_micro.add_rows(builder, rest, builder.load(rest_at), held, here)
+            after = builder.add(builder.load(rest_at), word(len(rest) * REDUCTION * 4))
+            builder.store(after, rest_at)
+        builder.store(builder.add(octet_rows, word(REDUCTION * row_bytes)), panel_at)
+        builder.store(builder.add(builder.load(values_at), word(4 * CHANNELS * 4)), values_at)
+
+
+def _store_results(builder: Any, accumulators: list[list[Any]], ending: Any) -> None:
+    """Store the sums, finished if there is a bias; `ending` is what :func:`tile` takes, as one value."""
+    bias, low, high, residual, base, stride, channels, last_lanes = (
+        builder.extract_value(ending, number) for number in range(8)
+    )
+    with builder.if_else(builder.icmp_signed("!=", bias, word(0))) as (finished, partial):
+        with finished:
+            _finish(builder, accumulators, (bias, low, high, residual), (base, stride, channels, last_lanes))
+        with partial:
+            for channel, row in enumerate(accumulators):
+                target = simd.pointer(builder, builder.add(base, builder.mul(stride, word(channel))))
+                for vector, slot in enumerate(row):
+                    place = simd.element(builder, target, vector * BYTES)
+                    simd.store(builder, place, builder.load(slot), BYTES)
+
+
+def _finish(
+    builder: Any, accumulators: list[list[Any]], added: tuple[Any, Any, Any, Any], out: tuple[Any, Any, Any, Any]
+) -> None:
+    """Add bias and residual, clip and store; `added` and `out` are the two halves of what :func:`tile` ends with."""
+    bias, low, high, residual = added
+    base, stride, channels, last_lanes = out
+    low, high = simd.broadcast(builder, low, LANES), simd.broadcast(builder, high, LANES)
+    has_residual = builder.icmp_signed("!=", residual, word(0))
+    last_is_full = builder.icmp_signed(">=", last_lanes, word(LANES))
+
+    def finish(channel: int, shift: Any, offset: Any, *, adds: bool) -> None:
+        target = simd.pointer(builder, builder.add(base, offset))
+        other = simd.pointer(builder, builder.add(residual, offset))
+        *before, last = enumerate(accumulators[channel])
+
+        def store(vector: int, slot: Any, lanes: Any) -> None:
+            result = simd.fadd(builder, builder.load(slot), shift)
+            if adds:
+                place = simd.element(builder, other, vector * BYTES)
+                whole = lanes is None
+                read = simd.load(builder, place, VECTOR, 4) if whole else simd.load_first(builder, place, VECTOR, lanes)
+                result = simd.fadd(builder, result, read)
+            place, result = simd.element(builder, target, vector * BYTES), clipped(builder, result, low, high)
+            if lanes is None:
+                simd.store(builder, place, result, 4)
+            else:
+                simd.store_first(builder, place, result, lanes)
+
+        for vector, slot in before:
+            store(vector, slot, None)
+        with builder.if_else(last_is_full) as (full, ragged):
+            with full:
+                store(*last, None)
+            with ragged:
+                store(*last, last_lanes)
+
+    for channel in range(len(accumulators)):
+        with builder.if_then(builder.icmp_signed("<", word(channel), channels)):
+            shift = simd.load(builder, simd.pointer(builder, builder.add(bias, word(channel * 4))), simd.F32, 4)
+            shift = simd.broadcast(builder, shift, LANES)
+            offset = builder.mul(stride, word(channel))
+            with builder.if_else(has_residual) as (with_residual, bare):
+                with with_residual:
+                    finish(channel, shift, offset, adds=True)
+                with bare:
+                    finish(channel, shift, offset, adds=False)
+
+
+@simd.emitter
+def tile(
+    context: Any,
+    vectors: Any,
+    panel: Any,
+    values: Any,
+    index: Any,
+    octets: Any,
+    ahead: Any,
+    partial: Any,
+    ending: Any,
+) -> Any:
+    """``out[c, p] = clip(sum_s values[s, c] * panel[row(s, c), p] + partial[c, p] + bias[c] + residual[c, p])``.
+
+    For 4 channels c; ``row(s, c)`` is the panel row that slot s of channel c names: 4 (s // 2) + s % 2 + its 2 index
+    bits.
+
+    Parameters
+    ----------
+    vectors
+        Literal int: the tile spans 16 * `vectors` lanes p.
+    panel
+        (8 * octets, 16 * vectors) float32, 64-byte aligned.
+    values, index
+        (octets, 4, 4) float32, 64-byte aligned, and (octets, 4) uint8 of one tile of channels; see :mod:`.weight`.
+    octets
+        Reduction elements / 8; may be 0.
+    ahead
+        Bytes from these values to those that are called into L1 meanwhile, with the indexes a sixteenth as far; any
+        distance will do.
+    partial
+        (4, 16 * vectors) float32, 64-byte aligned; 0 starts from zero.
+    ending
+        A tuple:
+
+        - bias: (channels,) float32; 0 leaves partial sums, unclipped: 4 channels, whole vectors, 64-byte aligned
+        - low, high: float32 clip bounds; a NaN stays NaN
+        - residual: as out, perhaps out itself; 0 for none
+        - out, stride: first channel's first lane, and bytes from channel to channel. May hold NaN on entry; may be
+          `partial`
+        - channels: how many of the 4 channels are stored
+        - last_lanes: how many lanes of the last vector are stored, at least 1
+    """
+
+    def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
+        _, panel, values, index, octets, ahead, partial, ending = given
+        width = vectors.literal_value
+        accumulators = [[cgutils.alloca_once(builder, VECTOR) for _ in range(width)] for _ in range(CHANNELS)]
+        _load_accumulators(builder, accumulators, partial)
+        _multiply(builder, accumulators, panel, values, index, octets, ahead, [], panel)
+        _store_results(builder, accumulators, ending)
+        return word(0)
+
+    return types.intp(vectors, *[types.intp] * 6, ending), generate
+
+
+@simd.emitter
+def tile_and_rest(
+    context: Any,
+    vectors: Any,
+    rest: Any,
+    panel: Any,
+    values: Any,
+    index: Any,
+    octets: Any,
+    ahead: Any,
+    partial: Any,
+    ending: Any,
+    rest_x: Any,
+    rest_sums: Any,
+) -> Any:
+    """Compute :func:`tile`, and meanwhile ``rest_sums[r, c] (+)= sum_s values[s, c] * rest_x[row(s, c), r]``.
+
+    Rows that fill no vector meet the weights in registers, as lanes of channels; see :mod:`.channel_micro`.
+
+    Parameters
+    ----------
+    rest
+        Literal int: how many such rows, at most 4.
+    rest_x
+        (octets, rest, 8) float32, 32-byte aligned.
+    rest_sums
+        (4, 4) float32, 64-byte aligned. They are added to if there is a `partial`.
+    """
+
+    def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
+        _, _, panel, values, index, octets, ahead, partial, ending, rest_x, rest_sums = given
+        width = vectors.literal_value
+        accumulators = [[cgutils.alloca_once(builder, VECTOR) for _ in range(width)] for _ in range(CHANNELS)]
+        zero = ir.Constant(VECTOR, None)
+        rows = [cgutils.alloca_once_value(builder, zero) for _ in range(rest.literal_value)]
+        _load_accumulators(builder, accumulators, partial)
+        _multiply(builder, accumulators, panel, values, index, octets, ahead, rows, rest_x)
+        place = simd.pointer(builder, rest_sums)
+        before = simd.load(builder, place, VECTOR, BYTES)
+        before = builder.select(builder.icmp_signed("!=", partial, word(0)), before, zero)
+        total = channel_micro.slots_summed(builder, [builder.load(row) for row in rows])
+        simd.store(builder, place, simd.fadd(builder, before, total), BYTES)
+        _store_results(builder, accumulators, ending)
+        return word(0)
+
+    return types.intp(vectors, rest, *[types.intp] * 6, ending, types.intp, types.intp), generate

@@ -1,0 +1,192 @@
+"""Moves of the float32 2:4 family that turn rows into lanes, and lanes into rows.
+
+Each is a Numba intrinsic on addresses (intp). They return an intp, because Numba may drop a call that returns nothing.
+The IR is plain ``<16 x float>``: LLVM splits it for CPUs with narrower registers.
+"""
+
+from typing import Any
+
+from sparse_rt_kernels import simd
+from sparse_rt_kernels.compiler import cgutils, types
+from sparse_rt_kernels.n2m4_f32.lanes import BYTES, VECTOR, clipped, not_finite, returns_intp, word
+from sparse_rt_kernels.n2m4_f32.tiling import LANES
+
+__all__ = ["HALF", "transpose_half_out", "transpose_in", "transpose_out"]
+
+#: Rows of a block that :func:`transpose_half_out` writes.
+HALF = LANES // 2
+
+_HALF_VECTOR = simd.vector(simd.F32, HALF)
+# The even quarters of two registers; the odd ones.
+_QUARTERS = [[4 * quarter + lane for quarter in range(odd, 8, 2) for lane in range(4)] for odd in range(2)]
+
+
+def _turn_quarters(builder: Any, rows: list[Any]) -> list[Any]:
+    """Transpose 4 rows within each quarter of 4 lanes: lane j of row i becomes lane i of row j.
+
+    Unpack instructions, which take no lane number from memory or a register as a permutation across quarters does.
+    """
+    starts = range(0, LANES, 4)
+    for _ in range(2):
+        lanes = [[lane for q in starts for x in (q + h, q + h + 1) for lane in (x, LANES + x)] for h in (0, 2)]
+        rows = [simd.shuffle(builder, rows[i], rows[i + 2], half) for i in range(2) for half in lanes]
+    return rows
+
+
+def _turn(builder: Any, rows: list[Any]) -> list[Any]:
+    """Transpose 16 rows: within quarters of lanes, then whole quarters."""
+    rows = [row for first in range(0, LANES, 4) for row in _turn_quarters(builder, rows[first : first + 4])]
+    # Register 4 g + j holds, in quarter q, column 4 q + j of the rows 4 g .. 4 g + 3.
+    out = [None] * LANES
+    for j in range(4):
+        pairs = []
+        for a, b in ((rows[j], rows[4 + j]), (rows[8 + j], rows[12 + j])):
+            pairs.append([simd.shuffle(builder, a, b, _QUARTERS[odd]) for odd in range(2)])
+        for odd in range(2):
+            for high in range(2):
+                out[4 * (2 * high + odd) + j] = simd.shuffle(builder, pairs[0][odd], pairs[1][odd], _QUARTERS[high])
+    return out
+
+
+@simd.emitter
+def transpose_in(
+    context: Any, source: Any, stride: Any, rows: Any, columns: Any, ahead: Any, out: Any, out_stride: Any
+) -> Any:
+    """Write a 16 x 16 block of a row-major float32 matrix transposed: ``out[j, i] = source[i, j]``.
+
+    Only the first `rows` rows and `columns` columns (each at least 1) of the source are read; the others are zero.
+    Strides are in bytes; `out` is 64-byte aligned. What lies `ahead` bytes further, if that
+    is not 0, is called into L2. Returns 0 if all that was read is finite.
+    """
+
+    def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
+        source, stride, rows, columns, ahead, out, out_stride = given
+        places = [simd.pointer(builder, builder.add(source, builder.mul(stride, word(row)))) for row in range(LANES)]
+        held = [cgutils.alloca_once(builder, VECTOR) for _ in places]
+        with builder.if_then(builder.icmp_signed("!=", ahead, word(0))):
+            for place in places:
+                simd.prefetch(builder, simd.element(builder, place, ahead))
+        full = builder.and_(
+            builder.icmp_signed(">=", rows, word(LANES)), builder.icmp_signed(">=", columns, word(LANES))
+        )
+        with builder.if_else(full) as (whole, ragged):
+            with whole:
+                for place, slot in zip(places, held, strict=True):
+                    builder.store(simd.load(builder, place, VECTOR, 4), slot)
+            with ragged:
+                for row, (place, slot) in enumerate(zip(places, held, strict=True)):
+                    present = builder.select(builder.icmp_signed("<", word(row), rows), columns, word(0))
+                    builder.store(simd.load_first(builder, place, VECTOR, present), slot)
+        block = [builder.load(slot) for slot in held]
+        for row, value in enumerate(_turn(builder, block)):
+            place = simd.pointer(builder, builder.add(out, builder.mul(out_stride, word(row))))
+            simd.store(builder, place, value, BYTES)
+        return not_finite(builder, block)
+
+    return returns_intp(7), generate
+
+
+def _writes_out() -> Any:
+    return types.intp(*[types.intp] * 3, *[types.float32] * 2, *[types.intp] * 4)
+
+
+def _store_rows(builder: Any, rows: list[Any], added: tuple[Any, Any, Any], out: tuple[Any, Any, Any, Any]) -> None:
+    """Store the first columns of the first of `rows`, after adding a residual, if there is one, and clipping the sum.
+
+    `added` is the residual's address and the bounds, `out` the address, stride, and numbers of rows and columns.
+    """
+    residual, low, high = added
+    base, stride, count, columns = out
+    low, high = simd.broadcast(builder, low, LANES), simd.broadcast(builder, high, LANES)
+
+    def store(*, adds: bool, whole: bool) -> None:
+        for number, value in enumerate(rows):
+            offset = builder.mul(stride, word(number))
+            place, other = (simd.pointer(builder, builder.add(first, offset)) for first in (base, residual))
+            if whole:
+                total = simd.fadd(builder, value, simd.load(builder, other, VECTOR, 4)) if adds else value
+                simd.store(builder, place, clipped(builder, total, low, high) if adds else total, 4)
+                continue
+            with builder.if_then(builder.icmp_signed("<", word(number), count)):
+                total = simd.fadd(builder, value, simd.load_first(builder, other, VECTOR, columns)) if adds else value
+                simd.store_first(builder, place, clipped(builder, total, low, high) if adds else total, columns)
+
+    is_whole = builder.icmp_signed("==", builder.add(count, columns), word(len(rows) + LANES))
+    with builder.if_else(builder.icmp_signed("!=", residual, word(0))) as (added_to, bare):
+        for branch, adds in ((added_to, True), (bare, False)):
+            with branch, builder.if_else(is_whole) as (full, ragged):
+                with full:
+                    store(adds=adds, whole=True)
+                with ragged:
+                    store(adds=adds, whole=False)
+
+
+@simd.emitter
+def transpose_half_out(
+    context: Any,
+    source: Any,
+    stride: Any,
+    residual: Any,
+    low: Any,
+    high: Any,
+    out: Any,
+    out_stride: Any,
+    rows: Any,
+    columns: Any,
+) -> Any:
+    """Write 8 rows of 16 columns, transposed, into a row-major float32 matrix: ``out[i, j] = source[j, i]``.
+
+    Only the first `rows` rows and `columns` columns of `out` are written; all 16 rows of `source` are read, at
+    addresses that are multiples of 32. Strides are in bytes. Where `residual` is not 0, it is the address of what is
+    added, in the form of `out` and perhaps `out` itself, and the sum is clipped to [low, high].
+    """
+
+    def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
+        source, stride, residual, low, high, *out = given
+        halves = [
+            simd.load(
+                builder, simd.pointer(builder, builder.add(source, builder.mul(stride, word(j)))), _HALF_VECTOR, 32
+            )
+            for j in range(LANES)
+        ]
+        # Columns j and 8 + j share a register.
+        turned = [simd.shuffle(builder, a, b, range(LANES)) for a, b in zip(halves[:HALF], halves[HALF:], strict=True)]
+        quarters = [row for first in (0, 4) for row in _turn_quarters(builder, turned[first : first + 4])]
+        # Quarters 0 and 2 of registers j and 4 + j are row j, quarters 1 and 3 row 4 + j.
+        order = [[4 * x + lane for x in (q, 4 + q, 2 + q, 6 + q) for lane in range(4)] for q in range(2)]
+        turned = [simd.shuffle(builder, quarters[j], quarters[4 + j], order[q]) for q in range(2) for j in range(4)]
+        _store_rows(builder, turned, (residual, low, high), tuple(out))
+        return word(0)
+
+    return _writes_out(), generate
+
+
+@simd.emitter
+def transpose_out(
+    context: Any,
+    source: Any,
+    stride: Any,
+    residual: Any,
+    low: Any,
+    high: Any,
+    out: Any,
+    out_stride: Any,
+    rows: Any,
+    columns: Any,
+) -> Any:
+    """Write a 16 x 16 block transposed into a row-major float32 matrix: ``out[i, j] = source[j, i]``.
+
+    Only the first `rows` rows and `columns` columns of `out` are written. Strides are in bytes; `source` is 64-byte
+    aligned. A residual as in :func:`transpose_half_out`.
+    """
+
+    def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
+        source, stride, residual, low, high, *out = given
+        block = [
+            simd.load(builder, simd.pointer(builder, builder.add(source, builder.mul(stride, word(row)))), VECTOR, 64)
+            for row in range(LANES)
+        ]
+        _store_rows(builder, simd.transpose(builder, block), (residual, low, high), tuple(out))
+        return word(0)
+
+    return _writes_out(), generate
