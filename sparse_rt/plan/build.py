@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from sparse_rt.errors import FeedError, ModelError, message
 from sparse_rt.graph import model_io
+from sparse_rt.graph.decompress import decompress_model, decompressed_nbytes
 from sparse_rt.graph.layers import find_layers
 from sparse_rt.graph.model_io import ModelSource
 from sparse_rt.plan.choose import choose
@@ -36,6 +37,8 @@ from sparse_rt.plan.tuning.decisions import Decide, Decisions, Draft
 __all__ = ["build_plan"]
 
 _FIRST_IR_VERSION_WITH_OVERRIDES = 4
+#: A protobuf ends at 2 GiB, and holds more than these weights.
+_MOST_DECOMPRESSED = 1 << 30
 
 
 def _take_sparse_kernels(_: Draft) -> Decisions:
@@ -102,7 +105,10 @@ def _whole(
 ) -> Plan:
     """Return the plan of a model without sparse layers: all of it is onnxruntime's, as if we were not here."""
     native = options.onnxruntime_options()
-    if isinstance(source, str | os.PathLike):
+    decompressed = _decompressed(source, model)
+    if decompressed is not None:
+        session = open_session(decompressed, native)
+    elif isinstance(source, str | os.PathLike):
         session = open_session(os.fspath(source), native, f"model '{os.fspath(source)}'")
     else:
         folder = str(Path().resolve())
@@ -122,6 +128,18 @@ def _whole(
     step = OnnxRuntimeStep(session, inputs, names, len(model.graph))
     defaults = {item.name: _default(model, item.name) for item in signature.overridable}
     return Plan(signature, (step,), defaults, reports, ModelMetadata.of(model))
+
+
+def _decompressed(source: ModelSource, model: ir.Model) -> bytes | None:
+    """Return a compressed model with dense weights; None if it has no compressed ones, or is too large for a protobuf.
+
+    onnxruntime would decode them itself, in several times the memory, and keep all until it has loaded.
+    """
+    nbytes = decompressed_nbytes(model)
+    if not 0 < nbytes < _MOST_DECOMPRESSED:
+        return None
+    content: bytes = model_io.to_proto(decompress_model(model_io.read(source))).SerializeToString()
+    return content
 
 
 def _partitioned(

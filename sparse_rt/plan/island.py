@@ -13,11 +13,11 @@ from sparse_rt.graph.weights import constant_tensor
 from sparse_rt.plan.schedule import outer_inputs
 from sparse_rt.plan.signature import NodeArg, type_proto
 
-__all__ = ["EXTERNAL_LIMIT", "Island", "cut"]
+__all__ = ["EXTERNAL_FROM", "Island", "cut"]
 
-#: Initializer bytes from which on an island's weights are handed to onnxruntime beside the protobuf (2 GiB at most).
-EXTERNAL_LIMIT = 1 << 30
-_SMALL = 1 << 10
+#: Bytes from which on an initializer is handed to onnxruntime beside the protobuf: one copy instead of four, and
+#: protobufs end at 2 GiB.
+EXTERNAL_FROM = 1 << 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,13 +63,12 @@ def cut(
     entering = dict.fromkeys(value for node in nodes for value in outer_inputs(node) if value not in inside)
     constants = {value: constant_tensor(value, model.ir_version) for value in entering}
     inputs = [value for value, tensor in constants.items() if tensor is None]
-    total = sum(tensor.nbytes for tensor in constants.values() if tensor is not None)
     external: dict[str, ort.OrtValue] = {}
     graph = onnx.GraphProto(name="island")
     for value, tensor in constants.items():
         if tensor is None:
             continue
-        if total > EXTERNAL_LIMIT and tensor.nbytes > _SMALL and tensor.dtype != ir.DataType.STRING:
+        if tensor.nbytes >= EXTERNAL_FROM and tensor.dtype != ir.DataType.STRING:
             graph.initializer.append(_reference(str(value.name), tensor))
             external[str(value.name)] = _ort_value(tensor)
         else:

@@ -392,7 +392,7 @@ def test_external_data(kind, request, tmp_path, rng, monkeypatch):
 
 
 def test_large_islands_take_initializers_beside_the_protobuf(rng, monkeypatch):
-    monkeypatch.setattr(island_module, "EXTERNAL_LIMIT", 1000)
+    monkeypatch.setattr(island_module, "EXTERNAL_FROM", 1000)
     table = normal(rng, 50, 24)
     proto = model(
         [
