@@ -141,8 +141,9 @@ class AttentionStep:
         """Return one line for a person."""
         return f"Attention  {self.name}  {', '.join(self.inputs)} -> {self.y}"
 
-    def output_shape(self, shape: Shape | None) -> Shape | None:
+    def output_shape(self, shapes: Sequence[Shape | None]) -> Shape | None:
         """Return y's shape for a query whose sizes may be partly unknown (None), or None where nothing is known."""
+        shape = shapes[0]
         if shape is None:
             return None
         try:

@@ -1,7 +1,7 @@
 """From a model to a plan: find layers, fuse, choose kernels, schedule, open the islands."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,9 @@ from sparse_rt.graph.decompress import decompress_model, decompressed_nbytes
 from sparse_rt.graph.layers import find_layers
 from sparse_rt.graph.model_io import ModelSource
 from sparse_rt.plan.choose import choose
-from sparse_rt.plan.concat_step import ConcatStep
 from sparse_rt.plan.island import cut
 from sparse_rt.plan.metadata import ModelMetadata
 from sparse_rt.plan.onnxruntime_step import OnnxRuntimeStep, open_island, open_session
-from sparse_rt.plan.operator_step import OperatorStep
 from sparse_rt.plan.operators import find_operators
 from sparse_rt.plan.options import SessionOptions
 from sparse_rt.plan.plan import Plan
@@ -162,7 +160,7 @@ def _partitioned(
             steps.append(step)
         for replacement in level.replacements:
             own = replacement.step
-            known[own.y] = _output_type(own, _x_shape(own, known))
+            known[own.y] = _output_type(own, [_shape(known.get(name)) for name in own.inputs])
             steps.append(own)
     outputs = tuple(_described(item, known.get(item.name)) for item in signature.outputs)
     signature = Signature(signature.inputs, signature.overridable, outputs)
@@ -196,32 +194,19 @@ def _fixed(item: NodeArg | None) -> tuple[int, ...] | None:
     return sizes if len(sizes) == len(item.shape) else None
 
 
-def _x_shape(step: KernelStep, known: Mapping[str, NodeArg]) -> Shape | None:
-    """Return what is known of the shape of x, or of that which several operands are broadcast or joined to."""
-    if isinstance(step, ConcatStep):
-        parts = [_fixed(known.get(name)) for name in step.inputs]
-        try:
-            return step.joined([part for part in parts if part is not None]) if all(parts) else None
-        except FeedError:  # only a run can tell what is wrong
-            return None
-    if isinstance(step, OperatorStep) and len(step.inputs) > 1:
-        shapes = [_fixed(known.get(name)) for name in step.inputs]
-        try:
-            return np.broadcast_shapes(*(shape for shape in shapes if shape is not None)) if all(shapes) else None
-        except ValueError:  # only a run can tell what is wrong
-            return None
-    x = known.get(step.x)
-    if x is None or not x.shape:
+def _shape(item: NodeArg | None) -> Shape | None:
+    """Return what is known of a value's shape."""
+    if item is None or not item.shape:
         return None
-    return tuple(size if isinstance(size, int) else None for size in x.shape)
+    return tuple(size if isinstance(size, int) else None for size in item.shape)
 
 
-def _output_type(step: KernelStep, x_shape: Shape | None) -> NodeArg:
+def _output_type(step: KernelStep, shapes: Sequence[Shape | None]) -> NodeArg:
     """Return type and shape of a step's output; sizes that are not plain numbers are dropped."""
     names = {"float32": "float"}
     kind = f"tensor({names.get(step.y_dtype.name, step.y_dtype.name)})"
     try:
-        shape = step.output_shape(x_shape)
+        shape = step.output_shape(shapes)
     except FeedError as error:
         remedy = "No input of this model can be run."
         raise ModelError(message("model", "shapes that fit each other", str(error).rstrip("."), remedy)) from error

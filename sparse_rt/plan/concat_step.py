@@ -115,9 +115,15 @@ class ConcatStep:
         """Return one line for a person."""
         return f"Concat  {self.name}  {', '.join(self.inputs)} -> {self.y}"
 
-    def output_shape(self, shape: Shape | None) -> Shape | None:
-        """Return y's shape, which is given: that of :meth:`joined` where all inputs' shapes are known."""
-        return shape
+    def output_shape(self, shapes: Sequence[Shape | None]) -> Shape | None:
+        """Return y's shape; None if a size is unknown, or if only a run can tell what is wrong."""
+        known = [tuple(size for size in shape if size is not None) for shape in shapes if shape is not None]
+        if [len(shape or ()) for shape in shapes] != [len(shape) for shape in known]:
+            return None
+        try:
+            return self.joined(known)
+        except FeedError:
+            return None
 
     def _checked(self, name: str, value: NDArray[Any]) -> NDArray[Any]:
         if value.dtype != self.y_dtype:

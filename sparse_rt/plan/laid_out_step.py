@@ -59,7 +59,7 @@ class LaidOutStep:
         """Return the call."""
         return StepCall(self.y_shape, self.launch)
 
-    def output_shape(self, shape: Shape | None) -> Shape | None:
+    def output_shape(self, shapes: Sequence[Shape | None]) -> Shape | None:
         """Return the shape of the array that it writes."""
         return self.y_shape
 

@@ -69,7 +69,7 @@ def _all_shapes(
 ) -> dict[str, tuple[int, ...] | None]:
     known: dict[str, tuple[int, ...] | None] = dict(shapes)
     for step in steps:
-        shape = step.output_shape(known.get(step.x)) or ()
+        shape = step.output_shape([known.get(name) for name in step.inputs]) or ()
         sizes = tuple(size for size in shape if size is not None)
         known[step.y] = sizes if sizes and len(sizes) == len(shape) else None
     return known

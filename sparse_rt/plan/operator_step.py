@@ -28,6 +28,17 @@ def count_of(shape: tuple[int, ...]) -> int:
     return math.prod(shape)
 
 
+def _broadcast_shape(shapes: Sequence[Shape | None]) -> Shape | None:
+    """Return what shapes are broadcast to; None if a size is unknown, or if only a run can tell what is wrong."""
+    known = [tuple(size for size in shape if size is not None) for shape in shapes if shape is not None]
+    if [len(shape or ()) for shape in shapes] != [len(shape) for shape in known]:
+        return None
+    try:
+        return np.broadcast_shapes(*known)
+    except ValueError:
+        return None
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class OperatorStep:
     """Run one operator through a kernel.
@@ -129,11 +140,9 @@ class OperatorStep:
         """Return one line for a person."""
         return f"{self.op_type}  {self.name}  {', '.join(self.inputs)} -> {self.y}"
 
-    def output_shape(self, shape: Shape | None) -> Shape | None:
-        """Return y's shape for an x whose sizes may be partly unknown (None), or None where nothing is known.
-
-        Two operands must have been broadcast to that shape.
-        """
+    def output_shape(self, shapes: Sequence[Shape | None]) -> Shape | None:
+        """Return y's shape for inputs whose sizes may be partly unknown (None); None where nothing is known of it."""
+        shape = shapes[0] if len(shapes) == 1 else _broadcast_shape(shapes)
         return None if shape is None else self._y_shape(self._widened(shape))
 
     def _widened(self, shape: tuple[_Size, ...]) -> tuple[_Size | int, ...]:

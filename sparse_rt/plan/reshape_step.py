@@ -76,15 +76,16 @@ class ReshapeStep:
 
     def bind(self, shapes: Sequence[tuple[int, ...]], threads: int) -> StepCall:
         """Return y's shape for an x of ``shapes[0]``; raises FeedError if it has none."""
-        shape = self.output_shape(shapes[0])
+        shape = self.output_shape(shapes)
         return StepCall(tuple(size for size in shape or () if size is not None), None, is_view=True)
 
     def describe(self) -> str:
         """Return one line for a person."""
         return f"{self.op_type}  {self.name}  {self.x} -> {self.y}"
 
-    def output_shape(self, shape: Shape | None) -> Shape | None:
+    def output_shape(self, shapes: Sequence[Shape | None]) -> Shape | None:
         """Return y's shape for an x whose sizes may be partly unknown (None), or None where nothing is known."""
+        shape = shapes[0]
         if shape is None:
             return None
         known = tuple(size for size in shape if size is not None)

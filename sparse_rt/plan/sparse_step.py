@@ -16,7 +16,7 @@ from sparse_rt_kernels.registry import Kernel, PackedWeight, PreparedCall
 from sparse_rt.errors import FeedError, ModelError, message
 from sparse_rt.plan.convolution import Convolution
 from sparse_rt.plan.epilogues import Requantisation
-from sparse_rt.plan.step import Environment, Step, StepCall
+from sparse_rt.plan.step import Environment, Shape, Step, StepCall
 
 __all__ = ["SparseStep"]
 
@@ -185,8 +185,9 @@ class SparseStep:
         added = "" if self.residual is None else f" + {self.residual}"
         return f"{self.kernel.name}  {self.name}  {self.x}{added} -> {self.y}"
 
-    def output_shape(self, shape: tuple[int | None, ...] | None) -> tuple[int | None, ...] | None:
+    def output_shape(self, shapes: Sequence[Shape | None]) -> Shape | None:
         """Return y's shape for an x whose sizes may be partly unknown (None), or None where nothing is known."""
+        shape = shapes[0]
         if shape is None:
             return None
         if self.convolution is not None:

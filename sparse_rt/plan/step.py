@@ -57,15 +57,13 @@ class KernelStep(Step, Protocol):
         """Of the array that it writes."""
         ...
 
-    def output_shape(self, shape: Shape | None) -> Shape | None:
-        """Return y's shape for an x whose sizes may be partly unknown (None), or None where nothing is known.
-
-        Where x and another value are broadcast to one shape, that shape is given.
+    def output_shape(self, shapes: Sequence[Shape | None]) -> Shape | None:
+        """Return y's shape for inputs whose sizes may be partly unknown (None); None where nothing is known of it.
 
         Raises
         ------
         FeedError
-            No x of that shape can be computed.
+            No inputs of these shapes can be computed.
         """
         ...
 

@@ -15,7 +15,7 @@ from sparse_rt.plan.fuse import Fusion, fuse
 from sparse_rt.plan.quantise_input import quantise_input
 from sparse_rt.plan.sparse_step import SparseStep
 from sparse_rt.session import InferenceSession
-from sparse_rt.verify.bounds import elementwise_bound
+from sparse_rt.verify.bounds import EPS, elementwise_bound
 from sparse_rt.verify.compare import Comparison, bounded, exact
 from sparse_rt.verify.dynamic_input import DynamicInputs
 from sparse_rt.verify.reference import Inside, Reference
@@ -119,7 +119,7 @@ class _Checker:
     def _compare_weight(self, step: SparseStep) -> Any:
         if self._reference_layers is None:
             return "same file"
-        fusion, theirs = self._fusions.get(step.y), self._reference_layers.get(step.name)
+        fusion, theirs = self._fusion(step), self._reference_layers.get(step.name)
         ours = None if fusion is None else fusion.layer
         if ours is None or theirs is None or (ours.shape, ours.dtype) != (theirs.shape, theirs.dtype):
             return "not compared"
@@ -138,13 +138,20 @@ class _Checker:
         y = found[step.y]
         if step.y_dtype.kind != "f":
             comparison = exact(y, expected)
-        elif (fusion := self._fusions.get(step.y)) is None:
+        elif (fusion := self._fusion(step)) is None:
             return self._check(step, None, "the layer stands in a function of the model, where no bound is known")
         else:
             allowed = self._bound(step, fusion, values)
+            if step.residual is not None:
+                # One more rounding, that of the sum, which both compute from the layer's own result.
+                allowed += 2 * EPS * (np.abs(expected) + np.abs(values[step.residual]))
             finite = found[step.x].dtype.kind != "f" or bool(np.isfinite(found[step.x]).all())
             comparison = bounded(y, expected, allowed, may_lose_nan=not finite)
         return self._check(step, comparison, comparison.note)
+
+    def _fusion(self, step: SparseStep) -> Fusion | None:
+        """Return what a step was made from; where it adds a residual, the layer that it has taken the Add over to."""
+        return self._fusions.get(step.y if step.residual is None else step.apart[0].outputs[0])
 
     def _bound(self, step: SparseStep, fusion: Fusion, values: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
         x, layer = values[step.x], fusion.layer

@@ -181,6 +181,35 @@ def test_model_without_inputs(rng):
     assert srt.verify(proto).equal
 
 
+def residual(rng):
+    return model(
+        [
+            node("Conv", ["x", "w1"], ["a"], name="first"),
+            node("Conv", ["a", "w2"], ["b"], name="second"),
+            node("Add", ["a", "b"], ["c"]),
+            node("Relu", ["c"], ["y"]),
+        ],
+        [info("x", "batch", 8, 5, 9)],
+        [info("y", "batch", 16, 5, 9)],
+        {"w1": sparse(rng, 16, 8, 1, 1), "w2": sparse(rng, 16, 16, 1, 1)},
+    )
+
+
+def test_layers_that_add_a_residual_are_compared(rng):
+    proto = residual(rng)
+    report = srt.verify(srt.compress(proto), proto, batch=3)
+    assert [(layer.name, layer.status, layer.weight) for layer in report.layers] == [
+        ("first", "equal", "equal"),
+        ("second", "equal", "equal"),
+    ]
+
+
+def test_a_changed_layer_that_adds_a_residual_is_found(rng):
+    proto = residual(rng)
+    report = srt.verify(mutated(srt.compress(proto), "w2.filter_compress", lambda v: -v), proto, batch=3)
+    assert (report.status, report.first_difference) == ("different", "second")
+
+
 # --- different ---------------------------------------------------------------------------------------------------
 
 
