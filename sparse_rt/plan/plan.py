@@ -156,4 +156,6 @@ def _figures(tried: Sequence[Trial]) -> str:
 
 
 def _may_share(value: NDArray[Any], other: Any) -> bool:
-    return isinstance(other, np.ndarray) and np.may_share_memory(value, other)
+    if not isinstance(other, np.ndarray) or (value.base is None and other.base is None):
+        return value is other
+    return np.may_share_memory(value, other)
