@@ -302,8 +302,11 @@ def finish_rows(
         ]
         shift = simd.load_first(builder, simd.pointer(builder, bias), _VECTOR, channels)
         least, most = simd.broadcast(builder, low, LANES), simd.broadcast(builder, high, LANES)
-        # Without a residual none of its channels are read.
-        added = builder.select(builder.icmp_signed("==", residual, _int(0)), _int(0), channels)
+        # Without a residual none of its channels are read, and that from memory that is there: a load with all lanes
+        # masked off takes hundreds of cycles where there is no page.
+        is_absent = builder.icmp_signed("==", residual, _int(0))
+        added = builder.select(is_absent, _int(0), channels)
+        residual = builder.select(is_absent, out, residual)
         for row in range(_SLOTS):
             half = (0, 1) if row < 2 else (2, 3)
             left, right = (_quarters(builder, tiles[first], tiles[first + 1], half) for first in (0, 2))
