@@ -2,17 +2,16 @@
 
 import os
 import re
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sparse_rt.errors import FeedError, SparseRTError, message
+from sparse_rt.errors import FeedError, message
+from sparse_rt.output_file import open_output
 
 __all__ = ["DEFAULT_BATCH", "DEFAULT_LENGTH", "DEFAULT_SPATIAL", "Input", "random_feeds", "read_npz", "write_npz"]
 
@@ -188,23 +187,7 @@ def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, NDArray[Any]]) 
     SparseRTError
         The file cannot be written.
     """
-    target = Path(path)
-    try:
-        descriptor, partial = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
-    except OSError as error:
-        raise _unwritable(target, error) from error
-    try:
-        with os.fdopen(descriptor, "wb") as file, zipfile.ZipFile(file, "w", allowZip64=True) as archive:
-            for name, array in arrays.items():
-                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                    np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
-        os.replace(partial, target)
-    except BaseException as error:
-        Path(partial).unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise _unwritable(target, error) from error
-        raise
-
-
-def _unwritable(target: Path, error: OSError) -> SparseRTError:
-    return SparseRTError(message(f"file '{target}'", "a file that can be written", error.strerror or str(error)))
+    with open_output(path) as file, zipfile.ZipFile(file, "w", allowZip64=True) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)

@@ -13,7 +13,7 @@ import onnx
 
 from benchmarks.models import bert, dlrm, mobilenet_v2, resnet50
 from benchmarks.models.quantise import Feeds, quantise_static
-from sparse_rt.graph import model_io
+from sparse_rt.graph import model_io, model_writer
 from sparse_rt.graph.compress import compress_model
 from sparse_rt.prune import prune
 
@@ -75,7 +75,7 @@ def dense_file(folder: Path, name: str, dtype: str, networks: Mapping[str, Netwo
         if dtype == "int8":
             op_types = list(network.quantised) if network.quantised else None
             model = quantise_static(model, network.feeds(), op_types=op_types)
-        model_io.write(model_io.read(model), path)
+        model_writer.write(model_io.read(model), path)
     return path
 
 
@@ -83,5 +83,5 @@ def compressed_file(folder: Path, name: str, dtype: str) -> Path:
     """Return what users deploy, ``NAME_DTYPE_compressed.onnx`` in `folder`; it is built if missing."""
     path = folder / f"{name}_{dtype}_compressed.onnx"
     if not path.exists():
-        model_io.write(compress_model(model_io.read(dense_file(folder, name, dtype))).model, path)
+        model_writer.write(compress_model(model_io.read(dense_file(folder, name, dtype))).model, path)
     return path

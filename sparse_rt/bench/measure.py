@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -21,9 +20,11 @@ from sparse_rt.bench.process import EngineProcess
 from sparse_rt.bench.report import BenchReport, LayerTiming
 from sparse_rt.bench.statistics import ratio_of_medians, summarise
 from sparse_rt.bench.turns import Contestant, alternate
-from sparse_rt.errors import ConfigError, SparseRTError, message
+from sparse_rt.errors import ConfigError, message
 from sparse_rt.feeds import random_feeds, write_npz
+from sparse_rt.output_file import open_output
 from sparse_rt.plan.options import usable_threads
+from sparse_rt.scratch import ScratchFolder
 from sparse_rt.stock import ModelSource
 
 __all__ = ["bench"]
@@ -92,7 +93,7 @@ def bench(
     if count < 1:
         raise ConfigError(message("threads", "at least 1", str(count)))
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sparse_rt-bench-")))
+        folder = stack.enter_context(ScratchFolder("bench"))
         dense = stack.enter_context(EngineProcess("onnxruntime"))
         sparse = stack.enter_context(EngineProcess("sparse_rt"))
         paths = [
@@ -173,11 +174,5 @@ def _time_layers(
 
 def _keep(profile: Path, target: Path) -> None:
     """Copy a profile; a half-written one never stands in `target`."""
-    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
-    try:
-        shutil.copyfile(profile, partial)
-        partial.replace(target)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        got = error.strerror or str(error)
-        raise SparseRTError(message(f"profile '{target}'", "a file that can be written", got)) from error
+    with profile.open("rb") as source, open_output(target, where=f"profile '{target}'") as file:
+        shutil.copyfileobj(source, file)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from sparse_rt.graph import model_io
+from sparse_rt.graph import model_io, model_writer
 from sparse_rt.graph.decompress import decompress_model
 from sparse_rt.graph.layers import find_layers
 
@@ -33,5 +33,5 @@ def named_dense_file(path: str, folder: Path) -> str:
     if not changed:
         return path
     file = folder / "dense.onnx"
-    model_io.write(model, file)
+    model_writer.write(model, file)
     return str(file)

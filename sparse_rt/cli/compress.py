@@ -34,14 +34,13 @@ def compress(
     from sparse_rt.cli.console import bytes_text, output_console
     from sparse_rt.cli.file_size import model_bytes
     from sparse_rt.cli.json_file import STDOUT, write_json
-    from sparse_rt.graph import model_io
+    from sparse_rt.graph import model_io, model_writer
     from sparse_rt.graph.compress import compress_model
 
     source = model_io.read(model)
     result = compress_model(source, sparsity)
     before = model_bytes(model)
-    model_io.write(result.model, output)
-    after = model_bytes(output)
+    after = model_writer.write(result.model, output)
     if json != STDOUT:
         console = output_console()
         _print(result.layers, console)

@@ -31,15 +31,13 @@ def demo(
 
       sparse-rt demo
     """
-    import tempfile
-
     from sparse_rt.cli.console import output_console
     from sparse_rt.demo_data import DENSE_MODEL, SPARSE_INT8_MODEL, SPARSE_MODEL, load_test_images, read_model
+    from sparse_rt.scratch import ScratchFolder
 
     console = output_console()
     images, labels = load_test_images()
-    with tempfile.TemporaryDirectory(prefix="sparse_rt-demo-") as name:
-        folder = Path(name)
+    with ScratchFolder("demo") as folder:
         files = {}
         for model in (DENSE_MODEL, SPARSE_MODEL, SPARSE_INT8_MODEL):
             files[model] = folder / model
@@ -62,11 +60,11 @@ def _heading(console: Any, text: str) -> None:
 
 def _compress(path: Path) -> Path:
     """Write the compressed twin of a model beside it and return its path."""
-    from sparse_rt.graph import model_io
+    from sparse_rt.graph import model_io, model_writer
     from sparse_rt.graph.compress import compress_model
 
     target = path.with_name(f"{path.stem}_compressed.onnx")
-    model_io.write(compress_model(model_io.read(path)).model, target)
+    model_writer.write(compress_model(model_io.read(path)).model, target)
     return target
 
 

@@ -2,13 +2,10 @@
 
 import json
 import math
-import os
 import sys
-import tempfile
-from pathlib import Path
 from typing import Any
 
-from sparse_rt.errors import SparseRTError, message
+from sparse_rt.output_file import open_output
 
 __all__ = ["STDOUT", "write_json"]
 
@@ -30,18 +27,8 @@ def write_json(path: str, document: dict[str, Any]) -> None:
     if path == STDOUT:
         sys.stdout.write(text)
         return
-    target = Path(path)
-    partial = None
-    try:
-        descriptor, partial = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(partial, target)
-    except OSError as error:
-        if partial is not None:
-            Path(partial).unlink(missing_ok=True)
-        fact = error.strerror or str(error)
-        raise SparseRTError(message(f"file '{target}'", "a file that can be written", fact)) from error
+    with open_output(path) as file:
+        file.write(text.encode())
 
 
 def _strict(value: Any) -> Any:

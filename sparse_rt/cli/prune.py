@@ -47,12 +47,12 @@ def prune(
 
     from sparse_rt.cli.console import output_console
     from sparse_rt.cli.json_file import STDOUT, write_json
-    from sparse_rt.graph import model_io
+    from sparse_rt.graph import model_io, model_writer
     from sparse_rt.prune import prune_model
 
     _refuse_what_magnitude_cannot_use(density, method, calib, config, pattern)
     result = prune_model(model_io.read(model), pattern)
-    model_io.write(result.model, output)
+    model_writer.write(result.model, output)
     if json != STDOUT:
         console = output_console()
         _print(result.layers, console)

@@ -106,7 +106,7 @@ def _quantise(model: Path, output: Path, batches: _Batches, exclude: list[str]) 
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     from sparse_rt.errors import ModelError, message
-    from sparse_rt.graph import model_io
+    from sparse_rt.graph import model_io, model_writer
 
     with tempfile.TemporaryDirectory(prefix="sparse_rt-") as folder:
         prepared, quantised = Path(folder, "prepared.onnx"), Path(folder, "quantised.onnx")
@@ -130,4 +130,4 @@ def _quantise(model: Path, output: Path, batches: _Batches, exclude: list[str]) 
             raise ModelError(message(f"model '{model}'", "one that onnxruntime can quantise", fact)) from error
         finally:
             logging.disable(logging.NOTSET)
-        model_io.write(model_io.read(quantised), output)
+        model_writer.write(model_io.read(quantised), output)

@@ -2,7 +2,6 @@
 
 import mmap
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -10,13 +9,12 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
+from sparse_rt.graph.wire import GRAPH, INITIALIZER, RAW_DATA, Field, fields, message_field
+
 __all__ = ["MappedFile", "checkable", "forget", "map_file", "place", "release", "return_odd"]
 
 #: Bytes from which on the data of a tensor stays in the file.
 _LARGE: Final = 1 << 16
-# Fields of ModelProto, GraphProto and TensorProto, and kinds of field.
-_GRAPH, _INITIALIZER, _RAW_DATA = 7, 5, 9
-_VARINT, _EIGHT_BYTES, _BYTES, _FOUR_BYTES = 0, 1, 2, 5
 #: Element types that NumPy sees in the file as they are there.
 _PLAIN: Final = frozenset(
     {
@@ -42,15 +40,6 @@ class MappedFile(NamedTuple):
     data: dict[int, memoryview]
 
 
-class _Field(NamedTuple):
-    """A field of a message: its number; where it begins and ends; where its bytes begin, if it is one of bytes."""
-
-    number: int
-    first: int
-    start: int
-    last: int
-
-
 def map_file(path: Path) -> MappedFile | None:
     """Return the mapping of a model's file; None if nothing is large or the file is not as expected."""
     if path.stat().st_size < _LARGE or sys.byteorder != "little":
@@ -58,8 +47,8 @@ def map_file(path: Path) -> MappedFile | None:
     with path.open("rb") as file:
         content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     try:
-        fields = list(_fields(content, 0, len(content)))
-        graphs = [field for field in fields if field.number == _GRAPH]
+        found = list(fields(content, 0, len(content)))
+        graphs = [field for field in found if field.number == GRAPH]
         if len(graphs) != 1:  # protobuf would merge them
             return None
         graph, data = _without_data(content, graphs[0])
@@ -67,71 +56,28 @@ def map_file(path: Path) -> MappedFile | None:
         return None
     if not data:
         return None
-    parts = [content[field.first : field.last] for field in fields if field.number != _GRAPH]
-    return MappedFile(b"".join((*parts, _message(_GRAPH, graph))), data)
+    parts = [content[field.first : field.last] for field in found if field.number != GRAPH]
+    return MappedFile(b"".join((*parts, message_field(GRAPH, graph))), data)
 
 
-def _without_data(content: memoryview, graph: _Field) -> tuple[bytes, dict[int, memoryview]]:
+def _without_data(content: memoryview, graph: Field) -> tuple[bytes, dict[int, memoryview]]:
     """Return a graph without the data of large initializers, and that data."""
     parts: list[bytes | memoryview] = []
     data: dict[int, memoryview] = {}
     number = 0
-    for field in _fields(content, graph.start, graph.last):
+    for field in fields(content, graph.start, graph.last):
         part: bytes | memoryview = content[field.first : field.last]
-        if field.number == _INITIALIZER:
+        if field.number == INITIALIZER:
             if field.last - field.start >= _LARGE:
-                inner = list(_fields(content, field.start, field.last))
-                raw = [each for each in inner if each.number == _RAW_DATA]
+                inner = list(fields(content, field.start, field.last))
+                raw = [each for each in inner if each.number == RAW_DATA]
                 if len(raw) == 1 and raw[0].last - raw[0].start >= _LARGE:
                     data[number] = content[raw[0].start : raw[0].last]
-                    kept = b"".join(content[each.first : each.last] for each in inner if each.number != _RAW_DATA)
-                    part = _message(_INITIALIZER, kept)
+                    kept = b"".join(content[each.first : each.last] for each in inner if each.number != RAW_DATA)
+                    part = message_field(INITIALIZER, kept)
             number += 1
         parts.append(part)
     return b"".join(parts), data
-
-
-def _fields(content: memoryview, at: int, end: int) -> Iterator[_Field]:
-    while at < end:
-        first = at
-        tag, at = _varint(content, at)
-        kind = tag & 7
-        start = at
-        if kind == _VARINT:
-            _, at = _varint(content, at)
-        elif kind == _BYTES:
-            size, start = _varint(content, at)
-            at = start + size
-        elif kind in (_EIGHT_BYTES, _FOUR_BYTES):
-            at += 8 if kind == _EIGHT_BYTES else 4
-        else:
-            raise ValueError(f"a field of kind {kind}")
-        if at > end:
-            raise ValueError("a field that ends beyond its message")
-        yield _Field(tag >> 3, first, start, at)
-
-
-def _varint(content: memoryview, at: int) -> tuple[int, int]:
-    value, shift = 0, 0
-    while True:
-        byte = content[at]
-        at += 1
-        value |= (byte & 127) << shift
-        if byte < 128:
-            return value, at
-        shift += 7
-
-
-def _message(number: int, body: bytes) -> bytes:
-    """Return a field that holds a message."""
-    parts = bytearray()
-    for value in (number << 3 | _BYTES, len(body)):
-        left = value
-        while left > 127:
-            parts.append(left & 127 | 128)
-            left >>= 7
-        parts.append(left)
-    return bytes(parts) + body
 
 
 def checkable(proto: onnx.ModelProto, data: dict[int, memoryview]) -> onnx.ModelProto:

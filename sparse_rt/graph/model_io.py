@@ -1,9 +1,7 @@
-"""Read and write ONNX models: from a path, bytes or a ModelProto; to a path, never half-written."""
+"""Read ONNX models: from a path, bytes or a ModelProto; and make them a ModelProto again."""
 
 import math
 import os
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -16,7 +14,7 @@ from sparse_rt.errors import ModelError, message
 from sparse_rt.graph import mapped
 from sparse_rt.graph.operators import DOMAIN, VERSION
 
-__all__ = ["EXTERNAL_DATA_LIMIT", "ModelSource", "read", "to_proto", "write"]
+__all__ = ["EXTERNAL_DATA_LIMIT", "ModelSource", "drop_initializer_infos", "read", "tensor_bytes", "to_proto"]
 
 ModelSource = str | os.PathLike[str] | bytes | bytearray | memoryview | onnx.ModelProto
 
@@ -278,6 +276,11 @@ def _first_line(error: Exception) -> str:
     return next((line.strip().rstrip(".") for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
+def tensor_bytes(model: ir.Model) -> int:
+    """Return the bytes of all initializers, those of subgraphs included."""
+    return sum(tensor.nbytes for tensor in _tensors(model))
+
+
 def to_proto(model: ir.Model) -> onnx.ModelProto:
     """Return the model as one ModelProto, with external data read into it.
 
@@ -286,18 +289,18 @@ def to_proto(model: ir.Model) -> onnx.ModelProto:
     ModelError
         The tensors are larger than a ModelProto can be.
     """
-    total = sum(tensor.nbytes for tensor in _tensors(model))
+    total = tensor_bytes(model)
     if total > EXTERNAL_DATA_LIMIT:
         expected = f"at most {EXTERNAL_DATA_LIMIT} bytes of tensors in one ModelProto"
         raise ModelError(message("model", expected, str(total), "Write it to a file instead."))
     if next(external_tensors(model), None) is not None:
         model = ir.external_data.load_to_model(model.clone())
     proto = ir.to_proto(model)
-    _drop_initializer_infos(proto.graph)
+    drop_initializer_infos(proto.graph)
     return proto
 
 
-def _drop_initializer_infos(graph: onnx.GraphProto) -> None:
+def drop_initializer_infos(graph: onnx.GraphProto) -> None:
     """Remove the type and shape that onnx_ir repeats for every initializer.
 
     Tools that change an initializer, onnxruntime.quantization among them, do not look for a second copy of its shape.
@@ -309,56 +312,6 @@ def _drop_initializer_infos(graph: onnx.GraphProto) -> None:
     for node in graph.node:
         for attribute in node.attribute:
             if attribute.HasField("g"):
-                _drop_initializer_infos(attribute.g)
+                drop_initializer_infos(attribute.g)
             for subgraph in attribute.graphs:
-                _drop_initializer_infos(subgraph)
-
-
-def write(model: ir.Model, path: str | os.PathLike[str], *, external_data: bool | None = None) -> None:
-    """Check a model and write it to a file; on failure the old file, if there was one, stays as it was.
-
-    Parameters
-    ----------
-    model
-        Not changed.
-    path
-        Of the model. External data goes to the same name with ``.data`` appended.
-    external_data
-        Whether tensors of more than 1 KiB go to the second file. By default where the tensors together are larger
-        than :data:`EXTERNAL_DATA_LIMIT`.
-
-    Raises
-    ------
-    ModelError
-        onnx.checker refuses the model, or the files cannot be written.
-    """
-    target = Path(path)
-    where = f"model '{target}'"
-    if external_data is None:
-        external_data = sum(tensor.nbytes for tensor in _tensors(model)) > EXTERNAL_DATA_LIMIT
-    try:
-        # Beside the target, because only a rename within one file system replaces a file in one go.
-        folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    except OSError as error:
-        raise ModelError(message(where, "a writable folder", error.strerror or str(error))) from error
-    try:
-        draft = folder / target.name
-        _check(_save(model, draft, external_data=external_data), draft, where)
-        for file in sorted(folder.iterdir(), key=lambda file: file == draft):  # the model last: it names its data
-            os.replace(file, target.parent / file.name)
-    except OSError as error:
-        raise ModelError(message(where, "a writable file", error.strerror or str(error))) from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _save(model: ir.Model, path: Path, *, external_data: bool) -> onnx.ModelProto:
-    """Write the model, and return what was written."""
-    if external_data:
-        ir.save(model, path, format="protobuf", external_data=f"{path.name}.data", size_threshold_bytes=1024)
-        proto = onnx.load(path, format="protobuf", load_external_data=False)
-        _drop_initializer_infos(proto.graph)
-    else:
-        proto = to_proto(model)
-    path.write_bytes(proto.SerializeToString())
-    return proto
+                drop_initializer_infos(subgraph)

@@ -1,7 +1,6 @@
 """``verify``: a sparse model against its reference."""
 
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,10 +13,11 @@ from numpy.typing import NDArray
 
 from sparse_rt.errors import SparseRTError
 from sparse_rt.feeds import random_feeds
-from sparse_rt.graph import model_io
+from sparse_rt.graph import model_io, model_writer
 from sparse_rt.graph.decompress import decompress_model, decompressed_nbytes
 from sparse_rt.graph.layers import find_layers
 from sparse_rt.plan.prepare import prepare
+from sparse_rt.scratch import ScratchFolder
 from sparse_rt.session import InferenceSession, SessionOptions
 from sparse_rt.stock import ModelSource
 from sparse_rt.verify.bounds import end_to_end_tolerance, noise_tolerance, reduction_length
@@ -117,9 +117,8 @@ def _plain_outputs(reference: Reference, optimised: dict[str, Any]) -> dict[str,
 
 def _decompressed(model: ir.Model, stack: ExitStack) -> Path:
     """Write the dense model to a temporary file that lasts as long as `stack`."""
-    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="sparse_rt-verify-"))
-    path = Path(folder) / "dense.onnx"
-    model_io.write(decompress_model(model), path, external_data=True)
+    path = stack.enter_context(ScratchFolder("verify")) / "dense.onnx"
+    model_writer.write(decompress_model(model), path, external_data=True)
     return path
 
 
