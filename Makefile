@@ -3,12 +3,16 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test tiers lint types imports clean
+.PHONY: demo test candidates tiers lint types imports clean
 demo: $(VENV)/.installed
 	$(BIN)/sparse-rt demo
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest
+
+# Every candidate of tuning made the winner, for all graphs, forms and sources; `make test` takes a few of them.
+candidates: $(VENV)/.installed
+	SPARSE_RT_ALL_CANDIDATES=1 $(BIN)/python -m pytest -q tests/models/test_forced_tuning.py
 
 # Every tier of kernels on this one machine; see tests/kernels/tier_lanes.py.
 tiers: $(VENV)/.installed

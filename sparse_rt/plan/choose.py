@@ -2,10 +2,8 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from sparse_rt_kernels import isa, registry
 
 from sparse_rt import formats, patterns
@@ -16,6 +14,7 @@ from sparse_rt.plan.convolution import Convolution
 from sparse_rt.plan.flip import flip_kernel
 from sparse_rt.plan.fuse import Fusion, fuse
 from sparse_rt.plan.operands import Refusal, operands
+from sparse_rt.plan.packing import pack_compressed
 from sparse_rt.plan.quantise_input import quantise_input
 from sparse_rt.plan.replacement import Replacement
 from sparse_rt.plan.report import LayerReport
@@ -129,7 +128,7 @@ def _step(
         compressed = flip_kernel(compressed)
     found = operands(fusion, compressed.values, ir_version)
     kernel = _kernel(found.dtype, tier, name)
-    packed = _packed(kernel, np.ascontiguousarray(found.values), np.ascontiguousarray(compressed.index))
+    packed = pack_compressed(kernel, np.ascontiguousarray(found.values), np.ascontiguousarray(compressed.index))
     release(compressed.values)
     release(compressed.index)
     return SparseStep(
@@ -162,10 +161,3 @@ def _kernel(dtype: str, tier: str | None, name: str | None) -> registry.Kernel:
         return registry.select(dtype, tier)
     except LookupError as error:
         raise Refusal(f"no kernel for {dtype} fits this CPU") from error
-
-
-def _packed(kernel: registry.Kernel, values: NDArray[Any], index: NDArray[np.uint8]) -> registry.PackedWeight:
-    """Pack the compressed values, or what they stand for if the kernel is a dense one."""
-    if kernel.form == "dense":
-        return kernel.pack_weight(formats.decode_matrix(values, index), np.empty((len(values), 0), np.uint8))
-    return kernel.pack_weight(values, index)

@@ -19,6 +19,7 @@ from sparse_rt.plan.convolution import Convolution
 from sparse_rt.plan.fuse import fuse
 from sparse_rt.plan.operands import Operands, Refusal, operands
 from sparse_rt.plan.operator_step import OperatorStep
+from sparse_rt.plan.packing import pack_dense
 from sparse_rt.plan.replacement import Replacement
 from sparse_rt.plan.step import Shape
 
@@ -123,7 +124,7 @@ def _depthwise(
 def _dense(
     convolution: Convolution, found: Operands, kernel: registry.Kernel
 ) -> Callable[[tuple[int, ...], tuple[int, ...], int], PreparedCall]:
-    packed = kernel.pack_weight(found.values, np.empty((len(found.values), 0), np.uint8))
+    packed = pack_dense(kernel, found.values)
 
     def prepare(shape: tuple[int, ...], _: tuple[int, ...], threads: int) -> PreparedCall:
         geometry = convolution.geometry(shape)

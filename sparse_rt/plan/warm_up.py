@@ -13,6 +13,7 @@ from sparse_rt_kernels.parallel import ThreadPool
 
 from sparse_rt.errors import FeedError
 from sparse_rt.plan.operator_step import OperatorStep
+from sparse_rt.plan.packing import pack_blank
 from sparse_rt.plan.plan import Plan
 from sparse_rt.plan.segment import Segment
 from sparse_rt.plan.sparse_step import SparseStep
@@ -89,9 +90,7 @@ def _run_tiny(step: SparseStep) -> None:
     """Call the step's kernel on a weight of one output channel and four input channels."""
     variant = _variant(step)
     size = 2 if variant[1] == "conv_gather" else 1
-    weight_dtype = np.float32 if step.kernel.dtype == "f32" else np.int8
-    k = 4 * size * size
-    packed = step.kernel.pack_weight(np.zeros((1, k // 2), weight_dtype), np.zeros((1, -(-k // 8)), np.uint8))
+    packed = pack_blank(step.kernel, 1, 4 * size * size)
     epilogue = _tiny_epilogue(step.epilogue)
     pool = ThreadPool(1)
     if variant[1] == "matmul":

@@ -11,7 +11,9 @@ import pytest
 from numba.core import config
 
 import sparse_rt as srt
+from benchmarks.models.quantise import quantise_static
 from sparse_rt.graph.layers import find_layers
+from sparse_rt.plan import warm_up
 from sparse_rt.plan.prepare import prepare
 from sparse_rt.plan.report import Trial
 from sparse_rt.plan.tuning import default, keys, records, tuner
@@ -20,6 +22,7 @@ from sparse_rt.plan.tuning.judge import PLAN, TUNED, fastest_plan, judge_layer, 
 from sparse_rt.plan.tuning.layer_race import ONNXRUNTIME
 from sparse_rt.plan.tuning.race import quiet, race
 from sparse_rt.plan.tuning.store import Store
+from tests.models.forced_races import FakeRace, no_race
 from tests.models.onnx_models import INT64, info, model, node, normal, sparse, stock
 
 needs_jit = pytest.mark.skipif(config.DISABLE_JIT, reason="nothing is tuned without machine code")
@@ -45,25 +48,6 @@ def proto(rng):
         [info("y", 3, MANY)],
         {"v": sparse(rng, FEW, 16).T.copy(), "w": sparse(rng, MANY, FEW).T.copy()},
     )
-
-
-class FakeRace:
-    """Runs every candidate once and gives it the seconds that `times` has for its name; counts its calls."""
-
-    def __init__(self, times=None, others=1e-3):
-        self.times = times or {}
-        self.others = others
-        self.raced = []
-
-    def __call__(self, candidates, seconds, turn, before_turn=None):
-        for run in candidates.values():
-            run()
-        self.raced.append(sorted(candidates))
-        return {name: next((t for key, t in self.times.items() if key in name), self.others) for name in candidates}
-
-    @property
-    def layers(self):
-        return [names for names in self.raced if any("__" in name for name in names)]
 
 
 @pytest.fixture
@@ -296,7 +280,7 @@ def test_documents_that_are_no_decisions(change):
     assert records.decisions({**records.of_decisions(Decisions()), **change}) is None
 
 
-@pytest.mark.parametrize("times", [None, [], {"a": "x"}, {"a": -1}, {"a": float("nan")}, {"a": True}])
+@pytest.mark.parametrize("times", [None, [], {"a": "x"}, {"a": -1}, {"a": float("nan")}, {"a": True}, {"a": 10**400}])
 def test_documents_that_are_no_trials(times):
     assert records.trials({"microseconds": times}) == ()
 
@@ -516,6 +500,106 @@ def test_feeds_that_cannot_be_run_measure_nothing(tuned, rng):
     session = tuned(fake, source=proto)  # random indexes are 0 or 1, and the table has one row
     assert not fake.raced
     assert session.run(None, {"i": np.zeros(3, np.int64)})[0].shape == (3, 8)
+
+
+def open_convolution(rng, form):
+    """A padded 3x3 convolution whose batch and image are open; float32, or between QuantizeLinear and its inverse."""
+    nodes = [node("Conv", ["x", "w"], ["y"], name="conv", pads=[1, 1, 1, 1])]
+    weight = sparse(rng, 16, 8, 3, 3)
+    proto = model(nodes, [info("x", "N", 8, "H", "W")], [info("y", None, None, None, None)], {"w": weight})
+    feeds = {"x": normal(rng, 2, 8, 9, 11)}
+    return (quantise_static(proto, [feeds]) if form == "int8" else proto), feeds
+
+
+@needs_jit
+@pytest.mark.parametrize("form", ["float32", "int8"])
+@pytest.mark.parametrize("source", ["proto", "bytes"])
+def test_a_dense_kernel_is_packed_as_it_wants_where_sizes_are_open(tuned, rng, form, source, monkeypatch):
+    proto, feeds = open_convolution(rng, form)
+    monkeypatch.setattr(warm_up, "_warm", set())  # what another test has warmed up is not tried again
+    for race_ in (FakeRace({"dense": 1e-5, TUNED: 1e-5}), no_race):
+        session = tuned(race_, source=proto if source == "proto" else proto.SerializeToString())
+        for _ in range(2):
+            (y,) = session.run(None, feeds)
+            np.testing.assert_allclose(y, stock(proto, feeds)[0], rtol=1e-4, atol=1e-5)
+        assert "_dense_" in session.explain()[0].kernel
+
+
+@needs_jit
+@pytest.mark.parametrize("size", ["rows", 3])
+@pytest.mark.parametrize("candidate", ["n2m4", "dense", "whole"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text.replace("__avx", "__sse").replace("__generic", "__sse"),  # a kernel of another machine
+        lambda text: text.replace('"a": {', '"nobody": {'),  # a layer of another model
+        lambda text: text.replace('"kernel": "', '"kernel": "f32_other'),
+        lambda text: text.replace('"whole": "', '"whole": 3, "other": "'),
+        lambda text: text.replace('"layers": {', '"layers": [], "other": {'),
+        lambda text: "[" * 100_000,
+    ],
+)
+def test_kept_decisions_that_cannot_be_carried_out_cost_only_time(tuned, proto, rng, size, candidate, damage):
+    proto.graph.input[0].type.tensor_type.shape.dim[0].Clear()
+    dimension = proto.graph.input[0].type.tensor_type.shape.dim[0]
+    setattr(dimension, "dim_param" if size == "rows" else "dim_value", size)
+    source = proto.SerializeToString()
+    times = {ONNXRUNTIME: 5e-4} if candidate == "whole" else {candidate: 1e-5, TUNED: 1e-5}
+    check(tuned(FakeRace(times), source=source), proto, rng)
+    for path in tuned.folder.glob("model-*.json"):
+        path.write_text(damage(path.read_text()))
+    for mode in ("cached", "on"):
+        check(tuned(FakeRace(times), mode, source=source), proto, rng)
+
+
+@needs_jit
+@pytest.mark.parametrize("size", ["rows", 3])
+def test_a_kept_plan_that_cannot_be_built_is_measured_again(tuned, proto, rng, size, monkeypatch):
+    proto.graph.input[0].type.tensor_type.shape.dim[0].Clear()
+    dimension = proto.graph.input[0].type.tensor_type.shape.dim[0]
+    setattr(dimension, "dim_param" if size == "rows" else "dim_value", size)
+    source = proto.SerializeToString()
+    fake = FakeRace({"dense": 1e-5, TUNED: 1e-5})
+    check(tuned(fake, source=source), proto, rng)
+    build, failed = tuner.build_plan, []
+
+    def fails_once(source, options, decide):
+        def deciding(draft):
+            decided = decide(draft)
+            if decided.layers and not failed:
+                failed.append(decided)
+                raise KeyError("a kernel that is gone")
+            return decided
+
+        return build(source, options, deciding)
+
+    monkeypatch.setattr(tuner, "build_plan", fails_once)
+    races = len(fake.raced)
+    session = tuned(fake, source=source)
+    check(session, proto, rng)
+    assert failed
+    assert len(fake.raced) > races
+    assert "_dense_" in session.explain()[0].kernel
+
+
+@needs_jit
+def test_a_tuned_plan_that_cannot_be_built_is_told_and_does_not_win(tuned, proto, rng, monkeypatch):
+    build = tuner.build_plan
+
+    def fails(source, options, decide):
+        def deciding(draft):
+            decided = decide(draft)
+            if decided.layers and decided.whole is None:
+                raise ValueError("packed wrongly")
+            return decided
+
+        return build(source, options, deciding)
+
+    monkeypatch.setattr(tuner, "build_plan", fails)
+    with pytest.warns(srt.SparseRTWarning, match="packed wrongly"):
+        session = tuned(FakeRace({"dense": 1e-5, TUNED: 1e-5}))
+    check(session, proto, rng)
+    assert all(report.is_sparse for report in session.explain())
 
 
 @needs_jit

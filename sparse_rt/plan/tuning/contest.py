@@ -1,12 +1,14 @@
 """Decide about whole plans: as it is, as its single layers suggest, or all of it in onnxruntime."""
 
 import contextlib
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
 from sparse_rt_kernels.parallel import ThreadPool
 
+from sparse_rt.errors import SparseRTWarning, message
 from sparse_rt.plan.plan import Plan
 from sparse_rt.plan.report import Trial
 from sparse_rt.plan.step import Environment
@@ -50,9 +52,17 @@ def contest(
         To time with.
     """
     plans = {PLAN: plan}
-    if followed(plan, names, decisions) is None:
-        plans[TUNED] = build(decisions)
     outputs = [item.name for item in plan.signature.outputs]
+    if followed(plan, names, decisions) is None:
+        try:
+            tuned = build(decisions)
+            tuned.run(outputs, feeds, pool)
+            plans[TUNED] = tuned
+        except Exception as error:
+            # The plan at hand is right, so this costs speed only; it is an error of sparse_rt all the same.
+            fact = f"{type(error).__name__}: {error}"
+            text = message("tuning", "a plan by the measurements of layers", fact, "Sparse kernels run; please report.")
+            warnings.warn(text, SparseRTWarning, stacklevel=2)
     with contextlib.suppress(Exception):  # what onnxruntime does not load, or run, as a whole cannot win
         whole = build(replace(decisions, whole=_UNDER_WAY))
         whole.run(outputs, feeds, pool)

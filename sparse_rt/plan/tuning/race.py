@@ -51,7 +51,7 @@ def race(
     Parameters
     ----------
     candidates
-        By name; two at least make sense.
+        By name; two at least make sense, and none take no time.
     seconds
         When to end, but not before each candidate had one turn.
     turn
@@ -70,7 +70,7 @@ def race(
     times: dict[str, list[float]] = {name: [] for name in candidates}
     names = list(candidates)
     start = clock()
-    for number in range(_MOST_ROUNDS):
+    for number in range(_MOST_ROUNDS if names else 0):
         is_late = clock() - start + sum(first.values()) > seconds
         if number and (is_late or (number >= _LEAST_ROUNDS and _is_clear(times))):
             break

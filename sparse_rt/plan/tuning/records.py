@@ -1,6 +1,5 @@
 """Decisions and measurements as the documents that are kept on disk."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ from sparse_rt.plan.tuning.decisions import Decisions, LayerDecision
 __all__ = ["decisions", "of_decisions", "of_trials", "trials"]
 
 _TRIED = "microseconds"
+_LONGEST = 1e12
 
 
 def of_trials(tried: Sequence[Trial]) -> dict[str, Any]:
@@ -56,4 +56,7 @@ def _layer(document: Any) -> LayerDecision | None:
 
 
 def _is_time(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    # Comparisons only: an integer may be larger than any float.
+    return 0 < value <= _LONGEST

@@ -34,7 +34,11 @@ class Store:
         """Return the document that was written under that key; None if there is none."""
         try:
             found = json.loads(self._path(kind, key).read_bytes())
-        except (OSError, ValueError):  # ValueError: neither JSON nor UTF-8
+        except (
+            OSError,
+            ValueError,
+            RecursionError,
+        ):  # ValueError: neither JSON nor UTF-8; the last: nested
             return None
         # Names are hashes: what the file says of itself decides.
         if not isinstance(found, dict) or _text(found.get("key")) != _text(key):

@@ -61,6 +61,7 @@ class Tuner:
         self._key: dict[str, Any] | None = None
         self._names: list[str] = []
         self._is_known = False
+        self._is_believed = True
 
     @property
     def is_settled(self) -> bool:
@@ -69,7 +70,14 @@ class Tuner:
 
     def plan(self, source: ModelSource) -> Plan:
         """Return the plan to begin with, its kernels compiled."""
-        plan = self._build(source, self._first_decisions)
+        try:
+            plan = self._build(source, self._first_decisions)
+        except Exception:
+            if not self._is_known:
+                raise
+            # A file that is damaged, or was written elsewhere, costs time and nothing else.
+            self._is_believed = False
+            plan = self._build(source, self._first_decisions)
         if self._key is None or self._is_known or not plan.is_sparse:
             self._key = None
         elif self._again is None or _has_known_shapes(plan):
@@ -89,8 +97,9 @@ class Tuner:
         self._key = {**key, "feeds": {name: list(feeds[name].shape) for name in sorted(feeds)}}
         try:
             known = self._known()
-            if known is not None:
-                return followed(plan, self._names, known) or self._build(source, lambda _: known)
+            found = None if known is None else self._following(source, plan, known)
+            if found is not None:
+                return found
             if self._mode == "on":
                 return self._measured(source, self._build(source, self._drafted), feeds)
         except (SparseRTError, OSError):  # external data that is gone, say: the plan at hand still runs
@@ -98,6 +107,13 @@ class Tuner:
         finally:
             self._key = self._draft = None
         return plan
+
+    def _following(self, source: ModelSource, plan: Plan, known: Decisions) -> Plan | None:
+        """Return the plan that decisions of an earlier session lead to; None if they cannot be carried out."""
+        try:
+            return followed(plan, self._names, known) or self._build(source, lambda _: known)
+        except Exception:  # as in plan()
+            return None
 
     def _build(self, source: ModelSource, decide: Decide) -> Plan:
         drafts = []
@@ -114,7 +130,11 @@ class Tuner:
         return plan
 
     def _known(self) -> Decisions | None:
-        return None if self._key is None else records.decisions(self._store.read("model", self._key))
+        """Return what an earlier session decided; None if there was none, or if it speaks of other layers."""
+        if self._key is None or not self._is_believed:
+            return None
+        known = records.decisions(self._store.read("model", self._key))
+        return known if known is not None and known.layers.keys() <= set(self._names) else None
 
     def _drafted(self, draft: Draft) -> Decisions:
         self._draft = draft

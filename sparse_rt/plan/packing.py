@@ -1,0 +1,31 @@
+"""Pack a weight for a kernel, each in the form that the kernel takes: 2:4 or dense."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sparse_rt_kernels import registry
+
+from sparse_rt import formats
+
+__all__ = ["pack_blank", "pack_compressed", "pack_dense"]
+
+_DTYPES: dict[str, np.dtype[Any]] = {"f32": np.dtype(np.float32), "u8s8": np.dtype(np.int8)}
+
+
+def pack_compressed(kernel: registry.Kernel, values: NDArray[Any], index: NDArray[np.uint8]) -> registry.PackedWeight:
+    """Pack a canonical 2:4 weight, values (n, k / 2) and index (n, ceil(k / 8)); a dense kernel gets its zeros, too."""
+    if kernel.form == "dense":
+        return pack_dense(kernel, formats.decode_matrix(values, index))
+    return kernel.pack_weight(values, index)
+
+
+def pack_dense(kernel: registry.Kernel, matrix: NDArray[Any]) -> registry.PackedWeight:
+    """Pack a matrix (n, k), k a multiple of 4, for a dense kernel."""
+    return kernel.pack_weight(matrix, np.empty((len(matrix), 0), np.uint8))
+
+
+def pack_blank(kernel: registry.Kernel, n: int, k: int) -> registry.PackedWeight:
+    """Pack a weight (n, k) of zeros, k a multiple of 4, for any kernel."""
+    values = np.zeros((n, k // 2), _DTYPES[kernel.dtype])
+    return pack_compressed(kernel, values, np.zeros((n, -(-k // 8)), np.uint8))
