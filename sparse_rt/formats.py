@@ -9,7 +9,7 @@ Zero means ``== 0``: -0.0 is a zero and comes back as +0.0; NaN is a nonzero and
 
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -156,18 +156,40 @@ def encode(weight: NDArray[Any], where: str = "weight", *, prune: bool = False) 
     _require_weight(weight, where)
     if prune:
         weight = np.where(patterns.magnitude_mask(weight), weight, weight.dtype.type(0))
+    rows, k4 = weight.shape[0], math.prod(weight.shape[2:]) * _ceil4(weight.shape[1])
+    values = np.empty((rows, k4 // 2), weight.dtype.newbyteorder("="))
+    index = np.empty((rows, -(-k4 // 8)), np.uint8)
+    for part in _blocks(weight):
+        first, last, _ = part[1].indices(k4)
+        piece = part[0], slice(first // 2, last // 2)
+        values[piece], pairs = _encode(weight[part])
+        if _EXCESS[pairs].any():
+            patterns.require(weight, where=where)
+        index[part[0], first // 8 : -(-last // 8)] = _INDEX_OF_BYTE[pairs]
+    return CompressedWeight(values, index, weight.shape)
+
+
+def _blocks(weight: NDArray[Any]) -> Iterator[tuple[slice, slice]]:
+    """Cut a weight into pieces that are pieces of values and index as well."""
+    if weight.ndim == 2 or weight.strides[1] <= weight.strides[0]:
+        yield from patterns.blocks(weight, 8)  # an index byte describes 8 channels
+    else:
+        yield slice(None), slice(None)  # k runs over the kernel first: channels lie apart
+
+
+def _encode(weight: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+    """Return the values, and for each pair of groups a byte that tells which elements are nonzero."""
     matrix = _matrix_view(weight)
     nonzero = patterns.magnitude_bits(matrix) != 0
-    # One bit an element: a byte describes two groups, and a missing second group reads as empty.
+    # A missing second group reads as empty.
     pairs = np.packbits(nonzero, axis=1, bitorder="little")
-    if _EXCESS[pairs].any():
-        patterns.require(weight, where=where)
     rows, k4 = matrix.shape
     slots = _SLOTS_OF_BYTE[pairs].reshape(rows, 4 * pairs.shape[1])[:, : k4 // 2]
     values = np.zeros((rows, k4 // 2), matrix.dtype)
-    # Nonzeros and the slots that take them are in the same order, row by row and group by group.
-    values[slots] = matrix[nonzero]
-    return CompressedWeight(values, _INDEX_OF_BYTE[pairs], weight.shape)
+    if not _EXCESS[pairs].any():
+        # Nonzeros and the slots that take them are in the same order, row by row and group by group.
+        values[slots] = matrix[nonzero]
+    return values, pairs
 
 
 def decode(weight: CompressedWeight, where: str = "compressed weight") -> NDArray[Any]:

@@ -6,6 +6,7 @@ divide by `pattern.m` are treated as if padded with zeros.
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ __all__ = [
     "Pattern",
     "TWO_FOUR",
     "Violation",
+    "blocks",
     "parse",
     "find",
     "check",
@@ -28,6 +30,8 @@ __all__ = [
     "density",
 ]
 
+#: Elements of a piece of a weight.
+_BLOCK = 1 << 20
 # Itemsize -> the unsigned integer of that size.
 _UNSIGNED: dict[int, np.dtype[Any]] = {np.dtype(t).itemsize: np.dtype(t) for t in "BHIQ"}
 
@@ -155,6 +159,32 @@ def _require_axes(weight: NDArray[Any]) -> None:
         raise PatternError(message(f"weight {weight.shape}", rule, f"{weight.ndim} axes", "Reshape it."))
 
 
+def blocks(weight: NDArray[Any], group: int) -> Iterator[tuple[slice, slice]]:
+    """Cut a weight into pieces of about a million elements, in the order in which they lie in memory.
+
+    What is computed piece by piece takes no second copy of a large weight, and what lies in a mapped file is read once.
+
+    Parameters
+    ----------
+    weight
+        (n, k) or (K, C, *kernel), any strides.
+    group
+        Pieces begin at input channels that are multiples of this.
+
+    Yields
+    ------
+    Output channels and input channels of the piece; one of the two axes is whole.
+    """
+    rows, channels = weight.shape[:2]
+    everything = slice(None)
+    by_channel = channels > 1 and abs(weight.strides[1]) > abs(weight.strides[0])
+    length, step = (channels, group) if by_channel else (rows, 1)
+    size = max(1, _BLOCK // max(1, weight.size // max(length, 1)) // step) * step
+    for first in range(0, length, size):
+        part = slice(first, first + size)
+        yield (everything, part) if by_channel else (part, everything)
+
+
 def check(weight: NDArray[Any], pattern: Pattern = TWO_FOUR) -> Violation | None:
     """Return the first violation of `pattern`, or None if `weight` holds it.
 
@@ -173,20 +203,37 @@ def check(weight: NDArray[Any], pattern: Pattern = TWO_FOUR) -> Violation | None
     PatternError
         If `weight` has fewer than two axes or no real dtype.
     """
-    counts = _group_counts(weight, pattern.m)
+    _require_axes(weight)
+    found = None
+    for part in blocks(weight, pattern.m):
+        first = _first_violation(_group_counts(weight[part], pattern.m), pattern)
+        if first is None:
+            continue
+        row, place, group, count = first
+        first = row + (part[0].start or 0), place, group + (part[1].start or 0) // pattern.m, count
+        found = first if found is None else min(found, first)
+        if part[1] == slice(None):
+            break  # later pieces hold later rows
+    if found is None:
+        return None
+    row, place, group, count = found
+    return Violation(
+        row=row,
+        position=tuple(int(i) for i in np.unravel_index(place, weight.shape[2:])) if weight.ndim > 2 else (),
+        first=group * pattern.m,
+        last=min((group + 1) * pattern.m, weight.shape[1]) - 1,
+        count=count,
+    )
+
+
+def _first_violation(counts: NDArray[Any], pattern: Pattern) -> tuple[int, int, int, int] | None:
+    """Return row, kernel position, group and nonzeros of the first group that has too many."""
     bad = counts > pattern.n
     if not bad.any():
         return None
     row = int(bad.any(axis=(1, 2)).argmax())
-    place, group = np.argwhere(bad[row].T)[0]
-    first = int(group) * pattern.m
-    return Violation(
-        row=row,
-        position=tuple(int(i) for i in np.unravel_index(place, weight.shape[2:])) if weight.ndim > 2 else (),
-        first=first,
-        last=min(first + pattern.m, weight.shape[1]) - 1,
-        count=int(counts[row, group, place]),
-    )
+    place, group = (int(i) for i in np.argwhere(bad[row].T)[0])
+    return row, place, group, int(counts[row, group, place])
 
 
 def holds(weight: NDArray[Any], pattern: Pattern = TWO_FOUR) -> bool:
@@ -232,6 +279,13 @@ def magnitude_mask(weight: NDArray[Any], pattern: Pattern = TWO_FOUR) -> NDArray
         If `weight` has fewer than two axes or no real dtype.
     """
     _require_axes(weight)
+    mask = np.empty(weight.shape, np.bool_)
+    for part in blocks(weight, pattern.m):
+        mask[part] = _block_mask(weight[part], pattern)
+    return mask
+
+
+def _block_mask(weight: NDArray[Any], pattern: Pattern) -> NDArray[np.bool_]:
     rows, channels = weight.shape[:2]
     groups, positions = -(-channels // pattern.m), _positions(weight)
     magnitude = magnitude_bits(weight).reshape(rows, channels, positions)

@@ -3,8 +3,9 @@
 import os
 from pathlib import Path
 
-import onnx
 from onnx.external_data_helper import ExternalDataInfo, uses_external_data
+
+from sparse_rt.graph import mapped
 
 __all__ = ["model_bytes"]
 
@@ -12,7 +13,7 @@ __all__ = ["model_bytes"]
 def model_bytes(path: str | os.PathLike[str]) -> int:
     """Return the bytes of a model file and of the external data files that it names."""
     file = Path(path)
-    proto = onnx.load(os.fspath(file), load_external_data=False)
+    proto = mapped.skeleton(file)
     named = {
         file.parent / ExternalDataInfo(tensor).location
         for tensor in proto.graph.initializer

@@ -11,7 +11,7 @@ import onnx_ir as ir
 from sparse_rt import formats, patterns
 from sparse_rt.errors import ConfigError, message
 from sparse_rt.formats import CompressedWeight
-from sparse_rt.graph import model_io
+from sparse_rt.graph import mapped, model_io
 from sparse_rt.graph.bodies import functions_for
 from sparse_rt.graph.gates import compressed_nbytes
 from sparse_rt.graph.layer import Layer
@@ -179,7 +179,9 @@ def _rewrite(model: ir.Model, candidates: Sequence[Candidate]) -> None:
     for candidate in candidates:
         root = candidate.weight.root
         if root not in compressed:
-            weight = formats.encode(candidate.layer.dense_weight(), where=f"layer '{candidate.layer.name}'")
+            dense = candidate.layer.dense_weight()
+            weight = formats.encode(dense, where=f"layer '{candidate.layer.name}'")
+            mapped.release(dense)
             compressed[root] = _initializers(model.graph, root, weight, names)
         _replace(candidate, *compressed[root])
         _remove_dead(model.graph, candidate.weight)

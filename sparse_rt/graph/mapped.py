@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from sparse_rt.graph.wire import GRAPH, INITIALIZER, RAW_DATA, Field, fields, message_field
 
-__all__ = ["MappedFile", "checkable", "forget", "map_file", "place", "release", "return_odd"]
+__all__ = ["MappedFile", "checkable", "forget", "map_file", "place", "release", "return_odd", "skeleton"]
 
 #: Bytes from which on the data of a tensor stays in the file.
 _LARGE: Final = 1 << 16
@@ -80,6 +80,20 @@ def _without_data(content: memoryview, graph: Field) -> tuple[bytes, dict[int, m
     return b"".join(parts), data
 
 
+def skeleton(path: Path) -> onnx.ModelProto:
+    """Return a model's file parsed, without the data of large initializers.
+
+    Raises
+    ------
+    OSError, google.protobuf.message.DecodeError
+        The file cannot be read, or is no protobuf.
+    """
+    found = map_file(path)
+    proto = onnx.ModelProto()
+    proto.ParseFromString(path.read_bytes() if found is None else found.skeleton)
+    return proto
+
+
 def checkable(proto: onnx.ModelProto, data: dict[int, memoryview]) -> onnx.ModelProto:
     """Return the model in a form that onnx.checker accepts if it would accept the whole: those tensors are inputs."""
     copy = onnx.ModelProto()
@@ -134,8 +148,11 @@ def _mapping_of(array: Any) -> mmap.mmap | None:
 def release(array: np.ndarray[Any, Any]) -> None:
     """Give the memory of an array that lies in a mapped file back to the system, which reads it again when needed."""
     base = _mapping_of(array)
-    if base is None or not (array.flags.c_contiguous and hasattr(base, "madvise")):
+    if base is None or not array.size or not hasattr(base, "madvise"):
         return
     offset = array.ctypes.data - np.frombuffer(base, np.uint8).ctypes.data
-    first = offset // mmap.PAGESIZE * mmap.PAGESIZE
-    base.madvise(mmap.MADV_DONTNEED, first, offset + array.nbytes - first)
+    reach = [(size - 1) * stride for size, stride in zip(array.shape, array.strides, strict=True)]
+    low = offset + sum(min(0, steps) for steps in reach)
+    high = offset + sum(max(0, steps) for steps in reach) + array.itemsize
+    first = low // mmap.PAGESIZE * mmap.PAGESIZE
+    base.madvise(mmap.MADV_DONTNEED, first, high - first)

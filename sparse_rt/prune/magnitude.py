@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from sparse_rt import patterns
 from sparse_rt.errors import ConfigError, message
-from sparse_rt.graph import model_io
+from sparse_rt.graph import mapped, model_io
 from sparse_rt.graph.layer import Layer
 from sparse_rt.graph.layers import find_layers
 from sparse_rt.graph.sharing import Candidate, candidate_of, stay_dense
@@ -129,11 +129,17 @@ def _prune(candidate: Candidate) -> float:
     A weight that several layers share is pruned by the first, and holds the pattern when the next one comes.
     """
     dense = candidate.layer.dense_weight()
-    pruned = np.where(patterns.magnitude_mask(dense), dense, dense.dtype.type(0))
-    total = _magnitude(dense)
+    pruned = np.empty_like(dense)  # of the same strides
+    total = kept = 0.0
+    for part in patterns.blocks(dense, patterns.TWO_FOUR.m):
+        piece = dense[part]
+        pruned[part] = np.where(patterns.magnitude_mask(piece), piece, dense.dtype.type(0))
+        total += _magnitude(piece)
+        kept += _magnitude(pruned[part])
+        mapped.release(piece)
     operand = pruned.swapaxes(0, 1) if candidate.form.input_first else pruned
     candidate.weight.replace(operand)
-    return _magnitude(pruned) / total if total else 1.0
+    return kept / total if total else 1.0
 
 
 def _magnitude(weight: np.ndarray[Any, Any]) -> float:
