@@ -173,6 +173,11 @@ class InferenceSession:
         return self._plan.reports
 
     @property
+    def is_settled(self) -> bool:
+        """Whether all is decided; else the first run decides, by the sizes that its feeds have."""
+        return not self._unsettled
+
+    @property
     def plan(self) -> Plan:
         """The steps that :meth:`run` takes."""
         return self._plan

@@ -59,7 +59,7 @@ def bench(
             profile=profile,
         )
     if json != STDOUT:
-        _print(report, output_console())
+        _print(report, output_console(json, profile))
     if json is not None:
         write_json(json, dataclasses.asdict(report))
 

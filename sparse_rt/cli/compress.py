@@ -42,7 +42,7 @@ def compress(
     before = model_bytes(model)
     after = model_writer.write(result.model, output)
     if json != STDOUT:
-        console = output_console()
+        console = output_console(output, json)
         _print(result.layers, console)
         console.print(f"{model} {bytes_text(before)} -> {output} {bytes_text(after)} ({after / before:.1%})")
     if json is not None:

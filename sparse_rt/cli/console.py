@@ -1,5 +1,6 @@
 """Where the commands print, and how a table looks there."""
 
+import os
 import sys
 from collections.abc import Iterable, Sequence
 
@@ -20,9 +21,23 @@ class _Console(Console):
         raise BrokenPipeError
 
 
-def output_console() -> Console:
-    """Return a console on standard output; wide where that is no terminal, so that nothing is cut or wrapped."""
-    return _console(stderr=False)
+def output_console(*written: str | os.PathLike[str] | None) -> Console:
+    """Return a console for what a command tells; wide where that is no terminal, so that nothing is cut or wrapped.
+
+    It is on standard output, or on standard error where one of the files that the command writes is standard output,
+    as with ``-o /dev/stdout``.
+    """
+    return _console(stderr=any(map(_is_standard_output, written)))
+
+
+def _is_standard_output(path: str | os.PathLike[str] | None) -> bool:
+    if path is None:
+        return False
+    try:
+        ours, theirs = os.fstat(sys.stdout.fileno()), os.stat(path)
+    except (OSError, ValueError):  # closed, or replaced by something without a descriptor
+        return False
+    return os.path.samestat(ours, theirs) and not os.path.samestat(theirs, os.stat(os.devnull))
 
 
 def error_console() -> Console:

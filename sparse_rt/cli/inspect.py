@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sparse_rt.cli.options import Json, Model
 
 if TYPE_CHECKING:
-    from sparse_rt.session import LayerReport, Trial
+    from sparse_rt.session import InferenceSession, LayerReport, Trial
 
 __all__ = ["inspect"]
 
@@ -26,11 +26,20 @@ def inspect(model: Model, json: Json = None) -> None:
     from sparse_rt.session import InferenceSession
 
     session = InferenceSession(str(model))
-    layers, plans = session.explain(), session.plan.tried
+    layers, plans, sizes = session.explain(), session.plan.tried, _open_sizes(session)
     if json != STDOUT:
-        _print(layers, plans, output_console())
+        console = output_console(json)
+        _print(layers, plans, console)
+        if not session.is_settled:
+            named = "; ".join(f"{name} {list(shape)}" for name, shape in sizes.items())
+            console.print(f"open sizes: {named}. The first run of a session measures, and may choose other kernels.")
     if json is not None:
-        write_json(json, _document(str(model), layers, plans))
+        write_json(json, _document(str(model), layers, plans) | {"settled": session.is_settled, "open_sizes": sizes})
+
+
+def _open_sizes(session: "InferenceSession") -> dict[str, list[int | str | None]]:
+    """Return the shapes of inputs that have a size which only a feed tells."""
+    return {item.name: item.shape for item in session.get_inputs() if not all(isinstance(n, int) for n in item.shape)}
 
 
 def _document(model: str, layers: Sequence["LayerReport"], plans: Sequence["Trial"]) -> dict[str, Any]:

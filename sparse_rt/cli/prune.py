@@ -54,7 +54,7 @@ def prune(
     result = prune_model(model_io.read(model), pattern)
     model_writer.write(result.model, output)
     if json != STDOUT:
-        console = output_console()
+        console = output_console(output, json)
         _print(result.layers, console)
         console.print(f"{model} -> {output}")
     if json is not None:

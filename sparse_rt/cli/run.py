@@ -42,7 +42,7 @@ def run(
     results = dict(zip(names, session.run(None, feeds), strict=True))
     if outputs is not None:
         write_npz(outputs, results)
-    console = output_console()
+    console = output_console(outputs)
     columns = ("", "name", "dtype", "shape", "min", "mean", "max", "")
     rows = [*_rows("input", feeds), *_rows("output", results)]
     console.print(table("", columns, rows, right=("min", "mean", "max")))

@@ -41,7 +41,7 @@ def verify(
         str(model), str(reference) if reference else None, feeds, batch=batch, seed=seed, threads=threads or 0
     )
     if json != STDOUT:
-        console = output_console()
+        console = output_console(json)
         _print(report, console)
         print_verdict(report, console)
     if json is not None:

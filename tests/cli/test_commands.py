@@ -1,6 +1,9 @@
 """Each command on a real model; the keys of its JSON are what other programs read."""
 
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import onnx
@@ -37,7 +40,8 @@ def test_inspect_json(cli, files, tmp_path):
     path = tmp_path / "layers.json"
     assert cli("inspect", files["int8_compressed"], "--json", path).exit_code == 0
     document = json.loads(path.read_text())
-    assert set(document) == {"model", "layers", "plans", "sparse_layers", "dense_bytes", "compressed_bytes"}
+    names = ("model", "layers", "plans", "sparse_layers", "dense_bytes", "compressed_bytes", "settled", "open_sizes")
+    assert set(document) == set(names)
     assert set(document["layers"][0]) == {
         "name",
         "op_type",
@@ -54,6 +58,29 @@ def test_inspect_json(cli, files, tmp_path):
     assert document["sparse_layers"] == 4
     conv2 = document["layers"][1]
     assert (conv2["shape"], conv2["dense_bytes"], conv2["compressed_bytes"]) == ([128, 64, 3, 3], 73728, 46080)
+
+
+def test_inspect_tells_what_the_first_run_decides(cli, files, monkeypatch):
+    monkeypatch.setenv("SPARSE_RT_TUNING", "on")
+    result = cli("inspect", files["pruned"])
+    assert "open sizes: image ['batch', 1, 8, 8]. The first run" in result.stdout
+    document = json.loads(cli("inspect", files["pruned"], "--json", "-").stdout)
+    assert (document["settled"], document["open_sizes"]) == (False, {"image": ["batch", 1, 8, 8]})
+    monkeypatch.setenv("SPARSE_RT_TUNING", "off")
+    document = json.loads(cli("inspect", files["pruned"], "--json", "-").stdout)
+    assert (document["settled"], document["open_sizes"]) == (True, {"image": ["batch", 1, 8, 8]})
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there are no such files")
+def test_standard_output_as_a_file_holds_nothing_else(files, tmp_path):
+    """The model goes through the pipe as it is, the report to standard error."""
+    command = [sys.executable, "-m", "sparse_rt", "compress", files["pruned"], "-o"]
+    subprocess.run([*command, tmp_path / "c.onnx"], check=True, capture_output=True)
+    done = subprocess.run([*command, "/dev/stdout"], check=True, capture_output=True)
+    assert done.stdout == (tmp_path / "c.onnx").read_bytes()
+    assert b"4 of 5 layers compressed" in done.stderr
+    listed = subprocess.run([*command, "/dev/null", "--json", "/dev/stdout"], check=True, capture_output=True)
+    assert json.loads(listed.stdout)["bytes_after"] == len(done.stdout)
 
 
 def test_json_on_standard_output_is_all_there_is(cli, files):

@@ -1,0 +1,5 @@
+"""Static quantisation of float models by onnxruntime's own tool, checked against the float model."""
+
+from sparse_rt.quantize.static import OutputError, QuantizeResult, quantize_file
+
+__all__ = ["OutputError", "QuantizeResult", "quantize_file"]
