@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from sparse_rt.late_sympy import defer
+from sparse_rt.version import __version__
 
 if TYPE_CHECKING:
     from sparse_rt import ascend
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from sparse_rt.session import InferenceSession, LayerReport, SessionOptions
     from sparse_rt.verify import VerifyReport, verify
 
-__version__ = "0.1.0"
 
 __all__ = [
     "InferenceSession",

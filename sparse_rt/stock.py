@@ -11,11 +11,37 @@ from numpy.typing import NDArray
 
 from sparse_rt.errors import FeedError, ModelError, message
 
-__all__ = ["ModelSource", "open_session", "run"]
+__all__ = ["ModelSource", "misreads", "open_session", "run"]
 
 ModelSource: TypeAlias = str | os.PathLike[str] | bytes | onnx.ModelProto
 
 _FATAL = 4
+_FIRST_WITH_OVERLOADS = (1, 27)
+
+
+def misreads(model: ModelSource | bytearray | memoryview) -> bool:
+    """Return whether this onnxruntime computes something else than `model` says, without a word.
+
+    Before 1.27 it ignores the overloads of local functions (checked with 1.17 to 1.32): where a model tells functions
+    apart by them, one body serves every call of a name.
+
+    Raises
+    ------
+    OSError
+        The file cannot be read.
+    DecodeError
+        It is no ONNX.
+    """
+    version = tuple(int(part) for part in ort.__version__.split(".")[:2])
+    if version >= _FIRST_WITH_OVERLOADS:
+        return False
+    if isinstance(model, onnx.ModelProto):
+        proto = model
+    elif isinstance(model, str | os.PathLike):
+        proto = onnx.load(os.fspath(model), load_external_data=False)
+    else:
+        proto = onnx.load_model_from_string(bytes(model))
+    return any(function.overload for function in proto.functions)
 
 
 def open_session(
@@ -47,7 +73,7 @@ def open_session(
     Raises
     ------
     ModelError
-        onnxruntime does not load the model.
+        onnxruntime does not load the model, or would misread it, see :func:`misreads`.
     """
     options = ort.SessionOptions()
     options.log_severity_level = _FATAL
@@ -60,11 +86,17 @@ def open_session(
         options.intra_op_num_threads = threads
     extra = list(extra_outputs)
     try:
+        if misreads(model):
+            got = f"function overloads, which onnxruntime {ort.__version__} ignores"
+            remedy = "Write the model again with sparse-rt compress, or update onnxruntime."
+            raise ModelError(message(where, "local functions with names of their own", got, remedy))
         if isinstance(model, str | os.PathLike) and not extra:
             source: str | bytes = os.fspath(model)
         else:
             source = _serialise(model, extra, options)
         return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    except ModelError:
+        raise
     except OSError as error:
         raise ModelError(message(where, "a readable file", error.strerror or str(error))) from error
     except Exception as error:  # onnxruntime and protobuf raise a dozen unrelated types for a bad model

@@ -6,16 +6,17 @@ are constant; what is left is the dense operator that was there before.
 Every body is written for the opset of the model that it goes into, because engines expect both to agree.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 from onnx_ir import tape
 
-from sparse_rt.graph.operators import ALG, DOMAIN, FILTER_SHAPE, INPUTS, MICROSOFT, VERSION, DenseForm
+from sparse_rt.graph.operators import ALG, COMPRESSED, DOMAIN, FILTER_SHAPE, INPUTS, MICROSOFT, VERSION, DenseForm
 
-__all__ = ["DECODE", "functions_for"]
+__all__ = ["DECODE", "functions_for", "written"]
 
 DECODE = "Decode"
 """The function (filter_compress, compress_index) -> matrix (n, k4)."""
@@ -42,7 +43,6 @@ class _Body(tape.Tape):
     def function(
         self,
         name: str,
-        overload: str,
         *,
         inputs: Sequence[ir.Value],
         output: ir.Value,
@@ -51,10 +51,10 @@ class _Body(tape.Tape):
         doc: str,
     ) -> ir.Function:
         graph = ir.Graph(inputs, [output], nodes=self.nodes, opset_imports=imports, name=name, doc_string=doc)
-        return ir.Function(DOMAIN, name, overload, graph=graph, attributes=attributes)
+        return ir.Function(DOMAIN, name, "", graph=graph, attributes=attributes)
 
 
-def functions_for(forms: Sequence[DenseForm], opset_imports: dict[str, int]) -> list[ir.Function]:
+def functions_for(forms: Sequence[DenseForm], opset_imports: Mapping[str, int]) -> list[ir.Function]:
     """Return the functions that a model needs whose compressed nodes have the given forms.
 
     Parameters
@@ -65,13 +65,40 @@ def functions_for(forms: Sequence[DenseForm], opset_imports: dict[str, int]) -> 
         The model's; the ai.onnx opset must be at least ``MIN_OPSET``.
     """
     opset = opset_imports[""]
-    functions = [_decode(opset)]
+    functions = [_decode(opset, _spread(opset))]
     functions += [_decode_filter(opset, form) for form in {_filter_name(form): form for form in forms}.values()]
     functions += [_operator(form, opset_imports) for form in forms]
     return functions
 
 
-def _decode(opset: int) -> ir.Function:
+def written(name: str, opset_imports: Mapping[str, int]) -> list[ir.Function]:
+    """Return every function that sparse_rt has ever written under a name, for a model with the given opsets.
+
+    Parameters
+    ----------
+    name
+        In our domain.
+    opset_imports
+        The function's.
+
+    Returns
+    -------
+    list
+        Empty for a name that is not one of sparse_rt's.
+    """
+    opset = opset_imports[""]
+    if name == DECODE:
+        # A tool that raises a model's opset may leave the body as it is: the older one means the same.
+        return [_decode(opset, spread) for spread in {_spread(opset), _scatter_nonzeros}]
+    if name in _LAYOUTS:
+        return [_decode_filter(opset, _LAYOUTS[name])]
+    return [_operator(COMPRESSED[name], opset_imports)] if name in COMPRESSED else []
+
+
+_Spread = Callable[[_Body, ir.Value, ir.Value, ir.Value], ir.Value]
+
+
+def _decode(opset: int, spread: _Spread) -> ir.Function:
     """Build the decoding of stored values and packed indexes, for every element type.
 
     An index byte describes two groups of four channels, the low nibble the first: i0 in its low 2 bits, i1 above.
@@ -89,7 +116,6 @@ def _decode(opset: int) -> ir.Function:
     # A row of an odd number of groups ends in half a byte: the last nibble is none.
     groups = body("Div", body("Slice", body("Shape", values), one, two), two)
     nibbles = body("Slice", body("Reshape", pairs, body.constant([0, -1])), zero, groups, one)
-    spread = _scatter if opset >= _SCATTER_ADD_OPSET else _scatter_nonzeros
     quads = spread(
         body,
         body("Reshape", values, body.constant([-1, 2])),
@@ -101,7 +127,11 @@ def _decode(opset: int) -> ir.Function:
     )
     matrix.name = "matrix"
     doc = "values (n, k4/2), packed 2-bit indexes (n, ceil(k4/8)) -> matrix (n, k4) with at most 2 nonzeros of each 4"
-    return body.function(DECODE, "", inputs=[values, index], output=matrix, imports={"": opset}, doc=doc)
+    return body.function(DECODE, inputs=[values, index], output=matrix, imports={"": opset}, doc=doc)
+
+
+def _spread(opset: int) -> _Spread:
+    return _scatter if opset >= _SCATTER_ADD_OPSET else _scatter_nonzeros
 
 
 def _zero(body: _Body, values: ir.Value) -> ir.Value:
@@ -137,13 +167,13 @@ def _scatter_nonzeros(body: _Body, pairs: ir.Value, nibbles: ir.Value, nought: i
 
 
 def _filter_name(form: DenseForm) -> str:
-    """Return the name of the function that lays a weight out as `form` reads it.
-
-    The layouts have names, not overloads: onnxruntime forgets the overload of a call inside a function (checked with
-    1.31).
-    """
+    """Return the name of the function that lays a weight out as `form` reads it."""
     parts = ("Matrix" if form.kind == "matmul" else "Filter", "InputFirst" if form.input_first else "OutputFirst")
     return "Decode" + "".join(parts) + ("Padded" if form.padded else "")
+
+
+_LAYOUTS: Mapping[str, DenseForm] = MappingProxyType({_filter_name(form): form for form in COMPRESSED.values()})
+"""A form that reads its weight by each of the layout functions."""
 
 
 def _decode_filter(opset: int, form: DenseForm) -> ir.Function:
@@ -156,7 +186,6 @@ def _decode_filter(opset: int, form: DenseForm) -> ir.Function:
     weight.name = "filter"
     return body.function(
         _filter_name(form),
-        "",
         inputs=[values, index],
         output=weight,
         attributes=[ir.Attr(FILTER_SHAPE, ir.AttributeType.TENSOR, None)],
@@ -189,8 +218,8 @@ def _channels(body: _Body, shape: ir.Value, form: DenseForm) -> ir.Value:
     return body("Slice", shape, body.constant([axis]), body.constant([axis + 1]))
 
 
-def _operator(form: DenseForm, opset_imports: dict[str, int]) -> ir.Function:
-    """Build one overload of an operator: decode, dequantise where there is a scale, call the dense operator."""
+def _operator(form: DenseForm, opset_imports: Mapping[str, int]) -> ir.Function:
+    """Build an operator: decode, dequantise where there is a scale, call the dense operator."""
     opset = opset_imports[""]
     body = _Body(opset)
     inputs = {name: ir.val(name) for name in INPUTS}
@@ -219,11 +248,10 @@ def _operator(form: DenseForm, opset_imports: dict[str, int]) -> ir.Function:
     ]
     imports = {"": opset, DOMAIN: VERSION}
     if form.domain == MICROSOFT:
-        imports[MICROSOFT] = opset_imports[MICROSOFT]
+        imports[MICROSOFT] = opset_imports.get(MICROSOFT, 1)
     doc = f"{form.op_type} with a 2:4 weight in compressed form, alg = {ALG}"
     return body.function(
-        form.operator,
-        form.overload,
+        form.compressed_op_type,
         inputs=list(inputs.values()),
         output=y,
         attributes=attributes,

@@ -12,23 +12,15 @@ from sparse_rt import formats, patterns
 from sparse_rt.errors import ConfigError, message
 from sparse_rt.formats import CompressedWeight
 from sparse_rt.graph import mapped, model_io
-from sparse_rt.graph.bodies import functions_for
 from sparse_rt.graph.gates import compressed_nbytes
 from sparse_rt.graph.layer import Layer
 from sparse_rt.graph.layers import find_layers
+from sparse_rt.graph.local_functions import add_functions, raise_ir_version
 from sparse_rt.graph.names import fresh_name, value_names
-from sparse_rt.graph.operators import (
-    ALG,
-    DOMAIN,
-    FILTER_SHAPE,
-    INPUTS,
-    IR_VERSION,
-    MIN_OPSET,
-    OVERLOADS,
-    VERSION,
-)
+from sparse_rt.graph.operators import ALG, DOMAIN, FILTER_SHAPE, INPUTS, MIN_OPSET, VERSION_KEY
 from sparse_rt.graph.sharing import Candidate, candidate_of, stay_dense
 from sparse_rt.graph.weights import ConstantWeight
+from sparse_rt.version import __version__
 
 __all__ = ["FOLDING_LIMIT", "CompressResult", "LayerCompression", "compress", "compress_model"]
 
@@ -121,6 +113,9 @@ def compress_model(model: ir.Model, sparsity: int = 1) -> CompressResult:
     reasons |= {id(candidate.layer): reason for candidate, reason in shared.items()}
     report = tuple(_report(layer, reasons[id(layer)]) for layer in layers)
     _rewrite(result, [candidate for candidate in candidates if candidate not in shared])
+    if any(node.domain == DOMAIN for node in result.graph.all_nodes()):
+        # Layers that were compressed before are written anew, too: model_io.read brings them to this version's form.
+        result.metadata_props[VERSION_KEY] = __version__
     return CompressResult(result, report)
 
 
@@ -170,10 +165,7 @@ def _report(layer: Layer, reason: str | None) -> LayerCompression:
 def _rewrite(model: ir.Model, candidates: Sequence[Candidate]) -> None:
     if not candidates:
         return
-    if model.ir_version < 4:
-        # Initializers had to be inputs then; from IR 4 on the same would make every one of them overridable.
-        for value in [value for value in model.graph.inputs if value.is_initializer()]:
-            model.graph.inputs.remove(value)
+    raise_ir_version(model)
     compressed: dict[ir.Value, tuple[ir.Value, ir.Value]] = {}
     names = value_names(model)
     for candidate in candidates:
@@ -185,9 +177,7 @@ def _rewrite(model: ir.Model, candidates: Sequence[Candidate]) -> None:
             compressed[root] = _initializers(model.graph, root, weight, names)
         _replace(candidate, *compressed[root])
         _remove_dead(model.graph, candidate.weight)
-    model.ir_version = max(model.ir_version, IR_VERSION)
-    model.opset_imports[DOMAIN] = VERSION
-    _add_functions(model)
+    add_functions(model)
 
 
 def _initializers(
@@ -218,7 +208,7 @@ def _replace(candidate: Candidate, values: ir.Value, index: ir.Value) -> None:
     node.resize_inputs(len(inputs))
     for position, value in enumerate(inputs):
         node.replace_input_with(position, value)
-    node.domain, node.op_type, node.overload, node.version = DOMAIN, form.operator, form.overload, None
+    node.domain, node.op_type, node.overload, node.version = DOMAIN, form.compressed_op_type, "", None
     for name in [name for name in node.attributes if name not in form.attributes]:
         del node.attributes[name]
     shape = ir.tensor(np.array(weight.shape, np.int64))
@@ -243,10 +233,3 @@ def _remove_dead(graph: ir.Graph, weight: ConstantWeight) -> None:
 
 def _is_used(value: ir.Value) -> bool:
     return bool(value.uses()) or value.is_graph_output()
-
-
-def _add_functions(model: ir.Model) -> None:
-    """Add the functions of every overload in use that the model does not have yet."""
-    used = dict.fromkeys((node.op_type, node.overload) for node in model.graph if node.domain == DOMAIN)
-    for function in functions_for([OVERLOADS[key] for key in used], model.opset_imports):
-        model.functions.setdefault(function.identifier(), function)

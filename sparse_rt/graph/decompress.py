@@ -12,7 +12,7 @@ from sparse_rt.formats import CompressedWeight
 from sparse_rt.graph.layer import Layer
 from sparse_rt.graph.layers import find_layers
 from sparse_rt.graph.names import fresh_name, value_names
-from sparse_rt.graph.operators import DOMAIN, FILTER_SHAPE, INPUTS, OVERLOADS, DenseForm
+from sparse_rt.graph.operators import COMPRESSED, DOMAIN, FILTER_SHAPE, INPUTS, VERSION_KEY, DenseForm
 
 __all__ = ["decompress_model", "decompressed_nbytes"]
 
@@ -47,7 +47,7 @@ def decompress_model(model: ir.Model) -> ir.Model:
         graph = layer.node.graph
         if layer.stored is None or not isinstance(graph, ir.Graph):
             continue
-        form = OVERLOADS[layer.node.op_type, layer.node.overload]
+        form = COMPRESSED[layer.node.op_type]
         key = (layer.node.inputs[1], form.input_first)
         if key not in dense:
             dense[key] = _initializer(graph, layer.stored, form, fresh_name(f"{layer.name}.filter", names))
@@ -108,3 +108,4 @@ def _remove_unused(model: ir.Model, compressed: Iterable[ir.Value]) -> None:
         for identifier in [key for key, function in model.functions.items() if function.domain == DOMAIN]:
             del model.functions[identifier]
         model.opset_imports.pop(DOMAIN, None)
+        model.metadata_props.pop(VERSION_KEY, None)

@@ -12,7 +12,7 @@ from sparse_rt.formats import CompressedWeight
 from sparse_rt.graph import gates
 from sparse_rt.graph.attributes import resolve
 from sparse_rt.graph.layer import AttributeValue, Kind, Layer
-from sparse_rt.graph.operators import DOMAIN, FORMS, INPUTS, MICROSOFT, OVERLOADS, VERSION, DenseForm
+from sparse_rt.graph.operators import COMPRESSED, DOMAIN, FORMS, INPUTS, MICROSOFT, VERSION, DenseForm
 from sparse_rt.graph.stored import canonical_shape, stored_weight
 from sparse_rt.graph.weights import ConstantWeight, constant_array, trace
 
@@ -158,11 +158,9 @@ def _dense_layer(node: ir.Node, ir_version: int, reason: str | None) -> Layer:
 
 def _compressed_layer(node: ir.Node, ir_version: int, reason: str | None) -> Layer:
     where = f"layer '{_name(node)}'"
-    form = OVERLOADS.get((node.op_type, node.overload))
-    if form is None:
-        expected = f"an operator of the domain {DOMAIN}, version {VERSION}"
-        got = f"'{node.op_type}', overload '{node.overload}'"
-        raise ModelError(message(where, expected, got, "Compress the model again with this version."))
+    form = COMPRESSED.get(node.op_type)
+    if form is None or node.overload:
+        raise ModelError(message(where, f"an operator of the domain {DOMAIN}, version {VERSION}", f"'{node.op_type}'"))
     inputs = _named(INPUTS, node.inputs)
     weight = stored_weight(node, form, inputs, ir_version, where)
     attributes = resolve(form, node, weight.shape)

@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError
 
 from sparse_rt.errors import ModelError, message
 from sparse_rt.graph import mapped
+from sparse_rt.graph.local_functions import renew_functions
 from sparse_rt.graph.operators import DOMAIN, VERSION
 
 __all__ = ["EXTERNAL_DATA_LIMIT", "ModelSource", "drop_initializer_infos", "read", "tensor_bytes", "to_proto"]
@@ -39,7 +40,8 @@ def read(source: ModelSource) -> ir.Model:
     ------
     ModelError
         The file does not exist or cannot be read; is not ONNX or is truncated; has an IR version, or an opset, newer
-        than this onnx package knows; fails onnx.checker; lacks external data.
+        than this onnx package knows; fails onnx.checker; lacks external data; has functions of the domain
+        ``sparse_rt`` that are not what sparse_rt writes.
     """
     path = Path(source) if isinstance(source, str | os.PathLike) else None
     where = f"model '{path}'" if path is not None else "model"
@@ -51,6 +53,7 @@ def read(source: ModelSource) -> ir.Model:
     for tensor in external_tensors(model):
         _check_external(tensor, where)
     _check(proto, path, where, data)
+    renew_functions(model, where)
     return model
 
 

@@ -1,9 +1,10 @@
 """The ``sparse_rt`` operator domain, version 1: its operators, and the dense forms that each stands for.
 
-The four operators are named after those that the target's graph compiler inserts. One operator stands for several
-dense ones (Conv2DCompress for Conv, for Conv behind DequantizeLinear, for QLinearConv, for ConvInteger); which one a
-node stands for is its *overload*. All operators share one list of inputs; a node leaves out what its form has not.
-See docs/compressed-model.md.
+The four families are named after the operators that the target's graph compiler inserts. One family stands for several
+dense operators (Conv2DCompress for Conv, for Conv behind DequantizeLinear, for QLinearConv, for ConvInteger), and each
+of these forms is an operator with a name of its own, ``<family>_<variant>``, because not every onnxruntime looks at the
+overload of a function. :data:`COMPRESSED` holds all names. All operators share one list of inputs; a node leaves out
+what its form has not. See docs/compressed-model.md.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from sparse_rt.graph.layer import Form, Kind, Side
 
 __all__ = [
     "ALG",
+    "COMPRESSED",
     "CONV",
     "CONV_TRANSPOSE",
     "DOMAIN",
@@ -28,17 +30,20 @@ __all__ = [
     "MATMUL",
     "MICROSOFT",
     "MIN_OPSET",
-    "OVERLOADS",
+    "OVERLOADED",
     "VERSION",
+    "VERSION_KEY",
     "DenseForm",
 ]
 
 DOMAIN = "sparse_rt"
 VERSION = 1
+VERSION_KEY = "sparse_rt_version"
+"""The key in a model's metadata under which a compressed file says which version of sparse_rt wrote it."""
 ALG = "weight_sparse_4_2"
 """The value of the attribute ``alg``, as on the target."""
-IR_VERSION = 10
-"""The first ONNX IR version with function overloads."""
+IR_VERSION = 8
+"""The first ONNX IR version with local functions."""
 MIN_OPSET = 11
 """The first ai.onnx opset with BitShift and ScatterElements, which the decoding body needs."""
 FILTER_SHAPE = "filter_shape"
@@ -107,11 +112,11 @@ _FUSED_CONV_ATTRIBUTES = {
 class DenseForm:
     """One way in which a dense model writes a layer, and how the compressed model writes the same layer."""
 
-    operator: str
-    """The operator of the ``sparse_rt`` domain."""
+    family: str
+    """Which of the target's operators this form belongs to."""
 
-    overload: str
-    """The overload of :attr:`operator` that stands for this form; unique within the operator."""
+    variant: str
+    """What tells this form from the others of its family."""
 
     domain: str
     """The dense operator's domain, ``""`` or ``com.microsoft``."""
@@ -156,7 +161,7 @@ class DenseForm:
         """Return the form for a weight of the dense operator's `shape`."""
         if shape[0 if self.input_first else 1] % 4 == 0:
             return self
-        return replace(self, overload=f"{self.overload}_padded", padded=True)
+        return replace(self, variant=f"{self.variant}_padded", padded=True)
 
     def without_absent(self, inputs: Collection[str]) -> "DenseForm":
         """Return the form with the same meaning for a node that has only the given inputs.
@@ -166,15 +171,20 @@ class DenseForm:
         """
         form = self
         if form.form == "qdq" and "filter_zero_point" not in inputs:
-            overload = f"{form.overload}_without_filter_zero_point"
-            form = replace(form, overload=overload, dequantize_inputs=("filter_scale",))
+            variant = f"{form.variant}_without_filter_zero_point"
+            form = replace(form, variant=variant, dequantize_inputs=("filter_scale",))
         present = len(form.inputs)
         while present > form.required and form.inputs[present - 1] not in inputs:
             present -= 1
         if present < len(form.inputs):
-            overload = f"{form.overload}_without_{form.inputs[present]}"
-            form = replace(form, overload=overload, inputs=form.inputs[:present])
+            variant = f"{form.variant}_without_{form.inputs[present]}"
+            form = replace(form, variant=variant, inputs=form.inputs[:present])
         return form
+
+    @property
+    def compressed_op_type(self) -> str:
+        """The operator of the ``sparse_rt`` domain that stands for this form."""
+        return f"{self.family}_{self.variant}"
 
     @property
     def weight_index(self) -> int:
@@ -188,23 +198,23 @@ class DenseForm:
 
 
 def _qdq(form: DenseForm) -> DenseForm:
-    return replace(form, overload=f"{form.overload}_qdq", form="qdq")
+    return replace(form, variant=f"{form.variant}_qdq", form="qdq")
 
 
 def _half(form: DenseForm) -> DenseForm:
-    return replace(form, overload=f"{form.overload}_float16", half=True)
+    return replace(form, variant=f"{form.variant}_float16", half=True)
 
 
 def _left(form: DenseForm, inputs: tuple[str, ...]) -> DenseForm:
-    return replace(form, overload=f"{form.overload}_left", side="left", input_first=False, inputs=inputs)
+    return replace(form, variant=f"{form.variant}_left", side="left", input_first=False, inputs=inputs)
 
 
 def _trans_b(form: DenseForm) -> DenseForm:
-    return replace(form, overload=f"{form.overload}_transB", input_first=False)
+    return replace(form, variant=f"{form.variant}_transB", input_first=False)
 
 
 def _microsoft(base: DenseForm, op_type: str, **changes: Any) -> DenseForm:
-    return replace(base, overload=op_type, domain=MICROSOFT, op_type=op_type, **changes)
+    return replace(base, variant=op_type, domain=MICROSOFT, op_type=op_type, **changes)
 
 
 def _forms() -> tuple[DenseForm, ...]:
@@ -213,8 +223,8 @@ def _forms() -> tuple[DenseForm, ...]:
     )
     conv_transpose = replace(
         conv,
-        operator=CONV_TRANSPOSE,
-        overload="ConvTranspose",
+        family=CONV_TRANSPOSE,
+        variant="ConvTranspose",
         op_type="ConvTranspose",
         kind="conv_transpose",
         input_first=True,
@@ -226,11 +236,11 @@ def _forms() -> tuple[DenseForm, ...]:
         ("y_scale", "y_zero_point"),
     )
     qlinear_conv = replace(
-        conv, overload="QLinearConv", op_type="QLinearConv", form="qlinear", inputs=(*x, *w, *y, "bias"), required=8
+        conv, variant="QLinearConv", op_type="QLinearConv", form="qlinear", inputs=(*x, *w, *y, "bias"), required=8
     )
     conv_integer = replace(
         conv,
-        overload="ConvInteger",
+        variant="ConvInteger",
         op_type="ConvInteger",
         form="integer",
         inputs=("x", "filter", "x_zero_point", "filter_zero_point"),
@@ -238,19 +248,19 @@ def _forms() -> tuple[DenseForm, ...]:
     matmul = DenseForm(MATMUL, "MatMul", "", "MatMul", "matmul", "float", "right", True, ("x", "filter"), {}, 2)
     matmul_left = _left(matmul, ("filter", "x"))
     qlinear_matmul = replace(
-        matmul, overload="QLinearMatMul", op_type="QLinearMatMul", form="qlinear", inputs=(*x, *w, *y), required=8
+        matmul, variant="QLinearMatMul", op_type="QLinearMatMul", form="qlinear", inputs=(*x, *w, *y), required=8
     )
     matmul_integer = replace(
         matmul,
-        overload="MatMulInteger",
+        variant="MatMulInteger",
         op_type="MatMulInteger",
         form="integer",
         inputs=("x", "filter", "x_zero_point", "filter_zero_point"),
     )
     gemm = replace(
         matmul,
-        operator=FULLY_CONNECTION,
-        overload="Gemm",
+        family=FULLY_CONNECTION,
+        variant="Gemm",
         op_type="Gemm",
         inputs=("x", "filter", "bias"),
         attributes=_GEMM_ATTRIBUTES,
@@ -311,7 +321,7 @@ FORMS = _forms()
 """Every form with all of its optional inputs; see :meth:`DenseForm.without_absent`."""
 
 
-def _overloads() -> Iterator[DenseForm]:
+def _variants() -> Iterator[DenseForm]:
     for form in FORMS:
         if form.fused:
             continue
@@ -321,7 +331,10 @@ def _overloads() -> Iterator[DenseForm]:
                 yield from (exact, exact.for_shape((1, 1)))
 
 
-OVERLOADS: Mapping[tuple[str, str], DenseForm] = MappingProxyType(
-    {(form.operator, form.overload): form for form in _overloads()}
+COMPRESSED: Mapping[str, DenseForm] = MappingProxyType({form.compressed_op_type: form for form in _variants()})
+"""The form that a compressed node stands for, by its operator."""
+
+OVERLOADED: Mapping[tuple[str, str], DenseForm] = MappingProxyType(
+    {(form.family, form.variant): form for form in COMPRESSED.values()}
 )
-"""The form that a compressed node stands for, by operator and overload."""
+"""The same by operator and overload, as files name them that were written before every form had its own name."""

@@ -1,7 +1,7 @@
 """Read the weight of a node of the ``sparse_rt`` domain, and refuse one that contradicts itself.
 
 What is refused here is a file that two engines could read differently: sparse_rt takes a layer's meaning from its
-overload and its tensors, any other engine from the function body of that overload.
+operator and its tensors, any other engine from the function body of that operator.
 """
 
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ def stored_weight(
     node
         Of the ``sparse_rt`` domain.
     form
-        What its overload stands for.
+        What its operator stands for.
     inputs
         The node's, by name.
     ir_version
@@ -42,20 +42,24 @@ def stored_weight(
     Raises
     ------
     ModelError
-        An attribute or an input is missing, has the wrong type, or contradicts the overload.
+        An attribute or an input is missing, has the wrong type, or contradicts the operator.
     FormatError
         Values, index and shape do not fit each other.
     """
     _check_attributes(node, form, where)
+    _check_inputs(node, form, inputs, where)
     values = constant_array(inputs.get("filter_compress"), ir_version)
     index = constant_array(inputs.get("compress_index"), ir_version)
     if values is None or index is None:
         raise ModelError(message(where, "constant filter_compress and compress_index", "an input or nothing"))
     weight = CompressedWeight(values, index, canonical_shape(form, _filter_shape(node, form, where)))
     formats.check(weight, where)
+    if weight.shape[1] % 4 and not form.padded:
+        got = f"{weight.shape[1]}"
+        raise ModelError(message(where, f"a multiple of 4 input channels for {node.op_type}", got, _CORRUPT))
     allowed = _dtypes(form)
     if values.dtype not in allowed:
-        expected = f"values of {' or '.join(str(np.dtype(dtype)) for dtype in allowed)} for '{node.overload}'"
+        expected = f"values of {' or '.join(str(np.dtype(dtype)) for dtype in allowed)} for {node.op_type}"
         raise ModelError(message(where, expected, str(values.dtype), _CORRUPT))
     return weight
 
@@ -74,8 +78,18 @@ def _check_attributes(node: ir.Node, form: DenseForm, where: str) -> None:
         found = node.attributes.get("transB")
         transposed = found is not None and bool(found.value)
         if transposed == form.input_first:
-            expected = f"transB = {int(not form.input_first)} for '{node.overload}'"
+            expected = f"transB = {int(not form.input_first)} for {node.op_type}"
             raise ModelError(message(where, expected, str(int(transposed)), _CORRUPT))
+
+
+def _check_inputs(node: ir.Node, form: DenseForm, inputs: Mapping[str, ir.Value], where: str) -> None:
+    """Raise if the node has an input that the body of its operator does not read."""
+    read = {"filter_compress", "compress_index", *form.inputs} | set(
+        form.dequantize_inputs if form.form == "qdq" else ()
+    )
+    unread = [name for name in inputs if name not in read]
+    if unread:
+        raise ModelError(message(where, f"no {' and no '.join(unread)} for {node.op_type}", "one", _CORRUPT))
 
 
 def _filter_shape(node: ir.Node, form: DenseForm, where: str) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from sparse_rt import stock
 from sparse_rt.errors import FeedError, ModelError, message
 from sparse_rt.graph import model_io
 from sparse_rt.graph.decompress import decompress_model, decompressed_nbytes
@@ -103,7 +104,10 @@ def _whole(
 ) -> Plan:
     """Return the plan of a model without sparse layers: all of it is onnxruntime's, as if we were not here."""
     native = options.onnxruntime_options()
-    decompressed = _decompressed(source, model)
+    nbytes = decompressed_nbytes(model)
+    decompressed = _decompressed(source) if 0 < nbytes < _MOST_DECOMPRESSED else None
+    if decompressed is None and (nbytes or stock.misreads(source)):
+        return _one_island(model, signature, reports, options)
     if decompressed is not None:
         session = open_session(decompressed, native)
     elif isinstance(source, str | os.PathLike):
@@ -128,16 +132,23 @@ def _whole(
     return Plan(signature, (step,), defaults, reports, ModelMetadata.of(model))
 
 
-def _decompressed(source: ModelSource, model: ir.Model) -> bytes | None:
-    """Return a compressed model with dense weights; None if it has no compressed ones, or is too large for a protobuf.
+def _decompressed(source: ModelSource) -> bytes:
+    """Return a compressed model with dense weights.
 
     onnxruntime would decode them itself, in several times the memory, and keep all until it has loaded.
     """
-    nbytes = decompressed_nbytes(model)
-    if not 0 < nbytes < _MOST_DECOMPRESSED:
-        return None
     content: bytes = model_io.to_proto(decompress_model(model_io.read(source))).SerializeToString()
     return content
+
+
+def _one_island(
+    model: ir.Model, signature: Signature, reports: tuple[LayerReport, ...], options: SessionOptions
+) -> Plan:
+    """Return the plan of a model that onnxruntime runs, but not from its file: with functions as we write them."""
+    try:
+        return _partitioned(model, signature, reports, [], options)
+    except _NotExchangeableError as obstacle:
+        raise ModelError(message("model", "outputs that onnxruntime can hand out", str(obstacle))) from obstacle
 
 
 def _partitioned(

@@ -11,6 +11,7 @@ import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from sparse_rt import stock
 from sparse_rt.errors import SparseRTError
 from sparse_rt.feeds import random_feeds
 from sparse_rt.graph import model_io, model_writer
@@ -61,8 +62,9 @@ def verify(
     reference
         The dense model, with the same names for nodes and values; weights are then compared as well. By default
         `model` itself, which stock onnxruntime runs too. While it decodes the weights it takes many times their size;
-        so where they are larger than :data:`DECOMPRESS_LIMIT`, the default reference is the dense model that
-        :func:`sparse_rt.graph.decompress.decompress_model` makes, in a temporary folder.
+        so where they are larger than :data:`DECOMPRESS_LIMIT`, or this onnxruntime would misread the file, the default
+        reference is the dense model that :func:`sparse_rt.graph.decompress.decompress_model` makes, in a temporary
+        folder.
     feeds
         An array for each input; random ones by default, see :func:`sparse_rt.feeds.random_feeds`.
     batch, seed
@@ -86,7 +88,7 @@ def verify(
     found = dict(zip([item.name for item in session.get_outputs()], session.run(None, given), strict=True))
     with ExitStack() as stack:
         dense_source, name = model if reference is None else reference, ""
-        if reference is None and decompressed_nbytes(parsed) > DECOMPRESS_LIMIT:
+        if reference is None and (decompressed_nbytes(parsed) > DECOMPRESS_LIMIT or stock.misreads(model)):
             dense_source = _decompressed(parsed, stack)
             name = f"{_name(model, 'model')}, decompressed"
         name = name or _name(dense_source, "reference")

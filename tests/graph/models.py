@@ -116,9 +116,9 @@ def assert_decompresses(compressed, inputs, expected):
 
 
 def operators(proto):
-    """(operator, overload without what is absent or padded) of every node of the domain."""
+    """(family, variant without what is absent or padded) of every node of the domain."""
     return [
-        (node.op_type, node.overload.removesuffix("_padded").split("_without_")[0])
+        tuple(node.op_type.removesuffix("_padded").split("_without_")[0].split("_", 1))
         for node in proto.graph.node
         if node.domain == "sparse_rt"
     ]

@@ -6,7 +6,7 @@ import pytest
 from onnx import helper
 
 from sparse_rt.graph.bodies import DECODE, functions_for
-from sparse_rt.graph.operators import MIN_OPSET, OVERLOADS
+from sparse_rt.graph.operators import COMPRESSED, MIN_OPSET
 from tests import naive
 from tests.graph import models
 
@@ -15,7 +15,7 @@ DTYPES = (np.int8, np.uint8, np.float32)  # float16 is decoded as float32
 
 
 def decoder(values, index, opset):
-    functions = functions_for([OVERLOADS["MatMulV2Compress", "MatMul"]], {"": opset})
+    functions = functions_for([COMPRESSED["MatMulV2Compress_MatMul"]], {"": opset})
     decode = next(ir.to_proto(function) for function in functions if function.name == DECODE)
     node = helper.make_node(DECODE, ["v", "i"], ["y"], domain="sparse_rt")
     outputs = [models.info("y", [len(values), None], values.dtype)]

@@ -5,6 +5,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
+import sparse_rt
 from sparse_rt.errors import ConfigError
 from sparse_rt.graph import compress as compress_module
 from sparse_rt.graph import model_io
@@ -16,12 +17,12 @@ LATEST_IN_ONNXRUNTIME = 26
 OPSETS = (11, 12, 13, 14, 17, 18, 21, 23, LATEST_IN_ONNXRUNTIME)
 
 
-def compress_all(dense, folder, overload):
-    """Compress, judge, and return the compressed model; every layer is compressed as `overload`."""
+def compress_all(dense, folder, variant):
+    """Compress, judge, and return the compressed model; every layer is compressed as `variant`."""
     before = dense.SerializeToString()
     compressed = compress(dense)
     assert dense.SerializeToString() == before
-    assert {kind for _, kind in models.operators(compressed)} == {overload}
+    assert {kind for _, kind in models.operators(compressed)} == {variant}
     onnx.checker.check_model(compressed, full_check=True)
     models.assert_same_in_onnxruntime(dense, compressed, folder)
     return compressed
@@ -42,8 +43,8 @@ def test_old_opset_stays_dense():
 @pytest.mark.parametrize("k", [7, 8, 9, 12, 31, 32, 33, 64])
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
 def test_ragged_k(k, dtype, tmp_path):
-    overload = "MatMul_float16" if dtype is np.float16 else "MatMul"
-    compress_all(models.matmul_model(models.two_four(k, (6, k), dtype), dtype=dtype), tmp_path, overload)
+    variant = "MatMul_float16" if dtype is np.float16 else "MatMul"
+    compress_all(models.matmul_model(models.two_four(k, (6, k), dtype), dtype=dtype), tmp_path, variant)
 
 
 @pytest.mark.parametrize(
@@ -309,7 +310,9 @@ def test_names_shapes_and_metadata_survive():
         v.SerializeToString() for v in dense.graph.output
     ]
     assert (compressed.producer_name, compressed.doc_string) == ("tests", "a model")
-    assert {p.key: p.value for p in compressed.metadata_props} == {"task": "none"}
+    metadata = {p.key: p.value for p in compressed.metadata_props}
+    assert metadata == {"task": "none", "sparse_rt_version": sparse_rt.__version__}
+    assert compressed.ir_version == dense.ir_version == 8
     assert (compressed.graph.node[0].name, compressed.graph.node[0].doc_string) == ("layer", "a layer")
     assert {i.domain: i.version for i in compressed.opset_import} == {"": 17, "sparse_rt": 1}
 
@@ -374,7 +377,7 @@ def test_constant_node_and_links(tmp_path):
     ]
     dense = models.model(nodes, [models.info("x", ["n", 12])], [models.info("y", ["n", 10])], {})
     compressed = compress_all(dense, tmp_path, "MatMul")
-    assert [node.op_type for node in compressed.graph.node] == ["MatMulV2Compress"]
+    assert [node.op_type for node in compressed.graph.node] == ["MatMulV2Compress_MatMul"]
 
 
 def test_initializers_as_inputs_in_ir_3(tmp_path):

@@ -193,8 +193,8 @@ def test_lying_shape(shape):
 
 def test_unknown_operator():
     proto = compress(models.matmul_model(models.two_four(0, (8, 16))))
-    proto.graph.node[0].overload = "Later"
-    with pytest.raises(ModelError, match="overload 'Later'"):
+    proto.graph.node[0].op_type = "MatMulV2Compress_Later"
+    with pytest.raises(ModelError, match="MatMulV2Compress_Later"):
         find_layers(model_io.read(proto))
 
 

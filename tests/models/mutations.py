@@ -150,11 +150,11 @@ def _other_input(model, rng):
 
 def _rename(model, rng):
     node = _pick(_compressed_nodes(model), rng)
-    overloads = [n.overload for n in _compressed_nodes(model)] + ["", "QLinearConv", "MatMul_left", "Conv_qdq", "x"]
-    if rng.integers(2):
-        node.overload = _pick(overloads, rng)
-    else:
-        node.op_type = _pick([*{n.op_type for n in _compressed_nodes(model)}, "Conv", "Nonsense"], rng)
+    names = [n.op_type for n in _compressed_nodes(model)] + [
+        *("Conv", "Nonsense", "Conv2DCompress", "Conv2DCompress_QLinearConv", "Conv2DCompress_Conv_qdq"),
+        *("Conv2DCompress_Conv_padded", "MatMulV2Compress_MatMul_left", "FullyConnectionCompress_Gemm"),
+    ]
+    node.op_type = _pick(names, rng)
 
 
 def _drop_function(model, rng):

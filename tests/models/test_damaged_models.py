@@ -74,7 +74,7 @@ def edit(compressed, change):
 
 
 def layer(model, kind="Conv"):
-    return next(n for n in model.graph.node if n.domain == "sparse_rt" and n.overload.startswith(kind))
+    return next(n for n in model.graph.node if n.domain == "sparse_rt" and n.op_type.split("_")[1].startswith(kind))
 
 
 def attribute(node, name):
@@ -145,8 +145,8 @@ def other_element_type(model):
         (set_attribute("Conv", "strides", [0, 1]), "strides of at least 1"),
         (set_attribute("Conv", "kernel_shape", [3, 2]), "kernel_shape (3, 3)"),
         (set_attribute("Conv", "auto_pad", "SAME"), "auto_pad among"),
-        (set_attribute("Gemm", "transB", 0), "transB = 1 for 'Gemm_transB"),
-        (set_attribute("Gemm", "transB", None), "transB = 1 for 'Gemm_transB"),
+        (set_attribute("Gemm", "transB", 0), "transB = 1 for FullyConnectionCompress_Gemm_transB"),
+        (set_attribute("Gemm", "transB", None), "transB = 1 for FullyConnectionCompress_Gemm_transB"),
     ],
 )
 def test_damage_by_hand_has_a_reason(compressed, change, text):

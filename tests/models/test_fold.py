@@ -8,7 +8,7 @@ from onnx import helper
 from sparse_rt.graph import model_io
 from sparse_rt.graph.bodies import functions_for
 from sparse_rt.graph.compress import compress
-from sparse_rt.graph.operators import OVERLOADS
+from sparse_rt.graph.operators import COMPRESSED
 from sparse_rt.plan import fold as fold_module
 from sparse_rt.plan.fold import fold
 from sparse_rt.plan.prepare import prepare
@@ -215,7 +215,7 @@ def test_the_decoding_of_a_compressed_weight_is_never_folded(rng):
 
 
 def test_bodies_of_compressed_layers_stay(rng):
-    forms = [OVERLOADS["MatMulV2Compress", "MatMul"]]
+    forms = [COMPRESSED["MatMulV2Compress_MatMul"]]
     expected = {function.name: len(list(function)) for function in functions_for(forms, {"": 17})}
     nodes = [node("Transpose", ["w"], ["u"]), node("Identity", ["u"], ["t"])]
     proto = matmul(nodes, {"w": sparse(rng, 10, 12)})
