@@ -29,13 +29,12 @@ _REDUCTIONS = ("ReduceL1", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "
 _VIEWS = ("Flatten", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze")
 _CONVERSIONS = ("Cast", "CastLike", "QuantizeLinear")
 _NO_LIMIT = 2**62  # should_fold has its own
-_PAD_BY_INPUTS = 11
 _SHAPES = ("Shape", "Size")
 _PASSED_THROUGH = ("Dropout", "Identity")  # between a layer and its activation they would hide the one from the other
 
 
 def fold(model: ir.Model) -> ir.Model:
-    """Return the model with constant operators folded, and a Pad before a convolution in the convolution's own pads.
+    """Return the model with constant operators folded.
 
     Parameters
     ----------
@@ -44,8 +43,7 @@ def fold(model: ir.Model) -> ir.Model:
     """
     if not any(_concerns(node, model.ir_version) for node in model.graph):
         return model
-    from onnxscript import optimizer, rewriter
-    from onnxscript.rewriter.rules.common import fuse_pad_into_conv_rule
+    from onnxscript import optimizer
 
     folded = model.clone()
     # The bodies of local functions are not looked into: those of compressed layers must stay as they are.
@@ -55,8 +53,6 @@ def fold(model: ir.Model) -> ir.Model:
     try:
         _fold_splits(folded.graph, folded.ir_version)
         optimizer.fold_constants(folded, should_fold=should_fold, output_size_limit=_NO_LIMIT)
-        if folded.opset_imports.get("", 0) >= _PAD_BY_INPUTS and _tell_ranks_of_padded(folded.graph):
-            rewriter.RewritePass([fuse_pad_into_conv_rule])(folded)
     except Exception:  # a graph that the optimizer does not understand is still one that can be run
         return model
     _remove_bypassed(folded.graph)
@@ -99,21 +95,6 @@ def _remove_bypassed(graph: ir.Graph) -> None:
             graph.remove(node, safe=True)
 
 
-def _tell_ranks_of_padded(graph: ir.Graph) -> bool:
-    """Note how many axes a Pad before a convolution has, where the model does not; return whether there is such a Pad.
-
-    The convolution's weight tells; the rewriting needs it.
-    """
-    found = False
-    for node in graph:
-        for reader in node.outputs[0].consumers() if node.op_type == "Pad" and node.domain == "" else ():
-            x, weight = node.inputs[0], reader.inputs[1] if len(reader.inputs) > 1 else None
-            if reader.op_type == "Conv" and x is not None and weight is not None and weight.shape is not None:
-                x.shape = x.shape if x.shape is not None else ir.Shape([None] * len(weight.shape))
-                found = True
-    return found
-
-
 def _forget_sizes(graph: ir.Graph) -> dict[str | None, ir.Shape]:
     """Keep only the ranks of what nodes compute, and return the shapes by name.
 
@@ -140,8 +121,6 @@ def _concerns(node: ir.Node, ir_version: int) -> bool:
     """Return whether the optimizer may find something to do at this node."""
     if node.domain != "":
         return False
-    if node.op_type == "Pad":
-        return any(reader.op_type == "Conv" for reader in node.outputs[0].consumers())
     if node.op_type in _PASSED_THROUGH:
         return True
     if not node.inputs or node.op_type not in (*_SIZES, "Split"):

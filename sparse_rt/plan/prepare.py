@@ -5,13 +5,14 @@ from onnx_ir.passes.common import InlinePass
 
 from sparse_rt.graph.operators import DOMAIN
 from sparse_rt.plan.fold import fold
+from sparse_rt.plan.pad import absorb_pads
 from sparse_rt.plan.unfuse import unfuse
 
 __all__ = ["prepare"]
 
 
 def prepare(model: ir.Model) -> ir.Model:
-    """Return the model with local functions inlined, constants folded and fused operators taken apart.
+    """Return the model with local functions inlined, constants folded, pads in convolutions, fused operators apart.
 
     Names of layers, and of the values that they read and write, stay as they were.
 
@@ -22,6 +23,7 @@ def prepare(model: ir.Model) -> ir.Model:
     """
     _inline(model)
     model = fold(model)
+    absorb_pads(model)
     unfuse(model)
     return model
 
