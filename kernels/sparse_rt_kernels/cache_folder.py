@@ -1,66 +1,121 @@
-"""Where compiled kernels are kept, and files that are whole or absent, whoever else writes them."""
+"""What is kept on disk: files that are whole, ours and where they belong, or else absent.
 
-import functools
+Nothing here raises on account of the file system: where it refuses, is full, or holds what it should not, the next
+process takes its time again. See :mod:`sparse_rt_kernels.trusted_files` for whom it believes.
+"""
+
+import contextlib
+import hashlib
+import logging
 import os
 import tempfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Final
 
-__all__ = ["bases", "find", "store", "writable"]
+from sparse_rt_kernels import trusted_files
+from sparse_rt_kernels.trusted_files import UntrustedError
+
+__all__ = ["FOLDER_VARIABLE", "SHARED_VARIABLE", "Place", "bases", "find", "read", "store", "write"]
+
+#: A folder by its absolute path, and the names that lead to a file in it.
+Place = tuple[Path, tuple[str, ...]]
+
+#: Environment variable: the one folder that is used.
+FOLDER_VARIABLE: Final = "SPARSE_RT_CACHE_DIR"
+#: Environment variable: whether other users may read what this process keeps.
+SHARED_VARIABLE: Final = "SPARSE_RT_CACHE_SHARED"
+_MAGIC: Final = b"sparse_rt 1 "
+_log = logging.getLogger("sparse_rt")
+#: What the user was told already.
+_told: set[str] = set()
 
 
 def bases() -> list[Path]:
-    """Return the folders that may hold compiled kernels, the preferred one first.
+    """Return the folders that may hold what is kept, the preferred one first.
 
-    ``$SPARSE_RT_CACHE_DIR``, else ``$XDG_CACHE_HOME/sparse_rt``, else ``~/.cache/sparse_rt``.
+    ``$SPARSE_RT_CACHE_DIR`` alone where it is set; a relative path counts from the working directory. Else
+    ``$XDG_CACHE_HOME/sparse_rt`` or ``~/.cache/sparse_rt``, then a folder of this user's in the system's temporary one,
+    for those without a home.
     """
-    found = []
-    if chosen := os.environ.get("SPARSE_RT_CACHE_DIR"):
-        found.append(Path(chosen))
-    found.append(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sparse_rt")
-    return found
+    if chosen := os.environ.get(FOLDER_VARIABLE):
+        return [base] if (base := _absolute(Path(chosen))) else []
+    home = Path(os.environ.get("XDG_CACHE_HOME") or "")
+    found = [home / "sparse_rt"] if home.is_absolute() else []
+    if not found:
+        with contextlib.suppress(RuntimeError):  # this user has no home
+            found.append(Path.home() / ".cache" / "sparse_rt")
+    user = os.geteuid() if hasattr(os, "geteuid") else "user"
+    with contextlib.suppress(OSError):  # nothing can be written anywhere
+        found.append(Path(tempfile.gettempdir()) / f"sparse_rt-{user}")
+    return [base for each in found if (base := _absolute(each))]
 
 
-def _is_writable(directory: Path) -> bool:
+def _absolute(path: Path) -> Path | None:
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=directory):
-            return True
-    except OSError:
-        return False
-
-
-@functools.cache
-def writable(key: str) -> Path:
-    """Return the folder `key` of the first base that can be written, created if needed.
-
-    Where none can, a private temporary folder, so that a read-only install on a read-only home still runs.
-    """
-    for base in bases():
-        if _is_writable(base / key):
-            return base / key
-    return Path(tempfile.mkdtemp(prefix="sparse_rt-"))
+        return path.absolute()
+    except OSError:  # the working directory is gone
+        return None
 
 
 def find(key: str, name: str) -> bytes | None:
-    """Return the file `name` of the folder `key` in any base, those that cannot be written included."""
-    for base in bases():
+    """Return what :func:`store` was given; None where it is absent, damaged, or may be somebody else's."""
+    opened = (_opened(key, name, content) for content in read((base, (key, name)) for base in bases()))
+    return next((content for content in opened if content is not None), None)
+
+
+def store(key: str, name: str, content: bytes) -> bool:
+    """Keep a file under `name` in the folder `key`; return whether a folder takes it."""
+    return write([(base, (key, name)) for base in bases()], _sealed(key, name, content))
+
+
+def read(places: Iterable[Place]) -> Iterator[bytes]:
+    """Yield the contents of those files that can be read, and that only this user or root can have written."""
+    for base, inside in places:
         try:
-            return (base / key / name).read_bytes()
-        except OSError:
-            continue
-    return None
+            content = trusted_files.read(base, inside)
+        except UntrustedError as error:
+            _tell(base, error)
+        except (OSError, ValueError, MemoryError):  # ValueError: a path that no system takes
+            pass
+        else:
+            yield content
 
 
-def store(key: str, name: str, content: bytes) -> None:
-    """Write a file into the folder `key`, in one go; a file system that refuses costs the next process its time."""
-    folder = writable(key)
-    try:
-        handle, draft = tempfile.mkstemp(prefix=f".{name}.", dir=folder)
-    except OSError:
-        return
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.replace(draft, folder / name)
-    except OSError:
-        Path(draft).unlink(missing_ok=True)
+def write(places: Iterable[Place], content: bytes) -> bool:
+    """Write a file to the first place that takes it, in one go; return whether one does."""
+    is_shared = os.environ.get(SHARED_VARIABLE, "") not in ("", "0")
+    for base, inside in places:
+        try:
+            trusted_files.write(base, inside, content, is_shared=is_shared)
+        except UntrustedError as error:
+            _tell(base, error)
+        except (OSError, ValueError, MemoryError):
+            pass
+        else:
+            return True
+    return False
+
+
+def _sealed(key: str, name: str, content: bytes) -> bytes:
+    """Return a file's content behind a line that tells damage, and a file in another one's place."""
+    return _MAGIC + _digest(key, name, content) + b"\n" + content
+
+
+def _opened(key: str, name: str, sealed: bytes) -> bytes | None:
+    line, _, content = sealed.partition(b"\n")
+    return content if line == _MAGIC + _digest(key, name, content) else None
+
+
+def _digest(key: str, name: str, content: bytes) -> bytes:
+    digest = hashlib.sha256(f"{key}\0{name}\0".encode())
+    digest.update(content)
+    return digest.hexdigest().encode()
+
+
+def _tell(base: Path, error: UntrustedError) -> None:
+    """Tell why every process takes its time; once, and never as an exception."""
+    text = f"cache folder '{base}': not used, since {error}."
+    if text not in _told:
+        _told.add(text)
+        _log.warning(text)

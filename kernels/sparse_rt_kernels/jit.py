@@ -1,7 +1,7 @@
 """Compile kernels with Numba and keep the machine code on disk under a key that cannot go stale.
 
-There are two caches in one folder. The code of tasks and entries, which is what runs, is kept as images that a process
-loads without Numba. Numba's own keeps the functions that they are made of, for when another task is compiled.
+The code of tasks and entries, which is what runs, is kept as images that a process loads without Numba. Where there are
+no images, and for functions that Python calls through Numba, Numba's own objects are kept (:mod:`numba_cache`).
 """
 
 import functools
@@ -16,6 +16,7 @@ import numpy as np
 
 from sparse_rt_kernels import cache_folder, machine_code
 from sparse_rt_kernels.compiler import Emitter, numba_type
+from sparse_rt_kernels.numba_cache import FunctionCache
 from sparse_rt_kernels.object_file import UnknownObjectError, lay_out
 from sparse_rt_kernels.settings import compilers, settings
 
@@ -61,20 +62,6 @@ def cache_key() -> str:
     return digest.hexdigest()[:20]
 
 
-def _compile(decorator: Callable[..., Any], function: Callable[..., Any], is_cached: bool = True) -> Any:
-    """Apply one of Numba's decorators; integer division and remainder follow NumPy (no ZeroDivisionError branch)."""
-    from numba.core import config
-
-    # Numba picks the cache's place while it decorates; the setting is put back so that the user's own jitted
-    # functions keep theirs.
-    before = config.CACHE_DIR
-    config.CACHE_DIR = str(cache_folder.writable(cache_key()))
-    try:
-        return decorator(cache=is_cached, error_model="numpy")(function)
-    finally:
-        config.CACHE_DIR = before
-
-
 class Compiled(Generic[P, R]):
     """A function that Numba compiles when it is called, or when a function that calls it is compiled."""
 
@@ -84,14 +71,17 @@ class Compiled(Generic[P, R]):
 
     @functools.cached_property
     def dispatcher(self) -> Any:
-        """Numba's own form of it."""
-        import numba
+        """Numba's own form of it, for calls from Python."""
+        return _dispatcher(self.py_func, _cache(self.py_func))
 
-        return _compile(functools.partial(numba.njit, nogil=True), self.py_func)
+    @functools.cached_property
+    def _part(self) -> Any:
+        """Numba's own form of it, for what is compiled around it."""
+        return _dispatcher(self.py_func, None) if _has_images() else self.dispatcher
 
     @functools.cached_property
     def _numba_type_(self) -> Any:
-        return numba_type(self.dispatcher)
+        return numba_type(self._part)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call it from Python."""
@@ -135,10 +125,10 @@ def compiled_code(function: Callable[..., int], words: int, pointer: int | None 
     """
     name = _name(function)
     if name is None:
-        return int(_cfunc(function, words, pointer, True).address)
+        return int(_cfunc(function, words, pointer, _cache(function)).address)
     address = _kept(name)
     if address is None:
-        cfunc = _cfunc(function, words, pointer, False)
+        cfunc = _cfunc(function, words, pointer, None)
         address = int(cfunc.address)
         _keep(name, cfunc)
     return address
@@ -146,15 +136,25 @@ def compiled_code(function: Callable[..., int], words: int, pointer: int | None 
 
 def _name(function: Callable[..., int]) -> str | None:
     """Return the name of the file that holds a function's image; None if there cannot be one."""
-    # Bounds checks raise, and an image cannot. The key covers this package's sources alone.
-    is_ours = function.__module__.partition(".")[0] == _PACKAGE
-    if not is_ours or settings().has_bounds_checks or not machine_code.is_available():
+    identity = _known_identity(function) if _has_images() else None
+    return identity and f"{function.__name__}-{hashlib.sha256(identity.encode()).hexdigest()[:20]}.image"
+
+
+def _has_images() -> bool:
+    """Return whether tasks and entries are kept as images here."""
+    # Bounds checks raise, and an image cannot.
+    return machine_code.is_available() and not settings().has_bounds_checks
+
+
+def _known_identity(function: Callable[..., Any]) -> str | None:
+    """Return what tells a function from any other of this package; None for those that cannot be kept."""
+    # The key covers this package's sources alone.
+    if function.__module__.partition(".")[0] != _PACKAGE:
         return None
     try:
-        identity = _identity(function)
+        return _identity(function)
     except TypeError:
         return None
-    return f"{function.__name__}-{hashlib.sha256(identity.encode()).hexdigest()[:20]}.image"
 
 
 def _identity(value: Any) -> str:
@@ -177,7 +177,7 @@ def _kept(name: str) -> int | None:
     image = None if content is None else machine_code.unpack(content)
     try:
         return None if image is None else machine_code.load(image)
-    except OSError:
+    except (OSError, MemoryError):  # the compiler will say what is missing, if it misses it, too
         return None
 
 
@@ -192,12 +192,32 @@ def _keep(name: str, cfunc: Any) -> None:
         cache_folder.store(cache_key(), name, machine_code.pack(image))
 
 
-def _cfunc(function: Callable[..., int], words: int, pointer: int | None, is_cached: bool) -> Any:
+def _cache(function: Callable[..., Any]) -> FunctionCache | None:
+    """Return where Numba keeps what it makes of a function; None for functions that cannot be kept."""
+    identity = _known_identity(function)
+    return None if identity is None else FunctionCache(cache_key(), function.__name__, identity)
+
+
+def _dispatcher(function: Callable[..., Any], cache: FunctionCache | None) -> Any:
+    """Return Numba's form of a function; integer division follows NumPy (no branch for ZeroDivisionError)."""
     import numba
+
+    dispatcher = numba.njit(nogil=True, error_model="numpy")(function)
+    if cache is not None and not settings().is_disabled:
+        dispatcher._cache = cache
+    return dispatcher
+
+
+def _cfunc(function: Callable[..., int], words: int, pointer: int | None, cache: FunctionCache | None) -> Any:
     from numba.core import types
+    from numba.core.ccallback import CFunc
 
     kinds = [types.voidptr if number == pointer else types.intp for number in range(words)]
-    cfunc = _compile(functools.partial(numba.cfunc, types.intp(*kinds)), function, is_cached)
+    # What numba.cfunc makes, which would compile before it could be told of a cache that is not its own.
+    cfunc: Any = CFunc(function, (tuple(kinds), types.intp), {}, {"error_model": "numpy"})
+    if cache is not None:
+        cfunc._cache = cache
+    cfunc.compile()
     _cfuncs.append(cfunc)
     return cfunc
 

@@ -1,11 +1,10 @@
 """Images of machine code: kept in files, found again, and put into memory, without LLVM.
 
-A file is a checksum, then a header, then the image. One that is damaged counts as absent.
+A file is the length of a header, the header, then the image. :mod:`cache_folder` tells damage.
 """
 
 import ctypes
 import functools
-import hashlib
 import json
 import mmap
 import platform
@@ -18,8 +17,8 @@ from sparse_rt_kernels.object_file import Image
 
 __all__ = ["can_load", "is_available", "load", "pack", "unpack"]
 
-_DIGEST: Final = hashlib.sha256().digest_size
 _LENGTH: Final = 8
+_WORD: Final = 8
 #: Numba's own functions that only raise, or free what nobody has allocated; no task does, so they are never called.
 _UNREACHABLE: Final = frozenset(
     {
@@ -39,18 +38,32 @@ def is_available() -> bool:
 def pack(image: Image) -> bytes:
     """Return the content of a file that holds `image`."""
     header = json.dumps([image.entry, image.inner, image.outer]).encode()
-    body = len(header).to_bytes(_LENGTH, "little") + header + image.content
-    return hashlib.sha256(body).digest() + body
+    return len(header).to_bytes(_LENGTH, "little") + header + image.content
 
 
 def unpack(content: bytes) -> Image | None:
-    """Return what :func:`pack` was given, or None if the file was damaged since."""
-    body = memoryview(content)[_DIGEST:]
-    if len(body) < _LENGTH or hashlib.sha256(body).digest() != content[:_DIGEST]:
+    """Return what :func:`pack` was given, or None if the file holds anything else."""
+    end = _LENGTH + int.from_bytes(content[:_LENGTH], "little")
+    try:
+        entry, inner, outer = json.loads(content[_LENGTH:end])
+        image = Image(content[end:], entry, tuple(inner), tuple((at, name) for at, name in outer))
+    except (ValueError, TypeError, RecursionError):
         return None
-    end = _LENGTH + int.from_bytes(body[:_LENGTH], "little")
-    entry, inner, outer = json.loads(bytes(body[_LENGTH:end]))
-    return Image(bytes(body[end:]), entry, tuple(inner), tuple((at, name) for at, name in outer))
+    return image if _is_sound(image) else None
+
+
+def _is_sound(image: Image) -> bool:
+    """Return whether what an image says of itself lies within it: words outside it would be written to."""
+    words = (*image.inner, *(at for at, _ in image.outer))
+    return (
+        _is_place(image.entry, len(image.content))
+        and all(_is_place(at, len(image.content) - _WORD + 1) for at in words)
+        and all(isinstance(name, str) for _, name in image.outer)
+    )
+
+
+def _is_place(at: object, end: int) -> bool:
+    return type(at) is int and 0 <= at < end
 
 
 def can_load(image: Image) -> bool:
@@ -85,7 +98,7 @@ def load(image: Image) -> int:
 def _increase(content: Any, places: tuple[int, ...], amount: int) -> None:
     """Increase the words at `places`, which are not aligned."""
     if places:
-        at = np.array(places)[:, None] + np.arange(8)
+        at = np.array(places)[:, None] + np.arange(_WORD)
         content[at] = (content[at].view(np.int64) + amount).view(np.uint8)
 
 

@@ -96,11 +96,18 @@ def settings() -> Settings:
 
 
 def _parsed(content: bytes) -> Settings | None:
+    """Return the settings that a file holds; None if it holds anything else, of another version, say."""
     try:
-        cpu_name, cpu_features, *others = json.loads(content)
-        return Settings(cpu_name, tuple(cpu_features), *others)
-    except (ValueError, TypeError):
+        found = json.loads(content)
+    except (ValueError, RecursionError):
         return None
+    kinds = (str, list, bool, bool, str)
+    if not isinstance(found, list) or [type(value) for value in found] != list(kinds):
+        return None
+    cpu_name, cpu_features, is_disabled, has_bounds_checks, optimisation = found
+    if not all(isinstance(feature, str) for feature in cpu_features):
+        return None
+    return Settings(cpu_name, tuple(cpu_features), is_disabled, has_bounds_checks, optimisation)
 
 
 def _asked() -> Settings:

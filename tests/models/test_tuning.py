@@ -222,7 +222,7 @@ def test_the_store_returns_what_was_written(tmp_path):
     assert store.read("layer", {"n": 8}) == {"key": {"n": 8}, "a": 1}
     assert store.read("layer", {"n": 9}) is None
     assert store.read("model", {"n": 8}) is None
-    (path,) = store.folder.iterdir()
+    (path,) = (tmp_path / "new").iterdir()
     assert json.loads(path.read_text())["key"] == {"n": 8}
 
 

@@ -9,6 +9,8 @@ from sparse_rt.plan.tuning.decisions import Decisions, LayerDecision
 __all__ = ["decisions", "of_decisions", "of_trials", "trials"]
 
 _TRIED = "microseconds"
+#: Microseconds of no run; a day.
+_LONGEST = 86400e6
 _LONGEST = 1e12
 
 

@@ -1,10 +1,7 @@
 """Keep measurements on disk, as JSON that a person can read, one small file for each key."""
 
-import contextlib
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +16,7 @@ class Store:
 
     Several processes may read and write at once: a file is written beside its place and moved there, so that a reader
     finds a whole one, and each key has a file of its own, so that no writer undoes another's work. What cannot be read
-    (missing, cut off, damaged, of another key) was never measured; what cannot be written is forgotten.
+    (missing, damaged, of another key, perhaps written by somebody else) was never measured.
 
     Parameters
     ----------
@@ -28,40 +25,30 @@ class Store:
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        self.folder = cache_folder.writable(jit.cache_key()) / "tuning" if folder is None else folder
+        if folder is not None:
+            self._folders: list[cache_folder.Place] = [(folder.absolute(), ())]
+        else:
+            self._folders = [(base, (jit.cache_key(), "tuning")) for base in cache_folder.bases()]
 
     def read(self, kind: str, key: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return the document that was written under that key; None if there is none."""
-        try:
-            found = json.loads(self._path(kind, key).read_bytes())
-        except (
-            OSError,
-            ValueError,
-            RecursionError,
-        ):  # ValueError: neither JSON nor UTF-8; the last: nested
-            return None
-        # Names are hashes: what the file says of itself decides.
-        if not isinstance(found, dict) or _text(found.get("key")) != _text(key):
-            return None
-        return found
+        for content in cache_folder.read(self._places(kind, key)):
+            try:
+                found = json.loads(content)
+                # Names are hashes: what the file says of itself decides.
+                if isinstance(found, dict) and _text(found.get("key")) == _text(key):
+                    return found
+            except (ValueError, RecursionError):  # ValueError: neither JSON nor UTF-8
+                pass
+        return None
 
     def write(self, kind: str, key: Mapping[str, Any], document: Mapping[str, Any]) -> None:
         """Keep a document; an error of the file system is none of the caller's."""
-        path = self._path(kind, key)
-        with contextlib.suppress(OSError):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            handle, beside = tempfile.mkstemp(dir=self.folder, prefix=path.stem, suffix=".part")
-            try:
-                with os.fdopen(handle, "w", encoding="utf-8") as file:
-                    json.dump({"key": key, **document}, file, indent=1)
-                os.replace(beside, path)
-            except OSError:
-                os.unlink(beside)
-                raise
+        cache_folder.write(self._places(kind, key), json.dumps({"key": key, **document}, indent=1).encode())
 
-    def _path(self, kind: str, key: Mapping[str, Any]) -> Path:
-        digest = hashlib.sha256(_text(key).encode()).hexdigest()[:24]
-        return self.folder / f"{kind}-{digest}.json"
+    def _places(self, kind: str, key: Mapping[str, Any]) -> list[cache_folder.Place]:
+        name = f"{kind}-{hashlib.sha256(_text(key).encode()).hexdigest()[:24]}.json"
+        return [(base, (*inside, name)) for base, inside in self._folders]
 
 
 def _text(key: Any) -> str:
