@@ -111,10 +111,13 @@ def write(base: Path, inside: tuple[str, ...], content: bytes, *, is_shared: boo
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
         descriptor = os.open(draft, flags, 0o600, dir_fd=folder)
         try:
-            with os.fdopen(descriptor, "wb") as file:
+            try:
                 # Whatever the umask has taken.
                 os.fchmod(descriptor, 0o644 if is_shared else 0o600)
-                file.write(content)
+                with os.fdopen(descriptor, "wb", closefd=False) as file:
+                    file.write(content)
+            finally:
+                os.close(descriptor)
             os.replace(draft, inside[-1], src_dir_fd=folder, dst_dir_fd=folder)
         except BaseException:
             with contextlib.suppress(OSError):
