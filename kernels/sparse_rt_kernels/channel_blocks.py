@@ -14,15 +14,19 @@ _LINE: Final = 64
 class ChannelBlocks:
     """How images lie in memory: (batch, channels / 8, rows, columns, 8) unsigned bytes, planes padded to cache lines.
 
-    Bytes are unsigned: int8 is stored with 128 added. Rows and columns count a border of padding around each plane,
-    which holds the zero point, so that a convolution reads it like any pixel.
+    Bytes are unsigned: int8 is stored with 128 added. Rows and columns count a border around each plane, so that a
+    convolution reads its padding like any pixel. The border belongs to the array: whoever writes the array fills it
+    with `pad`, and who reads it asks :meth:`holds` whether that is the padding it needs. Bytes between the planes
+    belong to nobody, and hold anything.
 
     Attributes
     ----------
     batch, channels, height, width
         Of the images; channels are a multiple of 8.
     border
-        (top, left, bottom, right): rows and columns of padding.
+        (top, left, bottom, right): rows and columns around each plane.
+    pad
+        The unsigned byte that they hold.
     """
 
     batch: int
@@ -30,6 +34,7 @@ class ChannelBlocks:
     height: int
     width: int
     border: tuple[int, int, int, int] = (0, 0, 0, 0)
+    pad: int = 0
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -68,9 +73,10 @@ class ChannelBlocks:
 
     @property
     def has_border(self) -> bool:
-        """Whether there is any padding."""
+        """Whether there are any."""
         return any(self.border)
 
-    def has_room(self, pads: tuple[int, int, int, int]) -> bool:
-        """Return whether the border holds a convolution's padding."""
-        return all(pad <= border for pad, border in zip(pads, self.border, strict=True))
+    def holds(self, pads: tuple[int, int, int, int], pad: int) -> bool:
+        """Return whether the border holds padding: `pads` rows and columns of the unsigned byte `pad`."""
+        has_room = all(need <= border for need, border in zip(pads, self.border, strict=True))
+        return has_room and (pad == self.pad or not any(pads))

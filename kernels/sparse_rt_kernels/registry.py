@@ -98,7 +98,8 @@ class Addition:
 class BlockedLayouts:
     """How x and out of a convolution lie, in blocks of 8 channels or, where that is None, in planes.
 
-    An `addition` reads its residual as the second array of a call, which lies as `out` does, in blocks.
+    An `addition` reads its residual as the second array of a call, which lies as `out` does, in blocks; its border may
+    hold anything.
     """
 
     x: ChannelBlocks | None

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from sparse_rt_kernels.channel_blocks import ChannelBlocks
 from sparse_rt_kernels.launch import Launch
 from sparse_rt_kernels.parallel import ThreadPool
 
@@ -27,6 +28,8 @@ class LaidOutStep:
         Name of the value that it writes; dtype and shape of its array.
     launch
         The call.
+    layouts, y_layout
+        How the arrays that it reads, and the one that it writes, lie in blocks, borders included; None for planes.
     overwrites
         Names of inputs over which it may write its output.
     """
@@ -39,6 +42,8 @@ class LaidOutStep:
     y_dtype: np.dtype[Any]
     y_shape: tuple[int, ...]
     launch: Launch
+    layouts: tuple[ChannelBlocks | None, ...]
+    y_layout: ChannelBlocks | None
     overwrites: tuple[str, ...] = ()
 
     @property

@@ -3,15 +3,20 @@
 Convolutions of bytes over blocks read their input where it lies and store whole registers; over planes they turn the
 one and the other. So what such a layer writes lies in blocks for all layers that read it; other steps read a copy in
 planes. An Add of what a layer writes, and of a residual, is computed over blocks, too: right after the layer, or by it.
+
+Each value in blocks has one layout, its border and the byte in it included (:class:`ChannelBlocks`). Every step that
+writes the value fills that border, and every step that reads it may rely on it; :mod:`sparse_rt.plan.check` compares
+what steps say of the values between them.
 """
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Final
+from dataclasses import replace
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from sparse_rt_kernels.channel_blocks import CHANNEL_BLOCK, ChannelBlocks
-from sparse_rt_kernels.elementwise import prepare_quantised_add
+from sparse_rt_kernels.elementwise import prepare_quantised_add, sum_of_bytes
 from sparse_rt_kernels.epilogue import IntegerEpilogue
 from sparse_rt_kernels.geometry import ConvGeometry
 from sparse_rt_kernels.n2m4_u8s8.image_turns import prepare_to_blocks, prepare_to_planes
@@ -87,6 +92,21 @@ def _geometry(step: BindableStep, shapes: Mapping[str, tuple[int, ...] | None]) 
     return None if step.channels % CHANNEL_BLOCK else step.convolution.geometry(shape)
 
 
+class _Sum(NamedTuple):
+    """What an Add writes: its step, the operand whose layer computes it, too, the other one, and what is computed."""
+
+    step: AddStep
+    own: str
+    residual: str
+    addition: Addition
+
+    def zero_point(self, operand: str) -> int:
+        """Return the zero point that the Add sees in one of its operands, as it lies in blocks."""
+        number = self.step.inputs.index(operand)
+        one = (self.addition.parameters.a, self.addition.parameters.b)[number]
+        return _unsigned(one.zero_point, self.addition.dtypes[number])
+
+
 class _Layout:
     """One attempt: all of `able`, geometries of convolutions by what they write, over blocks where that helps.
 
@@ -114,20 +134,21 @@ class _Layout:
         for step in steps:
             for name in step.inputs:
                 self._readers.setdefault(name, []).append(step)
-        #: By what an Add writes: the operand whose layer computes it, too.
-        self._own = self._additions()
-        self._absorbed = set(self._own.values())
+        #: By what the Add writes.
+        self._sums = self._additions()
+        #: The sums, by the operand that is computed with them.
+        self._sum_of = {each.own: name for name, each in self._sums.items()}
         self._blocks = self._choose_blocks()
         self.unfit: set[str] = set()
         self._convolutions = self._prepare()
 
-    def _additions(self) -> dict[str, str]:
+    def _additions(self) -> dict[str, _Sum]:
         """Find the quantised Adds that the layer which writes one operand can take over: the later one of two.
 
         Nobody else may read that operand.
         """
         order = {step.y: number for number, step in enumerate(self._steps)}
-        found: dict[str, str] = {}
+        found: dict[str, _Sum] = {}
         for step in self._steps:
             if not isinstance(step, AddStep) or step.quantised is None:
                 continue
@@ -137,54 +158,57 @@ class _Layout:
             alone = [name for name in (a, b) if name in self._able and name not in self._kept]
             alone = [name for name in alone if len(self._readers[name]) == 1]
             if alone:
-                found[step.y] = max(alone, key=lambda name: order[name])
+                own = max(alone, key=lambda name: order[name])
+                first, second = step.dtypes
+                addition = Addition(step.quantised, (first, second), step.y_dtype, own == a)
+                found[step.y] = _Sum(step, own, b if own == a else a, addition)
         return found
 
-    def _residual(self, addition: str) -> str:
-        return next(name for name in self._writers[addition].inputs if name != self._own[addition])
+    def _convolutions_of(self, name: str) -> dict[str, ConvGeometry]:
+        """Return the convolutions that read a value in blocks, by what they write: those whose padding is the same."""
+        able = {step.y: self._able[step.y] for step in self._readers.get(name, ()) if step.y in self._able}
+        able = {y: geometry for y, geometry in able.items() if y not in self._from_planes}
+        padding = next((geometry.pad_value for geometry in able.values() if any(geometry.pads)), 0)
+        return {y: geometry for y, geometry in able.items() if geometry.pad_value == padding or not any(geometry.pads)}
 
-    def _zero_point(self, name: str) -> int | None:
-        """Return the zero point of what a layer over blocks writes; None for what others write."""
-        step = self._writers.get(name)
-        if isinstance(step, AddStep) and name in self._own and step.quantised is not None:
-            return step.quantised.y.zero_point
-        if isinstance(step, SparseStep) and name in self._able and isinstance(step.epilogue, IntegerEpilogue):
-            return step.epilogue.zero_point
-        return None
+    def _pad(self, name: str) -> int:
+        """Return the byte around a value in blocks: the padding of its readers, or else what an Add takes for zero."""
+        for geometry in self._convolutions_of(name).values():
+            if any(geometry.pads):
+                return _unsigned(geometry.pad_value, self._dtype(name))
+        if name in self._sums:
+            return _unsigned(self._sums[name].addition.parameters.y.zero_point, self._dtype(name))
+        added = (self._sums[step.y] for step in self._readers.get(name, ()) if step.y in self._sums)
+        return next((each.zero_point(name) for each in added), 0)
 
-    def _convolutions_of(self, name: str) -> list[ConvGeometry]:
-        """Return the convolutions that can read a value in blocks: those whose padding is what its border holds."""
-        zero_point, found = self._zero_point(name), []
-        for step in self._readers.get(name, ()):
-            geometry = self._able.get(step.y)
-            if geometry is None or step.x != name or step.y in self._from_planes:
-                continue
-            if not any(geometry.pads) or zero_point in (None, geometry.pad_value):
-                found.append(geometry)
-        return found
+    def _dtype(self, name: str) -> np.dtype[Any]:
+        """Return the dtype of a value's bytes in planes."""
+        writer = self._writers.get(name)
+        if writer is not None:
+            return writer.y_dtype
+        reader = self._readers[name][0]
+        return reader.x_dtypes[reader.inputs.index(name)]
 
     def _choose_blocks(self) -> dict[str, ChannelBlocks]:
         """Return the values that lie in blocks, and how; a residual has the border of the sum that it is part of."""
-        residuals = {self._residual(name) for name in self._own}
-        chosen = {*self._own, *residuals}
+        chosen = {*self._sums, *(each.residual for each in self._sums.values())}
         for name in dict.fromkeys((*self._readers, *self._writers)):
             readers = len(self._convolutions_of(name))
-            is_ours = self._zero_point(name) is not None and name not in self._absorbed
+            is_ours = name in self._sums or (name in self._able and name not in self._sum_of)
             if readers >= (1 if is_ours else _WORTH_A_TURN):
                 chosen.add(name)
         borders: dict[str, _Border] = {}
         for name in chosen:
-            pads = [geometry.pads for geometry in self._convolutions_of(name)]
+            pads = [geometry.pads for geometry in self._convolutions_of(name).values()]
             borders[name] = _largest([(0, 0, 0, 0), *pads])
         while True:
             before = dict(borders)
-            for name in self._own:
-                other = self._residual(name)
+            for name, (_, _, other, _) in self._sums.items():
                 borders[name] = borders[other] = _largest([borders[name], borders[other]])
             if borders == before:
                 break
         return {
-            name: ChannelBlocks(*shape, borders[name])
+            name: ChannelBlocks(*shape, borders[name], self._pad(name))
             for name in chosen
             if (shape := self._shapes[name]) is not None and len(shape) == _IMAGE_AXES
         }
@@ -192,74 +216,80 @@ class _Layout:
     def _prepare(self) -> dict[str, tuple[LaidOutStep, ...]]:
         """Return the convolutions that read or write blocks, by what they write; note those that do not fit."""
         prepared: dict[str, tuple[LaidOutStep, ...]] = {}
-        for own, geometry in self._able.items():
-            layer = self._writers[own]
-            if not isinstance(layer, SparseStep) or layer.kernel.prepare_blocked is None:
+        for own in self._able:
+            layer, y = self._writers[own], self._sum_of.get(own, own)
+            if not isinstance(layer, SparseStep):
                 continue
-            y = next((name for name, operand in self._own.items() if operand == own), own)
-            apart = self._addition_apart(y)
-            addition = self._addition(y) if apart is None else None
-            layouts = BlockedLayouts(self._read_by(layer, geometry), self._blocks.get(y), addition)
-            if layouts.x is None and layouts.y is None:
+            x_layout = self._blocks.get(layer.x) if own in self._convolutions_of(layer.x) else None
+            if x_layout is None and y not in self._blocks:
                 continue
-            operands = (layer.packed, layer.epilogue, self._threads)
-            launch = layer.kernel.prepare_blocked(geometry, layer.x_dtype, layer.y_dtype, *operands, layouts)
-            if launch is None:
+            steps = self._over_blocks(layer, x_layout, y)
+            if steps is None:
                 self.unfit.add(own)
-                continue
-            inputs = [layer.x if layouts.x is None else in_blocks(layer.x)]
-            dtypes = [layer.x_dtype if layouts.x is None else _BYTE]
-            if layouts.addition is not None:
-                inputs.append(in_blocks(self._residual(y)))
-                dtypes.append(_BYTE)
-            name, dtype, shape = y, layer.y_dtype, self._shapes[y] or ()
-            if layouts.y is not None:
-                name, dtype, shape = in_blocks(y if apart is None else own), _BYTE, layouts.y.array_shape
-            step = LaidOutStep(layer.kernel.name, layer.name, tuple(inputs), tuple(dtypes), name, dtype, shape, launch)
-            prepared[y] = (step,) if apart is None else (step, apart)
+            else:
+                prepared[y] = steps
         return prepared
 
-    def _read_by(self, layer: SparseStep, geometry: ConvGeometry) -> ChannelBlocks | None:
-        blocks = self._blocks.get(layer.x)
-        if blocks is None or layer.y in self._from_planes:
+    def _over_blocks(self, layer: SparseStep, x_layout: ChannelBlocks | None, y: str) -> tuple[LaidOutStep, ...] | None:
+        """Return the step of a layer up to `y`, what it writes or the sum; with that of the Add where it is apart."""
+        added = self._sums.get(y)
+        apart = added and self._addition_apart(added)
+        written, y_layout = y, self._blocks.get(y)
+        if apart is not None:
+            written = layer.y
+            y_layout = apart.layouts[apart.inputs.index(in_blocks(written))]
+        inside = added if apart is None else None
+        layouts = BlockedLayouts(x_layout, y_layout, inside and inside.addition)
+        operands = (layer.packed, layer.epilogue, self._threads, layouts)
+        prepare = layer.kernel.prepare_blocked
+        launch = prepare and prepare(self._able[layer.y], layer.x_dtype, layer.y_dtype, *operands)
+        if launch is None:
             return None
-        return blocks if geometry in self._convolutions_of(layer.x) else None
+        arrays = [(layer.x, layer.x_dtype, x_layout)]
+        if inside is not None:
+            arrays.append((inside.residual, _BYTE, self._blocks[inside.residual]))
+        name, dtype, shape = written, layer.y_dtype, self._shapes[written] or ()
+        if y_layout is not None:
+            name, dtype, shape = in_blocks(written), _BYTE, y_layout.array_shape
+        step = LaidOutStep(
+            layer.kernel.name,
+            layer.name,
+            tuple(each if layout is None else in_blocks(each) for each, _, layout in arrays),
+            tuple(each if layout is None else _BYTE for _, each, layout in arrays),
+            name,
+            dtype,
+            shape,
+            launch,
+            tuple(layout for *_, layout in arrays),
+            y_layout,
+        )
+        return (step,) if apart is None else (step, apart)
 
-    def _addition(self, name: str) -> Addition | None:
-        step = self._writers[name]
-        if not isinstance(step, AddStep) or step.quantised is None:
-            return None
-        a, b = step.dtypes
-        return Addition(step.quantised, (a, b), step.y_dtype, step.inputs[0] == self._own[name])
-
-    def _addition_apart(self, name: str) -> LaidOutStep | None:
+    def _addition_apart(self, added: _Sum) -> LaidOutStep | None:
         """Return an Add of uint8 as a step over blocks; None for one that the layer computes.
 
         On Zen 5 a pass of its own takes less time than what the sum adds to the layer (docs/kernels.md). Only the layer
-        knows int8 in blocks. The border of the sum is the sum of borders: zero, if that is within the bounds.
+        knows int8 in blocks. The pass adds borders, too; a sum whose border must hold another byte is the layer's.
         """
-        step = self._writers[name]
-        if (
-            not isinstance(step, AddStep)
-            or step.quantised is None
-            or not step.quantised.low <= 0 <= step.quantised.high
-        ):
+        step, own, other, addition = added
+        if any(dtype != _BYTE for dtype in (*addition.dtypes, addition.y_dtype)):
             return None
-        if any(dtype != _BYTE for dtype in (*step.dtypes, step.y_dtype)):
+        layout = self._blocks[step.y]
+        layouts = {own: replace(layout, pad=added.zero_point(own)), other: self._blocks[other]}
+        a, b = (layouts[name] for name in step.inputs)
+        if layout.has_border and sum_of_bytes(addition.parameters, a.pad, b.pad) != layout.pad:
             return None
-        shape = self._blocks[name].array_shape
-        launch = prepare_quantised_add(math.prod(shape), _BYTE, _BYTE, _BYTE, step.quantised, self._threads)
-        inputs = tuple(map(in_blocks, step.inputs))
-        return LaidOutStep(step.op_type, step.name, inputs, step.dtypes, in_blocks(name), _BYTE, shape, launch, inputs)
+        shape, inputs = layout.array_shape, tuple(map(in_blocks, step.inputs))
+        launch = prepare_quantised_add(math.prod(shape), _BYTE, _BYTE, _BYTE, addition.parameters, self._threads)
+        types = ((_BYTE, _BYTE), in_blocks(step.y), _BYTE, shape)
+        return LaidOutStep(step.op_type, step.name, inputs, *types, launch, (a, b), layout, inputs)
 
     def steps(self) -> tuple[BindableStep, ...]:
         """Return all steps, those that turn values included."""
-        done: list[BindableStep] = [
-            self._to_blocks(name) for name in self._blocks if name not in self._writers and self._blocks
-        ]
+        done: list[BindableStep] = [self._to_blocks(name) for name in self._blocks if name not in self._writers]
         for step in self._steps:
             name = step.y
-            if name in self._absorbed:
+            if name in self._sum_of:
                 continue
             convolution = self._convolutions.get(name)
             done.extend([step] if convolution is None else convolution)
@@ -275,27 +305,27 @@ class _Layout:
         if name in self._kept:
             return True
         for step in self._readers.get(name, ()):
-            reading: Sequence[BindableStep] = self._convolutions.get(self._sum_of(step.y), (step,))
+            reading: Sequence[BindableStep] = self._convolutions.get(self._sum_of.get(step.y, step.y), (step,))
             if any(name in each.inputs for each in reading):
                 return True
         return False
 
-    def _sum_of(self, name: str) -> str:
-        return next((addition for addition, own in self._own.items() if own == name), name)
-
     def _to_planes(self, name: str, dtype: np.dtype[Any]) -> LaidOutStep:
-        blocks = self._blocks[name]
-        launch = prepare_to_planes(blocks, dtype, self._threads)
-        return LaidOutStep("Layout", "c8 to planes", (in_blocks(name),), (_BYTE,), name, dtype, blocks.shape, launch)
+        layout = self._blocks[name]
+        launch = prepare_to_planes(layout, dtype, self._threads)
+        types = ((_BYTE,), name, dtype, layout.shape)
+        return LaidOutStep("Layout", "c8 to planes", (in_blocks(name),), *types, launch, (layout,), None)
 
     def _to_blocks(self, name: str) -> LaidOutStep:
-        blocks, reader = self._blocks[name], self._readers[name][0]
-        dtype = reader.x_dtypes[reader.inputs.index(name)]
-        pads = {geometry.pad_value for geometry in self._convolutions_of(name) if any(geometry.pads)}
-        launch = prepare_to_blocks(blocks, dtype, next(iter(pads), 0), self._threads)
-        return LaidOutStep(
-            "Layout", "planes to c8", (name,), (dtype,), in_blocks(name), _BYTE, blocks.array_shape, launch
-        )
+        layout, dtype = self._blocks[name], self._dtype(name)
+        launch = prepare_to_blocks(layout, dtype, self._threads)
+        types = ((dtype,), in_blocks(name), _BYTE, layout.array_shape)
+        return LaidOutStep("Layout", "planes to c8", (name,), *types, launch, (None,), layout)
+
+
+def _unsigned(zero_point: int, dtype: np.dtype[Any]) -> int:
+    """Return a zero point of bytes as it lies in blocks."""
+    return zero_point + (128 if dtype.char == "b" else 0)
 
 
 def _largest(borders: Sequence[_Border]) -> _Border:

@@ -14,6 +14,7 @@ from sparse_rt_kernels.workspace import address_of
 
 from sparse_rt.errors import FeedError, message
 from sparse_rt.plan.arena import ArenaPool, Lifetime, place
+from sparse_rt.plan.check import check_steps
 from sparse_rt.plan.layout import laid_out
 from sparse_rt.plan.step import BindableStep, Environment, Step, StepCall, spent
 
@@ -162,6 +163,7 @@ class Segment:
     def _bind(self, shapes: dict[str, tuple[int, ...]], threads: int) -> _BoundSegment | None:
         calls = []
         steps = laid_out(self.steps, shapes, self.outputs, threads)
+        check_steps(steps, self.inputs, self.outputs)
         for step in steps:
             call = step.bind(tuple(shapes[name] for name in step.inputs), threads)
             if call is None:

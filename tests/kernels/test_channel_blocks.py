@@ -40,27 +40,32 @@ def unsigned(planes):
     return (planes.astype(np.int32) + shift(planes.dtype)).astype(np.uint8)
 
 
-def in_blocks(planes, border, pad):
-    """Planes as a guarded array in blocks, and how they lie."""
+def in_blocks(planes, border, pad, read=(0, 0, 0, 0)):
+    """Planes as an array in blocks, and how they lie; all that is around `read` rows and columns is noise."""
     b, c, h, w = planes.shape
-    blocks = ChannelBlocks(b, c, h, w, border)
+    blocks = ChannelBlocks(b, c, h, w, border, pad)
     top, left, bottom, right = border
-    wide = np.pad(unsigned(planes), ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=pad)
+    noise = np.random.default_rng(h * w)
+    wide = noise.integers(0, 256, (b, c, blocks.rows, w + left + right), np.uint8)
+    wide[:, :, top - read[0] : top + h + read[2], left - read[1] : left + w + read[3]] = pad
+    wide[:, :, top : top + h, left : left + w] = unsigned(planes)
     octets = wide.reshape(b, c // 8, 8, *wide.shape[2:]).transpose(0, 1, 3, 4, 2).reshape(b, c // 8, -1)
-    array = np.full(blocks.array_shape, GUARD, np.uint8)
+    array = noise.integers(0, 256, blocks.array_shape, np.uint8)
     array[..., : octets.shape[2]] = octets
     return blocks, array
 
 
 class Blocks:
-    """An array in blocks whose bytes between and around planes are watched."""
+    """An array in blocks, of noise; its border, and bytes between and around planes, are watched."""
 
     def __init__(self, blocks):
         self._blocks = blocks
         self._buffer = np.full(blocks.batch * blocks.image_bytes + 128, GUARD, np.uint8)
         self.array = self._buffer[64:-64].reshape(blocks.array_shape)
+        used = blocks.rows * blocks.row_bytes
+        self.array[..., :used] = np.random.default_rng(used).integers(0, 256, (*self.array.shape[:2], used))
 
-    def planes(self, dtype, pad):
+    def planes(self, dtype):
         """What lies in the array, once all that lies around it has been looked at."""
         b = self._blocks
         top, left, bottom, right = b.border
@@ -72,7 +77,7 @@ class Blocks:
         inner = wide[:, :, top : b.rows - bottom, left : wide.shape[3] - right]
         around = np.ones(wide.shape, bool)
         around[:, :, top : b.rows - bottom, left : wide.shape[3] - right] = False
-        assert (wide[around] == pad).all(), "the border does not hold the zero point"
+        assert (wide[around] == b.pad).all(), "the border does not hold its byte"
         return (inner.astype(np.int32) - shift(dtype)).astype(dtype)
 
 
@@ -98,7 +103,7 @@ def check(case, dtype, x_border, y_border, added=None, pool=conf.ONE, plain=Fals
         epilogue.bias[:] = 0
     packed, y_shape = conf.pack(VNNI, w), (shape[0], n, geometry.out_height, geometry.out_width)
     expected = conf.conv(VNNI, x, geometry, packed, epilogue, dtype)
-    y_zero, residual, other, addition = zero, None, None, None
+    other, addition = None, None
     if added is not None:
         residual = conf.activations(rng, dtype, y_shape)
         addition = addition_of(rng, dtype, added == "first")
@@ -106,14 +111,14 @@ def check(case, dtype, x_border, y_border, added=None, pool=conf.ONE, plain=Fals
         types = [np.dtype(dtype)] * 3
         launch = prepare_quantised_add(expected.size, *types, addition.parameters, 1)
         launch.run(operands[0], sums, conf.ONE, operands[1])
-        expected, y_zero = sums, addition.parameters.y.zero_point
+        expected = sums
         other = in_blocks(residual, y_border, 0)[1]
     x_blocks = y_blocks = None
     if x_border is not None:
         border = tuple(max(pair) for pair in zip(x_border, geometry.pads, strict=True))
-        x_blocks, x = in_blocks(x, border, geometry.pad_value + shift(dtype))
+        x_blocks, x = in_blocks(x, border, geometry.pad_value + shift(dtype), geometry.pads)
     if y_border is not None:
-        y_blocks = ChannelBlocks(*y_shape, y_border)
+        y_blocks = ChannelBlocks(*y_shape, y_border, 201)
     layouts = BlockedLayouts(x_blocks, y_blocks, addition)
     types = (np.dtype(dtype), np.dtype(dtype))
     launch = VNNI.prepare_blocked(geometry, *types, packed, epilogue, pool.threads, layouts)
@@ -126,7 +131,7 @@ def check(case, dtype, x_border, y_border, added=None, pool=conf.ONE, plain=Fals
         return
     out = Blocks(y_blocks)
     launch.run(x, out.array, pool, other)
-    np.testing.assert_array_equal(out.planes(dtype, y_zero + shift(dtype)), expected)
+    np.testing.assert_array_equal(out.planes(dtype), expected)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int8])
@@ -158,8 +163,10 @@ def test_a_border_that_lacks_the_padding_is_refused():
     w = conf.weight_for(VNNI, np.random.default_rng(0), (16, 8, 3, 3))
     epilogue = conf.integer_epilogue(np.random.default_rng(0), 16)
     types = (np.dtype(np.uint8), np.dtype(np.uint8))
-    tight = BlockedLayouts(ChannelBlocks(1, 8, 14, 14), None)
-    assert VNNI.prepare_blocked(geometry, *types, conf.pack(VNNI, w), epilogue, 1, tight) is None
+    for border, pad, fits in (((0, 0, 0, 0), 0, False), ((1, 1, 1, 1), 128, False), ((1, 1, 1, 2), 0, True)):
+        layouts = BlockedLayouts(ChannelBlocks(1, 8, 14, 14, border, pad), None)
+        launch = VNNI.prepare_blocked(geometry, *types, conf.pack(VNNI, w), epilogue, 1, layouts)
+        assert (launch is not None) == fits
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int8])
@@ -168,11 +175,11 @@ def test_a_border_that_lacks_the_padding_is_refused():
 def test_turns(shape, border, dtype):
     planes = conf.activations(np.random.default_rng(1), dtype, shape)
     zero = 3
-    blocks, array = in_blocks(planes, BORDERS[border], zero + shift(dtype))
+    blocks, array = in_blocks(planes, BORDERS[border], zero)
     for pool in (conf.ONE, ThreadPool(3)):
         out = Blocks(blocks)
-        prepare_to_blocks(blocks, np.dtype(dtype), zero, pool.threads).run(planes, out.array, pool)
-        np.testing.assert_array_equal(out.planes(dtype, zero + shift(dtype)), planes)
+        prepare_to_blocks(blocks, np.dtype(dtype), pool.threads).run(planes, out.array, pool)
+        np.testing.assert_array_equal(out.planes(dtype), planes)
         back = conf.Guarded(shape, dtype)
         prepare_to_planes(blocks, np.dtype(dtype), pool.threads).run(array, back.array, pool)
         back.check()

@@ -15,7 +15,7 @@ from sparse_rt_kernels.elementwise.join import prepare_join
 from sparse_rt_kernels.elementwise.layer_norm import NormOutputs, prepare_layer_norm
 from sparse_rt_kernels.elementwise.quantisation import Quantisation
 from sparse_rt_kernels.elementwise.quantise import prepare_quantise
-from sparse_rt_kernels.elementwise.quantised_add import QuantisedAdd, prepare_quantised_add
+from sparse_rt_kernels.elementwise.quantised_add import QuantisedAdd, prepare_quantised_add, sum_of_bytes
 from sparse_rt_kernels.elementwise.quantised_rows import QuantisedRows
 from sparse_rt_kernels.elementwise.softmax import prepare_softmax
 
@@ -38,4 +38,5 @@ __all__ = [
     "prepare_quantised_add",
     "prepare_quantised_average_pool",
     "prepare_softmax",
+    "sum_of_bytes",
 ]

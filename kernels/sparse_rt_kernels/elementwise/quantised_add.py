@@ -1,5 +1,6 @@
 """Add two tensors of bytes, each with a scale of its own, to a third: the residual add of a quantised network."""
 
+import functools
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,8 +15,9 @@ from sparse_rt_kernels.elementwise.narrowing import to_bytes
 from sparse_rt_kernels.elementwise.parts import UNIT, part_bounds, worthwhile_parts
 from sparse_rt_kernels.elementwise.quantisation import BYTE_FIELDS, Quantisation, byte_fields, is_signed
 from sparse_rt_kernels.launch import Launch, Phase
+from sparse_rt_kernels.parallel import ThreadPool
 
-__all__ = ["QuantisedAdd", "prepare_quantised_add", "quotients"]
+__all__ = ["QuantisedAdd", "prepare_quantised_add", "quotients", "sum_of_bytes"]
 
 _RECORD = np.dtype(
     [
@@ -151,3 +153,12 @@ def prepare_quantised_add(
     parts = worthwhile_parts(count * _NANOSECONDS, threads)
     record = (count, parts, is_signed(a_dtype), is_signed(b_dtype), *quotients(parameters), *fields)
     return Launch([Phase(_add_task, np.array([record], _RECORD), parts)])
+
+
+@functools.lru_cache(maxsize=1024)
+def sum_of_bytes(parameters: QuantisedAdd, a: int, b: int) -> int:
+    """Return the sum of two uint8, as uint8: what the kernel makes of them, with its roundings."""
+    byte = np.dtype(np.uint8)
+    one, other, y = (np.array([value], byte) for value in (a, b, 0))
+    prepare_quantised_add(1, byte, byte, byte, parameters, 1).run(one, y, ThreadPool(1), other)
+    return int(y[0])

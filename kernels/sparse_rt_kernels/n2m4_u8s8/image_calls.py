@@ -45,21 +45,14 @@ def _partition(units: int, longest: float, blocks: int, threads: int, twice: flo
     return Partition(min(units, threads), 1) if slowest_rows <= slowest_channels else Partition(1, min(threads, blocks))
 
 
-def _output(geometry: ConvGeometry, image: OctetImage, y: ChannelBlocks | None, pad: int) -> tuple[int, ...]:
+def _output(geometry: ConvGeometry, image: OctetImage, y: ChannelBlocks | None) -> tuple[int, ...]:
     """Return the fields that say where outputs lie, but for the residual: planes, or blocks of 8 channels."""
     if y is None:
         plane = geometry.out_height * geometry.out_width
         return geometry.out_channels * plane, CHANNELS * plane, plane, image.out_width, 1, 0, 0, 0, 0, 0, 0
     row_bytes = STEP if image.is_flat else y.row_bytes
     block = CHANNELS // STEP * y.plane_bytes
-    return y.image_bytes, block, y.plane_bytes, row_bytes, STEP, y.first_pixel, *y.border, _repeated(pad)
-
-
-def _padding(epilogue: IntegerEpilogue, sign: int, addition: Addition | None) -> int:
-    """Return the byte around outputs: the zero point of what is stored, as an unsigned byte."""
-    if addition is None:
-        return epilogue.zero_point + sign
-    return addition.parameters.y.zero_point + (128 if addition.y_dtype.char == "b" else 0)
+    return y.image_bytes, block, y.plane_bytes, row_bytes, STEP, y.first_pixel, *y.border, _repeated(y.pad)
 
 
 def _ending(y: ChannelBlocks | None, addition: Addition | None) -> int:
@@ -81,8 +74,8 @@ def prepare_image(
 ) -> Launch:
     """Prepare ``out = epilogue(conv(x, w))`` for bytes out and whole blocks of 16 channels.
 
-    Where `y` says how they lie, outputs are stored in blocks of 8 channels; to those, `addition` adds ``other``, which
-    lies as they do, in blocks without a border.
+    Where `y` says how they lie, outputs are stored in blocks of 8 channels, and the border around them; to those,
+    `addition` adds ``other``, which lies as they do, whatever its own border holds.
     """
     if not isinstance(epilogue, IntegerEpilogue):
         raise TypeError(f"{packed.kernel}: expected an IntegerEpilogue, got {type(epilogue).__name__}.")
@@ -149,7 +142,7 @@ def prepare_image(
         controls,
         places,
         few_places,
-        *_output(geometry, image, y, _padding(epilogue, sign, addition)),
+        *_output(geometry, image, y),
         0 if added is None else added.ctypes.data,
     )
     task = image_task(image.run, image.distance, _ending(y, addition))

@@ -159,12 +159,13 @@ def octet_image_of(
 ) -> OctetImage | None:
     """Return the octet image of a convolution whose output is not empty; None if it needs another way.
 
-    `x` and `y` are how input and output lie in memory where they are in blocks of 8 channels.
+    `x` and `y` are how input and output lie in memory where they are in blocks of 8 channels; the border of `x` holds
+    the padding.
     """
     g = geometry
     if g.channels % STEP or g.input_stride != (1, 1) or min(g.pads) < 0 or g.strides[1] not in (1, 2):
         return None
-    if x is not None and not (x.has_room(g.pads) and _stays_near(g)):
+    if x is not None and not _stays_near(g):
         return None
     pixels = g.out_height * g.out_width
     is_flat = g.is_pointwise and not any(blocks is not None and blocks.has_border for blocks in (x, y))

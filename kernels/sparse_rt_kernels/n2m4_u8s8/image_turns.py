@@ -31,14 +31,14 @@ _RECORD = np.dtype(
 )
 
 
-def _record(blocks: ChannelBlocks, dtype: np.dtype[Any], zero_point: int, threads: int) -> tuple[int, tuple[int, ...]]:
+def _record(blocks: ChannelBlocks, dtype: np.dtype[Any], threads: int) -> tuple[int, tuple[int, ...]]:
     flip = 128 if dtype.char == "b" else 0
     count = blocks.batch * blocks.channels // STEP
     parts = max(1, min(count, threads, count * blocks.plane_bytes // _TASK_BYTES))
     height, width, row_bytes = blocks.height, blocks.width, blocks.row_bytes
     if not blocks.has_border:
         height, width, row_bytes = 1, height * width, height * row_bytes
-    octet = int.from_bytes(bytes([zero_point + flip & 255]) * STEP, "little", signed=True)
+    octet = int.from_bytes(bytes([blocks.pad]) * STEP, "little", signed=True)
     flips = int.from_bytes(bytes([flip]) * STEP, "little", signed=True)
     shape = (height, width, row_bytes, blocks.plane_bytes, blocks.first_pixel, *blocks.border)
     return parts, (count, parts, *shape, octet, flips)
@@ -87,13 +87,13 @@ def _planes_task(task: int, arguments: Any, x: int, other: int, out: int, shared
     return 0
 
 
-def prepare_to_blocks(blocks: ChannelBlocks, dtype: np.dtype[Any], zero_point: int, threads: int) -> Launch:
-    """Prepare ``out = x``: planes (b, c, h, w) of uint8 or int8 into `blocks`, with `zero_point` around them."""
-    parts, record = _record(blocks, dtype, zero_point, threads)
+def prepare_to_blocks(blocks: ChannelBlocks, dtype: np.dtype[Any], threads: int) -> Launch:
+    """Prepare ``out = x``: planes (b, c, h, w) of uint8 or int8 into `blocks`, and the border around them."""
+    parts, record = _record(blocks, dtype, threads)
     return Launch([Phase(_blocks_task, np.array([record], _RECORD), parts)], 0, _PIXELS * STEP)
 
 
 def prepare_to_planes(blocks: ChannelBlocks, dtype: np.dtype[Any], threads: int) -> Launch:
     """Prepare ``out = x``: `blocks` into planes (b, c, h, w) of uint8 or int8."""
-    parts, record = _record(blocks, dtype, 0, threads)
+    parts, record = _record(blocks, dtype, threads)
     return Launch([Phase(_planes_task, np.array([record], _RECORD), parts)])

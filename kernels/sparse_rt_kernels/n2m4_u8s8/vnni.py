@@ -150,8 +150,14 @@ def prepare_blocked(
     threads: int,
     layouts: BlockedLayouts,
 ) -> Launch | None:
-    """Prepare a convolution whose input, output, or both are in blocks of 8 channels; None if tiles do not fit it."""
+    """Prepare a convolution whose input, output, or both are in blocks of 8 channels.
+
+    None if tiles do not fit it, or if the border of its input does not hold its padding.
+    """
     if out_dtype.itemsize > 1 or packed.n % layout.CHANNELS:
+        return None
+    padding = int(geometry.pad_value) + (128 if x_dtype.char == "b" else 0)
+    if layouts.x is not None and not layouts.x.holds(geometry.pads, padding):
         return None
     image = octet_image_of(geometry, layouts.x, layouts.y)
     if image is None:
