@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test candidates tiers lint types imports clean
+.PHONY: demo test candidates tiers layouts lint types imports clean
 demo: $(VENV)/.installed
 	$(BIN)/sparse-rt demo
 
@@ -17,6 +17,11 @@ candidates: $(VENV)/.installed
 # Every tier of kernels on this one machine; see tests/kernels/tier_lanes.py.
 tiers: $(VENV)/.installed
 	$(BIN)/python tests/kernels/tier_lanes.py
+
+# Generated networks in every layout against their own steps and onnxruntime, far more of them than the tests; hours of them: SEEDS="0 100000".
+SEEDS ?= 10000 14000
+layouts: $(VENV)/.installed
+	$(BIN)/python -m tests.models.test_image_networks $(SEEDS)
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff format --check .

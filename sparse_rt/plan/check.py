@@ -52,8 +52,10 @@ def check_steps(steps: Sequence[Step], given: Collection[str], outputs: Collecti
                 raise _error(number, step, f"'{name}' written once", "a second step that writes it")
             written.add(name)
     for name in outputs:
-        if name not in written or name in layouts:
+        if name not in written:
             raise ModelError(message("plan", f"a step that writes output '{name}'", "none"))
+        if name in layouts:
+            raise ModelError(message("plan", f"output '{name}' in planes", _described(layouts[name])))
 
 
 def _read(step: Step) -> Iterable[tuple[str, ChannelBlocks | None]]:

@@ -44,7 +44,7 @@ def in_blocks(planes, border, pad, read=(0, 0, 0, 0)):
     """Planes as an array in blocks, and how they lie; all that is around `read` rows and columns is noise."""
     b, c, h, w = planes.shape
     blocks = ChannelBlocks(b, c, h, w, border, pad)
-    top, left, bottom, right = border
+    top, left, _, right = border
     noise = np.random.default_rng(h * w)
     wide = noise.integers(0, 256, (b, c, blocks.rows, w + left + right), np.uint8)
     wide[:, :, top - read[0] : top + h + read[2], left - read[1] : left + w + read[3]] = pad
@@ -82,8 +82,12 @@ class Blocks:
 
 
 def addition_of(rng, dtype, is_first):
-    zero = 7 - shift(dtype)
-    a, b, y = Quantisation(0.02, zero), Quantisation(0.031, 40 - shift(dtype)), Quantisation(0.027, 12 - shift(dtype))
+    # Another zero point than the convolution's bytes have.
+    a, b, y = (
+        Quantisation(0.02, 19 - shift(dtype)),
+        Quantisation(0.031, 40 - shift(dtype)),
+        Quantisation(0.027, 12 - shift(dtype)),
+    )
     dtype = np.dtype(dtype)
     return Addition(QuantisedAdd(*((a, b) if is_first else (b, a)), y, 0.0), (dtype, dtype), dtype, is_first)
 

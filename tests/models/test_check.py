@@ -4,9 +4,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from sparse_rt_kernels.channel_blocks import ChannelBlocks
 
 from sparse_rt import ModelError
 from sparse_rt.plan.check import check_steps
+from sparse_rt.plan.laid_out_step import LaidOutStep
 from sparse_rt.plan.reshape_step import ReshapeStep
 
 F32, U8 = np.dtype(np.float32), np.dtype(np.uint8)
@@ -21,8 +23,17 @@ def view(x, y, dtype=F32):
     return ReshapeStep("Reshape", "r", x, y, dtype, lambda shape: shape)
 
 
+def over_blocks(x, y, x_layout, y_layout):
+    return LaidOutStep("Conv", "c", (x,), (U8,), y, U8, (1,), None, (x_layout,), y_layout)
+
+
+BLOCKS = ChannelBlocks(1, 16, 7, 7, (1, 1, 1, 1), 128)
+ZEROS = ChannelBlocks(1, 16, 7, 7, (1, 1, 1, 1), 0)
+
+
 def test_steps_in_order_are_accepted():
     check_steps([view("x", "a"), other(("a", "w"), ("b", "c")), view("c", "y")], {"x", "w"}, ["y", "a", "x"])
+    check_steps([over_blocks("x", "a", None, BLOCKS), over_blocks("a", "y", BLOCKS, None)], {"x"}, ["y"])
 
 
 @pytest.mark.parametrize(
@@ -32,6 +43,11 @@ def test_steps_in_order_are_accepted():
         ([view("x", "y"), other(("x",), ("y",))], "'y' written once"),
         ([view("x", "a"), view("a", "y", U8)], "'a' of type uint8"),
         ([view("x", "a")], "writes output 'y'"),
+        ([over_blocks("x", "y", BLOCKS, None)], "'x' in ChannelBlocks.*, got planes"),
+        ([over_blocks("x", "a", None, BLOCKS), view("a", "y", U8)], "'a' in planes, got ChannelBlocks"),
+        ([over_blocks("x", "a", None, BLOCKS), over_blocks("a", "y", ZEROS, None)], "pad=0.*, got .*pad=128"),
+        ([over_blocks("x", "y", None, BLOCKS)], "output 'y' in planes"),
+        ([view("x", "a"), view("x", "y", U8)], "'x' of type uint8"),
     ],
 )
 def test_others_are_refused(steps, expected):

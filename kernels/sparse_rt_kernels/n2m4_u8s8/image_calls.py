@@ -89,7 +89,7 @@ def prepare_image(
     longest = image.out_height / image.unit_rows - image.units + 1
     twice = _STAGED_TWICE if image.is_staged else 1.0
     parts = _partition(geometry.batch * image.units, longest, packed.n // CHANNELS, workers, twice)
-    added = None if addition is None else addition_record(addition, low, high)
+    added = None if addition is None else addition_record(addition, epilogue.zero_point, low, high)
     turned = -(-geometry.channels // 8 * image.plane_bytes // _LINE) * _LINE if image.is_staged else 0
     controls = turned + (-(-image.turned_bytes // _LINE) * _LINE if image.is_staged else 0)
     places = controls + steps * _LINE

@@ -38,18 +38,27 @@ _RECORD = np.dtype(
 )
 
 
-def addition_record(addition: Addition, low: float, high: float) -> NDArray[Any]:
-    """Return what :class:`Residual` loads; `low` and `high` bound the convolution's result before its zero point."""
+def addition_record(addition: Addition, zero_point: int, low: float, high: float) -> NDArray[Any]:
+    """Return what :class:`Residual` loads.
+
+    Parameters
+    ----------
+    addition
+        What is added; it may see another zero point in the convolution's bytes than these were made with.
+    zero_point
+        Of the convolution's bytes, as its epilogue adds it.
+    low, high
+        Bounds of the convolution's result before that.
+    """
     parameters, (_, other) = addition.parameters, addition.dtypes if addition.is_first else addition.dtypes[::-1]
     a_ratio, b_ratio, offset = quotients(parameters)
     ratios = (a_ratio, b_ratio) if addition.is_first else (b_ratio, a_ratio)
-    own_zero = (parameters.a if addition.is_first else parameters.b).zero_point
-    zero_point, least, most, _ = byte_fields(parameters.y, addition.y_dtype, parameters.low, parameters.high)
+    y_zero_point, least, most, _ = byte_fields(parameters.y, addition.y_dtype, parameters.low, parameters.high)
     bounds = (_ROUNDER_BITS + int(np.rint(bound)) for bound in (low, high))
-    zeros = (own_zero - _ROUNDER, -_BYTE_FLOAT - (128 if is_signed(other) else 0))
+    zeros = (zero_point - _ROUNDER, -_BYTE_FLOAT - (128 if is_signed(other) else 0))
     # Registers are loaded from it: each should be one cache line.
     record = aligned_empty(_RECORD.itemsize).view(_RECORD)
-    record[list(_INTEGERS)] = (*bounds, zero_point, least, most)
+    record[list(_INTEGERS)] = (*bounds, y_zero_point, least, most)
     record[list(_REALS)] = (*zeros, *ratios, offset)
     record["controls"] = np.tile(np.frombuffer(_BYTE_BITS, np.uint8), 16)
     channels = np.arange(CHANNELS)
