@@ -2,8 +2,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+LOWEST := $(VENV)-lowest
 
-.PHONY: demo test candidates tiers layouts lint types imports clean
+.PHONY: demo test candidates tiers layouts versions lowest lint types imports clean
 demo: $(VENV)/.installed
 	$(BIN)/sparse-rt demo
 
@@ -22,6 +23,15 @@ tiers: $(VENV)/.installed
 SEEDS ?= 10000 14000
 layouts: $(VENV)/.installed
 	$(BIN)/python -m tests.models.test_image_networks $(SEEDS)
+
+# Compressed models in older versions of onnxruntime; see tests/versions/lane.py.
+versions: $(VENV)/.installed
+	$(BIN)/python tests/versions/lane.py
+
+# The tests beside the oldest version of every dependency that pyproject.toml allows. The kernels of all tiers and the
+# command line are tested by `make test`; here are those that see the dependencies.
+lowest: $(LOWEST)/.installed
+	$(LOWEST)/bin/python -m pytest -q tests/graph tests/versions tests/formats tests/models tests/prune tests/cli
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff format --check .
@@ -42,5 +52,11 @@ $(VENV)/.installed-lint: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,lint]'
 	touch $@
 
+$(LOWEST)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct -e '.[test]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(LOWEST) .versions .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,144 @@
+"""``make versions``: compressed models in older versions of onnxruntime, and our own islands in those that we allow.
+
+    python tests/versions/lane.py [VERSION ...]
+
+Each version is installed once, into a folder of its own under $SPARSE_RT_VERSIONS_DIR or .versions; none is imported
+here. A compressed model must give what the dense one gives in the same version, bit for bit in integers.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "kernels")]
+
+from sparse_rt.graph.compress import compress  # noqa: E402
+from tests.versions import cases  # noqa: E402
+
+#: Each with the Pythons that it has wheels for: the oldest that is promised, three from between, the last that ignores
+#: overloads.
+VERSIONS = {
+    "1.17.3": ((3, 8), (3, 12)),
+    "1.19.2": ((3, 8), (3, 12)),
+    "1.21.1": ((3, 10), (3, 13)),
+    "1.23.2": ((3, 10), (3, 13)),
+    "1.24.4": ((3, 11), (3, 14)),
+    "1.26.0": ((3, 11), (3, 14)),
+}
+#: Those before are built for NumPy 1.
+FIRST_WITH_NUMPY_2 = (1, 19)
+#: The oldest that sparse_rt itself takes.
+FIRST_ALLOWED = (1, 23)
+TOLERANCE = 1e-5
+#: Dense models that a version may refuse, of some 200; more, and the lane would judge too little.
+MOST_ABSENT = 15
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """Return a version as numbers."""
+    return tuple(int(part) for part in version.split(".")[:2])
+
+
+def installed(version: str) -> Path:
+    """Return the folder of a version, installed if it is not there."""
+    folder = Path(os.environ.get("SPARSE_RT_VERSIONS_DIR", ROOT / ".versions")) / version
+    if not (folder / "complete").exists():
+        packages = [f"onnxruntime=={version}"] + (["numpy==1.26.4"] if numbers(version) < FIRST_WITH_NUMPY_2 else [])
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--upgrade"]
+        subprocess.run([*command, "--no-deps", "--target", str(folder), *packages], check=True)
+        (folder / "complete").touch()
+    return folder
+
+
+def write_cases(folder: Path) -> dict[str, str]:
+    """Write every case; return the operators of each in one text."""
+    names = {}
+    for case in (*cases.singles(), *cases.many()):
+        place = folder / case.name
+        place.mkdir()
+        onnx.save(case.dense, place / "dense.onnx")
+        onnx.save(compress(case.dense), place / "other.onnx")
+        np.savez(place / "feeds.npz", **case.feeds)
+        names[case.name] = " ".join(case.operators)
+    return names
+
+
+def run(version: str, command: list[str], *, ours: bool) -> subprocess.CompletedProcess[str]:
+    """Run Python with this version of onnxruntime before all others."""
+    path = [str(installed(version)), *([str(ROOT), str(ROOT / "kernels")] if ours else [])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
+    return subprocess.run(
+        [sys.executable, *command], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False
+    )
+
+
+def judge(version: str, folder: Path, names: dict[str, str]) -> int:
+    """Return how many cases fail in a version, and say which."""
+    result = run(version, [str(Path(__file__).with_name("worker.py")), version, str(folder)], ours=False)
+    if result.returncode:
+        print(f"onnxruntime {version}: the worker died\n{result.stderr[-2000:]}")
+        return 1
+    found = json.loads(result.stdout)
+    failures, absent, decoding = [], [], []
+    for name, operators in names.items():
+        outcome = found[name]
+        if "dense" in outcome:
+            absent.append(name)
+        elif "error" in outcome:
+            failures.append(f"{name}: {outcome['error']}")
+        elif outcome["difference"] > (TOLERANCE if "Integer" not in operators else 0):
+            failures.append(f"{name}: differs by {outcome['difference']:.3g}")
+        elif outcome["decodes"]:
+            decoding.append(name)
+    count = len(names) - len(absent)
+    print(
+        f"onnxruntime {version}: {count - len(failures)} of {count} compressed models as the dense ones,"
+        f" {len(absent)} dense ones do not run there, {len(decoding)} decode in every run",
+        flush=True,
+    )
+    if len(absent) > MOST_ABSENT:
+        failures.append(f"too few dense models run, not {', '.join(absent)}")
+    failures += [f"{name}: decodes its weights in every run" for name in decoding]
+    for line in failures:
+        print(f"  FAILED {line}")
+    return len(failures)
+
+
+def judge_islands(version: str) -> int:
+    """Return whether the tests of our own islands fail in a version."""
+    command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/models/test_compressed_islands.py"]
+    result = run(version, command, ours=True)
+    lines = result.stdout.strip().splitlines()
+    print(f"onnxruntime {version}, our islands: {lines[-1] if lines else result.stderr[-300:]}")
+    if result.returncode:
+        print(result.stdout[-3000:], result.stderr[-1000:])
+    return int(result.returncode != 0)
+
+
+def main(wanted: list[str]) -> int:
+    """Judge each version; return the number of failures."""
+    failures = 0
+    python = sys.version_info[:2]
+    with tempfile.TemporaryDirectory(prefix="sparse_rt-versions-") as folder:
+        names = write_cases(Path(folder))
+        for version in wanted or VERSIONS:
+            first, last = VERSIONS.get(version, (python, python))
+            if not first <= python <= last:
+                print(f"onnxruntime {version}: has no wheel for Python {python[0]}.{python[1]}, left out")
+                continue
+            failures += judge(version, Path(folder), names)
+            if numbers(version) >= FIRST_ALLOWED:
+                failures += judge_islands(version)
+    print(f"{failures} failures")
+    return int(failures > 0)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,66 @@
+"""Run pairs of models in the onnxruntime that is on the path, and print what happened as JSON; imports nothing of ours.
+
+    python worker.py VERSION FOLDER
+
+FOLDER has `dense.onnx`, `other.onnx` and `feeds.npz` of each case in a folder of its own.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+
+DECODING = (b"ScatterElements", b"BitShift")
+
+
+def _session(path, saved=None):
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = 1
+    if saved is not None:
+        options.optimized_model_filepath = str(saved)
+    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def _run(session, feeds):
+    known = {item.name for item in session.get_inputs()}
+    return session.run(None, {name: array for name, array in feeds.items() if name in known})
+
+
+def _judge(folder):
+    """Return ``dense`` (why the dense model does not run), ``error``, ``difference``, and whether decoding is left."""
+    with np.load(folder / "feeds.npz") as stored:
+        feeds = dict(stored)
+    try:
+        expected = _run(_session(folder / "dense.onnx"), feeds)
+    except Exception as error:  # whatever this version cannot do
+        return {"dense": str(error)[:200]}
+    try:
+        session = _session(folder / "other.onnx", folder / "saved.onnx")
+        found = _run(session, feeds)
+    except Exception as error:  # reported, and judged by the lane
+        return {"error": str(error)[:300]}
+    difference = max(map(_difference, found, expected), default=0.0)
+    saved = (folder / "saved.onnx").read_bytes()
+    return {"difference": difference, "decodes": any(name in saved for name in DECODING)}
+
+
+def _difference(y, reference):
+    """Largest difference relative to the largest value; infinite where types or shapes differ."""
+    if y.dtype != reference.dtype or y.shape != reference.shape:
+        return float("inf")
+    y, reference = y.astype(np.float64), reference.astype(np.float64)
+    return float(np.abs(y - reference).max(initial=0.0) / max(1e-30, np.abs(reference).max(initial=0.0)))
+
+
+def main(version, folder):
+    """Judge every case."""
+    if ort.__version__ != version:
+        raise SystemExit(f"onnxruntime {version} expected, {ort.__version__} found")
+    print(json.dumps({case.name: _judge(case) for case in sorted(Path(folder).iterdir())}))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
