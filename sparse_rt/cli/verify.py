@@ -8,8 +8,13 @@ from sparse_rt.cli.options import Batch, Inputs, Json, Model, Reference, Seed, T
 
 if TYPE_CHECKING:
     from sparse_rt.verify import LayerCheck, OutputCheck, VerifyReport
+    from sparse_rt.verify.compare import Comparison
 
 __all__ = ["print_verdict", "verify"]
+
+_NUMBERS = ("differing", "max error", "of allowed")
+#: Steps that are shown; one wrong value may spoil all that follow.
+_MOST_STEPS = 20
 
 
 def verify(
@@ -21,7 +26,9 @@ def verify(
     seed: Seed = 0,
     threads: Threads = None,
 ) -> None:
-    """Compare with stock onnxruntime, layer by layer and at the outputs.
+    """Compare with stock onnxruntime, layer by layer, step by step inside the running plan, and at the outputs.
+
+    What is judged is the plan that [bold]run[/bold] takes on this machine, and every sparse kernel that it leaves out.
 
     Exit code 0: equal. 1: not equal, the first layer that differs is named. 2: cannot say.
 
@@ -55,7 +62,9 @@ def _document(report: "VerifyReport") -> dict[str, Any]:
     document = dataclasses.asdict(report)
     for name, statuses in (
         ("layers", [check.status for check in report.layers]),
+        ("steps", [check.status for check in report.steps]),
         ("outputs", [check.status for check in report.outputs]),
+        ("sparse_outputs", [check.status for check in report.sparse_outputs]),
     ):
         for item, status in zip(document[name], statuses, strict=True):
             item["status"] = status
@@ -69,16 +78,41 @@ def _document(report: "VerifyReport") -> dict[str, Any]:
 def _print(report: "VerifyReport", console: Any) -> None:
     from sparse_rt.cli.console import table
 
-    numbers = ("differing", "max error", "of allowed")
+    numbers = _NUMBERS
     if report.layers:
         columns = ("layer", "operator", "kernel", "weight", "rule", *numbers, "result")
         rows = [_layer_row(check) for check in report.layers]
         console.print(table("Layers, each fed with the reference's input", columns, rows, numbers))
         console.print()
+    _print_steps(report, console)
     names = ("output", "rule", *numbers, "cosine", "top-1", "result")
-    rows = [_output_row(check) for check in report.outputs]
-    console.print(table("Outputs, end to end", names, rows, (*numbers, "cosine", "top-1")))
-    console.print()
+    for title, outputs in (
+        ("Outputs, end to end", report.outputs),
+        ("Outputs of the plan of sparse kernels, which is slower here", report.sparse_outputs),
+    ):
+        if outputs or title.endswith("end"):
+            rows = [_output_row(check) for check in outputs]
+            console.print(table(title, names, rows, (*numbers, "cosine", "top-1")))
+            console.print()
+
+
+def _print_steps(report: "VerifyReport", console: Any) -> None:
+    """Print the values inside the running plan that differ, and how many there are."""
+    from sparse_rt.cli.console import table
+
+    wrong = [check for check in report.steps if check.status == "different"]
+    if wrong:
+        columns = ("step", "as it runs", "value", *_NUMBERS)
+        rows = [[check.name, check.step, check.value, *_of(check.comparison)] for check in wrong[:_MOST_STEPS]]
+        console.print(
+            table("Steps that compute something else in the running plan than alone", columns, rows, _NUMBERS)
+        )
+    if report.steps:
+        same = len(report.steps) - len(wrong)
+        console.print(
+            f"{same} of {len(report.steps)} values inside the running plan are what their steps compute alone"
+        )
+        console.print()
 
 
 def print_verdict(report: "VerifyReport", console: Any) -> None:
@@ -93,7 +127,7 @@ def _layer_row(check: "LayerCheck") -> list[Any]:
     return [
         check.name,
         check.op_type,
-        check.kernel,
+        check.kernel if check.in_use else f"{check.kernel} (not in use)",
         check.weight,
         check.rule,
         *_numbers(check),
@@ -112,8 +146,13 @@ def _numbers(check: "LayerCheck | OutputCheck") -> tuple[str, str, str]:
     comparison = check.comparison
     if comparison is None:
         return "-", "-", "-"
-    worst = "-" if check.rule == "exact" else f"{comparison.worst:.2g}"
-    return f"{comparison.differing} of {comparison.elements}", f"{comparison.max_error:.3g}", worst
+    differing, error, worst = _of(comparison)
+    return differing, error, "-" if check.rule == "exact" else worst
+
+
+def _of(comparison: "Comparison") -> tuple[str, str, str]:
+    differing = f"{comparison.differing} of {comparison.elements}"
+    return differing, f"{comparison.max_error:.3g}", f"{comparison.worst:.2g}"
 
 
 def _result(check: "LayerCheck | OutputCheck") -> Any:

@@ -1,8 +1,9 @@
 """Kernel steps in a row, bound to shapes: values in one arena, all launches in one native call."""
 
+import ctypes
 import itertools
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -18,10 +19,12 @@ from sparse_rt.plan.check import check_steps
 from sparse_rt.plan.layout import laid_out
 from sparse_rt.plan.step import BindableStep, Environment, Step, StepCall, spent
 
-__all__ = ["Segment", "segmented"]
+__all__ = ["Seen", "Segment", "segmented"]
 
 #: Shape classes that a segment keeps bound; the one bound first goes first.
 _MOST_CLASSES: Final = 32
+#: Gets a step as it is laid out, and a copy of what it has just written.
+Seen = Callable[[BindableStep, NDArray[Any]], None]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -45,6 +48,8 @@ class _BoundSegment:
         For each value that is another shape of an array: its name, the array's name, the shape.
     steps
         What is run: the segment's steps, as :mod:`sparse_rt.plan.layout` has laid them out.
+    calls
+        Of the steps.
     """
 
     sequence: LaunchSequence
@@ -54,8 +59,16 @@ class _BoundSegment:
     written: tuple[tuple[str, tuple[int, ...], np.dtype[Any], tuple[int, ...]], ...]
     views: tuple[tuple[str, str, tuple[int, ...]], ...]
     steps: tuple[BindableStep, ...]
+    calls: tuple[StepCall, ...]
 
-    def run(self, arrays: Sequence[NDArray[Any]], values: Environment, pool: ThreadPool, arenas: ArenaPool) -> None:
+    def run(
+        self,
+        arrays: Sequence[NDArray[Any]],
+        values: Environment,
+        pool: ThreadPool,
+        arenas: ArenaPool,
+        seen: Seen | None = None,
+    ) -> None:
         arena = arenas.acquire(self.nbytes)
         try:
             table = self.offsets + arena.address
@@ -66,11 +79,27 @@ class _BoundSegment:
                 y = values[name] = np.empty(shape, dtype)
                 for entry in entries:
                     table[entry] = address_of(y)
-            self.sequence.run(table, pool)
+            if seen is None:
+                self.sequence.run(table, pool)
+            else:
+                self._show(table, pool, seen)
         finally:
             arenas.release(arena)
         for name, origin, shape in self.views:
             values[name] = values[origin].reshape(shape)
+
+    def _show(self, table: NDArray[np.int64], pool: ThreadPool, seen: Seen) -> None:
+        """Run the launches one by one on the same arrays, and show what each has written."""
+        number = 0
+        for step, call in zip(self.steps, self.calls, strict=True):
+            if call.launch is None:
+                continue
+            self.sequence.run_one(number, table, pool)
+            _, _, out = self.sequence.addresses(number, table)
+            number += 1
+            y = np.empty(call.y_shape, step.y_dtype)
+            ctypes.memmove(address_of(y), out, y.nbytes)
+            seen(step, y)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -127,6 +156,20 @@ class Segment:
             where = f"steps '{self.steps[0].y}' to '{self.steps[-1].y}'"
             got = f"inputs of shapes {', '.join(str(array.shape) for array in arrays)}, which need {bound.nbytes} bytes"
             raise FeedError(message(where, "values that memory can hold", got)) from error
+
+    def show(self, values: Environment, pool: ThreadPool, seen: Seen) -> bool:
+        """Compute the outputs as :meth:`run` does, in the same arrays, but launch by launch, and show each result.
+
+        Returns whether there are launches; False, and nothing is done, where :meth:`run` takes the steps one by one.
+        """
+        arrays = [values[name] for name in self.inputs]
+        if not all(map(_fits, arrays, self._dtypes)):
+            return False
+        bound = self.bind(tuple(array.shape for array in arrays), pool.threads)
+        if bound is None:
+            return False
+        bound.run(arrays, values, pool, self.arenas, seen)
+        return True
 
     def bind(self, shapes: tuple[tuple[int, ...], ...], threads: int) -> _BoundSegment | None:
         """Return the segment for inputs of `shapes`; None where its steps have to run one by one.
@@ -254,6 +297,7 @@ class _Binding:
                 if self._origins[name] != name
             ),
             steps=tuple(self._steps),
+            calls=tuple(self._calls),
         )
 
     def _table(self) -> tuple[list[Bound], list[str]]:

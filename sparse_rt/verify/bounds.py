@@ -17,7 +17,15 @@ from numpy.typing import NDArray
 from sparse_rt import stock
 from sparse_rt.graph.layer import Layer
 
-__all__ = ["C", "EPS", "elementwise_bound", "end_to_end_tolerance", "noise_tolerance", "reduction_length"]
+__all__ = [
+    "C",
+    "EPS",
+    "NOISE_FACTOR",
+    "elementwise_bound",
+    "end_to_end_tolerance",
+    "noise_tolerance",
+    "reduction_length",
+]
 
 #: The factor c of |y - y_ref| <= c (k + 1) eps (|X| |W|^T + |b|).
 C = 2.0
@@ -26,7 +34,8 @@ EPS = float(np.finfo(np.float32).eps)
 _MAX_TOLERANCE = 2.0**-6
 _MAX_NOISE_TOLERANCE = 2.0**-3
 _MIN_NOISE_TOLERANCE = 2.0**-8
-_NOISE_FACTOR = 2.0
+NOISE_FACTOR = 2.0
+"""How far an answer may be from the reference, measured by how far the reference is from itself."""
 _CONVOLUTIONS = {"conv": "Conv", "conv_transpose": "ConvTranspose"}
 _CONVOLUTION_ATTRIBUTES = ("strides", "dilations", "pads", "auto_pad", "kernel_shape", "output_padding", "output_shape")
 _OPSET = 17
@@ -138,4 +147,4 @@ def noise_tolerance(noise: float) -> float:
     noise
         rms of the difference of both executions, relative to the rms of the first.
     """
-    return min(_MAX_NOISE_TOLERANCE, max(_MIN_NOISE_TOLERANCE, _NOISE_FACTOR * noise))
+    return min(_MAX_NOISE_TOLERANCE, max(_MIN_NOISE_TOLERANCE, NOISE_FACTOR * noise))

@@ -6,7 +6,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Comparison", "bounded", "exact", "rms_distance", "rms_within", "within"]
+__all__ = ["LEAST", "LOST_NAN", "Comparison", "bounded", "exact", "rms_distance", "rms_within", "within"]
+
+LOST_NAN = "NaN in the reference only: 0 x inf"
+"""What the note of a comparison says of elements that a sparse kernel made of a stored zero."""
+
+LEAST = 2.0**-46
+"""The square of the distance between 1 and the next float32."""
 
 
 @dataclass(frozen=True)
@@ -68,15 +74,18 @@ def bounded(y: NDArray[Any], reference: NDArray[Any], allowed: NDArray[Any], *, 
     largest = _largest(error[judged])
     worst = _largest(np.divide(error, limit, out=np.full(y.shape, np.inf), where=limit > 0)[judged])
     skipped = int(np.count_nonzero(silent))
-    note = f"{skipped} elements are NaN in the reference only: 0 x inf" if skipped else ""
+    note = f"{skipped} elements are {LOST_NAN}" if skipped else ""
     return Comparison(count == 0, y.size, count, largest, worst, note)
 
 
 def within(y: NDArray[Any], reference: NDArray[Any], tolerance: float, *, may_lose_nan: bool) -> Comparison:
-    """Compare floats: |y - reference| <= tolerance x max |reference| over the finite elements."""
+    """Compare floats: |y - reference| <= tolerance x max |reference| over the finite elements.
+
+    Less than :data:`LEAST` is no difference: functions that saturate end in 0 or in a tiny number.
+    """
     finite = np.abs(reference[np.isfinite(reference)].astype(np.float64))
     scale = float(finite.max()) if finite.size else 0.0
-    return bounded(y, reference, np.asarray(tolerance * scale), may_lose_nan=may_lose_nan)
+    return bounded(y, reference, np.asarray(max(LEAST, tolerance * scale)), may_lose_nan=may_lose_nan)
 
 
 def rms_within(y: NDArray[Any], reference: NDArray[Any], tolerance: float, *, may_lose_nan: bool) -> Comparison:

@@ -52,9 +52,9 @@ class Reference:
         known = {item.name for item in session.get_inputs()}
         return {name: array for name, array in self._feeds.items() if name in known}
 
-    def look_inside(self, names: Iterable[str]) -> "Inside":
-        """Return a view on the values `names`, each among :attr:`names`."""
-        session = stock.open_session(self._model, extra_outputs=names, where=self._where)
+    def look_inside(self, names: Iterable[str], *, optimise: bool = True) -> "Inside":
+        """Return a view on the values `names`, each among :attr:`names`; `optimise` as for :meth:`outputs`."""
+        session = stock.open_session(self._model, extra_outputs=names, where=self._where, optimise=optimise)
         return Inside(session, self._known_to(session))
 
 

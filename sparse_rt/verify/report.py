@@ -5,7 +5,7 @@ from typing import Literal
 
 from sparse_rt.verify.compare import Comparison
 
-__all__ = ["LayerCheck", "OutputCheck", "Status", "VerifyReport"]
+__all__ = ["LayerCheck", "OutputCheck", "Status", "StepCheck", "VerifyReport"]
 
 Status = Literal["equal", "different", "unknown"]
 _EXIT_CODES: dict[Status, int] = {"equal": 0, "different": 1, "unknown": 2}
@@ -30,6 +30,9 @@ class LayerCheck:
     note: str = ""
     """Why it could not be compared, or what else there is to say."""
 
+    in_use: bool = True
+    """Whether the plan that ``run`` takes has this kernel; False for a sparse kernel that was slower here."""
+
     @property
     def status(self) -> Status:
         """Whether the layer does what the reference does."""
@@ -41,13 +44,36 @@ class LayerCheck:
 
 
 @dataclass(frozen=True)
+class StepCheck:
+    """One value of the plan as it runs, against the step that computes it, run alone."""
+
+    name: str
+    """Of the layer, or of the operator's node."""
+
+    step: str
+    """The step as it runs: its kernel, what it reads and writes, where that lies in blocks of channels."""
+
+    value: str
+    """Name of the value."""
+
+    comparison: Comparison
+    """To the bit."""
+
+    @property
+    def status(self) -> Status:
+        """Whether the value is the same both ways."""
+        return "equal" if self.comparison.equal else "different"
+
+
+@dataclass(frozen=True)
 class OutputCheck:
     """One output of the model."""
 
     name: str
     rule: Literal["exact", "max", "rms"]
-    """``exact`` for integers; ``max`` for floats: |y - y_ref| <= tolerance x max |y_ref|; ``rms`` for floats of a model
-    that quantises its activations: rms(y - y_ref) <= tolerance x rms(y_ref)."""
+    """``exact`` for integers, and for floats that integer arithmetic alone leads to; ``max`` for other floats:
+    |y - y_ref| <= tolerance x max |y_ref|; ``rms`` for floats of a model that quantises its activations:
+    rms(y - y_ref) <= tolerance x rms(y_ref)."""
 
     tolerance: float
     comparison: Comparison | None
@@ -61,30 +87,43 @@ class OutputCheck:
 
     note: str = ""
 
+    is_within_noise: bool = False
+    """Whether the output breaks the rule by no more than the reference differs from itself between two executions:
+    then nobody can say which is right."""
+
     @property
     def status(self) -> Status:
         """Whether the output is what the reference says."""
-        if self.comparison is None:
+        if self.comparison is None or (self.is_within_noise and not self.comparison.equal):
             return "unknown"
         return "equal" if self.comparison.equal else "different"
 
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """Dense against sparse, layer by layer and at the outputs."""
+    """Dense against sparse: layer by layer, step by step within the running plan, and at the outputs."""
 
     model: str
     reference: str
     layers: tuple[LayerCheck, ...]
     outputs: tuple[OutputCheck, ...]
+    steps: tuple[StepCheck, ...] = ()
+    """Values inside the plan that ``run`` takes, then those inside the plan of sparse kernels where that is another."""
+
+    sparse_outputs: tuple[OutputCheck, ...] = ()
+    """Outputs of the plan of sparse kernels, where ``run`` takes another one."""
+
+    in_onnxruntime: bool = False
+    """Whether onnxruntime runs the whole model here, so that `outputs` say nothing about kernels."""
 
     @property
     def status(self) -> Status:
         """``different`` if anything differs; ``unknown`` if an output could not be compared, or there is none."""
-        outputs = [check.status for check in self.outputs]
-        if "different" in outputs or any(layer.status == "different" for layer in self.layers):
+        found = [check.status for check in self._checks()]
+        if "different" in found:
             return "different"
-        return "equal" if outputs and "unknown" not in outputs else "unknown"
+        outputs = [check.status for check in (*self.outputs, *self.sparse_outputs)]
+        return "equal" if self.outputs and "unknown" not in outputs else "unknown"
 
     @property
     def equal(self) -> bool:
@@ -98,21 +137,29 @@ class VerifyReport:
 
     @property
     def first_difference(self) -> str | None:
-        """Name of the first layer that differs, else of the first output; None if nothing does."""
-        checks: tuple[LayerCheck | OutputCheck, ...] = (*self.layers, *self.outputs)
-        for check in checks:
-            if check.status == "different":
-                return check.name
-        return None
+        """Name of the first layer that differs, else of the first step, else output; None if nothing does."""
+        found = self._first()
+        return None if found is None else found.name
 
     @property
     def reason(self) -> str:
         """The verdict in words."""
         if self.status == "equal":
             compared = sum(layer.comparison is not None for layer in self.layers)
-            return f"equal: {compared} of {len(self.layers)} sparse layers compared, {len(self.outputs)} outputs"
-        if self.status == "different":
-            kind = "layer" if any(layer.status == "different" for layer in self.layers) else "output"
-            return f"not equal: the first {kind} that differs is '{self.first_difference}'"
-        notes = [check.note for check in self.outputs if check.note]
+            text = f"equal: {compared} of {len(self.layers)} sparse layers compared, {len(self.outputs)} outputs"
+            return f"{text}; onnxruntime runs the whole model here" if self.in_onnxruntime else text
+        first = self._first()
+        if first is not None:
+            if isinstance(first, StepCheck):
+                where = f"'{first.name}' as the plan runs it, {first.step}"
+                return f"not equal: the first step that differs is {where}"
+            kind = "layer" if isinstance(first, LayerCheck) else "output"
+            return f"not equal: the first {kind} that differs is '{first.name}'"
+        notes = [check.note for check in (*self.outputs, *self.sparse_outputs) if check.status == "unknown"]
         return f"cannot say: {notes[0] if notes else 'the models share no output'}"
+
+    def _checks(self) -> tuple[LayerCheck | StepCheck | OutputCheck, ...]:
+        return (*self.layers, *self.steps, *self.outputs, *self.sparse_outputs)
+
+    def _first(self) -> LayerCheck | StepCheck | OutputCheck | None:
+        return next((check for check in self._checks() if check.status == "different"), None)

@@ -1,10 +1,12 @@
 """``verify``: a sparse model against its reference."""
 
+import dataclasses
+import functools
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import onnx
@@ -21,18 +23,20 @@ from sparse_rt.plan.prepare import prepare
 from sparse_rt.scratch import ScratchFolder
 from sparse_rt.session import InferenceSession, SessionOptions
 from sparse_rt.stock import ModelSource
-from sparse_rt.verify.bounds import end_to_end_tolerance, noise_tolerance, reduction_length
-from sparse_rt.verify.compare import exact, rms_distance, rms_within, within
+from sparse_rt.verify.bounds import end_to_end_tolerance, reduction_length
+from sparse_rt.verify.compare import LOST_NAN
+from sparse_rt.verify.exactness import exact_outputs
 from sparse_rt.verify.layer_checks import check_layers
+from sparse_rt.verify.outputs import Rules, check_outputs
 from sparse_rt.verify.reference import Reference
-from sparse_rt.verify.report import OutputCheck, VerifyReport
+from sparse_rt.verify.report import LayerCheck, StepCheck, VerifyReport
+from sparse_rt.verify.running_checks import check_running
 
 __all__ = ["DECOMPRESS_LIMIT", "verify"]
 
 DECOMPRESS_LIMIT = 2**30
 """Dense bytes of compressed weights from which on the default reference is decompressed beforehand."""
 
-_LOGIT_NAMES = ("logit", "prob", "score", "class")
 _QUANTISING = frozenset(
     ("QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "QGemm", "DynamicQuantizeMatMul")
 )
@@ -49,11 +53,18 @@ def verify(
 ) -> VerifyReport:
     """Compare a model in sparse_rt with a reference in stock onnxruntime.
 
+    The session is a user's own: decisions, layouts, threads and native calls are those of ``run``. Where it leaves a
+    sparse kernel out, because something else was faster here, the plan of sparse kernels is judged beside it.
+
     Layer by layer: each sparse layer gets the input that it has in the reference, and its output is compared with the
     reference's, integers bit for bit, floats by |y - y_ref| <= c (k + 1) eps (|X| |W|^T + |b|) elementwise (see
-    :mod:`sparse_rt.verify.bounds`). Then end to end at the outputs: integers bit for bit, floats relative to their
-    largest value, or as a whole where activations are quantised: then the noise is measured that the reference has
-    between two executions of its own.
+    :mod:`sparse_rt.verify.bounds`).
+
+    Value by value within the plan as it runs: each must have the very bits that its step computes alone.
+
+    End to end at the outputs: integers, and floats that integers alone lead to, bit for bit; other floats relative to
+    their largest value, or as a whole where activations are quantised: then the noise is measured that the reference
+    has between two executions of its own. What lies beyond the rule, but within that noise, cannot be told.
 
     Parameters
     ----------
@@ -82,34 +93,100 @@ def verify(
         A compressed weight is corrupt.
     """
     parsed = model_io.read(model)
-    # Every kernel that may run shall be verified, whether it is worth its while here or not.
-    session = InferenceSession(model, SessionOptions(intra_op_num_threads=threads, tuning="sparse"))
+    # As a user's own: what was measured for `run` decides here, too, and what is measured here is kept for it.
+    session = InferenceSession(model, SessionOptions(intra_op_num_threads=threads))
     given = random_feeds(session.get_inputs(), batch, seed) if feeds is None else dict(feeds)
-    found = dict(zip([item.name for item in session.get_outputs()], session.run(None, given), strict=True))
+    found = _outputs(session, given)
     with ExitStack() as stack:
-        dense_source, name = model if reference is None else reference, ""
-        if reference is None and (decompressed_nbytes(parsed) > DECOMPRESS_LIMIT or stock.misreads(model)):
-            dense_source = _decompressed(parsed, stack)
-            name = f"{_name(model, 'model')}, decompressed"
-        name = name or _name(dense_source, "reference")
-        dense = Reference(dense_source, given, name)
+        dense, name = _reference(model, reference, parsed, given, stack)
+        subject = _Subject(parsed, None if reference is None else model_io.read(reference), dense, given)
         expected = dense.outputs()
-        quantised = any(node.op_type in _QUANTISING for graph in parsed.graphs() for node in graph)
-        plain = _plain_outputs(dense, expected) if quantised else {}
-        prepared = prepare(parsed)
-        dense_model = None if reference is None else prepare(model_io.read(reference))
-        layers = check_layers(session, prepared, dense, dense_model, given)
-    float_tolerance = _float_tolerance(prepared, session)
-    finite = all(array.dtype.kind != "f" or bool(np.isfinite(array).all()) for array in given.values())
-    outputs = tuple(
-        _check_output(output, found[output], expected[output], plain.get(output), float_tolerance, finite_feeds=finite)
-        for output in found
-        if output in expected
-    )
-    return VerifyReport(_name(model, "model"), name, layers, outputs)
+        layers, steps = subject.inside(session)
+        in_onnxruntime = session.plan.stock is not None
+        others: dict[str, Any] = {}
+        if _leaves_kernels_out(session):
+            # Every kernel that may run shall be verified, whether it is worth its while here or not.
+            session = InferenceSession(model, SessionOptions(intra_op_num_threads=threads, tuning="sparse"))
+            others = _outputs(session, given)
+            sparse_layers, sparse_steps = subject.inside(session)
+            layers, steps = _together(layers, sparse_layers), steps + sparse_steps
+        rules = subject.rules(session, layers, expected)
+        outputs, sparse_outputs = (check_outputs(each, expected, rules) for each in (found, others))
+    return VerifyReport(_name(model, "model"), name, layers, outputs, steps, sparse_outputs, in_onnxruntime)
 
 
-def _plain_outputs(reference: Reference, optimised: dict[str, Any]) -> dict[str, Any]:
+class _Subject:
+    """What is verified: a model, its reference, and the feeds of both.
+
+    Parameters
+    ----------
+    parsed, parsed_reference
+        The model, and the reference where that is another one.
+    dense
+        The reference.
+    feeds
+        Of both.
+    """
+
+    def __init__(
+        self, parsed: ir.Model, parsed_reference: ir.Model | None, dense: Reference, feeds: Mapping[str, Any]
+    ) -> None:
+        self._is_quantised = any(node.op_type in _QUANTISING for graph in parsed.graphs() for node in graph)
+        self._prepared = prepare(parsed)
+        self._reference = None if parsed_reference is None else prepare(parsed_reference)
+        self._dense = dense
+        self._feeds = feeds
+
+    def inside(self, session: InferenceSession) -> tuple[tuple[LayerCheck, ...], tuple[StepCheck, ...]]:
+        """Return the checks of a session's layers, and of its plan as it runs."""
+        layers = check_layers(
+            session, self._prepared, self._dense, self._reference, self._feeds, is_quantised=self._is_quantised
+        )
+        return layers, check_running(session, self._feeds)
+
+    def rules(self, session: InferenceSession, layers: Sequence[LayerCheck], expected: Mapping[str, Any]) -> Rules:
+        """Return the rules for outputs; `session` is that of sparse kernels."""
+        arrays = [array for array in self._feeds.values() if isinstance(array, np.ndarray)]
+        finite = all(array.dtype.kind != "f" or bool(np.isfinite(array).all()) for array in arrays)
+        return Rules(
+            _float_tolerance(self._prepared, session),
+            is_quantised=self._is_quantised,
+            exact=exact_outputs(self._prepared),
+            may_lose_nan=not finite or any(LOST_NAN in check.note for check in layers),
+            plain=functools.cache(lambda: _plain_outputs(self._dense, expected)),
+        )
+
+
+def _reference(
+    model: ModelSource, reference: ModelSource | None, parsed: ir.Model, feeds: Mapping[str, Any], stack: ExitStack
+) -> tuple[Reference, str]:
+    """Return the reference and its name; a large one that is decompressed first lasts as long as `stack`."""
+    source, name = model if reference is None else reference, ""
+    if reference is None and (decompressed_nbytes(parsed) > DECOMPRESS_LIMIT or stock.misreads(model)):
+        source = _decompressed(parsed, stack)
+        name = f"{_name(model, 'model')}, decompressed"
+    name = name or _name(source, "reference")
+    return Reference(source, feeds, name), name
+
+
+def _outputs(session: InferenceSession, feeds: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(zip([item.name for item in session.get_outputs()], session.run(None, feeds), strict=True))
+
+
+def _leaves_kernels_out(session: InferenceSession) -> bool:
+    """Return whether some layer that a sparse kernel fits runs otherwise."""
+    return any(report.pattern is not None and not report.is_sparse for report in session.explain())
+
+
+def _together(running: Sequence[LayerCheck], sparse: Sequence[LayerCheck]) -> tuple[LayerCheck, ...]:
+    """Return the checks of every sparse kernel, in order, and those of what runs instead, each marked by its use."""
+    used = {(check.name, check.kernel) for check in running}
+    found = [dataclasses.replace(check, in_use=(check.name, check.kernel) in used) for check in sparse]
+    known = {(check.name, check.kernel) for check in sparse}
+    return (*(check for check in running if (check.name, check.kernel) not in known), *found)
+
+
+def _plain_outputs(reference: Reference, optimised: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the outputs without graph optimisations, or the optimised ones where onnxruntime cannot do without."""
     try:
         return reference.outputs(optimise=False)
@@ -131,43 +208,3 @@ def _name(model: ModelSource, otherwise: str) -> str:
 def _float_tolerance(model: ir.Model, session: InferenceSession) -> float:
     sparse = {report.name for report in session.explain() if report.is_sparse}
     return end_to_end_tolerance([reduction_length(layer) for layer in find_layers(model) if layer.name in sparse])
-
-
-def _check_output(
-    name: str, y: Any, reference: Any, plain: Any, float_tolerance: float, *, finite_feeds: bool
-) -> OutputCheck:
-    """Compare one output; `plain` is the reference's without optimisations where activations are quantised."""
-    if not isinstance(y, np.ndarray) or not isinstance(reference, np.ndarray):
-        return OutputCheck(name, "exact", 0.0, None, note=f"output '{name}' is no tensor")
-    if y.dtype.kind != "f":
-        return OutputCheck(name, "exact", 0.0, exact(y, reference))
-    quantised = isinstance(plain, np.ndarray)
-    rule: Literal["rms", "max"] = "rms" if quantised else "max"
-    tolerance = noise_tolerance(rms_distance(plain, reference)) if quantised else float_tolerance
-    if reference.size and np.isnan(reference).all():
-        return OutputCheck(name, rule, tolerance, None, note=f"output '{name}' is all NaN in the reference")
-    compare = rms_within if quantised else within
-    comparison = compare(y, reference, tolerance, may_lose_nan=not finite_feeds)
-    cosine, top1 = _cosine(y, reference), _top1_agreement(name, y, reference)
-    return OutputCheck(name, rule, tolerance, comparison, cosine, top1, comparison.note)
-
-
-def _cosine(y: NDArray[Any], reference: NDArray[Any]) -> float | None:
-    if y.shape != reference.shape or not (np.isfinite(y).all() and np.isfinite(reference).all()):
-        return None
-    a, b = y.ravel().astype(np.float64), reference.ravel().astype(np.float64)
-    norm = float(np.linalg.norm(a) * np.linalg.norm(b))
-    return min(1.0, float(a @ b) / norm) if norm else None
-
-
-def _top1_agreement(name: str, y: NDArray[Any], reference: NDArray[Any]) -> float | None:
-    """Return the share of equal arg max over the last axis, for a matrix or a name that says logits."""
-    named = any(word in name.lower() for word in _LOGIT_NAMES)
-    if y.shape != reference.shape or y.size == 0 or y.shape[-1:] < (2,) or not (named or y.ndim == 2):
-        return None
-    return float(np.mean(_top1(y) == _top1(reference)))
-
-
-def _top1(logits: NDArray[Any]) -> Sequence[int]:
-    top: Sequence[int] = logits.argmax(axis=-1)
-    return top

@@ -1,0 +1,334 @@
+"""verify can fail: plans in which one thing is deliberately wrong are not equal, and the layer is named.
+
+Each mutation is one that the code of a plan could contain. Those of the running plan leave every step as it is when it
+runs alone, so the layers pass; those of a kernel are wrong either way.
+"""
+
+import dataclasses
+import logging
+
+import numpy as np
+import pytest
+from numba.core import config
+from onnxruntime.quantization import QuantType
+from sparse_rt_kernels import registry
+
+import sparse_rt as srt
+from benchmarks.models.quantise import quantise_static
+from sparse_rt.plan import build, choose, layout, packing, segment
+from sparse_rt.plan.tuning import tuner
+from sparse_rt.plan.tuning.store import Store
+from tests.models.forced_races import CANDIDATES
+from tests.models.graphs.builder import Graph, Sizes
+
+SIZES = Sizes(batch=1, channels=16, height=14, width=14)
+needs_machine_code = pytest.mark.skipif(bool(config.DISABLE_JIT), reason="segments are bound as machine code only")
+needs_blocks = pytest.mark.skipif(
+    bool(config.DISABLE_JIT) or registry.select("u8s8").prepare_blocked is None,
+    reason="no kernel of this tier knows blocks",
+)
+
+
+@pytest.fixture(autouse=True)
+def quiet_quantiser():
+    logging.disable(logging.WARNING)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+def network(form):
+    """Convolutions over blocks and planes, a residual from before and one from a pool, a head of floats."""
+    g, c = Graph(SIZES), SIZES.channels
+    x = g.op("Relu", g.conv(g.image(), c, 32, 3))
+    y = g.op("Relu", g.conv(x, 32, 32, 3))
+    y = g.op("Relu", g.op("Add", g.conv(y, 32, 32), x))
+    w = g.op("Relu", g.conv(y, 32, 32, 3))
+    z = g.op("MaxPool", w, kernel_shape=[3, 3], strides=[1, 1], pads=[1, 1, 1, 1])
+    y = g.op("Add", g.op("Add", g.conv(z, 32, 32), z), g.conv(w, 32, 32, 3))
+    y = g.op("Relu", g.conv(y, 32, 64, 3))
+    y = g.op("Flatten", g.op("GlobalAveragePool", y), axis=1)
+    return quantised(*g.finish(g.gemm(y, 64, 24)), form)
+
+
+def two_readers(form):
+    """Planes that two padded convolutions read, so that they are turned into blocks once for both."""
+    g, c = Graph(SIZES), SIZES.channels
+    x = g.image()
+    return quantised(*g.finish(g.op("Add", g.conv(x, c, 32, 3), g.conv(x, c, 32, 3))), form)
+
+
+def quantised(model, feeds, form):
+    if form == "float32":
+        return model, feeds
+    kind = QuantType.QInt8 if form == "int8" else QuantType.QUInt8
+    return quantise_static(model, [feeds], activation_type=kind), feeds
+
+
+def verified(form, make=network):
+    model, feeds = make(form)
+    return srt.verify(model, None, feeds, threads=1)
+
+
+def layer_names(report):
+    return [layer.name for layer in report.layers]
+
+
+@pytest.mark.parametrize("form", ["float32", "uint8", "int8"])
+def test_the_network_itself_is_equal(form):
+    report = verified(form)
+    assert report.equal, report.reason
+    assert len(report.layers) == 8
+    if not config.DISABLE_JIT:
+        assert len(report.steps) > len(report.layers)
+    assert not report.sparse_outputs
+    assert not report.in_onnxruntime
+
+
+# --- the running plan alone ----------------------------------------------------------------------------------------
+
+
+def assert_found_as_it_runs(report, names=None):
+    assert all(layer.status == "equal" for layer in report.layers)
+    assert (report.status, report.exit_code) == ("different", 1)
+    wrong = {check.name for check in report.steps if check.status == "different"}
+    assert report.first_difference in wrong
+    assert "as the plan runs it" in report.reason
+    if names is not None:
+        assert wrong <= names
+
+
+@needs_blocks
+@pytest.mark.parametrize("form", ["uint8", "int8"])
+def test_a_wrong_border_of_a_turned_value(form, monkeypatch):
+    turn = layout.prepare_to_blocks
+
+    def with_another_border(blocks, *others):
+        return turn(dataclasses.replace(blocks, pad=blocks.pad ^ 3), *others)
+
+    monkeypatch.setattr(layout, "prepare_to_blocks", with_another_border)
+    report = verified(form, two_readers)
+    wrong = [(check.name, check.value) for check in report.steps if check.status == "different"]
+    assert wrong[0][0] == "planes to c8"
+    assert wrong[0][1].endswith("border")
+    assert {name for name, _ in wrong[1:]} == set(layer_names(report))
+    assert_found_as_it_runs(report)
+
+
+@needs_blocks
+@pytest.mark.parametrize("form", ["uint8", "int8"])
+def test_a_value_that_lies_elsewhere_than_its_reader_thinks(form, monkeypatch):
+    """Turned into planes from one row further down."""
+    turn = layout.prepare_to_planes
+
+    def from_below(blocks, dtype, threads):
+        top, left, bottom, right = blocks.border
+        return turn(dataclasses.replace(blocks, border=(top + 1, left, bottom, right)), dtype, threads)
+
+    monkeypatch.setattr(layout, "prepare_to_planes", from_below)
+    assert_found_as_it_runs(verified(form))
+
+
+def kernel_with(monkeypatch, **changes):
+    """Have the int8 kernel of this CPU with some of its functions changed."""
+    kernel = registry.select("u8s8")
+    changed = dataclasses.replace(kernel, **{name: change(getattr(kernel, name)) for name, change in changes.items()})
+    monkeypatch.setitem(registry._kernels, kernel.name, changed)
+
+
+@needs_blocks
+@pytest.mark.parametrize("form", ["uint8", "int8"])
+def test_one_step_off_in_one_channel_over_blocks(form, monkeypatch):
+    """A quantisation step is less than the outputs' tolerance would show."""
+
+    def one_off(prepare):
+        def prepared(geometry, x_dtype, out_dtype, packed, epilogue, threads, layouts):
+            if packed.n == 64:
+                bias = epilogue.bias.copy()
+                bias[5] += 1  # in units of y
+                epilogue = dataclasses.replace(epilogue, bias=bias)
+            return prepare(geometry, x_dtype, out_dtype, packed, epilogue, threads, layouts)
+
+        return prepared
+
+    kernel_with(monkeypatch, prepare_blocked=one_off)
+    report = verified(form)
+    assert_found_as_it_runs(report, {layer_names(report)[6]})
+    (wrong,) = {check for check in report.steps if check.status == "different"}
+    assert wrong.comparison.max_error == 1
+    assert wrong.comparison.differing <= 14 * 14
+
+
+@needs_blocks
+@pytest.mark.parametrize("form", ["uint8", "int8"])
+def test_a_residual_that_is_left_out_over_blocks(form, monkeypatch):
+    sums = layout._Layout._additions
+
+    def of_nothing(self):
+        return {name: one._replace(addition=_without_residual(one.addition)) for name, one in sums(self).items()}
+
+    monkeypatch.setattr(layout._Layout, "_additions", of_nothing)
+    assert_found_as_it_runs(verified(form))
+
+
+def _without_residual(addition):
+    """Return an Addition to which what is added is next to nothing."""
+    side = "b" if addition.is_first else "a"
+    quiet = dataclasses.replace(getattr(addition.parameters, side), scale=1e-9)
+    return dataclasses.replace(addition, parameters=dataclasses.replace(addition.parameters, **{side: quiet}))
+
+
+@needs_machine_code
+@pytest.mark.parametrize("form", ["float32", "uint8"])
+def test_values_that_lie_on_top_of_each_other(form, monkeypatch):
+    place = segment.place
+
+    def all_at_the_beginning(lifetimes):
+        _, nbytes = place(lifetimes)
+        return (0,) * len(lifetimes), nbytes
+
+    monkeypatch.setattr(segment, "place", all_at_the_beginning)
+    assert_found_as_it_runs(verified(form))
+
+
+@needs_machine_code
+@pytest.mark.parametrize("form", ["float32", "uint8"])
+def test_a_launch_that_reads_another_value(form, monkeypatch):
+    """Two steps of the same shape get each other's input."""
+    table = segment._Binding._table
+
+    def crossed(self):
+        launches, holders = table(self)
+        pools = [number for number, step in enumerate(self._steps) if getattr(step, "op_type", "") == "MaxPool"]
+        entry = launches[pools[0]].x
+        holders[entry] = next(
+            name for name in holders if self._shapes[name] == self._shapes[holders[entry]] and name != holders[entry]
+        )
+        return launches, holders
+
+    monkeypatch.setattr(segment._Binding, "_table", crossed)
+    assert_found_as_it_runs(verified(form))
+
+
+# --- kernels -------------------------------------------------------------------------------------------------------
+
+
+def one_value_off(matrix):
+    """Return a weight with the largest value of each channel nearer to zero."""
+    changed = matrix.copy()
+    position = np.arange(len(changed)), np.abs(changed.astype(np.float32)).argmax(axis=1)
+    step = 30 if changed.dtype.kind == "i" else np.abs(changed[position]) / 3
+    changed[position] -= (np.sign(changed[position]) * step).astype(changed.dtype)
+    return changed
+
+
+@pytest.mark.parametrize("form", ["float32", "uint8", "int8"])
+@pytest.mark.parametrize("number", [0, 3, 7])
+def test_a_kernel_that_packs_one_value_wrongly(form, number, monkeypatch):
+    pack, packed = choose.pack_compressed, []
+
+    def wrong(kernel, values, index):
+        packed.append(values.shape)
+        return pack(kernel, one_value_off(values) if len(packed) == number + 1 else values, index)
+
+    monkeypatch.setattr(choose, "pack_compressed", wrong)
+    report = verified(form)
+    assert report.exit_code == 1
+    assert report.first_difference == layer_names(report)[number]
+    assert [layer.status for layer in report.layers].count("different") == 1
+
+
+@pytest.mark.parametrize("form", ["float32", "uint8"])
+def test_a_convolution_that_pads_with_the_wrong_number(form, monkeypatch):
+    of = choose.Convolution.of
+
+    def wrong(layer, pad_value=0):
+        found = of(layer, pad_value)
+        kernel = found.kernel
+        shifted = (0, 0, 2, 2) if kernel == (3, 3) else found.pads
+        return dataclasses.replace(found, pads=shifted)
+
+    monkeypatch.setattr(choose.Convolution, "of", staticmethod(wrong))
+    report = verified(form)
+    assert report.exit_code == 1
+    assert report.first_difference == layer_names(report)[0]
+
+
+def test_a_residual_that_a_layer_of_floats_leaves_out(monkeypatch):
+    absorb = build.absorb_additions
+
+    def without(steps, shapes, outputs):
+        return tuple(
+            dataclasses.replace(step, residual=None, apart=()) if getattr(step, "residual", None) else step
+            for step in absorb(steps, shapes, outputs)
+        )
+
+    monkeypatch.setattr(build, "absorb_additions", without)
+    plan = srt.InferenceSession(network("float32")[0]).plan
+    if " + " in plan.describe():
+        pytest.fail("the mutation was not applied")
+    report = verified("float32")
+    if not any(type(step).__name__ == "AddStep" for step in plan.steps):
+        assert report.exit_code == 1
+        assert report.first_difference in layer_names(report)
+
+
+# --- tuned plans ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tuned(monkeypatch, tmp_path):
+    def make(candidate):
+        monkeypatch.setenv("SPARSE_RT_TUNING", "on")
+        monkeypatch.setattr(tuner, "race", CANDIDATES[candidate]())
+        monkeypatch.setattr(tuner, "Store", lambda: Store(tmp_path / "tuning"))
+
+    return make
+
+
+@needs_machine_code
+@pytest.mark.parametrize("form", ["float32", "uint8"])
+def test_a_tuned_plan_is_judged_with_every_sparse_kernel_beside_it(form, tuned):
+    tuned("dense kernels")
+    report = verified(form)
+    assert report.equal, report.reason
+    used = [layer for layer in report.layers if layer.in_use]
+    # A layer that adds a residual has no dense rival that does.
+    assert sum("_dense_" in layer.kernel for layer in used) >= 5
+    assert len({layer.name for layer in report.layers if "_n2m4_" in layer.kernel}) == 8
+    assert [check.name for check in report.sparse_outputs] == [check.name for check in report.outputs]
+
+
+@needs_machine_code
+def test_a_dense_kernel_that_is_wrong_is_found_where_it_runs(tuned, monkeypatch):
+    tuned("dense kernels")
+    pack = packing.pack_dense
+    monkeypatch.setattr(packing, "pack_dense", lambda kernel, matrix: pack(kernel, one_value_off(matrix)))
+    report = verified("float32")
+    assert report.exit_code == 1
+    wrong = [layer for layer in report.layers if layer.status == "different"]
+    assert wrong
+    assert all("_dense_" in layer.kernel and layer.in_use for layer in wrong)
+
+
+@needs_machine_code
+def test_a_sparse_kernel_that_is_wrong_is_found_where_it_does_not_run(tuned, monkeypatch):
+    tuned("all of it in onnxruntime")
+    assert verified("float32").equal
+    monkeypatch.setattr(
+        choose, "pack_compressed", lambda kernel, values, index: kernel.pack_weight(one_value_off(values), index)
+    )
+    report = verified("float32")
+    assert report.in_onnxruntime
+    assert report.exit_code == 1
+    assert not any(layer.in_use for layer in report.layers)
+    assert report.first_difference == layer_names(report)[0]
+
+
+@needs_machine_code
+def test_a_model_that_onnxruntime_runs_says_so(tuned):
+    tuned("all of it in onnxruntime")
+    report = verified("float32")
+    assert report.equal
+    assert report.in_onnxruntime
+    assert "onnxruntime runs the whole model here" in report.reason
+    assert len(report.layers) == 8
