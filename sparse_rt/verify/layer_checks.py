@@ -161,6 +161,9 @@ class _Checker:
         except FeedError as error:
             return self._check(step, None, f"its input in the reference does not fit: {error}")
         y = found[step.y]
+        if self._reference_layers is not None and (y.shape, y.dtype) != (expected.shape, expected.dtype):
+            forms = f"{expected.dtype} {list(expected.shape)}, here {y.dtype} {list(y.shape)}"
+            return self._check(step, None, f"the reference has another value by that name: {forms}")
         if step.y_dtype.kind != "f":
             comparison = exact(y, expected)
         elif (fusion := self._fusion(step)) is None:

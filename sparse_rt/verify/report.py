@@ -123,7 +123,7 @@ class VerifyReport:
         if "different" in found:
             return "different"
         outputs = [check.status for check in (*self.outputs, *self.sparse_outputs)]
-        return "equal" if self.outputs and "unknown" not in outputs else "unknown"
+        return "equal" if self._says_something and "unknown" not in outputs else "unknown"
 
     @property
     def equal(self) -> bool:
@@ -156,7 +156,12 @@ class VerifyReport:
             kind = "layer" if isinstance(first, LayerCheck) else "output"
             return f"not equal: the first {kind} that differs is '{first.name}'"
         notes = [check.note for check in (*self.outputs, *self.sparse_outputs) if check.status == "unknown"]
-        return f"cannot say: {notes[0] if notes else 'the models share no output'}"
+        why = "no output has an element" if self.outputs else "the models share no output"
+        return f"cannot say: {notes[0] if notes else why}"
+
+    @property
+    def _says_something(self) -> bool:
+        return any(check.comparison is not None and check.comparison.elements > 0 for check in self.outputs)
 
     def _checks(self) -> tuple[LayerCheck | StepCheck | OutputCheck, ...]:
         return (*self.layers, *self.steps, *self.outputs, *self.sparse_outputs)
