@@ -61,7 +61,7 @@ def _peak_bytes() -> int:
 def main(engine: str, model: str, feeds: str, threads: str) -> None:
     """Load, run, print."""
     open_session = _opener(engine)
-    with np.load(feeds) as archive:
+    with np.load(feeds, allow_pickle=False) as archive:
         arrays = dict(archive)
     imported = _peak_bytes()
     start = time.perf_counter()

@@ -17,8 +17,11 @@ if TYPE_CHECKING:
         ConfigError,
         FeedError,
         FormatError,
+        InternalError,
         ModelError,
+        OperatorError,
         PatternError,
+        ResourceError,
         SparseRTError,
         SparseRTWarning,
     )
@@ -44,6 +47,9 @@ __all__ = [
     "ModelError",
     "FeedError",
     "ConfigError",
+    "OperatorError",
+    "ResourceError",
+    "InternalError",
     "__version__",
 ]
 
@@ -63,6 +69,9 @@ _HOMES = {
     "ModelError": "sparse_rt.errors",
     "FeedError": "sparse_rt.errors",
     "ConfigError": "sparse_rt.errors",
+    "OperatorError": "sparse_rt.errors",
+    "ResourceError": "sparse_rt.errors",
+    "InternalError": "sparse_rt.errors",
 }
 
 #: Public functions that are named like the module they live in.

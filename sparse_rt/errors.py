@@ -4,6 +4,8 @@ Every message has one form, made by :func:`message`: where it happened, which ru
 and what to do about it.
 """
 
+from typing import Any, TypeVar
+
 from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 
 __all__ = [
@@ -14,8 +16,14 @@ __all__ = [
     "ModelError",
     "FeedError",
     "ConfigError",
+    "OperatorError",
+    "ResourceError",
+    "InternalError",
+    "also",
     "message",
 ]
+
+E = TypeVar("E", bound="SparseRTError")
 
 
 class SparseRTError(Exception):
@@ -48,6 +56,48 @@ class FeedError(SparseRTError, InvalidArgument, ValueError):
 
 class ConfigError(SparseRTError, ValueError):
     """An option has a value outside its range, or two options contradict each other."""
+
+
+class OperatorError(SparseRTError):
+    """onnxruntime failed in its part of a run. What is raised is of onnxruntime's own class, too, and says the same."""
+
+
+class ResourceError(SparseRTError):
+    """The system refused memory, stack or a file. What is raised is a MemoryError, RecursionError or OSError, too."""
+
+
+class InternalError(SparseRTError):
+    """A mistake in sparse_rt, with what went wrong as its cause; please report it."""
+
+
+#: What :func:`also` has made: one class for each pair, so that it is the same one everywhere.
+_both: dict[tuple[type, type], Any] = {}
+
+
+def also(ours: type[E], kind: type[Exception]) -> type[E]:
+    """Return a class of errors that are both: programs keep their ``except`` clauses, whichever they have."""
+    if issubclass(ours, kind):
+        return ours
+    made = _both.get((ours, kind)) or _both.setdefault((ours, kind), _made(ours, kind))
+    found: type[E] = made
+    return found
+
+
+def _made(ours: type[E], kind: type[Exception]) -> type[E]:
+
+    def text(error: Exception) -> str:
+        return str(error.args[0]) if error.args else ""
+
+    def reduced(error: Exception) -> tuple[Any, ...]:
+        return _rebuilt, (ours, kind, error.args)
+
+    own = {"__module__": ours.__module__, "__doc__": ours.__doc__, "__str__": text, "__reduce__": reduced}
+    return type(ours.__name__, (ours, kind), own)
+
+
+def _rebuilt(ours: type[E], kind: type[Exception], args: tuple[Any, ...]) -> E:
+    """Unpickle an error."""
+    return also(ours, kind)(*args)
 
 
 def message(where: str, expected: str, got: str, remedy: str = "") -> str:

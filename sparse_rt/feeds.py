@@ -1,15 +1,17 @@
 """Feeds: random ones that fit a model's declared inputs, and arrays read from and written to ``.npz`` files."""
 
+import math
 import os
 import re
 import zipfile
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sparse_rt import arguments
+from sparse_rt.boundary import public
 from sparse_rt.errors import FeedError, message
 from sparse_rt.output_file import open_output
 
@@ -58,6 +60,7 @@ class Input(Protocol):
         """Element type, such as ``tensor(float)``."""
 
 
+@public
 def random_feeds(inputs: Iterable[Input], batch: int | None = None, seed: int = 0) -> dict[str, NDArray[Any]]:
     """Return one random array for each input.
 
@@ -83,9 +86,9 @@ def random_feeds(inputs: Iterable[Input], batch: int | None = None, seed: int = 
     FeedError
         An input is no dense tensor of numbers, or a symbolic dimension has neither a telling name nor a usual place.
     """
-    if batch is not None and batch < 1:
-        raise FeedError(message("batch", "at least 1", str(batch)))
-    rng = np.random.default_rng(seed)
+    if batch is not None:
+        batch = arguments.integer("batch", batch, 1, FeedError)
+    rng = np.random.default_rng(arguments.integer("seed", seed, 0, FeedError))
     sizes: dict[str, int] = {}
     return {item.name: _random(rng, item, _shape(item, batch or DEFAULT_BATCH, sizes)) for item in inputs}
 
@@ -94,13 +97,13 @@ def _shape(item: Input, batch: int, sizes: dict[str, int]) -> tuple[int, ...]:
     """Return the input's shape with every symbolic dimension chosen; `sizes` remembers the choice for each name."""
     shape = []
     for axis, size in enumerate(item.shape):
-        if isinstance(size, int):
+        if isinstance(size, int) and size >= 0:
             shape.append(size)
         else:
-            chosen = sizes.get(size) if size else None
-            chosen = chosen or _size(item, axis, size or "", batch)
-            if size:
-                sizes[size] = chosen
+            name = size if isinstance(size, str) else ""
+            chosen = sizes.get(name) or _size(item, axis, name, batch)
+            if name:
+                sizes[name] = chosen
             shape.append(chosen)
     return tuple(shape)
 
@@ -140,6 +143,9 @@ def _random(rng: np.random.Generator, item: Input, shape: tuple[int, ...]) -> ND
                 "Give the inputs in an .npz file.",
             )
         )
+    if math.prod(shape) * np.dtype(dtype).itemsize > _memory():
+        remedy = "Give the inputs in an .npz file."
+        raise FeedError(message(f"input '{item.name}'", "an array that memory can hold", str(list(shape)), remedy))
     kind = np.dtype(dtype).kind
     if kind == "f":
         return rng.standard_normal(shape, np.float32).astype(dtype)
@@ -151,6 +157,7 @@ def _random(rng: np.random.Generator, item: Input, shape: tuple[int, ...]) -> ND
     return rng.integers(0, 2, shape, dtype)
 
 
+@public
 def read_npz(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
     """Return the arrays of an ``.npz`` file by name.
 
@@ -159,6 +166,7 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
     FeedError
         The file cannot be read, is no ``.npz`` archive, is damaged, or holds Python objects.
     """
+    arguments.path("path", path, FeedError)
     where = f"file '{os.fspath(path)}'"
     try:
         with open(path, "rb") as file:
@@ -167,16 +175,37 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
             raise FeedError(message(where, "an .npz archive of named arrays", "a single .npy array"))
         if not zipfile.is_zipfile(path):
             raise FeedError(message(where, "an .npz archive of named arrays", "no archive, or half of one"))
+        with zipfile.ZipFile(path) as members:
+            declared = sum(member.file_size for member in members.infolist())
+        if declared > _memory():
+            raise FeedError(message(where, "arrays that memory can hold", f"{declared} bytes of them"))
         with np.load(path, allow_pickle=False) as archive:
-            return {name: np.asarray(archive[name]) for name in archive.files}
+            return {name: _member(archive[name], f"{where}, array '{name}'") for name in archive.files}
+    except FeedError:
+        raise
     except OSError as error:
         raise FeedError(message(where, "a readable .npz file", error.strerror or str(error))) from error
-    except (ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
-        if isinstance(error, FeedError):
-            raise
-        raise FeedError(message(where, "an .npz archive of plain arrays", str(error) or "a damaged file")) from error
+    except Exception as error:  # zipfile, its decompressors and NumPy raise a dozen unrelated types
+        got = " ".join(str(error).split()) or f"a damaged file ({type(error).__name__})"
+        raise FeedError(message(where, "an .npz archive of plain arrays", got)) from error
 
 
+def _member(found: Any, where: str) -> NDArray[Any]:
+    """Return an array of an archive; NumPy gives bytes for what is none."""
+    if not isinstance(found, np.ndarray):
+        raise FeedError(message(where, "an array in NumPy's format", "something else"))
+    return found
+
+
+def _memory() -> float:
+    """Return the bytes of this machine's memory; infinity where it does not tell."""
+    try:
+        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    except (AttributeError, ValueError, OSError):
+        return math.inf
+
+
+@public
 def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, NDArray[Any]]) -> None:
     """Write named arrays so that `path` holds either all of them or what it held before.
 
@@ -184,10 +213,18 @@ def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, NDArray[Any]]) 
 
     Raises
     ------
+    FeedError
+        An array holds Python objects.
     SparseRTError
         The file cannot be written.
     """
+    arguments.path("path", path)
+    wanted = {name: np.asanyarray(array) for name, array in arguments.feeds("arrays", arrays).items()}
+    for name, array in wanted.items():
+        if array.dtype.hasobject:
+            where = f"file '{os.fspath(path)}', array '{name}'"
+            raise FeedError(message(where, "numbers", "Python objects", "Object arrays are not written."))
     with open_output(path) as file, zipfile.ZipFile(file, "w", allowZip64=True) as archive:
-        for name, array in arrays.items():
+        for name, array in wanted.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+                np.lib.format.write_array(member, array, allow_pickle=False)

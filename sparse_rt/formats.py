@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sparse_rt import patterns
+from sparse_rt import arguments, patterns
 from sparse_rt.errors import FormatError, message
 
 __all__ = [
@@ -247,7 +247,7 @@ def check(weight: CompressedWeight, where: str = "compressed weight") -> None:
         channel of the padding, two integers that share one element and overflow.
     """
     shape = checked_shape(weight.shape, where)
-    values = weight.values
+    values = arguments.array(f"{where}: values", weight.values, FormatError)
     if values.dtype not in DTYPES:
         raise FormatError(message(where, f"values of {_dtype_names()}", str(values.dtype)))
     k4 = math.prod(shape[2:]) * _ceil4(shape[1])
@@ -284,6 +284,7 @@ def check_index(index: NDArray[np.uint8], rows: int, k4: int, where: str = "comp
     FormatError
         With the first offending coordinate.
     """
+    arguments.array(f"{where}: index", index, FormatError)
     if index.dtype != np.uint8:
         raise FormatError(message(where, "an index of uint8", str(index.dtype), "View or cast it as uint8."))
     expected_shape = (rows, -(-k4 // 8))
@@ -323,6 +324,7 @@ def checked_shape(shape: Sequence[int], where: str) -> tuple[int, ...]:
 
 
 def _require_weight(weight: NDArray[Any], where: str) -> None:
+    arguments.array(where, weight, FormatError)
     if weight.dtype.newbyteorder("=") not in DTYPES:
         raise FormatError(message(f"{where} {weight.shape}", _dtype_names(), str(weight.dtype), "Cast it first."))
     if weight.ndim < 2:

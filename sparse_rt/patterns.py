@@ -101,6 +101,8 @@ def parse(text: str) -> Pattern:
         If `text` names no pattern, or a block or unstructured pattern ("4x1", "16x4", "unstructured"), which are not
         implemented.
     """
+    if not isinstance(text, str):
+        raise PatternError(message("pattern", "a text such as '2:4'", type(text).__name__))
     where = f"pattern {text!r}"
     if match := re.fullmatch(r"\s*([0-9]{1,6})\s*:\s*([0-9]{1,6})\s*", text):
         return Pattern(int(match[1]), int(match[2]))

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from sparse_rt_kernels.parallel import ThreadPool
 
-from sparse_rt.errors import ConfigError, SparseRTWarning, message
+from sparse_rt import arguments
+from sparse_rt.boundary import public, raise_ours
+from sparse_rt.errors import ConfigError, SparseRTError, SparseRTWarning, message
 from sparse_rt.graph.model_io import ModelSource
 from sparse_rt.plan.metadata import ModelMetadata
 from sparse_rt.plan.options import SessionOptions
@@ -51,6 +53,7 @@ class InferenceSession:
         `sess_options` are not ours, or `providers` leave out the CPU.
     """
 
+    @public
     def __init__(
         self,
         path_or_bytes: ModelSource,
@@ -58,6 +61,7 @@ class InferenceSession:
         providers: Sequence[Any] | None = None,
         provider_options: Sequence[Any] | None = None,
     ) -> None:
+        arguments.model("path_or_bytes", path_or_bytes)
         _check_providers(providers)
         options = SessionOptions() if sess_options is None else sess_options
         if not isinstance(options, SessionOptions):
@@ -100,22 +104,32 @@ class InferenceSession:
         ------
         FeedError
             A feed is missing, unknown, or has the wrong type, rank or size; an output does not exist.
+        OperatorError
+            An operator failed in onnxruntime; also an instance of the class that onnxruntime raised.
+        ResourceError
+            Memory cannot hold what the feeds need.
         """
         stock = self._plan.stock
-        if stock is not None and self._trace is None and _is_plain(output_names, input_feed):
-            # A model that onnxruntime runs alone shall not be slower for us, however small it is.
-            try:
-                # Given no names, onnxruntime would collect them in each run.
-                found: list[Any] = stock.run(output_names or self._output_names, input_feed, run_options)
-                return found
-            except Exception:
-                pass  # raised again below, in our words where it is the caller's mistake
-        names = self._plan.signature.output_names(output_names)
-        feeds = self._plan.signature.checked(input_feed)
-        if self._unsettled:
-            self._settle(feeds)
-        return self._plan.run(names, feeds, self._pool, run_options, self._trace)
+        try:
+            if stock is not None and self._trace is None and _is_plain(output_names, input_feed):
+                # A model that onnxruntime runs alone shall not be slower for us, however small it is.
+                try:
+                    # Given no names, onnxruntime would collect them in each run.
+                    found: list[Any] = stock.run(output_names or self._output_names, input_feed, run_options)
+                    return found
+                except Exception:
+                    pass  # raised again below, in our words where it is the caller's mistake
+            names = self._plan.signature.output_names(output_names)
+            feeds = self._plan.signature.checked(input_feed)
+            if self._unsettled:
+                self._settle(feeds)
+            return self._plan.run(names, feeds, self._pool, run_options, self._trace)
+        except SparseRTError:
+            raise
+        except Exception as error:  # as boundary.public does, which would cost a call
+            raise_ours(error, "InferenceSession.run")
 
+    @public
     def end_profiling(self) -> str:
         """Write what runs took, as a Chrome trace, and return the file's name; later runs are not noted.
 
@@ -190,7 +204,9 @@ class InferenceSession:
 
 def _is_plain(output_names: Any, input_feed: Any) -> bool:
     """Return whether onnxruntime reads these arguments as we do: it takes no byte order but its own."""
-    if type(input_feed) is not dict or (output_names and (type(output_names) is str or len(output_names) > 1)):
+    if type(input_feed) is not dict:
+        return False
+    if output_names is not None and (type(output_names) not in (list, tuple) or len(output_names) > 1):
         return False  # names may be twice
     for feed in input_feed.values():  # noqa: SIM110  a generator would cost half of what all of this does
         if type(feed) is not np.ndarray or not feed.dtype.isnative:
@@ -212,4 +228,4 @@ def _check_providers(providers: Sequence[Any] | None) -> None:
     others = [name for name in names if name != _CPU]
     if others:
         text = message("providers", f"{_CPU!r} only", repr(names), "The others are ignored.")
-        warnings.warn(text, SparseRTWarning, stacklevel=3)
+        warnings.warn(text, SparseRTWarning, stacklevel=4)

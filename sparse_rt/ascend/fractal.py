@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sparse_rt import formats
+from sparse_rt import arguments, formats
+from sparse_rt.boundary import public
 from sparse_rt.errors import FormatError, message
 from sparse_rt.formats import CompressedWeight
 
@@ -26,10 +27,12 @@ INDEX_C0 = 8
 
 def require_int8_matrix(array: NDArray[Any], where: str) -> None:
     """Raise FormatError unless `array` is what the hardware takes, a matrix of int8."""
+    arguments.array(where, array, FormatError)
     if array.ndim != 2 or array.dtype != np.int8:
         raise FormatError(message(where, "an int8 matrix", f"{array.dtype} {array.shape}", "The hardware takes int8."))
 
 
+@public
 def to_fractal(values: NDArray[np.int8], index: NDArray[np.uint8]) -> tuple[NDArray[np.int8], NDArray[np.uint8]]:
     """Tile a matmul's stored weight: reshape (n / 16, 16, k / 64, 32), transpose (2, 0, 1, 3).
 
@@ -55,6 +58,7 @@ def to_fractal(values: NDArray[np.int8], index: NDArray[np.uint8]) -> tuple[NDAr
     return _tile(values, C0), _tile(index, INDEX_C0)
 
 
+@public
 def from_fractal(
     stored: NDArray[np.int8], stored_index: NDArray[np.uint8], n: int, k: int
 ) -> tuple[NDArray[np.int8], NDArray[np.uint8]]:
@@ -66,7 +70,8 @@ def from_fractal(
         If shapes do not fit n and k, the padding is not zero, or an index is 3.
     """
     where = "from_fractal"
-    if n < 0 or k < 0 or k % 4:
+    n, k = arguments.integer(f"{where}: n", n, 0, FormatError), arguments.integer(f"{where}: k", k, 0, FormatError)
+    if k % 4:
         raise FormatError(message(where, "n and k from 0 on, k a multiple of 4", f"n={n}, k={k}"))
     blocks = (-(-k // (2 * C0)), -(-n // ROWS))
     _require_stored(stored, (*blocks, ROWS, C0), np.dtype(np.int8), f"{where}: stored")
@@ -77,6 +82,7 @@ def from_fractal(
     return values, index
 
 
+@public
 def to_fractal_z(weight: CompressedWeight) -> tuple[NDArray[np.int8], NDArray[np.uint8]]:
     """Tile a convolution's stored weight as FRACTAL_Z: (C1 * KH * KW, N1, 16, 32), C1 outermost.
 
@@ -99,6 +105,8 @@ def to_fractal_z(weight: CompressedWeight) -> tuple[NDArray[np.int8], NDArray[np
         If the weight is corrupt or not int8.
     """
     where = "to_fractal_z"
+    if not isinstance(weight, CompressedWeight):
+        raise FormatError(message(where, "a CompressedWeight", type(weight).__name__))
     formats.check(weight, where)
     require_int8_matrix(weight.values, where)
     n, positions, groups = weight.shape[0], math.prod(weight.kernel), weight.padded_channels // 4
@@ -112,6 +120,7 @@ def to_fractal_z(weight: CompressedWeight) -> tuple[NDArray[np.int8], NDArray[np
     return _tile(_blocks_first(values, C0), C0), _tile(_blocks_first(index, INDEX_C0), INDEX_C0)
 
 
+@public
 def from_fractal_z(stored: NDArray[np.int8], stored_index: NDArray[np.uint8], shape: Sequence[int]) -> CompressedWeight:
     """Return the canonical compressed weight of FRACTAL_Z tiles; the inverse of `to_fractal_z`.
 
@@ -199,5 +208,6 @@ def _untile(tiles: NDArray[Any], n: int, columns: int, where: str) -> NDArray[An
 
 
 def _require_stored(array: NDArray[Any], shape: tuple[int, ...], dtype: np.dtype[Any], where: str) -> None:
+    arguments.array(where, array, FormatError)
     if array.shape != shape or array.dtype != dtype:
         raise FormatError(message(where, f"{dtype} {shape}", f"{array.dtype} {array.shape}"))

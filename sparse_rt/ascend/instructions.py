@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sparse_rt import formats
+from sparse_rt import arguments, formats
 from sparse_rt.ascend.fractal import C0, INDEX_C0, ROWS, require_int8_matrix
+from sparse_rt.boundary import public
 from sparse_rt.errors import FormatError, message
 
 __all__ = ["MAX_EXTENT", "compress_weight", "decompress_weight", "mmad_with_sparse", "load_data_with_sparse"]
@@ -25,6 +26,7 @@ _MAX_REPEAT = 255
 _MAX_STRIDE = 65535
 
 
+@public
 def compress_weight(w: NDArray[np.int8], *, prune: bool = False) -> tuple[NDArray[np.int8], NDArray[np.uint8]]:
     """Return the stored half and the packed 2-bit index of a 2:4 weight.
 
@@ -51,6 +53,8 @@ def compress_weight(w: NDArray[np.int8], *, prune: bool = False) -> tuple[NDArra
     """
     where = "compress_weight"
     require_int8_matrix(w, f"{where}: w")
+    if not isinstance(prune, bool | np.bool_):
+        raise FormatError(message(f"{where}: prune", "True or False", type(prune).__name__))
     if w.shape[1] % 4:
         remedy = "Pad the input channels with zeros."
         raise FormatError(message(f"{where}: w {w.shape}", "k to be a multiple of 4", f"k = {w.shape[1]}", remedy))
@@ -58,6 +62,7 @@ def compress_weight(w: NDArray[np.int8], *, prune: bool = False) -> tuple[NDArra
     return compressed.values, compressed.index
 
 
+@public
 def decompress_weight(values: NDArray[np.int8], index: NDArray[np.uint8]) -> NDArray[np.int8]:
     """Return the dense (n, k) int8 weight of values (n, k / 2) and index (n, ceil(k / 8)).
 
@@ -72,6 +77,7 @@ def decompress_weight(values: NDArray[np.int8], index: NDArray[np.uint8]) -> NDA
     return formats.decode_matrix(values, index, "decompress_weight")
 
 
+@public
 def mmad_with_sparse(
     a: NDArray[np.int8],
     values: NDArray[np.int8],
@@ -115,6 +121,8 @@ def mmad_with_sparse(
         remedy = "Split the product; blocks of k accumulate through c."
         raise FormatError(message(where, f"m, n and k in [0, {MAX_EXTENT}]", f"m={m}, n={n}, k={k}", remedy))
     formats.check_index(index, n, k, where)
+    if c is not None:
+        arguments.array(f"{where}: c", c, FormatError)
     if c is not None and (c.dtype != np.int32 or c.shape != (m, n)):
         raise FormatError(message(where, f"c {(m, n)} int32", f"{c.shape} {c.dtype}"))
     start = np.zeros((m, n), np.int32) if c is None else c.copy()
@@ -143,6 +151,7 @@ def _selected_products(a: NDArray[np.int8], values: NDArray[np.int8], columns: N
     return products.T.astype(np.int64)
 
 
+@public
 def load_data_with_sparse(
     dst: NDArray[Any],
     dst_index: NDArray[Any],
@@ -193,6 +202,7 @@ def load_data_with_sparse(
     _require_alignment(where, "index_offset", index_offset, _SOURCE_ALIGNMENT)
     buffers = {"dst": dst, "dst_index": dst_index, "src": src, "src_index": src_index}
     for name, buffer in buffers.items():
+        arguments.array(f"{where}: {name}", buffer, FormatError)
         if buffer.ndim != 1 or buffer.dtype not in (np.int8, np.uint8):
             raise FormatError(message(f"{where}: {name}", "a flat buffer of bytes", f"{buffer.dtype} {buffer.shape}"))
     if repeat == 0:
@@ -214,12 +224,12 @@ def load_data_with_sparse(
 
 def _require_range(where: str, **limits: tuple[int, int]) -> None:
     for name, (value, most) in limits.items():
-        if not 0 <= value <= most:
+        if arguments.integer(f"{where}: {name}", value, 0, FormatError) > most:
             raise FormatError(message(where, f"{name} in [0, {most}]", str(value)))
 
 
 def _require_alignment(where: str, name: str, offset: int, alignment: int) -> None:
-    if offset < 0 or offset % alignment:
+    if arguments.integer(f"{where}: {name}", offset, 0, FormatError) % alignment:
         raise FormatError(message(where, f"{name} to be a multiple of {alignment} bytes", str(offset)))
 
 

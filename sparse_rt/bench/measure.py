@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from sparse_rt import arguments
 from sparse_rt.bench.layers import compare_profiles
 from sparse_rt.bench.machine import cpu_name
 from sparse_rt.bench.named import named_dense_model
@@ -20,6 +21,7 @@ from sparse_rt.bench.process import EngineProcess
 from sparse_rt.bench.report import BenchReport, LayerTiming
 from sparse_rt.bench.statistics import ratio_of_medians, summarise
 from sparse_rt.bench.turns import Contestant, alternate
+from sparse_rt.boundary import public
 from sparse_rt.errors import ConfigError, message
 from sparse_rt.feeds import random_feeds, write_npz
 from sparse_rt.output_file import open_output
@@ -44,6 +46,7 @@ class _Input:
     shape: Sequence[int | str | None]
 
 
+@public
 def bench(
     model: ModelSource,
     reference: ModelSource | None = None,
@@ -87,11 +90,14 @@ def bench(
     ConfigError
         `seconds` or `threads` is out of range.
     """
-    if not 0 < seconds <= 86400:
-        raise ConfigError(message("seconds", "more than 0, at most 86400", f"{seconds:g}"))
-    count = usable_threads() if threads is None else threads
-    if count < 1:
-        raise ConfigError(message("threads", "at least 1", str(count)))
+    arguments.model("model", model)
+    if reference is not None:
+        arguments.model("reference", reference)
+    if profile is not None:
+        arguments.path("profile", profile)
+    if not isinstance(seconds, int | float | np.integer | np.floating) or not 0 < seconds <= 86400:
+        raise ConfigError(message("seconds", "more than 0, at most 86400", repr(seconds)))
+    count = usable_threads() if threads is None else arguments.integer("threads", threads, 1)
     with ExitStack() as stack:
         folder = stack.enter_context(ScratchFolder("bench"))
         dense = stack.enter_context(EngineProcess("onnxruntime"))
@@ -147,7 +153,7 @@ def _feeds(
     inputs: Sequence[Mapping[str, Any]], feeds: Mapping[str, NDArray[Any]] | None, batch: int | None, seed: int
 ) -> dict[str, NDArray[Any]]:
     if feeds is not None:
-        return {name: np.asarray(array) for name, array in feeds.items()}
+        return {name: np.asarray(array) for name, array in arguments.feeds("feeds", feeds).items()}
     return random_feeds([_Input(item["name"], item["type"], item["shape"]) for item in inputs], batch, seed)
 
 

@@ -1,5 +1,6 @@
 """The command ``sparse-rt``: one module a command."""
 
+import contextlib
 import errno
 import os
 import sys
@@ -14,6 +15,8 @@ __all__ = ["app"]
 
 #: Bad usage, bad input, or an answer that cannot be given. 1 is reserved for verify's "not equal".
 ERROR = 2
+#: What shells report of a command that Ctrl-C has ended.
+INTERRUPTED = 130
 
 _TRACEBACK = "SPARSE_RT_TRACEBACK"
 
@@ -28,8 +31,12 @@ class _Group(TyperGroup):
             # Whoever read the output has enough; nobody hears of an answer now, so it must not look like one.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(ERROR) from error
+        except KeyboardInterrupt as error:
+            raise typer.Exit(INTERRUPTED) from error
         except Exception as error:
             if _is_typers_own(error):
+                raise
+            if os.environ.get(_TRACEBACK) and not _is_said(error):
                 raise
             _print_error(error)
             raise typer.Exit(ERROR) from error
@@ -40,17 +47,27 @@ def _is_typers_own(error: Exception) -> bool:
     return isinstance(error, typer.Exit | typer.Abort) or hasattr(error, "exit_code")
 
 
+def _is_said(error: Exception) -> bool:
+    """Return whether an error is no mistake of ours, so that where it was raised helps nobody."""
+    from sparse_rt.errors import InternalError, SparseRTError
+
+    return isinstance(error, SparseRTError) and not isinstance(error, InternalError)
+
+
 def _print_error(error: Exception) -> None:
     from rich.text import Text
 
     from sparse_rt.cli.console import error_console
 
-    error_console().print(Text(f"error: {_describe(error)}", style="red"))
+    with contextlib.suppress(OSError):  # nobody listens
+        error_console().print(Text(f"error: {_describe(error)}", style="red"))
 
 
-def _describe(error: Exception) -> str:
-    from sparse_rt.errors import SparseRTError
+def _describe(error: BaseException) -> str:
+    from sparse_rt.errors import InternalError, SparseRTError
 
+    if isinstance(error, InternalError) and error.__cause__ is not None:
+        error = error.__cause__
     text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, SparseRTError):
         return text
@@ -58,8 +75,10 @@ def _describe(error: Exception) -> str:
         return f"onnxruntime: {text}"
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return f"{error.filename or 'output'}: expected room for what is written, got a full disk."
-    if os.environ.get(_TRACEBACK):
-        raise error
+    if isinstance(error, OSError):
+        return f"{error.filename or 'system'}: expected a system that does what is asked of it, got {text}."
+    if isinstance(error, MemoryError | RecursionError):
+        return f"sparse-rt: expected enough memory, got {type(error).__name__}: {text}."
     return f"unexpected {type(error).__name__}: {text}. This is a bug in sparse_rt; {_TRACEBACK}=1 shows where."
 
 

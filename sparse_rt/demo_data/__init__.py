@@ -44,7 +44,7 @@ def read_model(name: str) -> bytes:
 
 def load_test_images() -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
     """Return the held-out images, float32 (500, 1, 8, 8) in [0, 1], and their labels, int64 (500,)."""
-    with files(__name__).joinpath(TEST_IMAGES).open("rb") as file, np.load(file) as arrays:
+    with files(__name__).joinpath(TEST_IMAGES).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         return scale_images(arrays["images"]), arrays["labels"].astype(np.int64)
 
 

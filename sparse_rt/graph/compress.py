@@ -8,8 +8,9 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from sparse_rt import formats, patterns
-from sparse_rt.errors import ConfigError, message
+from sparse_rt import arguments, formats, patterns
+from sparse_rt.boundary import public
+from sparse_rt.errors import ConfigError, ModelError, message
 from sparse_rt.formats import CompressedWeight
 from sparse_rt.graph import mapped, model_io
 from sparse_rt.graph.gates import compressed_nbytes
@@ -58,6 +59,7 @@ class CompressResult:
     layers: tuple[LayerCompression, ...]
 
 
+@public
 def compress(model: model_io.ModelSource, sparsity: int = 1) -> onnx.ModelProto:
     """Return the model with every layer that holds 2:4 compressed; it runs in any onnxruntime.
 
@@ -75,9 +77,11 @@ def compress(model: model_io.ModelSource, sparsity: int = 1) -> onnx.ModelProto:
     ConfigError
         `sparsity` is neither 0 nor 1.
     """
+    arguments.model("model", model)
     return model_io.to_proto(compress_model(model_io.read(model), sparsity).model)
 
 
+@public
 def compress_model(model: ir.Model, sparsity: int = 1) -> CompressResult:
     """Compress the layers that hold 2:4, and say why the others stay dense.
 
@@ -95,7 +99,9 @@ def compress_model(model: ir.Model, sparsity: int = 1) -> CompressResult:
     ConfigError
         `sparsity` is neither 0 nor 1.
     """
-    if sparsity not in (0, 1):
+    if not isinstance(model, ir.Model):
+        raise ModelError(message("model", "an onnx_ir.Model", type(model).__name__))
+    if not isinstance(sparsity, int | np.integer) or sparsity not in (0, 1):
         raise ConfigError(message("sparsity", "0 or 1", repr(sparsity)))
     result = model.clone()
     layers = find_layers(result)

@@ -6,7 +6,7 @@ from typing import Any
 import onnxruntime as ort
 from sparse_rt_kernels.parallel import ThreadPool
 
-from sparse_rt.errors import ModelError, message
+from sparse_rt.errors import ModelError, also, message
 from sparse_rt.plan.island import Island
 from sparse_rt.plan.options import SessionOptions
 from sparse_rt.plan.signature import NodeArg
@@ -63,13 +63,14 @@ def open_session(source: str | bytes, options: ort.SessionOptions, where: str = 
     Raises
     ------
     ModelError
-        onnxruntime does not load the model.
+        onnxruntime does not load the model; also an instance of the class that onnxruntime raised.
     """
     try:
         return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises a dozen unrelated types for a bad model
         got = " ".join(str(error).split()) or type(error).__name__
-        raise ModelError(message(where, "a model that onnxruntime loads", got)) from error
+        kind = type(error) if type(error).__module__.startswith("onnxruntime") else ModelError
+        raise also(ModelError, kind)(message(where, "a model that onnxruntime loads", got)) from error
 
 
 def open_island(island: Island, options: SessionOptions) -> OnnxRuntimeStep:

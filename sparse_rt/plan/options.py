@@ -9,6 +9,7 @@ import onnxruntime as ort
 from sparse_rt_kernels import isa
 from sparse_rt_kernels.settings import settings
 
+from sparse_rt.boundary import public
 from sparse_rt.errors import ConfigError, message
 
 __all__ = ["TUNING", "TUNING_VARIABLE", "SessionOptions", "usable_threads"]
@@ -112,6 +113,7 @@ class SessionOptions:
     _passed_on: dict[str, Any]
     _config_entries: dict[str, str]
 
+    @public
     def __init__(
         self,
         intra_op_num_threads: int = 0,
@@ -171,17 +173,21 @@ class SessionOptions:
 
     def _pass_on(self, name: str, value: Any) -> None:
         native = ort.SessionOptions()
-        if name in _REFUSED and value != getattr(native, name):
+        default = getattr(native, name)
+        if isinstance(default, str) and not isinstance(value, str):  # onnxruntime may end the process for None
+            raise ConfigError(message(f"session option '{name}'", "a value of type str", repr(value)))
+        if name in _REFUSED and (type(value) is not type(default) or value != default):
             where = f"session option '{name}'"
             remedy = "onnxruntime runs parts of a model here, not all of it."
-            raise ConfigError(message(where, repr(getattr(native, name)), repr(value), remedy))
+            raise ConfigError(message(where, repr(default), repr(value), remedy))
         try:
             setattr(native, name, value)
-        except TypeError as error:
-            kind = type(getattr(native, name)).__name__
+        except Exception as error:  # onnxruntime raises several types for wrong values
+            kind = type(default).__name__
             raise ConfigError(message(f"session option '{name}'", f"a value of type {kind}", repr(value))) from error
         self._passed_on[name] = value
 
+    @public
     def add_session_config_entry(self, key: str, value: str) -> None:
         """Set one of onnxruntime's config entries, for the parts that it runs.
 
@@ -190,13 +196,16 @@ class SessionOptions:
         ConfigError
             Key or value is no string, or too long for onnxruntime.
         """
+        got = f"{key!r} = {value!r}"
+        if not isinstance(key, str) or not isinstance(value, str):  # onnxruntime ends the process for None
+            raise ConfigError(message("session config entry", "a key and a value that are strings", got))
         try:
             ort.SessionOptions().add_session_config_entry(key, value)
-        except (TypeError, RuntimeError, ort.capi.onnxruntime_pybind11_state.Fail) as error:
-            got = f"{key!r} = {value!r}"
+        except Exception as error:  # onnxruntime raises several types for wrong values
             raise ConfigError(message("session config entry", "a key and a value that are strings", got)) from error
         self._config_entries[key] = value
 
+    @public
     def get_session_config_entry(self, key: str) -> str:
         """Return the config entry of that name.
 
@@ -205,7 +214,7 @@ class SessionOptions:
         ConfigError
             There is none.
         """
-        if key not in self._config_entries:
+        if not isinstance(key, str) or key not in self._config_entries:
             raise ConfigError(message("session config entry", f"keys among {list(self._config_entries)}", repr(key)))
         return self._config_entries[key]
 
@@ -280,7 +289,7 @@ def _check_tier(where: str, value: Any) -> None:
 
 
 def _check_tuning(where: str, value: Any) -> None:
-    if value not in TUNING:
+    if not isinstance(value, str) or value not in TUNING:
         raise ConfigError(message(where, f"one of {', '.join(TUNING)}", repr(value)))
 
 

@@ -157,14 +157,18 @@ class Signature:
         FeedError
             The model has no such output.
         """
-        if not names:
+        if names is None:
             return list(self._output_names)
         if isinstance(names, str):
             raise FeedError(message("output names", "a list of names", repr(names), f"Write [{names!r}]."))
-        for name in names:
-            if name not in self._output_names:
+        try:
+            wanted = list(names)
+        except TypeError as error:
+            raise FeedError(message("output names", "a list of names", type(names).__name__)) from error
+        for name in wanted:
+            if not isinstance(name, str) or name not in self._output_names:
                 raise FeedError(message("output names", f"names among {list(self._output_names)}", repr(name)))
-        return list(names)
+        return wanted or list(self._output_names)
 
     def checked(self, feeds: Mapping[str, Any]) -> Environment:
         """Return the feeds as native, aligned, C-contiguous arrays that fit the declared inputs.

@@ -7,8 +7,9 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from sparse_rt import patterns
-from sparse_rt.errors import ConfigError, message
+from sparse_rt import arguments, patterns
+from sparse_rt.boundary import public
+from sparse_rt.errors import ConfigError, ModelError, message
 from sparse_rt.graph import mapped, model_io
 from sparse_rt.graph.layer import Layer
 from sparse_rt.graph.layers import find_layers
@@ -43,6 +44,7 @@ class PruneResult:
     layers: tuple[LayerPruning, ...]
 
 
+@public
 def prune(model: model_io.ModelSource, pattern: str = "2:4") -> onnx.ModelProto:
     """Return the model with every eligible weight pruned to `pattern` by magnitude, in one shot.
 
@@ -62,9 +64,11 @@ def prune(model: model_io.ModelSource, pattern: str = "2:4") -> onnx.ModelProto:
     PatternError
         `pattern` is none.
     """
+    arguments.model("model", model)
     return model_io.to_proto(prune_model(model_io.read(model), pattern).model)
 
 
+@public
 def prune_model(model: ir.Model, pattern: str = "2:4") -> PruneResult:
     """Keep the two largest |w| of every 4 input channels, for each output channel and kernel position.
 
@@ -86,6 +90,8 @@ def prune_model(model: ir.Model, pattern: str = "2:4") -> PruneResult:
     PatternError
         `pattern` is none.
     """
+    if not isinstance(model, ir.Model):
+        raise ModelError(message("model", "an onnx_ir.Model", type(model).__name__))
     wanted = patterns.parse(pattern)
     if wanted != patterns.TWO_FOUR:
         raise ConfigError(message("pattern", f"'{patterns.TWO_FOUR}'", f"'{wanted}'", "Other patterns come later."))

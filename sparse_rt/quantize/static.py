@@ -11,6 +11,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from sparse_rt import stock
+from sparse_rt.boundary import public
 from sparse_rt.errors import ModelError, message
 from sparse_rt.graph import model_io, model_writer
 from sparse_rt.quantize.calibration import Calibration
@@ -42,6 +43,7 @@ class QuantizeResult:
     errors: tuple[OutputError, ...]
 
 
+@public
 def quantize_file(
     path: Path, output: Path, arrays: Mapping[str, NDArray[Any]], batch: int = 32, exclude: Sequence[str] = ()
 ) -> QuantizeResult:

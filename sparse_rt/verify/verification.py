@@ -13,7 +13,8 @@ import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from sparse_rt import stock
+from sparse_rt import arguments, stock
+from sparse_rt.boundary import public
 from sparse_rt.errors import SparseRTError
 from sparse_rt.feeds import random_feeds
 from sparse_rt.graph import model_io, model_writer
@@ -42,6 +43,7 @@ _QUANTISING = frozenset(
 )
 
 
+@public
 def verify(
     model: ModelSource,
     reference: ModelSource | None = None,
@@ -92,11 +94,16 @@ def verify(
     FormatError
         A compressed weight is corrupt.
     """
+    arguments.model("model", model)
+    if reference is not None:
+        arguments.model("reference", reference)
+    threads = arguments.integer("threads", threads, 0)
+    wanted = None if feeds is None else arguments.feeds("feeds", feeds)
     parsed = model_io.read(model)
     # As a user's own: what was measured for `run` decides here, too, and what is measured here is kept for it.
     session = InferenceSession(model, SessionOptions(intra_op_num_threads=threads))
     # Both engines get the same arrays, whatever strides, byte order or lists were given.
-    given = session.plan.signature.checked(random_feeds(session.get_inputs(), batch, seed) if feeds is None else feeds)
+    given = session.plan.signature.checked(random_feeds(session.get_inputs(), batch, seed) if wanted is None else wanted)
     found = _outputs(session, given)
     with ExitStack() as stack:
         dense, name = _reference(model, reference, parsed, given, stack)

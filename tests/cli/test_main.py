@@ -110,6 +110,39 @@ def test_an_unexpected_error_is_one_line_too(cli, files, monkeypatch):
     assert isinstance(cli("inspect", files["pruned"]).exception, ZeroDivisionError)
 
 
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        (MemoryError, "expected memory that holds what is asked for"),
+        (RecursionError, "nesting"),
+        (lambda: OSError(28, "No space left on device", "/some/file"), "No space left on device for '/some/file'"),
+        (lambda: PermissionError(13, "Permission denied", "/some/file"), "Permission denied for '/some/file'"),
+    ],
+)
+def test_what_the_system_refuses_is_one_line_and_no_bug(cli, files, monkeypatch, kind, says):
+    def fail(*arguments, **options):
+        raise kind()
+
+    for place in ("sparse_rt.plan.tuning.tuner.Tuner.plan", "sparse_rt.feeds.random_feeds"):
+        with monkeypatch.context() as patched:
+            patched.setattr(place, fail)
+            result = cli("run", files["pruned"])
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert len(result.stderr.strip().splitlines()) == 1
+        assert "bug" not in result.stderr
+    monkeypatch.setattr("sparse_rt.plan.tuning.tuner.Tuner.plan", fail)
+    assert says in cli("run", files["pruned"]).stderr
+
+
+def test_ctrl_c_exits_as_shells_expect(cli, files, monkeypatch):
+    def fail(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sparse_rt.session.InferenceSession.run", fail)
+    result = cli("run", files["pruned"])
+    assert (result.exit_code, result.stdout, result.stderr) == (130, "", "")
+
+
 def test_process_on_a_pipe_cuts_nothing(files):
     result = run_process("inspect", files["pruned"], env={**os.environ, "COLUMNS": "40"})
     assert result.returncode == 0, result.stderr
