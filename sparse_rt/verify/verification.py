@@ -103,7 +103,9 @@ def verify(
     # As a user's own: what was measured for `run` decides here, too, and what is measured here is kept for it.
     session = InferenceSession(model, SessionOptions(intra_op_num_threads=threads))
     # Both engines get the same arrays, whatever strides, byte order or lists were given.
-    given = session.plan.signature.checked(random_feeds(session.get_inputs(), batch, seed) if wanted is None else wanted)
+    given = session.plan.signature.checked(
+        random_feeds(session.get_inputs(), batch, seed) if wanted is None else wanted
+    )
     found = _outputs(session, given)
     with ExitStack() as stack:
         dense, name = _reference(model, reference, parsed, given, stack)
