@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 LOWEST := $(VENV)-lowest
 
-.PHONY: demo test candidates tiers layouts versions lowest lint types imports clean
+.PHONY: demo test candidates tiers layouts convolutions versions lowest lint types imports clean
 demo: $(VENV)/.installed
 	$(BIN)/sparse-rt demo
 
@@ -19,10 +19,15 @@ candidates: $(VENV)/.installed
 tiers: $(VENV)/.installed
 	$(BIN)/python tests/kernels/tier_lanes.py
 
-# Generated networks in every layout against their own steps and onnxruntime, far more of them than the tests; hours of them: SEEDS="0 100000".
+# Generated networks in every layout against their own steps and onnxruntime; more of them: SEEDS="0 100000".
 SEEDS ?= 10000 14000
 layouts: $(VENV)/.installed
 	$(BIN)/python -m tests.models.test_image_networks $(SEEDS)
+
+# Every attribute of convolutions over 1 to 9 pixels, and random ones of two axes, against onnxruntime.
+LAYERS ?= 5000
+convolutions: $(VENV)/.installed
+	$(BIN)/python -m tests.models.test_convolutions $(LAYERS)
 
 # Compressed models in older versions of onnxruntime; see tests/versions/lane.py.
 versions: $(VENV)/.installed

@@ -19,6 +19,7 @@ __all__ = [
     "parameter_reason",
     "quantisation_reason",
     "rank_fits",
+    "special_convolution",
     "structural_reason",
     "value_reason",
 ]
@@ -74,7 +75,35 @@ def attribute_reason(attributes: Mapping[str, AttributeValue]) -> str | None:
     if attributes.get("group", 1) != 1:
         return f"a convolution with {attributes['group']} groups"
     turned = (name for name in ("transA", "transBatchA", "transBatchB") if attributes.get(name))
-    return next((f"{name} is set" for name in turned), None)
+    return next((f"{name} is set" for name in turned), None) or special_convolution(attributes)
+
+
+def special_convolution(attributes: Mapping[str, AttributeValue]) -> str | None:
+    """Return what in the attributes of a convolution onnxruntime refuses, or reads in a way of its own; else None.
+
+    Such a layer stays with it, so that a model does the same everywhere.
+    """
+    kernel, strides, dilations, pads, padding = (
+        tuple(int(item) for item in value) if isinstance(value := attributes.get(name), tuple) else ()
+        for name in ("kernel_shape", "strides", "dilations", "pads", "output_padding")
+    )
+    if min(pads, default=0) < 0:
+        return "pads are negative, which onnxruntime refuses"
+    is_same = attributes.get("auto_pad") in ("SAME_UPPER", "SAME_LOWER")
+    is_transposed = "output_padding" in attributes
+    if is_same and not is_transposed and max(dilations, default=1) > 1:
+        return f"dilations with auto_pad {attributes['auto_pad']}, which onnxruntime refuses"
+    if any(not 0 <= added < stride for added, stride in zip(padding, strides, strict=False)):
+        return "output_padding of a stride or more, which onnxruntime refuses"
+    if is_same and not attributes.get("output_shape"):
+        least = [stride if is_transposed else stride - 1 for stride in strides]
+        reach = [(size - 1) * dilation + 1 for size, dilation in zip(kernel, dilations, strict=True)]
+        added = padding or (0,) * len(kernel)
+        if any(sum(one) < stride for *one, stride in zip(reach, added, least, strict=True)):
+            return (
+                f"auto_pad {attributes['auto_pad']} at strides beyond the kernel, which onnxruntime pads in its own way"
+            )
+    return None
 
 
 def rank_fits(form: DenseForm, rank: int) -> bool:

@@ -83,7 +83,7 @@ class Convolution:
         Raises
         ------
         FeedError
-            Wrong rank or channels, or an input that the kernel does not fit into.
+            Wrong rank or channels, an input that the kernel does not fit into, or one too small for `output_shape`.
         """
         return _geometry(self, shape)
 
@@ -130,12 +130,8 @@ def _geometry(conv: Convolution, shape: tuple[int, ...]) -> ConvGeometry:
         input_stride=_pair(lead + stuffing),
         pad_value=conv.pad_value,
     )
-    # An empty axis gives an empty output where that makes sense; a transposed one would have to give pixels from none.
-    fits = all(
-        out > 0 or (size == 0 and out == 0)
-        for size, out in zip(spatial, (geometry.out_height, geometry.out_width)[-conv.axes :], strict=True)
-    )
-    if not fits or (conv.transposed and 0 in spatial):
+    # As in onnxruntime, an output without pixels is an error; a transposed one would have to give pixels from none.
+    if min(geometry.out_height, geometry.out_width) < 1 or (conv.transposed and 0 in spatial):
         raise FeedError(message(where, f"an input that the kernel {conv.kernel} fits into", str(shape)))
     return geometry
 
@@ -165,6 +161,10 @@ def _transposed_pads(conv: Convolution, axis: int, size: int) -> Pair:
     same = conv.auto_pad in ("SAME_UPPER", "SAME_LOWER")
     if conv.output_shape or same:
         wanted = conv.output_shape[axis] if conv.output_shape else size * conv.strides[axis]
+        most = full - extra + conv.strides[axis] - 1
+        if wanted > most:
+            expected = f"an output_shape of at most {most} for an input of {size}"
+            raise FeedError(message(f"layer '{conv.name}'", expected, str(wanted)))
         begin, end = _split(conv.auto_pad, full - wanted)
     elif conv.auto_pad == "VALID":
         begin, end = 0, 0

@@ -14,6 +14,7 @@ from sparse_rt_kernels import registry
 from sparse_rt_kernels.depthwise import prepare_depthwise
 from sparse_rt_kernels.registry import PreparedCall
 
+from sparse_rt.graph import gates
 from sparse_rt.graph.layer import Layer
 from sparse_rt.plan.convolution import Convolution
 from sparse_rt.plan.fuse import fuse
@@ -75,6 +76,8 @@ def dense_replacement(layer: Layer, ir_version: int, tier: str | None = None) ->
 def _is_plain_convolution(layer: Layer) -> bool:
     """Return whether a layer is a convolution over images whose weight has the zero point 0."""
     if layer.kind != "conv" or len(layer.shape) != _AXES + 2 or 0 in layer.shape:
+        return False
+    if gates.special_convolution(layer.attributes) is not None:
         return False
     return layer.weight_zero_point is None or not layer.weight_zero_point.any()
 
