@@ -97,6 +97,9 @@ class Layer:
     eligible: bool
     """True when at most the values of the weight stand in the way: pruning could make the layer qualify."""
 
+    rank: int | None = None
+    """How many axes y has; None where only a run can tell. See :func:`sparse_rt.graph.ranks.find_ranks`."""
+
     stored: CompressedWeight | None = None
     """The compressed weight in the file, for nodes of the ``sparse_rt`` domain; None for dense nodes."""
 

@@ -1,6 +1,7 @@
 """Find the layers of a model, dense or compressed, and bring them to one normal form."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -13,6 +14,7 @@ from sparse_rt.graph import gates
 from sparse_rt.graph.attributes import resolve
 from sparse_rt.graph.layer import AttributeValue, Kind, Layer
 from sparse_rt.graph.operators import COMPRESSED, DOMAIN, FORMS, INPUTS, MICROSOFT, VERSION, DenseForm
+from sparse_rt.graph.ranks import find_ranks
 from sparse_rt.graph.stored import canonical_shape, stored_weight
 from sparse_rt.graph.weights import ConstantWeight, constant_array, trace
 
@@ -62,6 +64,9 @@ def find_layers(model: ir.Model) -> list[Layer]:
         A compressed weight is corrupt.
     """
     layers = [_layer(node, model.ir_version) for node in model.graph if _is_layer(node)]
+    if layers:
+        ranks = find_ranks(model.graph, model.ir_version, layers)
+        layers = [replace(layer, rank=ranks.get(layer.y)) for layer in layers]
     for graph in model.graph.subgraphs():
         layers += [_layer(node, model.ir_version, _INSIDE_SUBGRAPH) for node in graph if _is_layer(node)]
     for function in model.functions.values():

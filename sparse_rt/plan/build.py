@@ -17,6 +17,7 @@ from sparse_rt.graph import model_io
 from sparse_rt.graph.decompress import decompress_model, decompressed_nbytes
 from sparse_rt.graph.layers import find_layers
 from sparse_rt.graph.model_io import ModelSource
+from sparse_rt.graph.ranks import find_ranks
 from sparse_rt.plan.choose import choose
 from sparse_rt.plan.island import cut
 from sparse_rt.plan.metadata import ModelMetadata
@@ -74,7 +75,8 @@ def build_plan(source: ModelSource, options: SessionOptions, decide: Decide = _t
         for layer, choice in zip(found, choices, strict=True)
         if choice.replacement is None and decided[layer] is None
     ]
-    replacements = [*layers, *find_operators(model, layers, dense, options.kernel_tier)]
+    ranks = find_ranks(model.graph, int(model.ir_version or 0), found)
+    replacements = [*layers, *find_operators(model, layers, dense, options.kernel_tier, ranks)]
     try:
         return replace(_partitioned(model, signature, reports, replacements, options), tried=decisions.tried)
     except _NotExchangeableError as obstacle:

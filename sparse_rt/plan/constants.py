@@ -103,7 +103,7 @@ def _dequantised(node: ir.Node | None, ir_version: int) -> NDArray[np.float32] |
     return product
 
 
-def per_channel(array: NDArray[Any], n: int, axis_from_end: int, rank: int | None) -> NDArray[Any] | None:
+def per_channel(array: NDArray[Any], n: int, axis_from_end: int | None, rank: int | None) -> NDArray[Any] | None:
     """Return `array`, which broadcasts onto an output, as one value for each of its n channels; else None.
 
     Parameters
@@ -113,12 +113,12 @@ def per_channel(array: NDArray[Any], n: int, axis_from_end: int, rank: int | Non
     n
         Output channels.
     axis_from_end
-        Position of the channel axis, 1 for the last one.
+        Position of the channel axis, 1 for the last one; None where unknown, when one value for all channels is safe.
     rank
-        Of the output; None where unknown, when only axes that every output has are safe.
+        Of the output; None where unknown, when the last axis is safe, which every output has.
     """
-    known = axis_from_end if rank is None else rank
-    if array.ndim > known:
+    if array.ndim > (1 if rank is None else rank):
+        # The result would have more axes than the output.
         return None
     for position, size in enumerate(reversed(array.shape), start=1):
         if size != 1 and (position != axis_from_end or size != n):

@@ -98,15 +98,16 @@ class Requantisation:
         n = len(row_sums)
         unit = np.float32(1) if y_scale is None else y_scale
         real = np.zeros(n, np.float32) if bias is None else bias
-        return Requantisation(
-            row_sums,
-            np.zeros(n, np.int64) if bias_integer is None else bias_integer.astype(np.int64),
-            np.ascontiguousarray(accumulator_scale / unit, np.float32),
-            np.ascontiguousarray(real / unit, np.float32),
-            float(np.float32(low) / unit),
-            float(np.float32(high) / unit),
-            zero_point,
-        )
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            return Requantisation(
+                row_sums,
+                np.zeros(n, np.int64) if bias_integer is None else bias_integer.astype(np.int64),
+                np.ascontiguousarray(accumulator_scale / unit, np.float32),
+                np.ascontiguousarray(real / unit, np.float32),
+                float(np.float32(low) / unit),
+                float(np.float32(high) / unit),
+                zero_point,
+            )
 
 
 def accumulator_fits(absolute_sums: NDArray[np.int64], bias_integer: NDArray[np.int64] | None) -> bool:

@@ -177,12 +177,26 @@ def _absorb_affine(fusion: Fusion, node: ir.Node, ir_version: int) -> Fusion | N
     factor, shift = found
     bias = shift
     if fusion.bias is not None:
-        scaled = fusion.bias if factor is None else fusion.bias * factor
-        bias = scaled if shift is None else scaled + shift
+        # What leaves float32 here does so in the model, too.
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            scaled = fusion.bias if factor is None else fusion.bias * factor
+            bias = scaled if shift is None else scaled + shift
     multiplier = fusion.multiplier
     if factor is not None:
-        multiplier = factor if multiplier is None else multiplier * factor
+        with np.errstate(over="ignore", under="ignore"):
+            multiplier = factor if multiplier is None else multiplier * factor
+        if not _is_usual(multiplier):
+            return None
     return replace(fusion, bias=bias, multiplier=multiplier)
+
+
+def _is_usual(factors: NDArray[np.float32]) -> bool:
+    """Return whether factors are 0, or numbers of full precision: neither infinite nor so small that digits are lost.
+
+    Others may stand for a product that the model never computes, between two factors that undo each other.
+    """
+    sizes = np.abs(factors)
+    return bool((np.isfinite(sizes) & ((sizes == 0) | (sizes >= np.finfo(np.float32).tiny))).all())
 
 
 def _arithmetic(fusion: Fusion, node: ir.Node, ir_version: int) -> _Affine | None:
@@ -198,7 +212,7 @@ def _arithmetic(fusion: Fusion, node: ir.Node, ir_version: int) -> _Affine | Non
         return None, values if node.op_type == "Add" else -values
     with np.errstate(divide="ignore", over="ignore"):
         factor: NDArray[np.float32] = values if node.op_type == "Mul" else np.reciprocal(values)
-    return (factor, None) if np.isfinite(factor).all() else None
+    return factor, None
 
 
 def _batch_normalization(fusion: Fusion, node: ir.Node, ir_version: int) -> _Affine | None:
@@ -206,7 +220,7 @@ def _batch_normalization(fusion: Fusion, node: ir.Node, ir_version: int) -> _Aff
     layer = fusion.layer
     axis_from_end, rank = channel_position(layer)
     versions = {} if node.graph is None else node.graph.opset_imports
-    if rank is None or rank - axis_from_end != 1 or versions.get("", 0) < _FIRST_BATCH_NORMALIZATION_OF_INFERENCE:
+    if rank is None or axis_from_end != rank - 1 or versions.get("", 0) < _FIRST_BATCH_NORMALIZATION_OF_INFERENCE:
         return None
     if node.attributes.get_int("training_mode", 0) or not node.attributes.get_int("spatial", 1):
         return None
@@ -222,18 +236,17 @@ def _batch_normalization(fusion: Fusion, node: ir.Node, ir_version: int) -> _Aff
     return (single, rest) if np.isfinite(single).all() and np.isfinite(rest).all() else None
 
 
-def channel_position(layer: Layer) -> tuple[int, int | None]:
-    """Return the output's channel axis, counted from the end, and the output's rank (None where unknown)."""
+def channel_position(layer: Layer) -> tuple[int | None, int | None]:
+    """Return the output's channel axis, counted from the end, and the output's rank; None for what only a run can tell.
+
+    A left product has its channels on the last axis but one, if x is no vector.
+    """
     if layer.kind != "matmul":
         spatial = len(layer.shape) - 2
         return spatial + 1, spatial + 2
-    if layer.op_type in ("Gemm", "QGemm"):
-        return 1, 2
-    rank = None if layer.x.shape is None else len(layer.x.shape)
-    if layer.constant_side == "left":
-        # A vector x has no axis m behind the channels.
-        return (1, 1) if rank == 1 else (2, rank)
-    return 1, rank
+    if layer.constant_side == "right":
+        return 1, layer.rank
+    return None if layer.rank is None else min(2, layer.rank), layer.rank
 
 
 def _absorb_clip(fusion: Fusion, low: float, high: float) -> Fusion:
@@ -253,9 +266,9 @@ def clip_bounds(node: ir.Node, ir_version: int) -> tuple[float, float] | None:
         return None
     if node.op_type == "Relu":
         return 0.0, np.inf
-    low = node.attributes.get_float("min", -np.inf)
-    high = node.attributes.get_float("max", np.inf)
-    found = [low, high]
+    # A bound that is not given is the largest finite number: infinities are clipped to that.
+    most = float(np.finfo(np.float32).max)
+    found = [node.attributes.get_float("min", -most), node.attributes.get_float("max", most)]
     for position in (1, 2):
         value = node.inputs[position] if len(node.inputs) > position else None
         if value is None:

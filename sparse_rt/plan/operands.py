@@ -86,13 +86,24 @@ def _float_operands(fusion: Fusion, values: NDArray[Any], ir_version: int) -> Op
     elif values.dtype != np.float32:
         raise Refusal(f"no kernel for {values.dtype} weights")
     if alpha != 1:
-        values = values * alpha
+        values = _scaled(values, alpha)
     if fusion.multiplier is not None:
-        values = values * fusion.multiplier[:, None]
+        values = _scaled(values, fusion.multiplier[:, None])
     bias = _with_fused(fusion, _float_bias(layer, ir_version))
     epilogue = float_epilogue(layer.shape[0], bias, fusion.low, fusion.high)
     real = np.dtype(np.float32)
     return Operands("f32", values, epilogue, real, real)
+
+
+def _scaled(values: NDArray[np.float32], factor: NDArray[np.float32] | np.float32) -> NDArray[np.float32]:
+    """Return the weights times a factor that the model applies to sums of products, which may be of another size."""
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        scaled: NDArray[np.float32] = values * factor
+    sizes = np.abs(scaled)
+    lost = (values != 0) & (factor != 0) & ~((sizes >= np.finfo(np.float32).tiny) & (sizes < np.inf))
+    if lost.any() and np.isfinite(values).all():
+        raise Refusal("weights times the factors that follow leave the range of float32")
+    return scaled
 
 
 def _dequantised(layer: Layer, values: NDArray[Any]) -> NDArray[np.float32]:
@@ -123,7 +134,7 @@ def _float_bias(layer: Layer, ir_version: int) -> NDArray[np.float32] | None:
     return values if beta == 1 else values * beta
 
 
-def _bias_position(layer: Layer) -> tuple[int, int | None]:
+def _bias_position(layer: Layer) -> tuple[int | None, int | None]:
     # The bias of a convolution is (n,); that of a Gemm broadcasts onto (m, n).
     return channel_position(layer) if layer.kind == "matmul" else (1, 1)
 

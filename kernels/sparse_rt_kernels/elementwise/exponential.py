@@ -14,13 +14,15 @@ _ROUNDER: Final = 1.5 * 2.0**23
 #: ln 2 in two parts; the first has so few bits that its product with an exponent is exact.
 _LN2_HIGH: Final = 355.0 / 512.0
 _LN2_LOW: Final = math.log(2.0) - _LN2_HIGH
-#: exp of this is the smallest that needs no denormal number.
-_LEAST: Final = -87.0
+#: exp of less is a denormal number, or next to one.
+_LEAST: Final = -87.3
 _DEGREE: Final = 6
 
 
-def exponential(builder: Any, values: Sequence[Any]) -> list[Any]:
-    """Return exp(x) for vectors of lanes x <= 0, with a relative error below 2e-7; exp(-87) below that; NaN for NaN.
+def exponential(builder: Any, values: Sequence[Any], *, reaches_zero: bool = True) -> list[Any]:
+    """Return exp(x) for vectors of lanes x <= 0, with a relative error below 2e-7; NaN for NaN.
+
+    Below -87.3 it is 0, or, for those who do not care, exp(-87.3).
 
     exp(x) = 2**n exp(r) with n = round(x / ln 2), so that |r| <= ln 2 / 2, where 6 terms after the 1 suffice. The
     vectors go step by step together, so that no instruction waits for the one before it.
@@ -40,4 +42,8 @@ def exponential(builder: Any, values: Sequence[Any]) -> list[Any]:
     exponents = [simd.multiply(builder, simd.bitcast(builder, n, WORDS), bits) for n in shifted]
     words = [simd.bitcast(builder, value, WORDS) for value in powers]
     sums = [simd.add(builder, word, exponent) for word, exponent in zip(words, exponents, strict=True)]
-    return [simd.bitcast(builder, word, FLOATS) for word in sums]
+    results = [simd.bitcast(builder, word, FLOATS) for word in sums]
+    if not reaches_zero:
+        return results
+    is_kept = [builder.fcmp_unordered(">=", x, constant(_LEAST)) for x in values]
+    return [builder.select(flag, y, constant(0.0)) for flag, y in zip(is_kept, results, strict=True)]

@@ -29,7 +29,7 @@ def _with_sign_bit(builder: Any, values: Sequence[Any], sign: int) -> list[Any]:
 def sigmoid(builder: Any, values: Sequence[Any]) -> list[Any]:
     """Return 1 / (1 + exp(-x)) for vectors of lanes: e / (1 + e) or 1 / (1 + e) with e = exp(-|x|); NaN for NaN."""
     one = constant(1.0)
-    powers = exponential(builder, _with_sign_bit(builder, values, 1))
+    powers = exponential(builder, _with_sign_bit(builder, values, 1), reaches_zero=False)
     is_negative = [builder.fcmp_ordered("<", x, constant(0.0)) for x in values]
     above = [builder.select(negative, e, one) for negative, e in zip(is_negative, powers, strict=True)]
     return [builder.fdiv(a, simd.fadd(builder, one, e)) for a, e in zip(above, powers, strict=True)]
@@ -53,7 +53,8 @@ def tanh(builder: Any, values: Sequence[Any]) -> list[Any]:
     sizes = _with_sign_bit(builder, values, 0)
     doubled = [simd.fmultiply(builder, size, constant(-2.0)) for size in sizes]
     ratios = [
-        builder.fdiv(simd.fsubtract(builder, one, e), simd.fadd(builder, one, e)) for e in exponential(builder, doubled)
+        builder.fdiv(simd.fsubtract(builder, one, e), simd.fadd(builder, one, e))
+        for e in exponential(builder, doubled, reaches_zero=False)
     ]
     squares = [simd.fmultiply(builder, size, size) for size in sizes]
     small = [constant(coefficients[0]) for _ in values]

@@ -1,6 +1,6 @@
 """Operators between sparse layers that kernels of ours compute, so that a model need not leave our threads."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import onnx_ir as ir
 from sparse_rt_kernels.settings import settings
@@ -55,11 +55,16 @@ _MATCHERS: dict[str, Callable[[ir.Node, Context], Replacement | None]] = {
 
 
 def find_operators(
-    model: ir.Model, layers: Sequence[Replacement], dense_layers: Sequence[Layer] = (), tier: str | None = None
+    model: ir.Model,
+    layers: Sequence[Replacement],
+    dense_layers: Sequence[Layer],
+    tier: str | None,
+    ranks: Mapping[ir.Value, int],
 ) -> list[Replacement]:
     """Return the operators of a model's graph that are worth a step of ours, given its sparse layers.
 
     `dense_layers` are those that no sparse kernel runs; they are operators like others. `tier` is that of kernels.
+    `ranks` are the axes of values, as far as they are certain.
 
     One is worth it if it makes no island where there was none: if all that it reads comes from steps of ours, or
     all that read it are steps of ours. QuantizeLinear after, and DequantizeLinear before an operator of onnxruntime's
@@ -68,7 +73,7 @@ def find_operators(
     if settings().is_disabled:
         # These kernels exist as machine code alone.
         return []
-    context = Context(int(model.ir_version or 0))
+    context = Context(int(model.ir_version or 0), ranks)
     for layer in layers:
         context.taken.update(layer.absorbed)
         context.dtypes[layer.y] = layer.step.y_dtype

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from sparse_rt_kernels.attention import Attention, are_bytes_available, is_available, prepare_attention
 from sparse_rt_kernels.launch import Launch
 
-from sparse_rt.graph.weights import constant_array
 from sparse_rt.plan.attention_step import AttentionStep
-from sparse_rt.plan.constants import Quantisation, scalar
+from sparse_rt.plan.constants import Quantisation
 from sparse_rt.plan.fuse import sole_consumer
 from sparse_rt.plan.operators.context import Context
 from sparse_rt.plan.operators.quantised_attention import (
@@ -125,7 +124,7 @@ def _float(node: ir.Node, scores: _Scores, context: Context) -> Replacement | No
     if product is None or values is None:
         return None
     query, key, value = (_operand(one, context) for one in (scores.query, scores.key, values))
-    ranks = {_rank(one.source, one.view) for one in (query, key, value)}
+    ranks = {_rank(one.source, one.view, context) for one in (query, key, value)}
     rank = ranks.pop()
     sources = (query.source, key.source, value.source)
     if ranks or rank is None or not all(map(context.is_float, sources)) or value.factor != 1.0:
@@ -153,7 +152,7 @@ def _quantised(node: ir.Node, scores: _Scores, context: Context) -> Replacement 
     if query is None or key is None or value is None or scores.alpha != 1.0:
         return None
     operands = (query, key, value)
-    ranks = {_rank(one.source.x, one.view) for one in operands}
+    ranks = {_rank(one.source.x, one.view, context) for one in operands}
     rank = ranks.pop()
     written = None if ranks or rank is None else quantised_context(product, rank, context)
     if rank is None or written is None:
@@ -245,8 +244,8 @@ def _factor(node: ir.Node, context: Context) -> tuple[ir.Value, float] | None:
     if node.domain != "" or node.op_type not in ("Mul", "Div"):
         return None
     for value, other in ((node.inputs[0], node.inputs[1]), (node.inputs[1], node.inputs[0])):
-        number = scalar(constant_array(other, context.ir_version))
-        if value is not None and number is not None and number.dtype == _REAL and 0 < number < np.inf:
+        number = context.number(other, value)
+        if value is not None and number is not None and 0 < number < np.inf:
             return value, float(number) if node.op_type == "Mul" else 1.0 / float(number)
         if node.op_type == "Div":
             break
@@ -290,11 +289,9 @@ def _operand(value: ir.Value, context: Context) -> _Operand:
     return best
 
 
-def _rank(source: ir.Value, view: View) -> int | None:
+def _rank(source: ir.Value, view: View, context: Context) -> int | None:
     """Return how many axes an operand has: 3 or 4; None for others, and where it is not known."""
-    rank = view.rank
-    if rank is None and source.shape is not None:
-        rank = len(source.shape)
+    rank = context.ranks.get(source) if view.rank is None else view.rank
     return rank if rank in (3, 4) else None
 
 

@@ -1,5 +1,6 @@
 """What matching an operator needs to know of the graph around it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -89,12 +90,15 @@ class Source:
 
 @dataclass
 class Context:
-    """The model's version, the nodes that are taken already, and the dtypes that are known so far.
+    """The model's version, the axes of values, the nodes that are taken already, and the dtypes known so far.
+
+    Of axes only what is certain counts; see :func:`sparse_rt.graph.ranks.find_ranks`.
 
     Nodes are matched in topological order, so that a dtype is known before it is asked for.
     """
 
     ir_version: int
+    ranks: Mapping[ir.Value, int] = field(default_factory=dict)
     taken: set[ir.Node] = field(default_factory=set)
     dtypes: dict[ir.Value, np.dtype[Any]] = field(default_factory=dict)
 
@@ -111,6 +115,17 @@ class Context:
     def is_float(self, value: ir.Value | None) -> bool:
         """Return whether a value is known to be float32 and not a constant."""
         return value is not None and not self.is_constant(value) and self.dtype(value) == _REAL
+
+    def number(self, value: ir.Value | None, other: ir.Value | None) -> np.float32 | None:
+        """Return the one float32 that `value` is, if arithmetic with it leaves `other` its shape; else None.
+
+        One element with an axis would give an axis to a number that has none.
+        """
+        array = constant_array(value, self.ir_version)
+        if array is None or array.dtype != _REAL or array.size != 1:
+            return None
+        rank = None if other is None else self.ranks.get(other)
+        return None if array.ndim > (rank or 0) else np.float32(array.reshape(()))
 
     def is_written(self, value: ir.Value) -> bool:
         """Return whether a value will exist in a run: not within what a step of ours absorbs."""

@@ -7,7 +7,6 @@ from sparse_rt_kernels.elementwise import Quantisation, prepare_gelu
 from sparse_rt_kernels.launch import Launch
 
 from sparse_rt.graph.weights import constant_array
-from sparse_rt.plan.constants import scalar
 from sparse_rt.plan.fuse import sole_consumer
 from sparse_rt.plan.operator_step import OperatorStep, count_of
 from sparse_rt.plan.operators.context import Context, Source
@@ -42,7 +41,7 @@ def match_erf(node: ir.Node, context: Context) -> Replacement | None:
     if scaled is None or x is None or not context.is_float(x) or sole_consumer(scaled.outputs[0]) is not node:
         return None
     plus = _following(node, "Add")
-    if plus is None or not _is_number(_other(plus, node.outputs[0]), 1.0, context):
+    if plus is None or not _has_number(plus, node.outputs[0], 1.0, context):
         return None
     gate = _following(plus, "Mul")
     factor = None if gate is None else _other(gate, plus.outputs[0])
@@ -50,7 +49,7 @@ def match_erf(node: ir.Node, context: Context) -> Replacement | None:
         return None
     if factor is x:
         last = _following(gate, "Mul")
-        if last is None or not _is_number(_other(last, gate.outputs[0]), 0.5, context):
+        if last is None or not _has_number(last, gate.outputs[0], 0.5, context):
             return None
         return _replacement(node, x, (scaled, node, plus, gate), last, None, False, context)
     half = factor.producer()
@@ -69,9 +68,10 @@ def _other(node: ir.Node, value: ir.Value) -> ir.Value | None:
     return node.inputs[1] if node.inputs[0] is value else node.inputs[0]
 
 
-def _is_number(value: ir.Value | None, wanted: float, context: Context) -> bool:
-    found = scalar(constant_array(value, context.ir_version))
-    return found is not None and found.dtype == _REAL and abs(float(found) - wanted) <= _TOLERANCE * wanted
+def _has_number(node: ir.Node, value: ir.Value, wanted: float, context: Context) -> bool:
+    """Return whether the other operand of a node of two is the constant `wanted`, which leaves `value` its shape."""
+    found = context.number(_other(node, value), value)
+    return found is not None and abs(float(found) - wanted) <= _TOLERANCE * wanted
 
 
 def _scaled_by(node: ir.Node, wanted: float, context: Context) -> ir.Value | None:
@@ -79,11 +79,11 @@ def _scaled_by(node: ir.Node, wanted: float, context: Context) -> ir.Value | Non
     if node.domain != "" or node.op_type not in ("Mul", "Div"):
         return None
     first, second = node.inputs
-    if node.op_type == "Div":
-        return first if _is_number(second, 1 / wanted, context) else None
-    if _is_number(second, wanted, context):
+    if first is not None and _has_number(node, first, wanted if node.op_type == "Mul" else 1 / wanted, context):
         return first
-    return second if _is_number(first, wanted, context) else None
+    if node.op_type == "Mul" and second is not None and _has_number(node, second, wanted, context):
+        return second
+    return None
 
 
 def _replacement(

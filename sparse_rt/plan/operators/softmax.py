@@ -30,7 +30,7 @@ def match(node: ir.Node, context: Context) -> Replacement | None:
     x, y = node.inputs[0], node.outputs[0]
     if x is None or node.domain != "" or not context.is_float(x) or not y.is_graph_output():
         return None
-    if not is_along_last_axis(node, None if x.shape is None else len(x.shape)):
+    if not is_along_last_axis(node, context.ranks.get(x)):
         return None
     step = OperatorStep(
         op_type=node.op_type,
