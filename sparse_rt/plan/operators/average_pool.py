@@ -1,5 +1,6 @@
 """AveragePool over images, of float32 or between DequantizeLinear and QuantizeLinear."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from sparse_rt.plan.replacement import Replacement
 __all__ = ["match"]
 
 _REAL = np.dtype(np.float32)
+#: Opset from which a window without ``ceil_mode`` ends where its pads do.
+_CUTS_WINDOWS = 19
 
 
 def match(node: ir.Node, context: Context) -> Replacement | None:
@@ -24,14 +27,20 @@ def match(node: ir.Node, context: Context) -> Replacement | None:
     if node.domain != "" or x is None or window is None:
         return None
     counts_padding = node.attributes.get_int("count_include_pad", 0) != 0
+    opset = 0 if node.graph is None else node.graph.opset_imports.get("", 0)
     source, end = context.quantised(x), context.ending(node, clips=False)
     if source is None or end.quantised is None or source[1].dtype != end.quantised.dtype:
-        return _float(node, x, window, counts_padding) if context.is_float(x) else None
+        edged = window if opset >= _CUTS_WINDOWS or window.is_rounded_up else _without_end(window)
+        return _float(node, x, edged, counts_padding) if context.is_float(x) else None
+    if counts_padding and window.is_rounded_up:
+        # Of bytes and of floats onnxruntime counts differently there.
+        return None
     value, before = source
+    window = _without_end(window)
     dtype, sides = before.dtype, [Quantisation(float(one.scale), one.zero_point) for one in (before, end.quantised)]
 
     def prepare(shape: Any, y_shape: Any, threads: int) -> Launch:
-        windows = (window.kernel, window.strides, window.pads, y_shape, counts_padding)
+        windows = (window.kernel, window.strides, window.padded, y_shape, counts_padding)
         return prepare_quantised_average_pool(shape, dtype, sides[0], sides[1], *windows, threads)
 
     step = OperatorStep(
@@ -47,9 +56,20 @@ def match(node: ir.Node, context: Context) -> Replacement | None:
     return Replacement(step, (value,), end.y, end.absorbed)
 
 
+def _without_end(window: Window) -> Window:
+    """Return a window whose pads have no end: what it covers beyond them counts as padding, too.
+
+    So onnxruntime counts where images are smaller than the kernel, without ``ceil_mode``.
+    """
+    top, left, bottom, right = window.pads
+    pads = (top, left, bottom + window.kernel[0], right + window.kernel[1])
+    return replace(window, padded=pads)
+
+
 def _float(node: ir.Node, x: ir.Value, window: Window, counts_padding: bool) -> Replacement:
     def prepare(shape: Any, y_shape: Any, threads: int) -> Launch:
-        return prepare_average_pool(shape, window.kernel, window.strides, window.pads, y_shape, counts_padding, threads)
+        windows = (window.kernel, window.strides, window.padded, y_shape, counts_padding)
+        return prepare_average_pool(shape, *windows, threads)
 
     y = node.outputs[0]
     step = OperatorStep(
