@@ -1,7 +1,7 @@
 """What a layer's kernel multiplies by and finishes with: values, epilogue, dtypes, in floats or in integers."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import onnx_ir as ir
@@ -16,6 +16,8 @@ from sparse_rt.plan.fuse import Fusion, channel_position
 
 __all__ = ["Operands", "Refusal", "operands"]
 
+_LEAST_SCALE = np.float32(2.0**-60)
+_Scale = TypeVar("_Scale", np.float32, NDArray[np.float32])
 _FLOAT_BIAS = ("MatMulIntegerToFloat", "DynamicQuantizeMatMul")
 
 
@@ -108,7 +110,7 @@ def _scaled(values: NDArray[np.float32], factor: NDArray[np.float32] | np.float3
 
 def _dequantised(layer: Layer, values: NDArray[Any]) -> NDArray[np.float32]:
     """Return the weights as DequantizeLinear makes them; a scale is of one output channel, so zeros stay zeros."""
-    scale = _weight_scale(layer)
+    scale = _usual(_weight_scale(layer))
     return np.ascontiguousarray(values.astype(np.float32) * scale[:, None])
 
 
@@ -218,12 +220,14 @@ def _requantisation(
 ) -> tuple[Requantisation, np.dtype[Any]]:
     layer = fusion.layer
     x_scale = _x_scale(fusion, ir_version)
-    accumulator_scale = np.float32(_number(layer, "alpha")) * x_scale * _weight_scale(layer)
+    accumulator_scale = _usual(np.float32(_number(layer, "alpha")) * _usual(x_scale) * _usual(_weight_scale(layer)))
     bias_integer, bias = _integer_bias(layer, accumulator_scale, ir_version)
     bias = _with_fused(fusion, bias)
     if fusion.multiplier is not None:
-        accumulator_scale = accumulator_scale * fusion.multiplier
+        accumulator_scale = _usual(accumulator_scale * _usual(fusion.multiplier))
     y_scale, y_zero_point, y_dtype = _y_quantisation(fusion, ir_version)
+    if y_scale is not None:
+        _usual(accumulator_scale / _usual(y_scale))
     requantisation = Requantisation.of(
         row_sums,
         accumulator_scale,
@@ -235,6 +239,14 @@ def _requantisation(
         high=fusion.high,
     )
     return requantisation, y_dtype
+
+
+def _usual(scale: _Scale) -> _Scale:
+    """Return scales, or factors, between which and 255 no product leaves float32 or loses digits; refuse others."""
+    sizes = np.abs(scale)
+    if not ((sizes == 0) | ((sizes >= _LEAST_SCALE) & (sizes <= 1 / _LEAST_SCALE))).all():
+        raise Refusal("scales so large or so small that float32 does not hold their products")
+    return scale
 
 
 def _dynamic_requantisation(fusion: Fusion, row_sums: NDArray[np.int64]) -> tuple[Requantisation, np.dtype[Any]]:

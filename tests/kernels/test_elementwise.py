@@ -263,9 +263,10 @@ def test_scales_without_meaning_are_refused(scale):
 
 
 def test_sums_of_unlike_scales_are_refused():
-    p = elementwise.QuantisedAdd(Quantisation(1.0, 0), Quantisation(1.0, 0), Quantisation(2.0**-21, 0))
-    with pytest.raises(ValueError, match=r"expected scales up to 2\*\*20"):
-        elementwise.prepare_quantised_add(1, np.dtype("u1"), np.dtype("u1"), np.dtype("u1"), p, 1)
+    for scale in (2.0**-11, 2.0**60):
+        one = Quantisation(2.0**-50 if scale > 1 else 1.0, 0)
+        with pytest.raises(ValueError, match=r"expected scales of 2\*\*-100 to 2\*\*10 times that of y"):
+            elementwise.QuantisedAdd(one, one, Quantisation(scale, 0))
 
 
 # --- rows of bytes ---------------------------------------------------------------------------------------------------

@@ -156,9 +156,10 @@ def prepare_layer_norm(
 
     Notes
     -----
-    With e = 2**-23 and v within float32, the error of y is at most ``e |gamma| (|z| (c / 4096 + 80) + 4 d / s + 4)``
-    plus a rounding of y, where c are the columns, z is the normalised value, s the root of variance and epsilon, and d
-    the largest distance of an element from the first one; d is at most ``2 sqrt(c) s``. It does not grow with the mean:
+    With e = 2**-23 and v within float32, the error of y is at most
+    ``e |gamma| ((|z| + m / s) (c / 4096 + 80) + 4 d / s + 4)`` and a rounding of y, where c are the columns, z is the
+    normalised value, s the root of variance and epsilon, m the mean and d the largest distance of an element from the
+    first one; d is at most ``2 sqrt(c) s``. It does not grow with the mean:
     a constant row gives beta itself. A row whose squares leave float32 is computed in float64. One that holds NaN or an
     infinity gives NaN all over.
     """

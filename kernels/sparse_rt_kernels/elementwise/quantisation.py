@@ -33,7 +33,8 @@ class Quantisation:
     def quantise(self, value: float, dtype: np.dtype[Any]) -> int:
         """Return the byte of `value`: divided in float32, rounded half to even, saturated; -inf and inf too."""
         info = np.iinfo(dtype)
-        quotient = float(np.float32(value) / np.float32(self.scale))
+        with np.errstate(over="ignore", under="ignore"):
+            quotient = float(np.float32(value) / np.float32(self.scale))
         nearest = float(np.rint(np.clip(quotient, -1e6, 1e6))) + self.zero_point
         return int(np.clip(nearest, info.min, info.max))
 

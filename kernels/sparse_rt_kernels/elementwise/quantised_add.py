@@ -26,8 +26,10 @@ _RECORD = np.dtype(
         *BYTE_FIELDS,
     ]
 )
-#: Sums of bytes times this fit int32.
-_MOST_RATIO = 2.0**20
+#: One step of a then saturates y, and a sum of both, which may cancel, is still right to 1/32 of a step.
+_MOST_RATIO = 2.0**10
+#: Quotients from here on are normal numbers.
+_LEAST_RATIO = 2.0**-100
 #: Of one element on one core, from cache.
 _NANOSECONDS = 0.05
 
@@ -42,6 +44,12 @@ class QuantisedAdd:
         Scale s and zero point z of each.
     low, high
         Clip bounds of the sum, in its own unit; 0 and inf for Relu.
+
+    Raises
+    ------
+    ValueError
+        sa or sb is more than 2**10 sy, where a single step saturates y, or so little of it that the quotient of the
+        two has lost digits.
     """
 
     a: Quantisation
@@ -49,6 +57,12 @@ class QuantisedAdd:
     y: Quantisation
     low: float = -np.inf
     high: float = np.inf
+
+    def __post_init__(self) -> None:
+        a_ratio, b_ratio, _ = quotients(self)
+        if not all(_LEAST_RATIO <= ratio <= _MOST_RATIO for ratio in (a_ratio, b_ratio)):
+            got = f"{a_ratio:g} and {b_ratio:g}"
+            raise ValueError(f"quantised add: expected scales of 2**-100 to 2**10 times that of y, got {got}.")
 
 
 @simd.emitter
@@ -116,17 +130,9 @@ def _add_task(task: int, arguments: Any, x: int, other: int, out: int, shared: i
 
 
 def quotients(parameters: QuantisedAdd) -> tuple[float, float, float]:
-    """Return sa / sy, sb / sy, and what zero points add to the sum in units of sy.
-
-    Raises
-    ------
-    ValueError
-        A quotient is more than 2**20, where everything saturates anyway.
-    """
+    """Return sa / sy, sb / sy, and what zero points add to the sum in units of sy."""
     a, b, y = parameters.a, parameters.b, parameters.y
     a_ratio, b_ratio = (float(np.float32(side.scale) / np.float32(y.scale)) for side in (a, b))
-    if max(a_ratio, b_ratio) > _MOST_RATIO:
-        raise ValueError(f"quantised add: expected scales up to 2**20 times that of y, got {max(a_ratio, b_ratio):g}.")
     return a_ratio, b_ratio, -(a.zero_point * a_ratio + b.zero_point * b_ratio)
 
 
@@ -143,11 +149,6 @@ def prepare_quantised_add(
     See :class:`QuantisedAdd` for what is computed. The quotients sa / sy and sb / sy are rounded to float32 first and
     multiplied without rounding in between, so that next to a tie the byte may differ by one from that of separate
     operators. `y` may be `a` or `b`.
-
-    Raises
-    ------
-    ValueError
-        A quotient is more than 2**20, where everything saturates anyway.
     """
     fields = byte_fields(parameters.y, y_dtype, parameters.low, parameters.high)
     parts = worthwhile_parts(count * _NANOSECONDS, threads)

@@ -130,7 +130,8 @@ def prepare_softmax(rows: int, columns: int, threads: int) -> Launch:
 
     Both are float32, (rows, columns), C-contiguous; `y` may be `x`. The largest element of a row is subtracted first,
     so that nothing overflows. With the difference d = largest - x, the relative error is below
-    ``e (d + columns / 4096 + 70)``, e = 2**-24; what is less than exp(-87.3) = 1.2e-38 of the largest is 0. A row that
+    ``e (d + columns / 4096 + 70)``, e = 2**-24; results below 1.2e-38 have fewer digits, and what is
+    less than exp(-87.3) of the largest is 0. A row that
     holds NaN, or inf, or nothing but -inf, has no softmax: its result is NaN.
     """
     parts = min(rows, worthwhile_parts(rows * (columns * _NANOSECONDS + _ROW_NANOSECONDS), threads))

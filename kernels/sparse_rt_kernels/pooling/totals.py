@@ -40,7 +40,7 @@ def _each_vector(builder: Any, lanes: int, count: Any, emit: Callable[[Any, Any]
 
 @simd.emitter
 def total_of_bytes(context: Any, item: Any, source: Any, count: Any) -> Any:
-    """Return the sum of `count` bytes; `item` is a literal int, UINT8 or INT8. At most 2**24 of them."""
+    """Return the sum of `count` bytes; `item` is a literal int, UINT8 or INT8."""
 
     def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
         _, source, count = given

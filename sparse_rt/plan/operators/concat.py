@@ -49,6 +49,7 @@ def _quantised(
 def _table(x: constants.Quantisation, y: constants.Quantisation) -> NDArray[np.generic]:
     """Return what each byte of x becomes, as DequantizeLinear and QuantizeLinear compute it."""
     bytes_of_x = np.arange(256, dtype=np.uint8).view(x.dtype).astype(np.float32)
-    values = (bytes_of_x - np.float32(x.zero_point)) * np.float32(x.scale)
+    with np.errstate(over="ignore", under="ignore"):
+        values = (bytes_of_x - np.float32(x.zero_point)) * np.float32(x.scale)
     target = Quantisation(float(y.scale), y.zero_point)
     return np.array([target.quantise(float(value), y.dtype) for value in values], y.dtype)
