@@ -116,7 +116,7 @@ def _attribute(attribute: ir.Attr) -> str:
     if attribute.is_ref():
         return f"reference to {attribute.ref_attr_name}"
     if attribute.type == ir.AttributeType.TENSOR:
-        return _tensor(attribute.as_tensor())
+        return _tensor(attribute.value)
     value = attribute.value
     # Lists come back as lists or tuples; graphs have no fingerprint: each is like itself only.
     plain: Hashable = tuple(value) if isinstance(value, list | tuple) else value

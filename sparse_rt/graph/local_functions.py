@@ -5,6 +5,7 @@ that name: so the body must be what sparse_rt writes. Models are brought to toda
 name stood for several functions, told apart by their overloads, and those that lost their functions to another tool.
 """
 
+import functools
 import warnings
 from collections.abc import Iterator
 
@@ -125,13 +126,18 @@ def _check(function: ir.Function, where: str) -> None:
     opset = _opset(function)
     form = _form(function.name, function.overload)
     own_name = form.compressed_op_type if form is not None else name
-    known = written(own_name, {"": opset, MICROSOFT: function.opset_imports.get(MICROSOFT, 1)})
+    known = _fingerprints(own_name, opset, function.opset_imports.get(MICROSOFT, 1))
     if not known:
         remedy = "Rename the function's domain."
         raise ModelError(message(at, f"a function of sparse_rt's own in the domain {DOMAIN}", "another", remedy))
-    if fingerprint(function) not in set(map(fingerprint, known)):
+    if fingerprint(function) not in known:
         expected = f"the body that sparse_rt writes for ai.onnx opset {opset}"
         raise ModelError(message(at, expected, "one that may compute something else", _COMPRESS_AGAIN))
+
+
+@functools.lru_cache(maxsize=1024)  # a session reads its model more than once
+def _fingerprints(name: str, opset: int, microsoft: int) -> frozenset[str]:
+    return frozenset(map(fingerprint, written(name, {"": opset, MICROSOFT: microsoft})))
 
 
 def _opset(function: ir.Function) -> int:
