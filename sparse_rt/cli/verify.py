@@ -62,6 +62,7 @@ def _document(report: "VerifyReport") -> dict[str, Any]:
     document = dataclasses.asdict(report)
     for name, statuses in (
         ("layers", [check.status for check in report.layers]),
+        ("operators", [check.status for check in report.operators]),
         ("steps", [check.status for check in report.steps]),
         ("outputs", [check.status for check in report.outputs]),
         ("sparse_outputs", [check.status for check in report.sparse_outputs]),
@@ -97,9 +98,18 @@ def _print(report: "VerifyReport", console: Any) -> None:
 
 
 def _print_steps(report: "VerifyReport", console: Any) -> None:
-    """Print the values inside the running plan that differ, and how many there are."""
+    """Print the operators, and the values inside the running plan, that differ, and how many there are."""
     from sparse_rt.cli.console import table
 
+    differing = [check for check in report.operators if check.status == "different"]
+    if differing:
+        columns = ("operator", "node", "value", *_NUMBERS)
+        rows = [[check.op_type, check.name, check.value, *_of(check.comparison)] for check in differing]
+        console.print(table("Operators between layers, each fed with the reference's input", columns, rows, _NUMBERS))
+    if report.operators:
+        same = sum(check.status == "equal" for check in report.operators)
+        console.print(f"{same} of {len(report.operators)} operators between layers do what the reference does")
+        console.print()
     wrong = [check for check in report.steps if check.status == "different"]
     if wrong:
         columns = ("step", "as it runs", "value", *_NUMBERS)
@@ -143,14 +153,13 @@ def _output_row(check: "OutputCheck") -> list[Any]:
 
 
 def _numbers(check: "LayerCheck | OutputCheck") -> tuple[str, str, str]:
-    comparison = check.comparison
-    if comparison is None:
-        return "-", "-", "-"
-    differing, error, worst = _of(comparison)
+    differing, error, worst = _of(check.comparison)
     return differing, error, "-" if check.rule == "exact" else worst
 
 
-def _of(comparison: "Comparison") -> tuple[str, str, str]:
+def _of(comparison: "Comparison | None") -> tuple[str, str, str]:
+    if comparison is None:
+        return "-", "-", "-"
     differing = f"{comparison.differing} of {comparison.elements}"
     return differing, f"{comparison.max_error:.3g}", f"{comparison.worst:.2g}"
 

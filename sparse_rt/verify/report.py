@@ -1,11 +1,11 @@
 """What verify found."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from sparse_rt.verify.compare import Comparison
 
-__all__ = ["LayerCheck", "OutputCheck", "Status", "StepCheck", "VerifyReport"]
+__all__ = ["LayerCheck", "OperatorCheck", "OutputCheck", "Status", "StepCheck", "VerifyReport"]
 
 Status = Literal["equal", "different", "unknown"]
 _EXIT_CODES: dict[Status, int] = {"equal": 0, "different": 1, "unknown": 2}
@@ -38,6 +38,34 @@ class LayerCheck:
         """Whether the layer does what the reference does."""
         if self.weight == "different":
             return "different"
+        if self.comparison is None:
+            return "unknown"
+        return "equal" if self.comparison.equal else "different"
+
+
+@dataclass(frozen=True)
+class OperatorCheck:
+    """One operator between layers that a kernel of ours runs, fed with the reference's own input."""
+
+    name: str
+    """Of its node."""
+
+    op_type: str
+    value: str
+    """Name of what it writes."""
+
+    rule: Literal["max", "step"]
+    """``max`` for floats: |y - y_ref| <= 2^-10 max |y_ref|; ``step`` for bytes: what the reference's float rounds to,
+    to either side if it lies next to a tie, or one step away where other values are rounded within."""
+
+    comparison: Comparison | None
+    """None where the operator could not be compared."""
+
+    note: str = ""
+
+    @property
+    def status(self) -> Status:
+        """Whether the operator does what the reference does."""
         if self.comparison is None:
             return "unknown"
         return "equal" if self.comparison.equal else "different"
@@ -99,6 +127,10 @@ class OutputCheck:
         return "equal" if self.comparison.equal else "different"
 
 
+_Check: TypeAlias = LayerCheck | OperatorCheck | StepCheck | OutputCheck
+_KINDS: dict[type, str] = {LayerCheck: "layer", OperatorCheck: "operator", OutputCheck: "output"}
+
+
 @dataclass(frozen=True)
 class VerifyReport:
     """Dense against sparse: layer by layer, step by step within the running plan, and at the outputs."""
@@ -112,6 +144,9 @@ class VerifyReport:
 
     sparse_outputs: tuple[OutputCheck, ...] = ()
     """Outputs of the plan of sparse kernels, where ``run`` takes another one."""
+
+    operators: tuple[OperatorCheck, ...] = ()
+    """Operators between layers, as kernels of ours run them one by one."""
 
     in_onnxruntime: bool = False
     """Whether onnxruntime runs the whole model here, so that `outputs` say nothing about kernels."""
@@ -137,7 +172,7 @@ class VerifyReport:
 
     @property
     def first_difference(self) -> str | None:
-        """Name of the first layer that differs, else of the first step, else output; None if nothing does."""
+        """Name of the first layer that differs, else operator, running step, output; None if nothing does."""
         found = self._first()
         return None if found is None else found.name
 
@@ -153,8 +188,7 @@ class VerifyReport:
             if isinstance(first, StepCheck):
                 where = f"'{first.name}' as the plan runs it, {first.step}"
                 return f"not equal: the first step that differs is {where}"
-            kind = "layer" if isinstance(first, LayerCheck) else "output"
-            return f"not equal: the first {kind} that differs is '{first.name}'"
+            return f"not equal: the first {_KINDS[type(first)]} that differs is '{first.name}'"
         notes = [check.note for check in (*self.outputs, *self.sparse_outputs) if check.status == "unknown"]
         why = "no output has an element" if self.outputs else "the models share no output"
         return f"cannot say: {notes[0] if notes else why}"
@@ -163,8 +197,8 @@ class VerifyReport:
     def _says_something(self) -> bool:
         return any(check.comparison is not None and check.comparison.elements > 0 for check in self.outputs)
 
-    def _checks(self) -> tuple[LayerCheck | StepCheck | OutputCheck, ...]:
-        return (*self.layers, *self.steps, *self.outputs, *self.sparse_outputs)
+    def _checks(self) -> tuple[_Check, ...]:
+        return (*self.layers, *self.operators, *self.steps, *self.outputs, *self.sparse_outputs)
 
-    def _first(self) -> LayerCheck | StepCheck | OutputCheck | None:
+    def _first(self) -> _Check | None:
         return next((check for check in self._checks() if check.status == "different"), None)

@@ -28,9 +28,10 @@ from sparse_rt.verify.bounds import end_to_end_tolerance, reduction_length
 from sparse_rt.verify.compare import LOST_NAN
 from sparse_rt.verify.exactness import exact_outputs
 from sparse_rt.verify.layer_checks import check_layers
+from sparse_rt.verify.operator_checks import check_operators
 from sparse_rt.verify.outputs import Rules, check_outputs
 from sparse_rt.verify.reference import Reference
-from sparse_rt.verify.report import LayerCheck, StepCheck, VerifyReport
+from sparse_rt.verify.report import LayerCheck, OperatorCheck, StepCheck, VerifyReport
 from sparse_rt.verify.running_checks import check_running
 
 __all__ = ["DECOMPRESS_LIMIT", "verify"]
@@ -111,18 +112,20 @@ def verify(
         dense, name = _reference(model, reference, parsed, given, stack)
         subject = _Subject(parsed, None if reference is None else model_io.read(reference), dense, given)
         expected = dense.outputs()
-        layers, steps = subject.inside(session)
+        layers, operators, steps = subject.inside(session)
         in_onnxruntime = session.plan.stock is not None
         others: dict[str, Any] = {}
         if _leaves_kernels_out(session):
             # Every kernel that may run shall be verified, whether it is worth its while here or not.
             session = InferenceSession(model, SessionOptions(intra_op_num_threads=threads, tuning="sparse"))
             others = _outputs(session, given)
-            sparse_layers, sparse_steps = subject.inside(session)
-            layers, steps = _together(layers, sparse_layers), steps + sparse_steps
+            more_layers, more_operators, more_steps = subject.inside(session)
+            layers, steps = _together(layers, more_layers), steps + more_steps
+            operators = tuple(dict.fromkeys((*operators, *more_operators)))
         rules = subject.rules(session, layers, expected)
         outputs, sparse_outputs = (check_outputs(each, expected, rules) for each in (found, others))
-    return VerifyReport(_name(model, "model"), name, layers, outputs, steps, sparse_outputs, in_onnxruntime)
+    names = _name(model, "model"), name
+    return VerifyReport(*names, layers, outputs, steps, sparse_outputs, operators, in_onnxruntime)
 
 
 class _Subject:
@@ -147,12 +150,16 @@ class _Subject:
         self._dense = dense
         self._feeds = feeds
 
-    def inside(self, session: InferenceSession) -> tuple[tuple[LayerCheck, ...], tuple[StepCheck, ...]]:
-        """Return the checks of a session's layers, and of its plan as it runs."""
+    def inside(
+        self, session: InferenceSession
+    ) -> tuple[tuple[LayerCheck, ...], tuple[OperatorCheck, ...], tuple[StepCheck, ...]]:
+        """Return the checks of a session's layers, of the operators between them, and of its plan as it runs."""
+        quantised = self._is_quantised
         layers = check_layers(
-            session, self._prepared, self._dense, self._reference, self._feeds, is_quantised=self._is_quantised
+            session, self._prepared, self._dense, self._reference, self._feeds, is_quantised=quantised
         )
-        return layers, check_running(session, self._feeds)
+        operators = check_operators(session, self._prepared, self._dense, self._feeds, is_quantised=quantised)
+        return layers, operators, check_running(session, self._feeds)
 
     def rules(self, session: InferenceSession, layers: Sequence[LayerCheck], expected: Mapping[str, Any]) -> Rules:
         """Return the rules for outputs; `session` is that of sparse kernels."""

@@ -234,6 +234,7 @@ def test_verify_equal(cli, files, tmp_path, name):
         "model",
         "reference",
         "layers",
+        "operators",
         "steps",
         "outputs",
         "sparse_outputs",

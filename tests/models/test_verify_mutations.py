@@ -16,6 +16,7 @@ from sparse_rt_kernels import registry
 import sparse_rt as srt
 from benchmarks.models.quantise import quantise_static
 from sparse_rt.plan import build, choose, layout, packing, segment
+from sparse_rt.plan.operator_step import OperatorStep
 from sparse_rt.plan.tuning import tuner
 from sparse_rt.plan.tuning.store import Store
 from tests.models.forced_races import CANDIDATES
@@ -80,6 +81,8 @@ def test_the_network_itself_is_equal(form):
     assert len(report.layers) == 8
     if not config.DISABLE_JIT:
         assert len(report.steps) > len(report.layers)
+        assert report.operators
+        assert all(check.status == "equal" for check in report.operators)
     assert not report.sparse_outputs
     assert not report.in_onnxruntime
 
@@ -270,6 +273,41 @@ def test_a_residual_that_a_layer_of_floats_leaves_out(monkeypatch):
     if not any(type(step).__name__ == "AddStep" for step in plan.steps):
         assert report.exit_code == 1
         assert report.first_difference in layer_names(report)
+
+
+@needs_machine_code
+@pytest.mark.parametrize(
+    ("form", "op_type"),
+    [
+        *[(form, op_type) for form in ("uint8", "int8") for op_type in ("Add", "MaxPool", "GlobalAveragePool")],
+        ("uint8", "QuantizeLinear"),
+        ("float32", "MaxPool"),
+        ("float32", "GlobalAveragePool"),
+    ],
+)
+def test_an_operator_that_is_one_step_off_in_one_place(form, op_type, monkeypatch):
+    """Or by a hundredth, for floats; as it runs and alone."""
+    run = OperatorStep.run
+
+    def one_off(self, values, pool, run_options=None):
+        run(self, values, pool, run_options)
+        if self.op_type == op_type:
+            y = values[self.y].reshape(-1)
+            is_float = y.dtype.kind == "f"
+            y[17] = y[17] + np.abs(y).max() / 100 if is_float else int(y[17]) + (1 if y[17] < 100 else -1)
+
+    def never(self, shapes, threads):
+        return bind(self, shapes, threads) if self.op_type != op_type else None
+
+    bind = OperatorStep.bind
+    monkeypatch.setattr(OperatorStep, "run", one_off)
+    monkeypatch.setattr(OperatorStep, "bind", never)
+    report = verified(form)
+    assert report.exit_code == 1
+    wrong = [check for check in report.operators if check.status == "different"]
+    assert {check.op_type for check in wrong} == {op_type}
+    assert report.first_difference == wrong[0].name
+    assert all(check.comparison.differing == 1 for check in wrong)
 
 
 # --- tuned plans ---------------------------------------------------------------------------------------------------
