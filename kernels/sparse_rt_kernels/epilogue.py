@@ -18,11 +18,22 @@ class FloatEpilogue:
         (n,) float32.
     low, high
         Clip bounds; -inf and inf for none. A NaN accumulator stays NaN.
+    address
+        Of bias, looked up once because kernels need it in every call.
     """
 
     bias: NDArray[np.float32]
     low: float = -np.inf
     high: float = np.inf
+    address: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "address", int(self.bias.ctypes.data))
+
+    @property
+    def constants(self) -> tuple[int, ...]:
+        """The addresses of what belongs to one layer."""
+        return (self.address,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,3 +70,8 @@ class IntegerEpilogue:
     def __post_init__(self) -> None:
         arrays = (self.offset, self.scale, self.bias)
         object.__setattr__(self, "addresses", tuple(array.ctypes.data for array in arrays))
+
+    @property
+    def constants(self) -> tuple[int, ...]:
+        """The addresses of what belongs to one layer."""
+        return self.addresses

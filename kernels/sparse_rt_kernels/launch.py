@@ -19,6 +19,8 @@ __all__ = ["Launch", "Phase", "PythonLaunch"]
 
 #: Threads' scratch memories begin in different sets of the first-level cache.
 _STAGGER: Final = 17 * ALIGNMENT
+#: What the Python objects of a launch take.
+_OBJECTS_BYTES: Final = 1024
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -61,6 +63,10 @@ class Launch:
         Whatever owns the memory whose addresses the arguments hold.
     otherwise
         What to run, from the start, if a task asks for it.
+    constants
+        The addresses of what belongs to one layer: packed weights, bias, scales (0 for what is absent). Whatever in the
+        arguments depends on that layer's data is one of these addresses, in an int64 field, so that a
+        :class:`.launch_family.LaunchFamily` can put others in their place. None where that is not so.
     """
 
     def __init__(
@@ -70,24 +76,39 @@ class Launch:
         scratch_bytes: int = 0,
         keep: tuple[object, ...] = (),
         otherwise: Launch | None = None,
+        constants: tuple[int, ...] | None = None,
     ) -> None:
         self._keep = keep
         self._otherwise = otherwise
-        self._phases = tuple(phases)
-        self.count = len(self._phases)
+        self.phases = tuple(phases)
+        self.constants = constants
+        self.count = len(self.phases)
+        self.scratch_bytes = scratch_bytes
         self.shared_bytes = -(-shared_bytes // ALIGNMENT) * ALIGNMENT
         self.stride = -(-scratch_bytes // ALIGNMENT) * ALIGNMENT + _STAGGER
-        words = [(kernel_task(phase.function), phase.arguments.ctypes.data, phase.tasks, 0) for phase in self._phases]
+        words = [(kernel_task(phase.function), phase.arguments.ctypes.data, phase.tasks, 0) for phase in self.phases]
         self._words: NDArray[np.int64] = np.array(words, np.int64).reshape(-1, 4)
         #: Address of the phases as :func:`sparse_rt_kernels.team.dispatch` takes them.
         self.address = int(self._words.ctypes.data)
         #: The most tasks that any phase can run at once.
-        self.width = max((phase.tasks for phase in self._phases), default=0)
+        self.width = max((phase.tasks for phase in self.phases), default=0)
 
     @property
     def words(self) -> NDArray[np.int64]:
         """The phases as words: function, arguments, tasks."""
         return self._words
+
+    @property
+    def has_other_way(self) -> bool:
+        """Whether a task may ask for another way to run."""
+        return self._otherwise is not None
+
+    @property
+    def nbytes(self) -> int:
+        """Resident bytes, roughly: of the arguments, and of the arrays that they refer to."""
+        arrays = [phase.arguments for phase in self.phases]
+        arrays += [array for array in self._keep if isinstance(array, np.ndarray)]
+        return _OBJECTS_BYTES + self._words.nbytes + sum(array.nbytes for array in arrays)
 
     def run(
         self,

@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparse_rt_kernels.launch import Launch
+from sparse_rt_kernels.launch_family import LaunchFamily
 
 if TYPE_CHECKING:
     from sparse_rt_kernels.parallel import ThreadPool
 
-__all__ = ["NO_OTHER", "Bound", "LaunchSequence", "table_at"]
+__all__ = ["NO_OTHER", "Batch", "Bound", "LaunchSequence", "table_at"]
 
 #: In place of an entry: the launch reads nothing beside x.
 NO_OTHER: Final = -1
@@ -36,6 +37,13 @@ class Bound(NamedTuple):
     out: int
 
 
+class Batch(NamedTuple):
+    """Launches that are made at once, and the places of each in a sequence, ascending."""
+
+    launches: Launch | LaunchFamily
+    numbers: Sequence[int]
+
+
 class LaunchSequence:
     """Launches in order, on arrays whose addresses a table holds. Immutable: several threads may run it at once.
 
@@ -46,16 +54,55 @@ class LaunchSequence:
     """
 
     def __init__(self, launches: Sequence[Bound]) -> None:
-        self._launches = tuple(launches)
-        words = [(launch.address, launch.count, x, other, out) for launch, x, other, out in self._launches]
-        self._words: NDArray[np.int64] = np.array(words, np.int64).reshape(-1, 5)
+        entries = np.array([bound[1:] for bound in launches], np.int64).reshape(-1, 3)
+        self._fill([Batch(bound.launch, (number,)) for number, bound in enumerate(launches)], entries)
+
+    @classmethod
+    def of_batches(cls, batches: Sequence[Batch], entries: NDArray[np.int64]) -> LaunchSequence:
+        """Return the sequence of batches, which together fill it.
+
+        Parameters
+        ----------
+        batches
+            In any order.
+        entries
+            (launches, 3): `x`, `other` and `out` of each as :class:`Bound` has them.
+        """
+        sequence = cls.__new__(cls)
+        sequence._fill(batches, entries)
+        return sequence
+
+    def _fill(self, batches: Sequence[Batch], entries: NDArray[np.int64]) -> None:
+        self._batches = tuple(batches)
+        self._entries = entries
+        self._words: NDArray[np.int64] = np.empty((len(entries), 5), np.int64)
+        self._words[:, 2:] = entries
+        alone: list[int] = []
+        heads: list[tuple[int, int]] = []
+        models: list[Launch] = []
+        for launches, numbers in self._batches:
+            if isinstance(launches, LaunchFamily):
+                self._words[numbers, 0] = launches.addresses
+                self._words[numbers, 1] = launches.count
+                models.append(launches.model)
+            else:
+                alone.extend(numbers)
+                heads.extend([(launches.address, launches.count)] * len(numbers))
+                models.append(launches)
+        if alone:
+            self._words[alone, :2] = heads
         #: Address of the launches as :func:`sparse_rt_kernels.team.dispatch_sequence` takes them.
         self.address = int(self._words.ctypes.data)
-        self.count = len(self._launches)
-        self.shared_bytes = max((bound.launch.shared_bytes for bound in self._launches), default=0)
-        self.stride = max((bound.launch.stride for bound in self._launches), default=0)
+        self.count = len(entries)
+        self.shared_bytes = max((launch.shared_bytes for launch in models), default=0)
+        self.stride = max((launch.stride for launch in models), default=0)
         #: The most tasks that any phase of any launch can run at once.
-        self.width = max((bound.launch.width for bound in self._launches), default=0)
+        self.width = max((launch.width for launch in models), default=0)
+
+    @property
+    def nbytes(self) -> int:
+        """Resident bytes, roughly; the entries may be shared."""
+        return self._words.nbytes + sum(batch.launches.nbytes for batch in self._batches)
 
     def run(self, table: NDArray[np.int64], pool: ThreadPool) -> None:
         """Run all launches on the arrays whose addresses `table` holds."""
@@ -64,13 +111,13 @@ class LaunchSequence:
             stopped = pool.launch_sequence(self, first, table)
             if stopped is None:
                 return
-            launch = self._launches[stopped].launch
+            launch = self._launch(stopped)
             launch.repeat_at(*self.addresses(stopped, table), pool)
             first = stopped + 1
 
     def addresses(self, number: int, table: NDArray[np.int64]) -> tuple[int, int, int]:
         """Return the addresses of x, other and out that launch `number` gets."""
-        _, x, entry, out = self._launches[number]
+        x, entry, out = self._entries[number].tolist()
         if entry >= 0:
             other = int(table[entry])
         else:
@@ -79,4 +126,11 @@ class LaunchSequence:
 
     def run_one(self, number: int, table: NDArray[np.int64], pool: ThreadPool) -> None:
         """Run launch `number` alone."""
-        self._launches[number].launch.run_at(*self.addresses(number, table), pool)
+        self._launch(number).run_at(*self.addresses(number, table), pool)
+
+    def _launch(self, number: int) -> Launch:
+        """Return launch `number`, which runs alone."""
+        for launches, numbers in self._batches:
+            if number in numbers:
+                return launches.launch(numbers.index(number)) if isinstance(launches, LaunchFamily) else launches
+        raise IndexError(f"LaunchSequence: expected a number below {self.count}, got {number}.")

@@ -1,7 +1,7 @@
 """softmax(query key^T * scale + mask) value, on a kernel of ours."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -105,6 +105,18 @@ class AttentionStep:
         """Names of inputs over which it may write its output: none, for other rows of it are still to be read."""
         return ()
 
+    @property
+    def alike(self) -> Hashable | None:
+        """What tells its calls from those of other steps; None where biases are part of them."""
+        if any(bias is not None for bias in self.biases):
+            return None
+        return (AttentionStep, self.dtypes, self.views, self.y_dtype, self.perm, self.scale, self.prepare, self.merged)
+
+    @property
+    def constants(self) -> tuple[int, ...]:
+        """Addresses of what belongs to it alone."""
+        return ()
+
     def is_bindable(self, shapes: Mapping[str, tuple[int, ...]]) -> bool:
         """Return whether shapes are all that a call depends on."""
         if any(name not in shapes for name in self.inputs):
@@ -116,7 +128,7 @@ class AttentionStep:
 
     def bind(self, shapes: Sequence[tuple[int, ...]], threads: int) -> StepCall | None:
         """Return the call for inputs of `shapes`; None if some have to be copied. Raises FeedError."""
-        call = self._call(tuple(shapes), threads)
+        call = self._prepared(tuple(shapes), threads)
         return StepCall(call.y_shape, call.launch) if call.is_native else None
 
     def run(self, values: Environment, pool: ThreadPool, run_options: Any = None) -> None:
@@ -179,14 +191,17 @@ class AttentionStep:
         key = (threads, *shapes)
         found = self._calls.get(key)
         if found is None:
-            try:
-                found = self._prepare(shapes, threads)
-            except ValueError as error:
-                raise self._misfit(str(error), shapes) from error
+            found = self._prepared(shapes, threads)
             if len(self._calls) >= _MOST_CALLS:
                 self._calls.clear()
             self._calls[key] = found
         return found
+
+    def _prepared(self, shapes: tuple[tuple[int, ...], ...], threads: int) -> _Call:
+        try:
+            return self._prepare(shapes, threads)
+        except ValueError as error:
+            raise self._misfit(str(error), shapes) from error
 
     def _seen(self, number: int, array: NDArray[Any]) -> NDArray[Any]:
         return self.views[number].of(array) if number < len(self.views) else array

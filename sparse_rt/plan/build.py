@@ -161,12 +161,12 @@ def _partitioned(
     options: SessionOptions,
 ) -> Plan:
     levels = schedule(model.graph, replacements)
+    leaving = _leaving(model, levels)
     known = {item.name: item for item in (*signature.inputs, *signature.overridable)}
     steps: list[Step] = []
     for number, level in enumerate(levels):
         if level.nodes:
-            leaving = _leaving(model, levels, number)
-            step = open_island(cut(model, level.nodes, leaving, known), options)
+            step = open_island(cut(model, level.nodes, leaving[number], known), options)
             found = step.output_types()
             _require_exchangeable(found)
             known.update({item.name: item for item in found})
@@ -189,14 +189,16 @@ def _require_exchangeable(values: Sequence[NodeArg]) -> None:
             raise _NotExchangeableError(f"'{item.name}' is a {item.type}, which onnxruntime cannot hand to other steps")
 
 
-def _leaving(model: ir.Model, levels: Sequence[Level], number: int) -> list[ir.Value]:
-    """Return the values of island `number` that later steps or the caller read."""
+def _leaving(model: ir.Model, levels: Sequence[Level]) -> list[list[ir.Value]]:
+    """Return for each island its values that later steps or the caller read."""
     read = set(model.graph.outputs)
-    for later in levels[number + 1 :]:
-        read.update(value for node in later.nodes for value in outer_inputs(node))
-    for level in levels[number:]:
+    found: list[list[ir.Value]] = []
+    for level in reversed(levels):
         read.update(value for replacement in level.replacements for value in replacement.reads)
-    return [value for node in levels[number].nodes for value in node.outputs if value in read]
+        found.append([value for node in level.nodes for value in node.outputs if value in read])
+        read.update(value for node in level.nodes for value in outer_inputs(node))
+    found.reverse()
+    return found
 
 
 def _fixed(item: NodeArg | None) -> tuple[int, ...] | None:

@@ -8,7 +8,7 @@ from sparse_rt_kernels.channel_blocks import ChannelBlocks
 
 from sparse_rt.errors import ModelError, message
 from sparse_rt.plan.laid_out_step import LaidOutStep
-from sparse_rt.plan.step import BindableStep, Step
+from sparse_rt.plan.step import Step, can_be_bound
 
 __all__ = ["check_steps"]
 
@@ -40,7 +40,7 @@ def check_steps(steps: Sequence[Step], given: Collection[str], outputs: Collecti
                 raise _error(number, step, f"'{name}' written by a step before", "none that writes it")
             if layouts.get(name) != layout:
                 raise _error(number, step, f"'{name}' in {_described(layout)}", _described(layouts.get(name)))
-        if isinstance(step, BindableStep):
+        if can_be_bound(step):
             for name, dtype in zip(step.inputs, step.x_dtypes, strict=False):
                 if dtypes.setdefault(name, dtype) != dtype:
                     raise _error(number, step, f"'{name}' of type {dtype}", str(dtypes[name]))

@@ -70,12 +70,25 @@ class ConcatStep:
         """Names of inputs over which it may write its output: none."""
         return ()
 
+    @property
+    def alike(self) -> None:
+        """What tells its calls from those of other steps: nothing that could be said."""
+        return
+
+    @property
+    def constants(self) -> tuple[int, ...]:
+        """Addresses of what belongs to it alone."""
+        return ()
+
     def is_bindable(self, shapes: Mapping[str, tuple[int, ...]]) -> bool:
         """Return whether shapes are all that a call depends on."""
         return True
 
     def bind(self, shapes: Sequence[tuple[int, ...]], threads: int) -> StepCall:
         """Return the call for inputs of `shapes`. Raises FeedError."""
+        return self._prepare(shapes, threads)
+
+    def _call(self, shapes: Sequence[tuple[int, ...]], threads: int) -> StepCall:
         key = (threads, *shapes)
         found = self._calls.get(key)
         if found is None:
@@ -94,7 +107,7 @@ class ConcatStep:
             A value has the wrong dtype, or shapes do not fit each other.
         """
         arrays = [self._checked(name, values[name]) for name in self.inputs]
-        call = self.bind(tuple(array.shape for array in arrays), pool.threads)
+        call = self._call(tuple(array.shape for array in arrays), pool.threads)
         y = self._empty(call.y_shape)
         if call.launch is not None:
             call.launch.run(arrays[0], y, pool, *arrays[1:])

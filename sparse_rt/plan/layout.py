@@ -27,7 +27,7 @@ from sparse_rt.plan.operators.add import AddStep
 from sparse_rt.plan.sparse_step import SparseStep
 from sparse_rt.plan.step import BindableStep
 
-__all__ = ["in_blocks", "laid_out"]
+__all__ = ["in_blocks", "laid_out", "may_be_laid_out"]
 
 _Border = tuple[int, int, int, int]
 _BYTE = np.dtype(np.uint8)
@@ -39,6 +39,11 @@ _WORTH_A_TURN: Final = 2
 def in_blocks(name: str) -> str:
     """Return the name of a value where it lies in blocks of 8 channels."""
     return f"{name}/c8"
+
+
+def may_be_laid_out(step: BindableStep) -> bool:
+    """Return whether there are shapes for which a step may be computed over blocks."""
+    return isinstance(step, SparseStep) and step.kernel.prepare_blocked is not None and step.convolution is not None
 
 
 def laid_out(

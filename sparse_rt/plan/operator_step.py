@@ -1,7 +1,7 @@
 """One operator without weights between layers, on a kernel of ours."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -63,6 +63,8 @@ class OperatorStep:
         Whether the kernel reads no element after it has written that place, so that y may lie where an input lies.
     columns
         To how many elements a last axis of one is broadcast first, as a constant vector of the step demands; 0: not.
+    alike
+        What tells its calls from those of other steps; see :class:`BindableStep`. None where they hold data of its own.
     """
 
     op_type: str
@@ -75,6 +77,7 @@ class OperatorStep:
     prepare: Callable[[tuple[int, ...], tuple[int, ...], int], PreparedCall]
     is_in_place: bool = False
     columns: int = 0
+    alike: Hashable | None = None
     _calls: dict[tuple[int, ...], tuple[tuple[int, ...], PreparedCall | None]] = field(
         default_factory=dict, init=False, repr=False
     )
@@ -99,6 +102,11 @@ class OperatorStep:
         """Names of inputs over which it may write its output."""
         return self.inputs if self.is_in_place else ()
 
+    @property
+    def constants(self) -> tuple[int, ...]:
+        """Addresses of what belongs to it alone: nothing, or nothing that could be exchanged."""
+        return ()
+
     def is_bindable(self, shapes: Mapping[str, tuple[int, ...]]) -> bool:
         """Return whether shapes are all that a call depends on: not where operands are known to be broadcast."""
         known = {shapes[name] for name in self.inputs if name in shapes}
@@ -108,7 +116,7 @@ class OperatorStep:
         """Return the call for inputs of `shapes`; None if they have to be broadcast. Raises FeedError."""
         if any(shape != shapes[0] for shape in shapes) or self._widened(shapes[0]) != shapes[0]:
             return None
-        y_shape, call = self._call(shapes[0], threads)
+        y_shape, call = self._prepare(shapes[0], threads)
         return None if isinstance(call, PythonLaunch) else StepCall(y_shape, call)
 
     def run(self, values: Environment, pool: ThreadPool, run_options: Any = None) -> None:

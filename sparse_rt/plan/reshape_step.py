@@ -70,6 +70,16 @@ class ReshapeStep:
         """Names of inputs over which it may write its output: it writes nothing."""
         return ()
 
+    @property
+    def alike(self) -> None:
+        """What tells its calls from those of other steps: nothing that could be said."""
+        return
+
+    @property
+    def constants(self) -> tuple[int, ...]:
+        """Addresses of what belongs to it alone."""
+        return ()
+
     def is_bindable(self, shapes: Mapping[str, tuple[int, ...]]) -> bool:
         """Return whether shapes are all that a call depends on."""
         return True

@@ -4,6 +4,7 @@ Every task gets a level. Island i computes all onnxruntime nodes of level i, the
 what a node reads must come from an island of its own level or below, or from a step of a level strictly below.
 """
 
+import bisect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -176,13 +177,15 @@ def _assign(tasks: list[Task], producers: dict[ir.Value, Task], earliest: dict[T
     """Put every node into the latest island that has to exist anyway; make no island that could be spared."""
     last = max(earliest.values(), default=0)
     latest = _latest(tasks, producers, lambda _, limit: limit, last)
-    islands = {latest[task] for task in tasks if task.node is not None and earliest[task] == latest[task]}
+    islands = sorted({latest[task] for task in tasks if task.node is not None and earliest[task] == latest[task]})
 
     def pick(task: Task, limit: int) -> int:
         if task.node is None:
             return limit
-        level = max((i for i in islands if earliest[task] <= i <= limit), default=limit)
-        islands.add(level)
-        return level
+        below = bisect.bisect_right(islands, limit)
+        if below and islands[below - 1] >= earliest[task]:
+            return islands[below - 1]
+        islands.insert(below, limit)
+        return limit
 
     return _latest(tasks, producers, pick, last)

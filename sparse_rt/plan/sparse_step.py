@@ -1,7 +1,7 @@
 """One layer that a sparse kernel runs."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
@@ -128,6 +128,23 @@ class SparseStep:
         """Names of inputs over which it may write its output: the residual."""
         return () if self.residual is None else (self.residual,)
 
+    @property
+    def alike(self) -> Hashable | None:
+        """What tells its calls from those of other layers, but for where weights and epilogue lie."""
+        convolution = None if self.convolution is None else replace(self.convolution, name="")
+        packed, epilogue = self.packed, self.epilogue
+        return (
+            *(SparseStep, self.kernel.name, self.n, self.channels, self.side, convolution, self.x_rank),
+            *(self.x_dtype, self.y_dtype, self.residual is None, self.pad_value),
+            *(packed.values.shape, packed.values.dtype, packed.index.shape, packed.row_sums is None),
+            *(type(epilogue), epilogue.low, epilogue.high, getattr(epilogue, "zero_point", 0)),
+        )
+
+    @property
+    def constants(self) -> tuple[int, ...]:
+        """Addresses of its weights and of its epilogue's vectors."""
+        return (*self.packed.addresses, *self.epilogue.constants)
+
     def is_bindable(self, shapes: Mapping[str, tuple[int, ...]]) -> bool:
         """Return whether shapes are all that a call depends on."""
         return self._is_constant
@@ -141,7 +158,7 @@ class SparseStep:
             An x of that shape does not fit the weight.
         """
         self._check_shape(shapes[0])
-        call = self._call(shapes[0], threads)
+        call = self._prepare(shapes[0], self.epilogue, None, threads)
         if isinstance(call.prepared, PythonLaunch) or any(shape != call.y_shape for shape in shapes[1:]):
             return None
         return StepCall(call.y_shape, call.prepared)

@@ -1,14 +1,14 @@
 """What a plan is made of."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, TypeGuard, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 from sparse_rt_kernels.launch import Launch
 from sparse_rt_kernels.parallel import ThreadPool
 
-__all__ = ["BindableStep", "Environment", "KernelStep", "Shape", "Step", "StepCall", "spent"]
+__all__ = ["BindableStep", "Environment", "KernelStep", "Shape", "Step", "StepCall", "can_be_bound", "spent"]
 
 #: Values by name while one run lasts: arrays, or lists of arrays for ONNX sequences.
 Environment = dict[str, NDArray[Any]]
@@ -94,6 +94,20 @@ class BindableStep(KernelStep, Protocol):
         """Names of inputs over which it may write its output, where that has as many bytes."""
         ...
 
+    @property
+    def alike(self) -> Hashable | None:
+        """What tells its calls from those of other steps, but for where its constants lie; None if nothing does.
+
+        Steps that are alike make calls of the same kind for inputs of the same shapes: a launch of one is that of the
+        other once :attr:`constants` are exchanged; see :class:`sparse_rt_kernels.launch_family.LaunchFamily`.
+        """
+        ...
+
+    @property
+    def constants(self) -> tuple[int, ...]:
+        """Addresses of what belongs to it alone, in the order of :attr:`Launch.constants`; () if nothing does."""
+        ...
+
     def is_bindable(self, shapes: Mapping[str, tuple[int, ...]]) -> bool:
         """Return whether shapes are all that a call depends on, given those that are the same in every run."""
         ...
@@ -107,6 +121,18 @@ class BindableStep(KernelStep, Protocol):
             No inputs of these shapes can be computed.
         """
         ...
+
+
+_bindable_kinds: dict[type, bool] = {}
+
+
+def can_be_bound(step: Step) -> TypeGuard[BindableStep]:
+    """Return whether a step is a :class:`BindableStep`: asked once a class, since that looks at every attribute."""
+    kind = type(step)
+    found = _bindable_kinds.get(kind)
+    if found is None:
+        found = _bindable_kinds[kind] = isinstance(step, BindableStep)
+    return found
 
 
 def spent(steps: Sequence[Step]) -> tuple[tuple[str, ...], ...]:

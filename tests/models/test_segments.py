@@ -100,13 +100,14 @@ def test_a_network_is_one_segment(rng, threads, outputs):
 
 @native
 def test_shapes_of_every_run_may_differ(rng, monkeypatch):
-    monkeypatch.setattr(segment_module, "_MOST_CLASSES", 3)
+    monkeypatch.setattr(segment_module, "MOST_BYTES", 30_000)
+    monkeypatch.setattr(segment_module, "_FEWEST_BYTES", 30_000)
     proto = residual_model(rng)
     session = sparse_session(proto, threads=2)
     for size in (5, 8, 13, 8, 1, 7, 5, 13):
         x = normal(rng, 1, 16, size, size + 3)
         np.testing.assert_allclose(session.run(None, {"x": x})[0], stock(proto, {"x": x})[0], rtol=2e-4, atol=2e-4)
-    assert len(segments(session)[0]._classes) <= 3
+    assert segments(session)[0].classes.nbytes <= 30_000
 
 
 @native
@@ -156,7 +157,7 @@ def test_threads_run_one_session_at_once(rng):
 def test_memory_is_reused_between_steps(rng):
     session = sparse_session(residual_model(rng))
     session.run(None, {"x": normal(rng, 1, 16, 16, 16)})
-    (bound,) = segments(session)[0]._classes.values()
+    bound = segments(session)[0].classes.latest
     # What is live at once: the residual, a convolution's input and its output.
     assert bound.nbytes <= 3 * 4 * 16 * 16 * 16
 

@@ -62,7 +62,7 @@ def _launch(
         x_stride,
         columns,
         out_stride,
-        epilogue.bias.ctypes.data,
+        epilogue.address,
         packed.n,
         images,
         rows,
@@ -76,6 +76,7 @@ def _launch(
         0,
         task_bytes(max(share.items for share in shares)),
         keep=(packed, epilogue, table),
+        constants=(*packed.addresses, epilogue.address),
     )
 
 

@@ -147,5 +147,6 @@ def prepare_image(
     )
     task = image_task(image.run, image.distance, _ending(y, addition))
     phase = Phase(task, np.array([record], IMAGE), parts.tasks)
+    constants = (*packed.addresses, *epilogue.constants)
     scratch_bytes = few_places + image.most_few_tiles * PLACES_BYTES
-    return Launch([phase], 0, scratch_bytes, keep=(packed, epilogue, image, added))
+    return Launch([phase], 0, scratch_bytes, keep=(packed, epilogue, image, added), constants=constants)

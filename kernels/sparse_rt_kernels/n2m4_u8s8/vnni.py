@@ -87,6 +87,10 @@ def _product(
     )
 
 
+def _constants(packed: PackedWeight, epilogue: FloatEpilogue | IntegerEpilogue) -> tuple[int, ...]:
+    return (*packed.addresses, *epilogue.constants)
+
+
 def prepare_matmul(
     shape: MatmulShape, packed: PackedWeight, epilogue: FloatEpilogue | IntegerEpilogue, threads: int
 ) -> Launch:
@@ -96,7 +100,13 @@ def prepare_matmul(
     blocks = blocking(steps, -(-shape.m // parts.row_parts), shape.out_stride)
     product = _product(parts, blocks, packed, epilogue, shape.x_dtype, shape.out_dtype)
     record = np.array([(*product, shape.m, shape.columns, shape.x_stride, shape.out_stride)], MATMUL)
-    return Launch([Phase(matmul_task, record, parts.tasks)], 0, blocks.end, keep=(packed, epilogue))
+    return Launch(
+        [Phase(matmul_task, record, parts.tasks)],
+        0,
+        blocks.end,
+        keep=(packed, epilogue),
+        constants=_constants(packed, epilogue),
+    )
 
 
 def prepare_conv(
@@ -138,7 +148,13 @@ def prepare_conv(
         )
         phases.append(Phase(conv_task, np.array([record], CONV), parts.tasks))
     # The last step may reach 4 bytes beyond the last pixel.
-    return Launch(phases, group * staging.image_bytes + 8, scratch_bytes, keep=(packed, epilogue, staging))
+    return Launch(
+        phases,
+        group * staging.image_bytes + 8,
+        scratch_bytes,
+        keep=(packed, epilogue, staging),
+        constants=_constants(packed, epilogue),
+    )
 
 
 def prepare_blocked(
@@ -204,7 +220,13 @@ def _prepare_pointwise(
     blocks = blocking(steps, -(-pixels // parts.row_parts))
     product = _product(parts, blocks, packed, epilogue, x_dtype, out_dtype)
     record = np.array([(*product, geometry.batch, geometry.channels, pixels)], POINTWISE)
-    return Launch([Phase(pointwise_task, record, parts.tasks)], 0, blocks.end, keep=(packed, epilogue))
+    return Launch(
+        [Phase(pointwise_task, record, parts.tasks)],
+        0,
+        blocks.end,
+        keep=(packed, epilogue),
+        constants=_constants(packed, epilogue),
+    )
 
 
 VNNI = Kernel(

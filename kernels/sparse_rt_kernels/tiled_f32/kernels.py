@@ -116,7 +116,7 @@ class _Family:
             x_stride,
             columns,
             out_stride,
-            epilogue.bias.ctypes.data,
+            epilogue.address,
             packed.n,
             rows,
             gather is not None,
@@ -127,7 +127,8 @@ class _Family:
         )
         needed = task_bytes(self.shape, block, max(share.last_tile - share.first_tile for share in shares))
         phase = Phase(product_task(self.shape), np.array([record], CALL), len(shares))
-        return Launch([phase], 0, needed, keep=(packed, epilogue, table))
+        constants = (*packed.addresses, epilogue.address)
+        return Launch([phase], 0, needed, keep=(packed, epilogue, table), constants=constants)
 
 
 def kernel_for(tier: str, form: str, lanes: int, vectors: int, channels: int) -> Kernel:

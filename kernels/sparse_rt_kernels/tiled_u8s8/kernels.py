@@ -67,7 +67,8 @@ class _Family:
         source = _Source(shape.x_stride, shape.columns, _flip(shape.x_dtype))
         out = (0, shape.out_dtype.itemsize, shape.out_stride, 0, 0)
         phase, scratch_bytes = self._product(shape.m, packed, source, out, finish, threads)
-        return Launch([phase], 0, scratch_bytes, keep=(packed, epilogue))
+        constants = (*packed.addresses, *epilogue.constants)
+        return Launch([phase], 0, scratch_bytes, keep=(packed, epilogue), constants=constants)
 
     def prepare_conv(
         self,
@@ -100,7 +101,8 @@ class _Family:
             scratch_bytes = max(scratch_bytes, needed)
         # The last step may reach 4 bytes beyond the last pixel.
         shared_bytes = group * staging.image_bytes + STEP
-        return Launch(phases, shared_bytes, scratch_bytes, keep=(packed, epilogue, staging))
+        constants = (*packed.addresses, *epilogue.constants)
+        return Launch(phases, shared_bytes, scratch_bytes, keep=(packed, epilogue, staging), constants=constants)
 
     def _epilogue(
         self, epilogue: Epilogue, packed: PackedWeight, x_dtype: np.dtype[Any], out_dtype: np.dtype[Any]
