@@ -17,7 +17,7 @@ from sparse_rt.graph.gates import compressed_nbytes
 from sparse_rt.graph.layer import Layer
 from sparse_rt.graph.layers import find_layers
 from sparse_rt.graph.local_functions import add_functions, raise_ir_version
-from sparse_rt.graph.names import fresh_name, value_names
+from sparse_rt.graph.names import Names, fresh_name, value_names
 from sparse_rt.graph.operators import ALG, DOMAIN, FILTER_SHAPE, INPUTS, MIN_OPSET, VERSION_KEY
 from sparse_rt.graph.sharing import Candidate, candidate_of, stay_dense
 from sparse_rt.graph.weights import ConstantWeight
@@ -187,7 +187,7 @@ def _rewrite(model: ir.Model, candidates: Sequence[Candidate]) -> None:
 
 
 def _initializers(
-    graph: ir.Graph, root: ir.Value, weight: CompressedWeight, names: set[str | None]
+    graph: ir.Graph, root: ir.Value, weight: CompressedWeight, names: Names
 ) -> tuple[ir.Value, ir.Value]:
     """Register values and index under names derived from the dense weight's."""
     values = []

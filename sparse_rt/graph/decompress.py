@@ -11,7 +11,7 @@ from sparse_rt import formats
 from sparse_rt.formats import CompressedWeight
 from sparse_rt.graph.layer import Layer
 from sparse_rt.graph.layers import find_layers
-from sparse_rt.graph.names import fresh_name, value_names
+from sparse_rt.graph.names import Names, fresh_name, value_names
 from sparse_rt.graph.operators import COMPRESSED, DOMAIN, FILTER_SHAPE, INPUTS, VERSION_KEY, DenseForm
 
 __all__ = ["decompress_model", "decompressed_nbytes"]
@@ -75,7 +75,7 @@ def _decoded(stored: CompressedWeight, input_first: bool, name: str) -> ir.Tenso
     return ir.tensor(np.ascontiguousarray(weight.swapaxes(0, 1) if input_first else weight), name=name)
 
 
-def _replace(layer: Layer, form: DenseForm, weight: ir.Value, names: set[str | None]) -> None:
+def _replace(layer: Layer, form: DenseForm, weight: ir.Value, names: Names) -> None:
     """Turn the compressed node into its dense form in place."""
     node = layer.node
     named: dict[str, ir.Value | None] = dict(zip(INPUTS, node.inputs, strict=False))

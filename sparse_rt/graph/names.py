@@ -2,12 +2,20 @@
 
 import onnx_ir as ir
 
-__all__ = ["fresh_name", "value_names"]
+__all__ = ["Names", "fresh_name", "value_names"]
 
 
-def value_names(model: ir.Model) -> set[str | None]:
+class Names(set[str | None]):
+    """Names that are taken, and the last number that was put behind each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.serials: dict[str, int] = {}
+
+
+def value_names(model: ir.Model) -> Names:
     """Return the names of all values of a model, those in subgraphs included."""
-    names: set[str | None] = set()
+    names = Names()
     for graph in model.graphs():
         names.update(value.name for value in graph.inputs)
         names.update(graph.initializers)
@@ -15,10 +23,11 @@ def value_names(model: ir.Model) -> set[str | None]:
     return names
 
 
-def fresh_name(base: str, names: set[str | None]) -> str:
+def fresh_name(base: str, names: Names) -> str:
     """Return `base`, with a number behind it where a value has that name, and add it to `names`."""
-    name, serial = base, 1
+    name, serial = base, names.serials.get(base, 1)
     while name in names:
         name, serial = f"{base}.{serial}", serial + 1
+    names.serials[base] = serial
     names.add(name)
     return name

@@ -63,13 +63,16 @@ def stay_dense(candidates: Sequence[Candidate]) -> dict[Candidate, str]:
 
 def _readers(value: ir.Value) -> Iterator[ir.Node | None]:
     """Yield every node that reads a constant, through links; None for a graph output."""
-    if value.is_graph_output():
-        yield None
-    for node in value.consumers():
-        if node.domain == "" and node.op_type in LINKS and node.inputs[0] is value:
-            yield from _readers(node.outputs[0])
-        else:
-            yield node
+    values = [value]
+    while values:
+        here = values.pop()
+        if here.is_graph_output():
+            yield None
+        for node in here.consumers():
+            if node.domain == "" and node.op_type in LINKS and node.inputs[0] is here:
+                values.append(node.outputs[0])
+            else:
+                yield node
 
 
 def _describe(reader: ir.Node | None) -> str:

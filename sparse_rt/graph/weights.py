@@ -85,10 +85,15 @@ def trace(value: ir.Value | None, ir_version: int) -> ConstantWeight | None:
         The model's; from 4 on an initializer that is also a graph input is a default, not a constant.
     """
     chain: list[ir.Node] = []
+    is_dequantised = False
     while value is not None and constant_tensor(value, ir_version) is None:
         node = value.producer()
-        if node is None or node.domain != "" or not _is_link(node, chain):
+        if node is None or node.domain != "" or node.op_type not in LINKS:
             return None
+        if node.op_type == "DequantizeLinear":
+            if is_dequantised:
+                return None
+            is_dequantised = True
         chain.append(node)
         value = node.inputs[0]
     tensor = constant_tensor(value, ir_version)
@@ -96,11 +101,6 @@ def trace(value: ir.Value | None, ir_version: int) -> ConstantWeight | None:
         return None
     chain.reverse()
     return _follow(value, tensor, tuple(chain))
-
-
-def _is_link(node: ir.Node, chain: list[ir.Node]) -> bool:
-    dequantized = any(link.op_type == "DequantizeLinear" for link in chain)
-    return node.op_type in LINKS and not (dequantized and node.op_type == "DequantizeLinear")
 
 
 def _follow(root: ir.Value, tensor: ir.TensorProtocol, chain: tuple[ir.Node, ...]) -> ConstantWeight:

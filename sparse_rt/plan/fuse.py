@@ -80,8 +80,11 @@ def fuse(layer: Layer, ir_version: int) -> Fusion:
     if gives_floats and is_dynamic_scale(layer.x_scale):
         fusion = replace(fusion, scale=layer.x_scale)
     if layer.form in ("float", "qdq") or gives_floats or fusion.scale is not None:
+        absorbed = list(fusion.absorbed)
         while (extended := _extend(fusion, ir_version)) is not None:
-            fusion = extended
+            fusion, node = extended
+            absorbed.append(node)
+        fusion = replace(fusion, absorbed=tuple(absorbed))
     return fusion
 
 
@@ -145,8 +148,8 @@ def sole_consumer(value: ir.Value) -> ir.Node | None:
     return uses[0].node
 
 
-def _extend(fusion: Fusion, ir_version: int) -> Fusion | None:
-    """Absorb the next node, or return None at the end of the chain."""
+def _extend(fusion: Fusion, ir_version: int) -> tuple[Fusion, ir.Node] | None:
+    """Return what it becomes with the next node, and that node, which is still to be added; None at the chain's end."""
     node = sole_consumer(fusion.y)
     if node is None or fusion.y_quantised is not None or len(node.outputs) != 1:
         return None
@@ -164,7 +167,7 @@ def _extend(fusion: Fusion, ir_version: int) -> Fusion | None:
         grown = None if bounds is None else _absorb_clip(fusion, *bounds)
     if grown is None:
         return None
-    return replace(grown, y=node.outputs[0], absorbed=(*fusion.absorbed, node))
+    return replace(grown, y=node.outputs[0]), node
 
 
 def _absorb_affine(fusion: Fusion, node: ir.Node, ir_version: int) -> Fusion | None:

@@ -85,26 +85,32 @@ def cut(
 
 
 def _model(model: ir.Model, graph: onnx.GraphProto) -> onnx.ModelProto:
-    """Wrap a graph with the model's opsets, and with its functions where one is called (they call each other)."""
-    functions = model.functions if _calls(graph, set(model.functions)) else {}
+    """Wrap a graph with the model's opsets, and with those of its functions that are called."""
     return onnx.ModelProto(
         ir_version=model.ir_version,
         graph=graph,
         opset_import=[onnx.helper.make_opsetid(*opset) for opset in model.opset_imports.items()],
-        functions=[ir.serde.serialize_function(function) for function in functions.values()],
+        functions=_called(model, graph),
         producer_name="sparse_rt",
     )
 
 
-def _calls(graph: onnx.GraphProto, functions: set[tuple[str, str, str]]) -> bool:
-    """Return whether a node of the graph, or of a subgraph, calls one of the functions."""
-    for node in graph.node:
-        if (node.domain, node.op_type, node.overload) in functions:
-            return True
+def _called(model: ir.Model, graph: onnx.GraphProto) -> list[onnx.FunctionProto]:
+    """Return the functions that nodes of a graph call, and those that these call."""
+    if not model.functions:
+        return []
+    found: dict[ir.OperatorIdentifier, onnx.FunctionProto] = {}
+    nodes = list(graph.node)
+    while nodes:
+        node = nodes.pop()
         for attribute in node.attribute:
-            if any(_calls(inner, functions) for inner in (attribute.g, *attribute.graphs)):
-                return True
-    return False
+            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                nodes.extend(inner.node)
+        identifier = (node.domain, node.op_type, node.overload)
+        if identifier in model.functions and identifier not in found:
+            found[identifier] = ir.serde.serialize_function(model.functions[identifier])
+            nodes.extend(found[identifier].node)
+    return [found[identifier] for identifier in model.functions if identifier in found]
 
 
 def _declaration(name: str, item: NodeArg) -> onnx.ValueInfoProto:

@@ -63,8 +63,9 @@ class OperatorStep:
         Whether the kernel reads no element after it has written that place, so that y may lie where an input lies.
     columns
         To how many elements a last axis of one is broadcast first, as a constant vector of the step demands; 0: not.
-    alike
-        What tells its calls from those of other steps; see :class:`BindableStep`. None where they hold data of its own.
+    alike, constants
+        What tells its calls from those of other steps, and the addresses of what belongs to it alone; see
+        :class:`BindableStep`. None where calls hold data of its own in other ways.
     """
 
     op_type: str
@@ -78,6 +79,7 @@ class OperatorStep:
     is_in_place: bool = False
     columns: int = 0
     alike: Hashable | None = None
+    constants: tuple[int, ...] = ()
     _calls: dict[tuple[int, ...], tuple[tuple[int, ...], PreparedCall | None]] = field(
         default_factory=dict, init=False, repr=False
     )
@@ -101,11 +103,6 @@ class OperatorStep:
     def overwrites(self) -> tuple[str, ...]:
         """Names of inputs over which it may write its output."""
         return self.inputs if self.is_in_place else ()
-
-    @property
-    def constants(self) -> tuple[int, ...]:
-        """Addresses of what belongs to it alone: nothing, or nothing that could be exchanged."""
-        return ()
 
     def is_bindable(self, shapes: Mapping[str, tuple[int, ...]]) -> bool:
         """Return whether shapes are all that a call depends on: not where operands are known to be broadcast."""

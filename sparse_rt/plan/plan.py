@@ -142,20 +142,24 @@ class Plan:
         # A caller may write into its outputs: what is a feed or constant, or another shape of one, is copied, and so is
         # a name that is asked for twice.
         results: list[Any] = []
+        kept = [*feeds.values(), *self.constants.values()]
+        identities = set(map(id, kept))
+        views = [other for other in kept if isinstance(other, np.ndarray) and other.base is not None]
+        wholes = [other for other in kept if isinstance(other, np.ndarray) and other.base is None]
         for name in names:
             value = values[name]
-            others = (*feeds.values(), *self.constants.values(), *results)
-            is_shared = isinstance(value, np.ndarray) and any(_may_share(value, other) for other in others)
-            results.append(value.copy() if is_shared else value)
+            if not isinstance(value, np.ndarray):
+                results.append(value)
+                continue
+            others = views if value.base is None else (*views, *wholes)
+            if id(value) in identities or any(np.may_share_memory(value, other) for other in others):
+                value = value.copy()
+            results.append(value)
+            identities.add(id(value))
+            (wholes if value.base is None else views).append(value)
         return results
 
 
 def _figures(tried: Sequence[Trial]) -> str:
     """Return what was tried, in brackets."""
     return f"  [{'; '.join(map(str, tried))}]" if tried else ""
-
-
-def _may_share(value: NDArray[Any], other: Any) -> bool:
-    if not isinstance(other, np.ndarray) or (value.base is None and other.base is None):
-        return value is other
-    return np.may_share_memory(value, other)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import onnx_ir as ir
 
-from sparse_rt.graph.names import fresh_name, value_names
+from sparse_rt.graph.names import Names, fresh_name, value_names
 from sparse_rt.graph.operators import MICROSOFT
 
 __all__ = ["unfuse"]
@@ -37,7 +37,7 @@ def unfuse(model: ir.Model) -> None:
 
     Those whose activation has no standard operator here stay.
     """
-    names: set[str | None] | None = None
+    names: Names | None = None
     for node in list(model.graph):
         if node.domain != MICROSOFT or node.op_type not in _OPERATORS:
             continue
@@ -71,7 +71,7 @@ def _name(node: ir.Node) -> str:
     return str(node.attributes.get_string("activation", ""))
 
 
-def _take_apart(graph: ir.Graph, node: ir.Node, parameters: list[float], names: set[str | None]) -> None:
+def _take_apart(graph: ir.Graph, node: ir.Node, parameters: list[float], names: Names) -> None:
     activation = _name(node)
     addend = node.inputs[3] if len(node.inputs) > 3 else None
     inputs = list(node.inputs[:3])
@@ -92,7 +92,7 @@ def _take_apart(graph: ir.Graph, node: ir.Node, parameters: list[float], names: 
 
 
 def _activation(
-    graph: ir.Graph, activation: str, parameters: list[float], x: ir.Value, node: ir.Node, names: set[str | None]
+    graph: ir.Graph, activation: str, parameters: list[float], x: ir.Value, node: ir.Node, names: Names
 ) -> ir.Node:
     name = f"{node.name}/{activation}"
     if activation == "Clip" and graph.opset_imports.get("", 0) >= _CLIP_BY_INPUTS:

@@ -140,7 +140,7 @@ def prepare_layer_norm(
     rows, columns
         `x` and `other` are (rows, columns), C-contiguous, float32 unless said otherwise.
     gamma, beta
-        (columns,) float32, copied.
+        (columns,) float32; they must not change. What is C-contiguous is not copied.
     epsilon
         Added to the variance, which is that of all elements, not of a sample.
     threads
@@ -168,7 +168,7 @@ def prepare_layer_norm(
         raise TypeError("layer norm: expected a quantisation and a dtype if, and only if, outputs.quantised is set.")
     if outputs.total is not None and residual is False:
         raise TypeError("layer norm: expected a residual where outputs.total is set.")
-    gammas, betas = np.array(gamma, np.float32), np.array(beta, np.float32)
+    gammas, betas = np.ascontiguousarray(gamma, np.float32), np.ascontiguousarray(beta, np.float32)
     offsets = [-1 if place is None else place for place in outputs]
     fields: tuple[float, ...] = (1.0, 0, 0, 0, 0)
     if quantised is not None and quantised_dtype is not None:
@@ -180,4 +180,10 @@ def prepare_layer_norm(
     least_squares = _LEAST_SQUARES if epsilon < _LEAST_EPSILON else 0.0
     record = (rows, parts, columns, group, *addresses, *offsets, epsilon, least_squares, *fields)
     phase = Phase(_norm_task, np.array([record], _RECORD), parts)
-    return Launch([phase], 0, GROUP_BYTES + _ROW_NUMBERS + 4 * columns * (1 + group), keep=(gammas, betas, *blocks))
+    return Launch(
+        [phase],
+        0,
+        GROUP_BYTES + _ROW_NUMBERS + 4 * columns * (1 + group),
+        keep=(gammas, betas, *blocks),
+        constants=addresses[:2],
+    )

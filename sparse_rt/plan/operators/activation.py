@@ -68,6 +68,7 @@ def match(node: ir.Node, context: Context) -> Replacement | None:
         y_dtype=y_dtype,
         shape_of=lambda shape: shape,
         prepare=prepare,
+        alike=(curve, y, y_dtype) if table is None else None,
     )
     return Replacement(step, (source.x,), end.y, end.absorbed)
 

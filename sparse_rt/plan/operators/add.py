@@ -73,6 +73,7 @@ def _quantised(
         shape_of=lambda shape: shape,
         prepare=lambda shape, _, threads: prepare_quantised_add(count_of(shape), *dtypes, y.dtype, addition, threads),
         is_in_place=True,
+        alike=("Add", dtypes, y.dtype, addition),
         quantised=addition,
     )
     return Replacement(step, (a[0], b[0]), end.y, end.absorbed)
@@ -90,6 +91,7 @@ def _float(node: ir.Node, a: ir.Value, b: ir.Value, end: Ending) -> Replacement:
         shape_of=lambda shape: shape,
         prepare=lambda shape, _, threads: prepare_add(count_of(shape), threads, low, high),
         is_in_place=True,
+        alike=("Add", low, high),
         low=end.low,
         high=end.high,
     )

@@ -28,6 +28,8 @@ from sparse_rt.plan.view import View
 __all__ = ["is_next", "match"]
 
 _REAL = np.dtype(np.float32)
+#: Through how many transpositions and reshapes an operand is followed; exporters write three.
+_MOST_CHANGES = 32
 _Prepare = Callable[[Attention, tuple[NDArray[np.float32] | None, ...], int], Launch]
 
 
@@ -134,7 +136,11 @@ def _float(node: ir.Node, scores: _Scores, context: Context) -> Replacement | No
     views = (query.view, key.view if scores.is_key_in_rows else key.view.transposed(rank), value.view)
     absorbed = (*scores.absorbed, node, product, *last)
     made = _Step(node, sources, (_REAL,) * 3, views, y, _REAL, perm, scale, absorbed)
-    return made.replacement(scores, rank, context, lambda attention, _, threads: prepare_attention(attention, threads))
+    return made.replacement(scores, rank, context, _prepare_floats)
+
+
+def _prepare_floats(attention: Attention, _: tuple[NDArray[np.float32] | None, ...], threads: int) -> Launch:
+    return prepare_attention(attention, threads)
 
 
 def _quantised(node: ir.Node, scores: _Scores, context: Context) -> Replacement | None:
@@ -275,7 +281,7 @@ def _operand(value: ir.Value, context: Context) -> _Operand:
     They are bypassed, not absorbed: whoever else reads them keeps them.
     """
     found = best = _Operand(value, View())
-    while (node := found.source.producer()) is not None:
+    while (node := found.source.producer()) is not None and len(found.view.changes) < _MOST_CHANGES:
         view = found.view.after(node, context.ir_version)
         factor = _factor(node, context)
         if view is not None and node.inputs[0] is not None:

@@ -174,19 +174,24 @@ class Context:
 
     def ending(self, node: ir.Node, *, clips: bool = True, quantises: bool = True) -> Ending:
         """Follow a node to the end of what its kernel computes along: clips, if it can, and QuantizeLinear."""
-        end = Ending(node.outputs[0], (node,))
-        while (following := sole_consumer(end.y)) is not None and following not in self.taken:
-            absorbed = (*end.absorbed, following)
-            if following.op_type == "QuantizeLinear" and following.inputs[0] is end.y:
-                parameters = quantisation_of(following, self.ir_version)
-                if parameters is None or not quantises:
-                    return end
-                return Ending(following.outputs[0], absorbed, end.low, end.high, parameters)
-            bounds = clip_bounds(following, self.ir_version) if clips and following.inputs[0] is end.y else None
+        y, absorbed, low, high = node.outputs[0], [node], -np.inf, np.inf
+        quantised: Quantisation | None = None
+        while (following := sole_consumer(y)) is not None and following not in self.taken:
+            if following.inputs[0] is not y:
+                break
+            if following.op_type == "QuantizeLinear":
+                quantised = quantisation_of(following, self.ir_version) if quantises else None
+                if quantised is not None:
+                    y = following.outputs[0]
+                    absorbed.append(following)
+                break
+            bounds = clip_bounds(following, self.ir_version) if clips else None
             if bounds is None:
-                return end
-            end = Ending(following.outputs[0], absorbed, *clip_twice((end.low, end.high), bounds))
-        return end
+                break
+            low, high = clip_twice((low, high), bounds)
+            y = following.outputs[0]
+            absorbed.append(following)
+        return Ending(y, tuple(absorbed), low, high, quantised)
 
     def passage(self, node: ir.Node) -> Passage:
         """Return the passage of a node of one input: from DequantizeLinear to QuantizeLinear if they are inverse."""

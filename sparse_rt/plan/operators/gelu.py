@@ -124,5 +124,6 @@ def _replacement(
         shape_of=shape_of,
         prepare=prepare,
         columns=0 if source.bias is None else source.bias.size,
+        alike=("Gelu", approximate, y, y_dtype) if bias is None and source.rows is None else None,
     )
     return Replacement(step, (source.x,), end.y, (*before, *end.absorbed))

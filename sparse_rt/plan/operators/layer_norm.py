@@ -43,7 +43,9 @@ class _Norm:
             shift = constant_array(node.inputs[gamma + 1], ir_version)
         if shift is None or shift.dtype != _REAL or shift.shape != scale.shape:
             return None
-        return cls(scale, shift, node.attributes.get_float("epsilon", 1e-5))
+        # Copies: steps keep them, and not the model's file.
+        epsilon = node.attributes.get_float("epsilon", 1e-5)
+        return cls(np.array(scale, order="C"), np.array(shift, order="C"), epsilon)
 
     def same_shape(self, shape: Shape) -> Shape:
         """Return y's shape, x's own."""
@@ -117,6 +119,9 @@ def _replacement(
             sources[0].rows,
         )
 
+    alike = None
+    if all(source.rows is None for source in sources):
+        alike = ("LayerNormalization", len(sources), norm.gamma.size, norm.epsilon, quantised, end.dtype)
     step = OperatorStep(
         op_type=node.op_type,
         name=str(node.name),
@@ -127,5 +132,7 @@ def _replacement(
         shape_of=norm.same_shape,
         prepare=prepare,
         columns=0 if all(source.bias is None for source in sources) else norm.gamma.size,
+        alike=alike,
+        constants=(norm.gamma.ctypes.data, norm.beta.ctypes.data),
     )
     return Replacement(step, tuple(source.x for source in sources), end.y, (*before, *end.absorbed))

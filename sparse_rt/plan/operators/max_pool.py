@@ -36,5 +36,6 @@ def match(node: ir.Node, context: Context) -> Replacement | None:
         y_dtype=dtype,
         shape_of=window.output,
         prepare=prepare,
+        alike=("MaxPool", dtype, window),
     )
     return Replacement(step, (x,), passage.y, passage.absorbed)

@@ -39,6 +39,7 @@ def match_quantise(node: ir.Node, context: Context) -> Replacement | None:
         y_dtype=dtype,
         shape_of=lambda shape: shape,
         prepare=lambda shape, _, threads: prepare_quantise(count_of(shape), dtype, quantisation, threads),
+        alike=("QuantizeLinear", dtype, quantisation),
     )
     return Replacement(step, (x,), node.outputs[0], (node,))
 
@@ -61,6 +62,7 @@ def match_dequantise(node: ir.Node, context: Context) -> Replacement | None:
         y_dtype=_REAL,
         shape_of=lambda shape: shape,
         prepare=lambda shape, _, threads: prepare_dequantise(count_of(shape), dtype, quantisation, threads),
+        alike=("DequantizeLinear", dtype, quantisation),
     )
     return Replacement(step, (x,), node.outputs[0], (node,))
 

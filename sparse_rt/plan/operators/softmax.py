@@ -42,6 +42,7 @@ def match(node: ir.Node, context: Context) -> Replacement | None:
         shape_of=_same_shape,
         prepare=lambda shape, _, threads: prepare_softmax(count_of(shape[:-1]), shape[-1], threads),
         is_in_place=True,
+        alike=("Softmax", _REAL),
     )
     return Replacement(step, (x,), y, (node,))
 

@@ -2,7 +2,7 @@
 
 import functools
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,25 +88,39 @@ def _structure(draft: Draft) -> str:
     for value in graph.initializers.values():
         digest.update(f"{value.name} {value.dtype} {value.shape}\n".encode())
     for node in graph:
-        digest.update(_node_text(node).encode())
+        _add_node(digest, node)
     for layer in draft.layers:
         # Whether a weight holds 2:4 is a matter of its values.
         digest.update(f"{layer.y.name} {layer.reason}\n".encode())
     return digest.hexdigest()[:24]
 
 
-def _node_text(node: ir.Node) -> str:
+def _add_node(digest: "hashlib._Hash", node: ir.Node) -> None:
+    """Add a node, and those of its subgraphs, to a digest."""
     names = [value and value.name for value in (*node.inputs, *node.outputs)]
-    attributes = [f"{name} {_attribute_text(attribute)}" for name, attribute in node.attributes.items()]
-    return f"{node.domain} {node.op_type} {node.overload} {names} {attributes}\n"
+    digest.update(f"{node.domain} {node.op_type} {node.overload} {names}\n".encode())
+    for name, attribute in node.attributes.items():
+        digest.update(f"{name} {attribute.type} ".encode())
+        for graph in _graphs(attribute):
+            digest.update(b"(")
+            for inner in graph:
+                _add_node(digest, inner)
+            digest.update(f"{[value.name for value in graph.outputs]})".encode())
+        digest.update(_attribute_text(attribute).encode())
+
+
+def _graphs(attribute: ir.Attr) -> Sequence[ir.Graph]:
+    if attribute.type == ir.AttributeType.GRAPH:
+        return (attribute.as_graph(),)
+    return attribute.as_graphs() if attribute.type == ir.AttributeType.GRAPHS else ()
 
 
 def _attribute_text(attribute: ir.Attr) -> str:
+    if attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS):
+        return ""
     if attribute.type == ir.AttributeType.TENSOR:
         # Not through as_tensor, whose check of a protocol takes longer than all the rest.
         return f"{attribute.value.dtype} {attribute.value.shape}"
-    if attribute.type == ir.AttributeType.GRAPH:
-        return "".join(_node_text(node) for node in attribute.as_graph())
     return repr(attribute.value)[:200]
 
 

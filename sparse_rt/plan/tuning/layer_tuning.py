@@ -71,6 +71,7 @@ class LayerTuning:
         """
         layers = [(layer, step, inputs[step.y]) for layer, step in _sparse_layers(draft, plan)]
         keys = [{**self._around, **layer_key(*found)} for found in layers]
+        beside_islands = _beside_islands(plan)
         tried = {str(key): records.trials(self._store.read("layer", key)) for key in keys}
         kinds = sum(not found for found in tried.values())
         decided: dict[str, LayerDecision] = {}
@@ -82,14 +83,14 @@ class LayerTuning:
                 tried[kind] = race_layer(draft, layer, step, arrays, self._options, self._pool, self._time)
                 self._store.write("layer", key, records.of_trials(tried[kind]))
             if any(trial.candidate == step.kernel.name for trial in tried[kind]):
-                beside = self._hand_over(plan, step, found, tried[kind])
+                beside = 0.0 if step in beside_islands else self._hand_over(step, found, tried[kind])
                 decided[str(layer.y.name)] = judge_layer(step.kernel.name, layer.shape[0], tried[kind], beside)
         return Decisions(decided)
 
-    def _hand_over(self, plan: Plan, step: SparseStep, inputs: Mapping[str, Input], tried: Sequence[Trial]) -> float:
+    def _hand_over(self, step: SparseStep, inputs: Mapping[str, Input], tried: Sequence[Trial]) -> float:
         """Return what leaving for onnxruntime costs this layer; measured only where it may matter."""
         times = {trial.candidate: trial.microseconds for trial in tried}
-        if times.get(ONNXRUNTIME, float("inf")) >= times[step.kernel.name] or _is_beside_island(plan, step):
+        if times.get(ONNXRUNTIME, float("inf")) >= times[step.kernel.name]:
             return 0.0
         arrays = {name: item.array() for name, item in inputs.items()}
         return hand_over_microseconds(step, arrays, self._options, self._pool, self._time)
@@ -118,7 +119,9 @@ def _sparse_layers(draft: Draft, plan: Plan) -> list[tuple[Layer, SparseStep]]:
     return found
 
 
-def _is_beside_island(plan: Plan, step: SparseStep) -> bool:
-    """Return whether onnxruntime runs what comes before or after a step: then it could run the step without a call."""
-    islands = [other for other in plan.steps if isinstance(other, OnnxRuntimeStep)]
-    return any(step.x in island.outputs or step.y in island.inputs for island in islands)
+def _beside_islands(plan: Plan) -> set[SparseStep]:
+    """Return the steps before or after which onnxruntime runs something: it could run those, too, without a call."""
+    islands = [step for step in plan.steps if isinstance(step, OnnxRuntimeStep)]
+    read = {name for island in islands for name in island.inputs}
+    written = {name for island in islands for name in island.outputs}
+    return {step for step in plan.steps if isinstance(step, SparseStep) and (step.x in written or step.y in read)}
