@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 from sparse_rt.errors import ModelError, message
 from sparse_rt.graph import mapped
 from sparse_rt.graph.local_functions import renew_functions
+from sparse_rt.graph.nesting import check_nesting
 from sparse_rt.graph.operators import DOMAIN, VERSION
 
 __all__ = ["EXTERNAL_DATA_LIMIT", "ModelSource", "drop_initializer_infos", "read", "tensor_bytes", "to_proto"]
@@ -60,6 +61,7 @@ def read(source: ModelSource) -> ir.Model:
 def _proto(source: ModelSource, path: Path | None, where: str) -> tuple[onnx.ModelProto, dict[int, memoryview]]:
     """Return the model, and the data of those initializers of its graph that stay in the file, by number."""
     if isinstance(source, onnx.ModelProto):
+        check_nesting(source, where)
         return _copy(source), {}
     try:
         found = None if path is None else mapped.map_file(path)
