@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -130,7 +131,14 @@ class LaunchSequence:
 
     def _launch(self, number: int) -> Launch:
         """Return launch `number`, which runs alone."""
-        for launches, numbers in self._batches:
-            if number in numbers:
-                return launches.launch(numbers.index(number)) if isinstance(launches, LaunchFamily) else launches
-        raise IndexError(f"LaunchSequence: expected a number below {self.count}, got {number}.")
+        launches, member = self._owners[number]
+        return launches.launch(member) if isinstance(launches, LaunchFamily) else launches
+
+    @functools.cached_property
+    def _owners(self) -> dict[int, tuple[Launch | LaunchFamily, int]]:
+        """For each launch the batch that it is of, and its place there."""
+        return {
+            number: (launches, member)
+            for launches, numbers in self._batches
+            for member, number in enumerate(numbers)
+        }
