@@ -138,7 +138,5 @@ class LaunchSequence:
     def _owners(self) -> dict[int, tuple[Launch | LaunchFamily, int]]:
         """For each launch the batch that it is of, and its place there."""
         return {
-            number: (launches, member)
-            for launches, numbers in self._batches
-            for member, number in enumerate(numbers)
+            number: (launches, member) for launches, numbers in self._batches for member, number in enumerate(numbers)
         }

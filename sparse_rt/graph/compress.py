@@ -186,9 +186,7 @@ def _rewrite(model: ir.Model, candidates: Sequence[Candidate]) -> None:
     add_functions(model)
 
 
-def _initializers(
-    graph: ir.Graph, root: ir.Value, weight: CompressedWeight, names: Names
-) -> tuple[ir.Value, ir.Value]:
+def _initializers(graph: ir.Graph, root: ir.Value, weight: CompressedWeight, names: Names) -> tuple[ir.Value, ir.Value]:
     """Register values and index under names derived from the dense weight's."""
     values = []
     for suffix, array in (("filter_compress", weight.values), ("compress_index", weight.index)):
