@@ -12,8 +12,8 @@ __all__ = ["Arena", "ArenaPool", "Lifetime", "place"]
 
 
 #: Up to how many values, summed over the steps during which each of them lives, are placed by size.
-_MOST_ALIVE: Final = 1 << 16
-_MOST_ALIVE_EACH: Final = 64
+_MOST_ALIVE: Final = 1 << 10
+_MOST_ALIVE_EACH: Final = 32
 
 
 class Lifetime(NamedTuple):

@@ -14,8 +14,10 @@ from sparse_rt.plan.unfuse import unfuse
 
 __all__ = ["prepare"]
 
-#: Nodes of a model up to which functions are inlined: beyond, it stays as it is, and onnxruntime runs it.
-_MOST_INLINED: Final = 1 << 17
+#: Nodes of a model, and functions, up to which these are inlined: beyond, they stay as they are, and onnxruntime runs
+#: them. Finding names for so many takes a second; it grows with the square of their number.
+_MOST_INLINED: Final = 1 << 15
+_MOST_FUNCTIONS: Final = 1 << 12
 
 
 def prepare(model: ir.Model) -> ir.Model:
@@ -43,7 +45,7 @@ def _inline(model: ir.Model) -> None:
     foreign = [function for function in model.functions.values() if function.domain != DOMAIN]
     if any(versions.get(domain, version) != version for f in foreign for domain, version in f.opset_imports.items()):
         return  # bodies of another opset cannot be inlined; onnxruntime runs them as they are
-    if not _is_small_inlined(model):
+    if len(foreign) > _MOST_FUNCTIONS or not _is_small_inlined(model):
         return
     InlinePass(criteria=lambda function: function.domain != DOMAIN)(model)
 
