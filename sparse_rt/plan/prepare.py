@@ -71,7 +71,8 @@ def _is_small_inlined(model: ir.Model) -> bool:
         else:
             under_way.add(key)
             stack.extend(missing)
-    return _calls(model, model.graph.all_nodes()).inlined(sizes) <= _MOST_INLINED
+    # Functions are inlined into functions, too, called or not.
+    return _calls(model, model.graph.all_nodes()).inlined(sizes) + sum(sizes.values()) <= _MOST_INLINED
 
 
 class _Calls(NamedTuple):
