@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from sparse_rt_kernels import atomics, team
+from sparse_rt_kernels import atomics, forks, team
 from sparse_rt_kernels.entry import kernel_entry
 from sparse_rt_kernels.launch import Launch
 from sparse_rt_kernels.placement import current_cpu, keep_off
@@ -25,6 +25,8 @@ __all__ = ["ThreadPool"]
 #: How long a worker looks for its next task before it sleeps. Waking one takes 30 to 60 us on a virtual machine, as
 #: long as many layers; what lies between two layers of a model mostly takes less than this.
 _LOOK_SECONDS: Final = 200e-6
+#: After how many calls workers are put in their place again (7 us): what the caller may use can change.
+_CALLS_BETWEEN_LOOKS: Final = 256
 
 
 class _Job:
@@ -63,9 +65,10 @@ def _serve(jobs: "queue.SimpleQueue[_Job | None]") -> None:
         del job
 
 
-def _stop(jobs: "queue.SimpleQueue[_Job | None]", workers: int) -> None:
-    for _ in range(workers):
-        jobs.put(None)
+def _stop(jobs: "queue.SimpleQueue[_Job | None]", workers: int, pid: int) -> None:
+    if pid == os.getpid():  # a forked child has none of these workers
+        for _ in range(workers):
+            jobs.put(None)
 
 
 @kernel_entry
@@ -99,12 +102,15 @@ class _Crew:
             thread.start()
         self._ids = [thread.native_id for thread in self.threads if thread.native_id is not None]
         self._avoided = -1
+        self._calls_left = 0
 
     def keep_off(self, cpu: int) -> None:
-        """Keep all workers off a CPU, the caller's."""
+        """Keep all workers off a CPU, the caller's, and on those that the caller may use."""
         # Two callers at once may each move the workers off their own CPU; that is a matter of speed alone.
-        if cpu != self._avoided:
+        self._calls_left -= 1
+        if cpu != self._avoided or self._calls_left < 0:
             self._avoided = cpu
+            self._calls_left = _CALLS_BETWEEN_LOOKS
             keep_off(cpu, self._ids)
 
 
@@ -114,10 +120,12 @@ class _PythonCrew(_Crew):
     def __init__(self, owner: object, workers: int) -> None:
         self.jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         super().__init__(workers, _serve, lambda number: (self.jobs,))
-        weakref.finalize(owner, _stop, self.jobs, workers)
+        weakref.finalize(owner, _stop, self.jobs, workers, self.pid)
 
 
-def _stop_team(block: object, address: int, threads: list[threading.Thread]) -> None:
+def _stop_team(block: object, address: int, threads: list[threading.Thread], pid: int) -> None:
+    if pid != os.getpid():  # a forked child has none of these threads
+        return
     team.stop(address)
     for thread in threads:
         thread.join(timeout=1.0)
@@ -137,7 +145,7 @@ class _NativeCrew(_Crew):
         self.address = int(block.ctypes.data)
         team.prepare(self.address, workers)
         super().__init__(workers, _serve_team, lambda number: (block, self.address, number))
-        weakref.finalize(owner, _stop_team, block, self.address, self.threads)
+        weakref.finalize(owner, _stop_team, block, self.address, self.threads, self.pid)
 
 
 class ThreadPool:
@@ -277,3 +285,8 @@ class ThreadPool:
                     self._spins = _spins()
                     crew = self._native = _NativeCrew(self, self.threads - 1)
         return crew
+
+
+#: Workers start under a lock, in a few milliseconds.
+_LOCKED: Final = frozenset({ThreadPool._python_crew.__code__, ThreadPool._native_crew.__code__})
+forks.watch(forks.Activity("started the workers of a pool", _LOCKED.__contains__, 1.0))

@@ -10,6 +10,8 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
+from sparse_rt_kernels.allowance import allowed_cpus
+
 __all__ = ["current_cpu", "keep_off"]
 
 
@@ -33,6 +35,8 @@ current_cpu: Callable[[], int] = _find_current_cpu()
 def keep_off(cpu: int, thread_ids: Sequence[int]) -> bool:
     """Let threads run anywhere that the caller may run but on `cpu`, each on its own part of what is left.
 
+    A caller that may run on `cpu` alone shares it with them: they must not leave what it may use.
+
     Parameters
     ----------
     cpu
@@ -47,9 +51,8 @@ def keep_off(cpu: int, thread_ids: Sequence[int]) -> bool:
     """
     if cpu < 0 or not sys.platform.startswith("linux"):
         return False
-    others = sorted(os.sched_getaffinity(0) - {cpu})
-    if not others:
-        return False
+    allowed = allowed_cpus()
+    others = sorted(allowed - {cpu}) or sorted(allowed)
     count = min(len(others), len(thread_ids))
     try:
         for number, thread in enumerate(thread_ids):

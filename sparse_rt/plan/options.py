@@ -1,5 +1,6 @@
 """Options of a session."""
 
+import itertools
 import math
 import os
 from collections.abc import Mapping
@@ -7,6 +8,7 @@ from typing import Any
 
 import onnxruntime as ort
 from sparse_rt_kernels import isa
+from sparse_rt_kernels.allowance import is_limited, usable_threads
 from sparse_rt_kernels.settings import settings
 
 from sparse_rt.boundary import public
@@ -42,16 +44,14 @@ _PASSED_ON = (
     "logid",
     "profile_file_prefix",
     "use_deterministic_compute",
+    "use_per_session_threads",
 )
 #: May be given only as they are by default.
-_REFUSED = ("optimized_model_filepath", "use_per_session_threads")
+_REFUSED = ("optimized_model_filepath",)
 
 
-def usable_threads() -> int:
-    """Return how many CPUs this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+#: Numbers for the names of onnxruntime's profiles, which end in the second at which they begin.
+_profiles = itertools.count(1)
 
 
 class SessionOptions:
@@ -59,12 +59,13 @@ class SessionOptions:
 
     Beside those below, every other attribute of :class:`onnxruntime.SessionOptions`, and its session config entries,
     are taken and handed to the parts of the model that onnxruntime runs. Refused is what would promise something of
-    the whole model that holds of those parts only: the optimised model as a file, a shared thread pool.
+    the whole model that holds of those parts only: the optimised model as a file.
 
     Parameters
     ----------
     intra_op_num_threads
-        Threads of one operator; 0 takes every CPU that the process may use.
+        Threads of one operator; 0 takes every CPU that the process may use, by its affinity and by the quota of its
+        control group, when a session is made.
     graph_optimization_level
         onnxruntime's, for the parts that it runs.
     log_severity_level
@@ -94,6 +95,7 @@ class SessionOptions:
     __slots__ = (
         "_config_entries",
         "_passed_on",
+        "_usable",
         "enable_profiling",
         "graph_optimization_level",
         "intra_op_num_threads",
@@ -112,6 +114,7 @@ class SessionOptions:
     tuning_seconds: float
     _passed_on: dict[str, Any]
     _config_entries: dict[str, str]
+    _usable: int | None
 
     @public
     def __init__(
@@ -128,6 +131,7 @@ class SessionOptions:
     ) -> None:
         object.__setattr__(self, "_passed_on", {})
         object.__setattr__(self, "_config_entries", {})
+        object.__setattr__(self, "_usable", None)
         self.intra_op_num_threads = intra_op_num_threads
         self.graph_optimization_level = graph_optimization_level
         self.log_severity_level = log_severity_level
@@ -223,12 +227,19 @@ class SessionOptions:
         options = SessionOptions(**{name: getattr(self, name) for name in _OWN}, **self._passed_on)
         for key, value in self._config_entries.items():
             options.add_session_config_entry(key, value)
+        object.__setattr__(options, "_usable", self._usable)
+        return options
+
+    def of_now(self) -> "SessionOptions":
+        """Return a copy for which 0 threads stand for what the process may use now, whatever it may use later."""
+        options = self.copy()
+        object.__setattr__(options, "_usable", usable_threads())
         return options
 
     @property
     def threads(self) -> int:
         """The number of threads that 0 stands for, or else the one that was given."""
-        return self.intra_op_num_threads or usable_threads()
+        return self.intra_op_num_threads or self._usable or usable_threads()
 
     @property
     def profile_prefix(self) -> str:
@@ -264,15 +275,20 @@ class SessionOptions:
         """What :meth:`add_session_config_entry` set."""
         return dict(self._config_entries)
 
-    def onnxruntime_options(self) -> ort.SessionOptions:
-        """Return the same options for an onnxruntime session."""
+    def onnxruntime_options(self, threads: int | None = None) -> ort.SessionOptions:
+        """Return the same options for an onnxruntime session; `threads` overrides their number of threads."""
         native = ort.SessionOptions()
-        native.intra_op_num_threads = self.intra_op_num_threads and self.threads
+        # By default onnxruntime takes all cores of the machine and binds its threads to them, whatever the process may
+        # use; of a given number of threads each may run where the one may that opens the session.
+        is_default = self.intra_op_num_threads == 0 and not is_limited()
+        native.intra_op_num_threads = (0 if is_default else self.threads) if threads is None else threads
         native.graph_optimization_level = self.graph_optimization_level
         native.log_severity_level = self.log_severity_level
         native.enable_profiling = self.enable_profiling
         for name, value in self._passed_on.items():
             setattr(native, name, value)
+        if self.enable_profiling:
+            native.profile_file_prefix = f"{self.profile_prefix}_{os.getpid()}_{next(_profiles)}"
         for key, entry in self._config_entries.items():
             native.add_session_config_entry(key, entry)
         return native

@@ -3,6 +3,7 @@
 import os
 import sys
 import threading
+import time
 
 import pytest
 from sparse_rt_kernels import parallel, placement
@@ -38,6 +39,9 @@ def test_what_cannot_be_done_is_said_and_harmless():
     ended = threading.Thread(target=lambda: None)
     ended.start()
     ended.join()
+    deadline = time.monotonic() + 10
+    while os.path.exists(f"/proc/self/task/{ended.native_id}") and time.monotonic() < deadline:
+        time.sleep(0.001)  # join returns a little before the system's thread is gone
     assert not placement.keep_off(placement.current_cpu(), [ended.native_id])
 
 
@@ -46,3 +50,27 @@ def test_a_pool_works_where_nothing_is_known_of_cpus(monkeypatch):
     seen = []
     parallel.ThreadPool(3).run(seen.append, 20)
     assert sorted(seen) == list(range(20))
+
+
+@linux_only
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two CPUs")
+def test_workers_follow_what_their_caller_may_use():
+    """Also where it may use one CPU alone, and where that changes after they have started."""
+    before = os.sched_getaffinity(0)
+    pool = parallel.ThreadPool(3)
+
+    def places():
+        for _ in range(parallel._CALLS_BETWEEN_LOOKS + 2):
+            pool.run(lambda _: None, 3)
+        return [os.sched_getaffinity(thread.native_id) for thread in pool._python_crew().threads]
+
+    try:
+        assert all(place <= before for place in places())
+        for cpu in sorted(before):
+            os.sched_setaffinity(0, {cpu})
+            assert places() == [{cpu}, {cpu}]
+    finally:
+        os.sched_setaffinity(0, before)
+    found = places()
+    assert all(place <= before for place in found)
+    assert set.union(*found) != {placement.current_cpu()}

@@ -10,10 +10,11 @@ import numpy as np
 import onnx_ir as ir
 import onnxruntime as ort
 from sparse_rt_kernels import isa, jit
+from sparse_rt_kernels.allowance import cpu_share
 from sparse_rt_kernels.settings import settings
 
 from sparse_rt.graph.layer import Layer
-from sparse_rt.plan.options import SessionOptions, usable_threads
+from sparse_rt.plan.options import SessionOptions
 from sparse_rt.plan.sparse_step import SparseStep
 from sparse_rt.plan.tuning.decisions import Draft
 from sparse_rt.plan.tuning.observe import Input
@@ -27,7 +28,7 @@ def surroundings(options: SessionOptions) -> dict[str, Any]:
     """Return what every measurement depends on beside the layer or the model."""
     return {
         "cpu": settings().cpu_name,
-        "cpus": usable_threads(),
+        "cpus": round(cpu_share(), 2),
         "threads": options.threads,
         "tier": isa.supported_tiers(options.kernel_tier)[0],
         "kernels": jit.cache_key(),
