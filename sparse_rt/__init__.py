@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sparse_rt.errors import (
         ConfigError,
         FeedError,
+        ForkError,
         FormatError,
         InternalError,
         ModelError,
@@ -47,6 +48,7 @@ __all__ = [
     "ModelError",
     "FeedError",
     "ConfigError",
+    "ForkError",
     "OperatorError",
     "ResourceError",
     "InternalError",
@@ -69,6 +71,7 @@ _HOMES = {
     "ModelError": "sparse_rt.errors",
     "FeedError": "sparse_rt.errors",
     "ConfigError": "sparse_rt.errors",
+    "ForkError": "sparse_rt.errors",
     "OperatorError": "sparse_rt.errors",
     "ResourceError": "sparse_rt.errors",
     "InternalError": "sparse_rt.errors",

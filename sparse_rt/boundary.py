@@ -8,7 +8,16 @@ import functools
 from collections.abc import Callable
 from typing import NoReturn, ParamSpec, TypeVar
 
-from sparse_rt.errors import ConfigError, InternalError, OperatorError, ResourceError, SparseRTError, also, message
+from sparse_rt.errors import (
+    ConfigError,
+    ForkError,
+    InternalError,
+    OperatorError,
+    ResourceError,
+    SparseRTError,
+    also,
+    message,
+)
 
 __all__ = ["public", "raise_ours"]
 
@@ -37,6 +46,7 @@ def raise_ours(error: Exception, where: str) -> NoReturn:
 
     - An error of onnxruntime's: an :class:`OperatorError` that is of onnxruntime's class, too, and says the same.
     - Memory, the stack or the file system: a :class:`ResourceError` of that class, too.
+    - What a forked child cannot do: a :class:`ForkError`.
     - A call whose arguments do not fit the function's parameters: a :class:`ConfigError` and TypeError.
     - Warnings that the caller has made errors stay as they are.
     - All else is a mistake of ours: an :class:`InternalError`.
@@ -62,11 +72,20 @@ def _ours(error: Exception, where: str) -> SparseRTError | None:
         return also(ResourceError, kind)(message(where, "a nesting that Python's stack holds", text or "a deeper one"))
     if isinstance(error, OSError):
         return _of_system(error, where)
+    if _is_forked(error):
+        return ForkError(text)
     if isinstance(error, TypeError) and error.__traceback__ is not None and error.__traceback__.tb_next is None:
         # Nothing of the function has run: Python refused the call.
         return also(ConfigError, TypeError)(message(where, "arguments that fit its parameters", text))
     remedy = "This is a mistake in sparse_rt; please report it, with the model if you can."
     return InternalError(message(where, "no error of this kind", f"{kind.__name__}: {text}", remedy))
+
+
+def _is_forked(error: Exception) -> bool:
+    # Imported late: kernels are not needed by all that is public.
+    from sparse_rt_kernels.forks import ForkedError
+
+    return isinstance(error, ForkedError)
 
 
 def _of_system(error: OSError, where: str) -> SparseRTError:

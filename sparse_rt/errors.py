@@ -16,6 +16,7 @@ __all__ = [
     "ModelError",
     "FeedError",
     "ConfigError",
+    "ForkError",
     "OperatorError",
     "ResourceError",
     "InternalError",
@@ -56,6 +57,10 @@ class FeedError(SparseRTError, InvalidArgument, ValueError):
 
 class ConfigError(SparseRTError, ValueError):
     """An option has a value outside its range, or two options contradict each other."""
+
+
+class ForkError(SparseRTError, RuntimeError):
+    """A forked child cannot do what was asked, because of what its parent's other threads were doing at the fork."""
 
 
 class OperatorError(SparseRTError):

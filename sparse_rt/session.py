@@ -29,7 +29,7 @@ _CPU = "CPUExecutionProvider"
 class InferenceSession:
     """Run an ONNX model, compressed or plain; shaped after :class:`onnxruntime.InferenceSession`.
 
-    Several threads may call :meth:`run` at once. A forked child may use its parent's session.
+    Several threads may call :meth:`run` at once. A forked child may use its parent's session; see docs/session.md.
 
     Parameters
     ----------
@@ -68,9 +68,10 @@ class InferenceSession:
             got = f"{type(options).__module__}.{type(options).__name__}"
             raise ConfigError(message("sess_options", "sparse_rt.SessionOptions", got))
         self._options = options.copy()
-        self._pool = ThreadPool(self._options.threads)
-        self._trace = Trace(self._options) if self._options.enable_profiling else None
-        tuner = Tuner(path_or_bytes, self._trace.options if self._trace else self._options, self._pool)
+        settled = self._options.of_now()
+        self._pool = ThreadPool(settled.threads)
+        self._trace = Trace(settled) if settled.enable_profiling else None
+        tuner = Tuner(path_or_bytes, self._trace.options if self._trace else settled, self._pool)
         self._plan: Plan = tuner.plan(path_or_bytes)
         self._unsettled = [] if tuner.is_settled else [tuner]
         self._output_names = self._plan.signature.output_names(None)
@@ -106,6 +107,8 @@ class InferenceSession:
             A feed is missing, unknown, or has the wrong type, rank or size; an output does not exist.
         OperatorError
             An operator failed in onnxruntime; also an instance of the class that onnxruntime raised.
+        ForkError
+            This is a forked child that cannot open a session of onnxruntime.
         ResourceError
             Memory cannot hold what the feeds need.
         """
@@ -115,7 +118,7 @@ class InferenceSession:
                 # A model that onnxruntime runs alone shall not be slower for us, however small it is.
                 try:
                     # Given no names, onnxruntime would collect them in each run.
-                    found: list[Any] = stock.run(output_names or self._output_names, input_feed, run_options)
+                    found: list[Any] = stock.session.run(output_names or self._output_names, input_feed, run_options)
                     return found
                 except Exception:
                     pass  # raised again below, in our words where it is the caller's mistake

@@ -9,12 +9,12 @@ import hashlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import FunctionType
+from types import CodeType, FunctionType
 from typing import Any, Final, Generic, ParamSpec, TypeVar, cast
 
 import numpy as np
 
-from sparse_rt_kernels import cache_folder, machine_code
+from sparse_rt_kernels import cache_folder, forks, machine_code
 from sparse_rt_kernels.compiler import Emitter, numba_type
 from sparse_rt_kernels.numba_cache import FunctionCache
 from sparse_rt_kernels.object_file import UnknownObjectError, lay_out
@@ -200,6 +200,7 @@ def _cache(function: Callable[..., Any]) -> FunctionCache | None:
 
 def _dispatcher(function: Callable[..., Any], cache: FunctionCache | None) -> Any:
     """Return Numba's form of a function; integer division follows NumPy (no branch for ZeroDivisionError)."""
+    forks.refuse_after(_COMPILING, f"kernel function '{function.__name__}'")
     import numba
 
     dispatcher = numba.njit(nogil=True, error_model="numpy")(function)
@@ -209,6 +210,7 @@ def _dispatcher(function: Callable[..., Any], cache: FunctionCache | None) -> An
 
 
 def _cfunc(function: Callable[..., int], words: int, pointer: int | None, cache: FunctionCache | None) -> Any:
+    forks.refuse_after(_COMPILING, f"kernel function '{function.__name__}'")
     from numba.core import types
     from numba.core.ccallback import CFunc
 
@@ -224,3 +226,16 @@ def _cfunc(function: Callable[..., int], words: int, pointer: int | None, cache:
 
 #: Functions whose code belongs to Numba; they live as long as their addresses may be used.
 _cfuncs: list[Any] = []
+
+
+def _is_compiling() -> Callable[[CodeType], bool]:
+    """Return what tells the code that compiles."""
+    is_numba, is_llvm = forks.in_package("numba"), forks.in_package("llvmlite")
+    # Python before 3.12 computes a cached property under a lock, one for all objects.
+    properties = (vars(Compiled)[name].func for name in ("dispatcher", "_part", "_numba_type_"))
+    own = {function.__code__ for function in (compiled_code, _dispatcher, _cfunc, *properties)}
+    return lambda code: code in own or is_numba(code) or is_llvm(code)
+
+
+#: Numba and LLVM compile one function at a time, under locks of the process; a fork waits for the end.
+_COMPILING: Final = forks.watch(forks.Activity("compiled a kernel", _is_compiling(), 10.0))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx_ir as ir
+import onnxruntime as ort
 from numpy.typing import NDArray
 
 from sparse_rt import stock
@@ -20,8 +21,9 @@ from sparse_rt.graph.model_io import ModelSource
 from sparse_rt.graph.ranks import find_ranks
 from sparse_rt.plan.choose import choose
 from sparse_rt.plan.island import cut
+from sparse_rt.plan.island_threads import island_threads
 from sparse_rt.plan.metadata import ModelMetadata
-from sparse_rt.plan.onnxruntime_step import OnnxRuntimeStep, open_island, open_session
+from sparse_rt.plan.onnxruntime_step import OnnxRuntimeStep, engine_of_file, engine_of_model, open_island
 from sparse_rt.plan.operators import find_operators
 from sparse_rt.plan.options import SessionOptions
 from sparse_rt.plan.plan import Plan
@@ -105,20 +107,25 @@ def _whole(
     options: SessionOptions,
 ) -> Plan:
     """Return the plan of a model without sparse layers: all of it is onnxruntime's, as if we were not here."""
-    native = options.onnxruntime_options()
     nbytes = decompressed_nbytes(model)
     decompressed = _decompressed(source) if 0 < nbytes < _MOST_DECOMPRESSED else None
     if decompressed is None and (nbytes or stock.misreads(source)):
         return _one_island(model, signature, reports, options)
     if decompressed is not None:
-        session = open_session(decompressed, native)
+        engine = engine_of_model(decompressed, options.onnxruntime_options)
     elif isinstance(source, str | os.PathLike):
-        session = open_session(os.fspath(source), native, f"model '{os.fspath(source)}'")
+        engine = engine_of_file(os.fspath(source), options.onnxruntime_options)
     else:
         folder = str(Path().resolve())
-        native.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
+
+        def native() -> ort.SessionOptions:
+            made = options.onnxruntime_options()
+            made.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
+            return made
+
         content = source.SerializeToString() if isinstance(source, onnx.ModelProto) else bytes(source)
-        session = open_session(content, native)
+        engine = engine_of_model(content, native)
+    session = engine.session
     described = {item.name: item for item in (*session.get_inputs(), *session.get_outputs())}
 
     def native_arg(item: NodeArg) -> NodeArg:
@@ -129,7 +136,7 @@ def _whole(
     signature = Signature(signature.inputs, signature.overridable, tuple(map(native_arg, signature.outputs)))
     names = tuple(dict.fromkeys(item.name for item in signature.outputs))
     inputs = tuple(item.name for item in (*signature.inputs, *signature.overridable))
-    step = OnnxRuntimeStep(session, inputs, names, len(model.graph))
+    step = OnnxRuntimeStep(engine, inputs, names, len(model.graph))
     defaults = {item.name: _default(model, item.name) for item in signature.overridable}
     return Plan(signature, (step,), defaults, reports, ModelMetadata.of(model))
 
@@ -164,9 +171,12 @@ def _partitioned(
     leaving = _leaving(model, levels)
     known = {item.name: item for item in (*signature.inputs, *signature.overridable)}
     steps: list[Step] = []
+    threads = island_threads([level.nodes for level in levels], options.threads)
     for number, level in enumerate(levels):
         if level.nodes:
-            step = open_island(cut(model, level.nodes, leaving[number], known), options)
+            # Threads by onnxruntime's own default are options that name none.
+            wanted = 1 if threads[number] == 1 else None
+            step = open_island(cut(model, level.nodes, leaving[number], known), options, wanted)
             found = step.output_types()
             _require_exchangeable(found)
             known.update({item.name: item for item in found})

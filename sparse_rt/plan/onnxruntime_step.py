@@ -1,5 +1,7 @@
 """One island of nodes that onnxruntime runs."""
 
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,13 +9,13 @@ import onnxruntime as ort
 from sparse_rt_kernels.parallel import ThreadPool
 
 from sparse_rt.errors import ModelError, also, message
+from sparse_rt.plan.engine import Engine, refuse_to_open
 from sparse_rt.plan.island import Island
 from sparse_rt.plan.options import SessionOptions
 from sparse_rt.plan.signature import NodeArg
 from sparse_rt.plan.step import Environment
 
-__all__ = ["OnnxRuntimeStep", "open_island", "open_session"]
-
+__all__ = ["OnnxRuntimeStep", "engine_of_file", "engine_of_model", "open_island"]
 
 _SPINNING = "session.intra_op.allow_spinning"
 
@@ -24,15 +26,15 @@ class OnnxRuntimeStep:
 
     Attributes
     ----------
-    session
-        onnxruntime's; safe to call from several threads.
+    engine
+        Holds onnxruntime's session; safe to call from several threads.
     inputs, outputs
         Names of the values that it reads and writes.
     nodes
         How many nodes it holds, before onnxruntime's optimisation.
     """
 
-    session: ort.InferenceSession
+    engine: Engine
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     nodes: int
@@ -42,7 +44,7 @@ class OnnxRuntimeStep:
         feeds = {name: values[name] for name in self.inputs}
         # Workers that look for sparse work would take the CPUs from onnxruntime's own.
         pool.rest()
-        results = self.session.run(self.outputs, feeds, run_options)
+        results = self.engine.session.run(self.outputs, feeds, run_options)
         values.update(zip(self.outputs, results, strict=True))
 
     def describe(self) -> str:
@@ -51,20 +53,67 @@ class OnnxRuntimeStep:
 
     def output_types(self) -> tuple[NodeArg, ...]:
         """Return the types and shapes that onnxruntime inferred."""
-        found = {item.name: item for item in self.session.get_outputs()}
+        found = {item.name: item for item in self.engine.open().get_outputs()}
         return tuple(
             NodeArg(name, found[name].type, list(found[name].shape), bool(found[name].shape)) for name in self.outputs
         )
 
 
-def open_session(source: str | bytes, options: ort.SessionOptions, where: str = "model") -> ort.InferenceSession:
-    """Return an onnxruntime session on the CPU.
+def engine_of_file(path: str, options: Callable[[], ort.SessionOptions]) -> Engine:
+    """Return the engine that runs the model in a file.
 
     Raises
     ------
     ModelError
         onnxruntime does not load the model; also an instance of the class that onnxruntime raised.
     """
+    # A child may open it in another folder, when the file is another one.
+    found, mark = os.path.abspath(path), _mark(path)
+
+    def opened() -> ort.InferenceSession:
+        if _mark(found) != mark:
+            remedy = "Make a new session."
+            raise ModelError(message(f"model '{found}'", "the file that the session was made from", "another", remedy))
+        return _opened(found, options(), f"model '{path}'")
+
+    return Engine(opened)
+
+
+def engine_of_model(content: bytes, options: Callable[[], ort.SessionOptions]) -> Engine:
+    """Return the engine that runs a serialised model; the options are made anew each time it is opened.
+
+    Raises
+    ------
+    ModelError
+        onnxruntime does not load the model.
+    """
+    return Engine(lambda: _opened(content, options(), "model"))
+
+
+def open_island(island: Island, options: SessionOptions, threads: int | None = None) -> OnnxRuntimeStep:
+    """Return the step that runs an island between sparse layers, on `threads` threads, or as many as `options` say.
+
+    Raises
+    ------
+    ModelError
+        onnxruntime does not load it.
+    """
+
+    def native() -> ort.SessionOptions:
+        made = options.onnxruntime_options(threads)
+        if _SPINNING not in options.config_entries:
+            # A pool that spins after its work takes the cores from the sparse kernels that come next.
+            made.add_session_config_entry(_SPINNING, "0")
+        if island.external:
+            made.add_external_initializers(list(island.external), list(island.external.values()))
+        return made
+
+    engine = engine_of_model(island.model.SerializeToString(), native)
+    return OnnxRuntimeStep(engine, island.inputs, island.outputs, len(island.model.graph.node))
+
+
+def _opened(source: str | bytes, options: ort.SessionOptions, where: str) -> ort.InferenceSession:
+    refuse_to_open()
     try:
         return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises a dozen unrelated types for a bad model
@@ -73,19 +122,10 @@ def open_session(source: str | bytes, options: ort.SessionOptions, where: str = 
         raise also(ModelError, kind)(message(where, "a model that onnxruntime loads", got)) from error
 
 
-def open_island(island: Island, options: SessionOptions) -> OnnxRuntimeStep:
-    """Return the step that runs an island between sparse layers.
-
-    Raises
-    ------
-    ModelError
-        onnxruntime does not load it.
-    """
-    native = options.onnxruntime_options()
-    if _SPINNING not in options.config_entries:
-        # A pool that spins after its work takes the cores from the sparse kernels that come next.
-        native.add_session_config_entry(_SPINNING, "0")
-    if island.external:
-        native.add_external_initializers(list(island.external), list(island.external.values()))
-    session = open_session(island.model.SerializeToString(), native)
-    return OnnxRuntimeStep(session, island.inputs, island.outputs, len(island.model.graph.node))
+def _mark(path: str) -> tuple[int, ...]:
+    """Return what tells a file from another one of the same name; nothing of a file that is not there."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return ()
+    return found.st_size, found.st_mtime_ns, found.st_ino

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sparse_rt_kernels.parallel import ThreadPool
 
 from sparse_rt.plan.check import check_steps
+from sparse_rt.plan.engine import Engine
 from sparse_rt.plan.metadata import ModelMetadata
 from sparse_rt.plan.onnxruntime_step import OnnxRuntimeStep
 from sparse_rt.plan.report import LayerReport, Trial
@@ -45,7 +46,7 @@ class Plan:
     tried
         Whole plans that were measured before this one was taken.
     stock
-        onnxruntime's session where that runs the model as it is, None elsewhere.
+        The engine of onnxruntime's session where that runs the model as it is, None elsewhere.
     """
 
     signature: Signature
@@ -56,7 +57,7 @@ class Plan:
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     tried: tuple[Trial, ...] = ()
     parts: tuple[Step, ...] = field(init=False, repr=False)
-    stock: Any = field(init=False, repr=False)
+    stock: Engine | None = field(init=False, repr=False)
     _spent: tuple[tuple[str, ...], ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -66,7 +67,7 @@ class Plan:
         object.__setattr__(self, "parts", segmented(self.steps, outputs, self.shapes))
         object.__setattr__(self, "_spent", spent(self.parts))
         alone = self.steps[0] if len(self.steps) == 1 and not self.constants else None
-        object.__setattr__(self, "stock", alone.session if isinstance(alone, OnnxRuntimeStep) else None)
+        object.__setattr__(self, "stock", alone.engine if isinstance(alone, OnnxRuntimeStep) else None)
 
     @property
     def is_sparse(self) -> bool:

@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 import tempfile
 import threading
 import time
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +27,8 @@ _MOST_EVENTS: Final = 1_000_000
 _ISLAND: Final = "island"
 _ONNX_NAMES: Final = {"float32": "float", "float64": "double"}
 _NODE_SUFFIX: Final = "_kernel_time"
+#: Seconds to wait for a name that no other profile has.
+_NEXT_NAME: Final = 1e-3
 
 
 class Trace:
@@ -41,11 +45,10 @@ class Trace:
 
     def __init__(self, options: SessionOptions) -> None:
         self._prefix = options.profile_prefix
-        self._folder = tempfile.TemporaryDirectory(prefix="sparse_rt-trace-")
-        self._events: list[dict[str, Any]] = []
         self.options = options.copy()
         """What plans of this session are built with."""
-        self.options.profile_file_prefix = str(Path(self._folder.name) / _ISLAND)
+        self._pid = 0
+        self._begin_here()
         # What was measured before holds; measurements of profiled runs would not.
         if self.options.tuning_mode == "on":
             self.options.tuning = "cached"
@@ -56,6 +59,8 @@ class Trace:
         self, step: Step, reports: Mapping[str, LayerReport], values: Environment, pool: ThreadPool, run_options: Any
     ) -> None:
         """Run a step and note what it took."""
+        if self._pid != os.getpid():
+            self._begin_here()
         read = [_type_shape(values[name]) for name in step.inputs]
         begin = time.time_ns()
         step.run(values, pool, run_options)
@@ -85,21 +90,46 @@ class Trace:
             The file cannot be written.
         """
         events = list(self._events)
-        for step in steps:
-            if isinstance(step, OnnxRuntimeStep):
-                events += self._island(step)
-        self._folder.cleanup()
-        events.sort(key=lambda event: (event["ts"], -event["dur"]))
-        now = time.time_ns()
-        stamp = time.strftime("%Y-%m-%d_%H-%M-%S", time.localtime(now // 10**9))
-        path = Path(f"{self._prefix}_{stamp}_{now // 10**6 % 1000:03d}.json")
         try:
-            with path.open("w", encoding="utf-8") as file:
-                file.write("[\n" + ",\n".join(map(json.dumps, events)) + "\n]\n")
+            for step in steps:
+                if isinstance(step, OnnxRuntimeStep):
+                    events += self._island(step)
+        finally:
+            _remove(self._folder, self._pid)
+        events.sort(key=lambda event: (event["ts"], -event["dur"]))
+        content = "[\n" + ",\n".join(map(json.dumps, events)) + "\n]\n"
+        while True:
+            now = self._now()
+            stamp = time.strftime("%Y-%m-%d_%H-%M-%S", time.localtime(now // 10**9))
+            path = f"{self._prefix}_{stamp}_{now // 10**6 % 1000:03d}.json"
+            try:
+                # Another session's profile, of this millisecond, stays.
+                with open(path, "x", encoding="utf-8") as file:
+                    file.write(content)
+                return path
+            except FileExistsError:
+                time.sleep(_NEXT_NAME)
+            except OSError as error:
+                got = f"'{path}': {error.strerror}"
+                raise ConfigError(message("session option 'profile_file_prefix'", "a file to write", got)) from error
+
+    def _now(self) -> int:
+        return time.time_ns()
+
+    def _begin_here(self) -> None:
+        """Let onnxruntime's parts write their profiles to a folder of this process, which goes when the trace does.
+
+        A forked child has one of its own: what it inherited is its parent's.
+        """
+        self._pid = os.getpid()
+        self._events: list[dict[str, Any]] = []
+        try:
+            self._folder = tempfile.mkdtemp(prefix="sparse_rt-trace-")
         except OSError as error:
-            got = f"'{path}': {error.strerror}"
-            raise ConfigError(message("session option 'profile_file_prefix'", "a file to write", got)) from error
-        return str(path)
+            got = f"{error.strerror}: '{error.filename}'" if error.filename else str(error)
+            raise ConfigError(message("profile", "a folder for temporary files", got)) from error
+        weakref.finalize(self, _remove, self._folder, self._pid)
+        self.options.profile_file_prefix = str(Path(self._folder) / _ISLAND)
 
     def _add(self, name: str, category: str, begin_ns: int, end_ns: int, arguments: dict[str, Any]) -> None:
         if len(self._events) < _MOST_EVENTS:
@@ -118,8 +148,11 @@ class Trace:
 
     def _island(self, step: OnnxRuntimeStep) -> list[dict[str, Any]]:
         """Return the events of the nodes of an island that ran since the trace began."""
-        shift = (step.session.get_profiling_start_time_ns() - self.start_ns) / 1e3
-        found = json.loads(Path(step.session.end_profiling()).read_text(encoding="utf-8"))
+        if not step.engine.is_open:  # in a forked child that has not run it
+            return []
+        session = step.engine.session
+        shift = (session.get_profiling_start_time_ns() - self.start_ns) / 1e3
+        found = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
         events = [{**event, "ts": event["ts"] + shift} for event in found if event.get("cat") == "Node"]
         return [event for event in events if event["ts"] >= 0]
 
@@ -129,3 +162,8 @@ def _type_shape(value: Any) -> dict[str, list[int]]:
     if not isinstance(value, np.ndarray):
         return {}
     return {_ONNX_NAMES.get(value.dtype.name, value.dtype.name): list(value.shape)}
+
+
+def _remove(folder: str, pid: int) -> None:
+    if pid == os.getpid():
+        shutil.rmtree(folder, ignore_errors=True)

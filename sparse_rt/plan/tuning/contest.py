@@ -92,7 +92,7 @@ def followed(plan: Plan, names: Sequence[str], decisions: Decisions) -> Plan | N
 def _run_as_session(plan: Plan, outputs: Sequence[str], feeds: Environment, pool: ThreadPool) -> None:
     """Run a plan with what a session does around it."""
     if plan.stock is not None:
-        plan.stock.run(outputs, feeds)
+        plan.stock.session.run(outputs, feeds)
     else:
         plan.run(plan.signature.output_names(outputs), plan.signature.checked(feeds), pool)
 
