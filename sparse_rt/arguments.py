@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sparse_rt.errors import ConfigError, FeedError, ModelError, SparseRTError, message
 
-__all__ = ["array", "feeds", "integer", "model", "path"]
+__all__ = ["array", "feeds", "flag", "integer", "model", "path"]
 
 
 def model(where: str, value: Any) -> None:
@@ -47,6 +47,12 @@ def integer(where: str, value: Any, least: int, error: type[SparseRTError] = Con
     if found is None or found < least:
         raise error(message(where, f"a whole number, at least {least}", _fact(value)))
     return found
+
+
+def flag(where: str, value: Any, error: type[SparseRTError] = ConfigError) -> None:
+    """Raise `error` unless `value` is True or False, NumPy's included."""
+    if not isinstance(value, bool | np.bool_):
+        raise error(message(where, "True or False", _fact(value)))
 
 
 def feeds(where: str, value: Any) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparse_rt import arguments, patterns
+from sparse_rt.boundary import public
 from sparse_rt.errors import FormatError, message
 
 __all__ = [
@@ -134,6 +135,7 @@ def compressed_nbytes(shape: Sequence[int], dtype: np.dtype[Any]) -> int:
     return shape[0] * (k4 // 2 * dtype.itemsize + -(-k4 // 8))
 
 
+@public
 def encode(weight: NDArray[Any], where: str = "weight", *, prune: bool = False) -> CompressedWeight:
     """Compress a dense weight that holds 2:4 along its input channels.
 
@@ -153,6 +155,7 @@ def encode(weight: NDArray[Any], where: str = "weight", *, prune: bool = False) 
     FormatError
         If the dtype is not one of `DTYPES`, or there are fewer than two axes.
     """
+    arguments.flag(f"{where}: prune", prune, FormatError)
     _require_weight(weight, where)
     if prune:
         weight = np.where(patterns.magnitude_mask(weight), weight, weight.dtype.type(0))
@@ -192,6 +195,7 @@ def _encode(weight: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.uint8]]:
     return values, pairs
 
 
+@public
 def decode(weight: CompressedWeight, where: str = "compressed weight") -> NDArray[Any]:
     """Return the dense weight; ``decode(encode(w)) == w`` for every 2:4 w.
 
@@ -208,6 +212,7 @@ def decode(weight: CompressedWeight, where: str = "compressed weight") -> NDArra
     return np.ascontiguousarray(dense).reshape(weight.shape)
 
 
+@public
 def encode_matrix(matrix: NDArray[Any], where: str = "weight") -> tuple[NDArray[Any], NDArray[np.uint8]]:
     """Compress an (n, k) matrix: values (n, k4 / 2) and index (n, ceil(k4 / 8)), where k4 is k padded to 4.
 
@@ -216,12 +221,14 @@ def encode_matrix(matrix: NDArray[Any], where: str = "weight") -> tuple[NDArray[
     PatternError, FormatError
         As `encode`.
     """
+    arguments.array(where, matrix, FormatError)
     if matrix.ndim != 2:
         raise FormatError(message(where, "a matrix (n, k)", f"shape {matrix.shape}", "Use encode for kernels."))
     encoded = encode(matrix, where)
     return encoded.values, encoded.index
 
 
+@public
 def decode_matrix(values: NDArray[Any], index: NDArray[np.uint8], where: str = "compressed weight") -> NDArray[Any]:
     """Return the dense (n, k) matrix of values (n, k / 2) and index (n, ceil(k / 8)); k is a multiple of 4.
 
@@ -230,10 +237,12 @@ def decode_matrix(values: NDArray[Any], index: NDArray[np.uint8], where: str = "
     FormatError
         As `decode`.
     """
+    arguments.array(f"{where}: values", values, FormatError)
     columns = 2 * values.shape[1] if values.ndim == 2 else 0
     return decode(CompressedWeight(values, index, (len(values) if values.ndim else 0, columns)), where)
 
 
+@public
 def check(weight: CompressedWeight, where: str = "compressed weight") -> None:
     """Raise unless values, index and shape fit each other and every index is valid.
 
@@ -246,6 +255,8 @@ def check(weight: CompressedWeight, where: str = "compressed weight") -> None:
         Wrong dtype, wrong size, index 3 (with its coordinate), nonzero unused bits, a nonzero value that names a
         channel of the padding, two integers that share one element and overflow.
     """
+    if not isinstance(weight, CompressedWeight):
+        raise FormatError(message(where, "a CompressedWeight", type(weight).__name__))
     shape = checked_shape(weight.shape, where)
     values = arguments.array(f"{where}: values", weight.values, FormatError)
     if values.dtype not in DTYPES:
@@ -414,6 +425,7 @@ _NVIDIA_BYTE_VALID = np.array(
 )
 
 
+@public
 def to_nvidia_metadata(weight: CompressedWeight) -> tuple[NDArray[Any], NDArray[np.uint8]]:
     """Return values (n, k4 / 2) and linear 2:4 metadata (n, ceil(k4 / 8)) uint8 of a compressed weight.
 
@@ -434,6 +446,7 @@ def to_nvidia_metadata(weight: CompressedWeight) -> tuple[NDArray[Any], NDArray[
     return canonical.values, metadata
 
 
+@public
 def from_nvidia_metadata(
     values: NDArray[Any], metadata: NDArray[Any], shape: Sequence[int], where: str = "2:4 metadata"
 ) -> CompressedWeight:
@@ -475,7 +488,7 @@ def from_nvidia_metadata(
 
 def _metadata_bytes(metadata: NDArray[Any], rows: int, k4: int, where: str) -> NDArray[np.uint8]:
     """Return a copy of the metadata as (rows, ceil(k4 / 8)) bytes, its word padding checked and cut off."""
-    word = metadata.dtype.itemsize
+    word = arguments.array(f"{where}: metadata", metadata, FormatError).dtype.itemsize or 1
     expected = (rows, -(-k4 // (8 * word)))
     if metadata.dtype.newbyteorder("=") not in _METADATA_DTYPES or metadata.shape != expected:
         rule = f"uint8, uint16, int16, uint32 or int32 metadata {expected}"

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sparse_rt import arguments
+from sparse_rt.boundary import public
 from sparse_rt.errors import PatternError, message
 
 __all__ = [
@@ -92,6 +94,7 @@ class Violation:
         )
 
 
+@public
 def parse(text: str) -> Pattern:
     """Return the pattern that `text` names, for example "2:4".
 
@@ -124,7 +127,7 @@ def magnitude_bits(weight: NDArray[Any]) -> NDArray[Any]:
     PatternError
         If the dtype is not boolean, integer, or a float of 16, 32 or 64 bits.
     """
-    dtype = weight.dtype
+    dtype = arguments.array("weight", weight, PatternError).dtype
     if dtype.kind not in "biuf" or dtype.itemsize not in _UNSIGNED:
         expected = "a boolean, integer, float16, float32 or float64 dtype"
         raise PatternError(message("weight", expected, str(dtype), "Cast it first."))
@@ -155,7 +158,13 @@ def _positions(weight: NDArray[Any]) -> int:
     return int(np.prod(weight.shape[2:], dtype=np.int64))
 
 
+def _require_pattern(pattern: Pattern) -> None:
+    if not isinstance(pattern, Pattern):
+        raise PatternError(message("pattern", "a Pattern", type(pattern).__name__, "Write patterns.parse('2:4')."))
+
+
 def _require_axes(weight: NDArray[Any]) -> None:
+    arguments.array("weight", weight, PatternError)
     if weight.ndim < 2:
         rule = "a matrix (n, k) or a kernel (K, C, ...)"
         raise PatternError(message(f"weight {weight.shape}", rule, f"{weight.ndim} axes", "Reshape it."))
@@ -187,6 +196,7 @@ def blocks(weight: NDArray[Any], group: int) -> Iterator[tuple[slice, slice]]:
         yield (everything, part) if by_channel else (part, everything)
 
 
+@public
 def check(weight: NDArray[Any], pattern: Pattern = TWO_FOUR) -> Violation | None:
     """Return the first violation of `pattern`, or None if `weight` holds it.
 
@@ -205,6 +215,7 @@ def check(weight: NDArray[Any], pattern: Pattern = TWO_FOUR) -> Violation | None
     PatternError
         If `weight` has fewer than two axes or no real dtype.
     """
+    _require_pattern(pattern)
     _require_axes(weight)
     found = None
     for part in blocks(weight, pattern.m):
@@ -238,16 +249,19 @@ def _first_violation(counts: NDArray[Any], pattern: Pattern) -> tuple[int, int, 
     return row, place, group, int(counts[row, group, place])
 
 
+@public
 def holds(weight: NDArray[Any], pattern: Pattern = TWO_FOUR) -> bool:
     """Return whether `weight` holds `pattern`; see `check`."""
     return check(weight, pattern) is None
 
 
+@public
 def find(weight: NDArray[Any]) -> Pattern | None:
     """Return the pattern that `weight` holds and that sparse_rt can compress, or None."""
     return TWO_FOUR if holds(weight, TWO_FOUR) else None
 
 
+@public
 def require(weight: NDArray[Any], pattern: Pattern = TWO_FOUR, where: str = "weight") -> None:
     """Raise unless `weight` holds `pattern`.
 
@@ -264,6 +278,7 @@ def require(weight: NDArray[Any], pattern: Pattern = TWO_FOUR, where: str = "wei
         raise PatternError(message(f"{where} {weight.shape}", f"{pattern} along {along}", str(violation), remedy))
 
 
+@public
 def magnitude_mask(weight: NDArray[Any], pattern: Pattern = TWO_FOUR) -> NDArray[np.bool_]:
     """Return the mask that keeps the `pattern.n` largest |w| of each group of `pattern.m` input channels.
 
@@ -280,6 +295,7 @@ def magnitude_mask(weight: NDArray[Any], pattern: Pattern = TWO_FOUR) -> NDArray
     PatternError
         If `weight` has fewer than two axes or no real dtype.
     """
+    _require_pattern(pattern)
     _require_axes(weight)
     mask = np.empty(weight.shape, np.bool_)
     for part in blocks(weight, pattern.m):
@@ -307,6 +323,8 @@ def _block_mask(weight: NDArray[Any], pattern: Pattern) -> NDArray[np.bool_]:
     return keep[:, :channels].reshape(weight.shape)
 
 
+@public
 def density(weight: NDArray[Any]) -> float:
     """Return nonzeros / all; 0.0 for an empty weight."""
+    arguments.array("weight", weight, PatternError)
     return float(np.count_nonzero(weight)) / weight.size if weight.size else 0.0

@@ -14,7 +14,7 @@ import pytest
 from onnxruntime.capi import onnxruntime_pybind11_state as native
 
 import sparse_rt as srt
-from sparse_rt import feeds
+from sparse_rt import feeds, formats, patterns
 from sparse_rt.bench import bench
 from sparse_rt.boundary import public
 from sparse_rt.errors import also
@@ -98,6 +98,19 @@ def attacks(function, seed, rounds):
     for _ in range(rounds):
         chosen = names if rng.random() < 0.9 else rng.sample(names, rng.randrange(len(names) + 1))
         yield {name: rng.choice(VALUES) for name in chosen}
+
+
+WEIGHTS = [
+    *(patterns.parse, patterns.find, patterns.check, patterns.holds, patterns.require, patterns.magnitude_mask),
+    *(patterns.density, formats.encode, formats.decode, formats.encode_matrix, formats.decode_matrix, formats.check),
+    *(formats.to_nvidia_metadata, formats.from_nvidia_metadata),
+]
+
+
+@pytest.mark.parametrize("function", WEIGHTS, ids=lambda function: f"{function.__module__}.{function.__name__}")
+def test_formats_and_patterns_on_hostile_arguments(function):
+    for options in attacks(function, 1, 300):
+        call(function, (), options)
 
 
 @pytest.mark.parametrize("function", ASCEND, ids=lambda function: function.__name__)

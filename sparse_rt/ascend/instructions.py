@@ -53,8 +53,7 @@ def compress_weight(w: NDArray[np.int8], *, prune: bool = False) -> tuple[NDArra
     """
     where = "compress_weight"
     require_int8_matrix(w, f"{where}: w")
-    if not isinstance(prune, bool | np.bool_):
-        raise FormatError(message(f"{where}: prune", "True or False", type(prune).__name__))
+    arguments.flag(f"{where}: prune", prune, FormatError)
     if w.shape[1] % 4:
         remedy = "Pad the input channels with zeros."
         raise FormatError(message(f"{where}: w {w.shape}", "k to be a multiple of 4", f"k = {w.shape[1]}", remedy))

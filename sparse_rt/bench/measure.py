@@ -93,6 +93,7 @@ def bench(
     arguments.model("model", model)
     if reference is not None:
         arguments.model("reference", reference)
+    arguments.flag("layers", layers)
     if profile is not None:
         arguments.path("profile", profile)
     if not isinstance(seconds, int | float | np.integer | np.floating) or not 0 < seconds <= 86400:

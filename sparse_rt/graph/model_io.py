@@ -10,6 +10,7 @@ import onnx
 import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
+from sparse_rt import arguments
 from sparse_rt.errors import ModelError, message
 from sparse_rt.graph import mapped
 from sparse_rt.graph.local_functions import renew_functions
@@ -44,6 +45,7 @@ def read(source: ModelSource) -> ir.Model:
         than this onnx package knows; fails onnx.checker; lacks external data; has functions of the domain
         ``sparse_rt`` that are not what sparse_rt writes.
     """
+    arguments.model("model", source)
     path = Path(source) if isinstance(source, str | os.PathLike) else None
     where = f"model '{path}'" if path is not None else "model"
     proto, data = _proto(source, path, where)

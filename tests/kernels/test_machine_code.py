@@ -104,6 +104,23 @@ def test_processes_may_compile_at_once(tmp_path):
     assert not needs_numba(tmp_path)
 
 
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives files away")
+@pytest.mark.parametrize("what", ["everything", "images"])
+def test_code_of_another_user_is_not_run(cache, what):
+    for path in (cache, *cache.rglob("*")):
+        if what == "everything" or path.suffix == ".image":
+            os.chown(path, 12345, 12345)
+    assert needs_numba(cache)
+
+
+@pytest.mark.parametrize("what", ["base", "image"])
+def test_code_that_others_may_write_is_not_run(cache, what):
+    (image,) = images(cache)
+    path = cache if what == "base" else image
+    path.chmod(path.stat().st_mode | stat.S_IWOTH)
+    assert needs_numba(cache)
+
+
 def test_a_cache_that_cannot_be_written_is_read(cache, tmp_path):
     """In a container's image, say. Root writes everywhere: then its folders stand in a file's place instead."""
     home = tmp_path / "home"
