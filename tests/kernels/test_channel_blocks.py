@@ -6,6 +6,7 @@ from sparse_rt_kernels import isa
 from sparse_rt_kernels.channel_blocks import ChannelBlocks
 from sparse_rt_kernels.elementwise import Quantisation, QuantisedAdd, prepare_quantised_add
 from sparse_rt_kernels.n2m4_u8s8 import VNNI
+from sparse_rt_kernels.n2m4_u8s8.image_layout import octet_image_of
 from sparse_rt_kernels.n2m4_u8s8.image_turns import prepare_to_blocks, prepare_to_planes
 from sparse_rt_kernels.parallel import ThreadPool
 from sparse_rt_kernels.registry import Addition, BlockedLayouts
@@ -27,7 +28,10 @@ CASES = {
     "3x3 of 16 columns": ((1, 8, 5, 16), 16, (3, 3), SAME),
     "3x3 strided": ((2, 24, 28, 28), 16, (3, 3), {"strides": (2, 2), **SAME}),
     "5x7 strided": ((1, 8, 33, 28), 16, (5, 7), {"pads": (2, 3, 2, 3), "strides": (3, 2), "pad_value": 100}),
+    "3x3 strided, 8 columns": ((2, 16, 16, 16), 16, (3, 3), {"strides": (2, 2), **SAME}),
+    "1x1 strided, 4 columns": ((1, 8, 31, 8), 32, (1, 1), {"strides": (1, 2)}),
     "3x3 dilated": ((1, 24, 32, 32), 16, (3, 3), {"dilations": (2, 2)}),
+    "asymmetric": ((1, 16, 14, 15), 16, (3, 2), {"pads": (2, 0, 1, 0), "pad_value": 77}),
 }
 BORDERS = {"tight": (0, 0, 0, 0), "padded": (1, 1, 1, 1), "wide": (3, 4, 2, 3)}
 
@@ -154,6 +158,17 @@ def test_a_residual_is_added_as_by_a_step_of_its_own(case, dtype, added):
     for y_border in BORDERS.values():
         check(case, dtype, BORDERS["tight"], y_border, added)
     check(case, dtype, None, BORDERS["tight"], added, plain=True)
+
+
+def test_the_cases_reach_every_variant():
+    """Runs of 7 and 4 pixels, side by side or every second one: each ending is tried with all cases."""
+    found = set()
+    for shape, n, kernel, options in CASES.values():
+        geometry = conf.ConvGeometry(*shape, n, kernel, **options)
+        for x in (None, ChannelBlocks(*shape, geometry.pads, geometry.pad_value)):
+            image = octet_image_of(geometry, x, ChannelBlocks(shape[0], n, geometry.out_height, geometry.out_width))
+            found.add((image.run, image.distance, image.is_staged))
+    assert found == {(7, 8, True), (4, 8, True), (7, 8, False), (7, 16, False), (4, 8, False), (4, 16, False)}
 
 
 @pytest.mark.parametrize("case", CASES)
