@@ -2,9 +2,11 @@
 
 import contextlib
 
+import onnxruntime
 import pytest
 from onnxruntime.capi.onnxruntime_pybind11_state import Fail, NotImplemented
 
+VERSION = tuple(int(part) for part in onnxruntime.__version__.split(".")[:2])
 _INLINED = "_inlfunc_"  # names of nodes that come from a function body of ours
 
 

@@ -30,6 +30,8 @@ def compress_all(dense, folder, variant):
 
 @pytest.mark.parametrize("opset", OPSETS)
 def test_opsets(opset, tmp_path):
+    if opset > onnx.defs.onnx_opset_version():
+        pytest.skip(f"onnx {onnx.__version__} does not know opset {opset}")
     compress_all(models.conv_model(models.two_four(0, (12, 10, 3, 3)), opset, pads=[1] * 4), tmp_path, "Conv")
     compress_all(models.matmul_model(models.two_four(1, (12, 16)), opset), tmp_path, "MatMul")
 

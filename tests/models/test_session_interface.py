@@ -337,10 +337,6 @@ def test_compressed_and_plain_models_give_the_same(proto, rng, tmp_path):
     np.testing.assert_array_equal(session.run(None, feeds)[0], plain)
 
 
-@pytest.mark.skipif(
-    ort.__version__.startswith("1.23."),
-    reason="onnxruntime 1.23 moves casts into the decoding, and then lacks a kernel",
-)
 def test_compressed_layers_without_a_kernel_keep_their_functions(rng):
     half = sparse(rng, 16, 24).T.astype(np.float16)
     proto = model(
