@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 LOWEST := $(VENV)-lowest
 
-.PHONY: demo test candidates tiers layouts convolutions versions lowest lint types imports clean
+.PHONY: demo test candidates tiers stress layouts convolutions versions lowest lint types imports clean
 demo: $(VENV)/.installed
 	$(BIN)/sparse-rt demo
 
@@ -37,6 +37,10 @@ versions: $(VENV)/.installed
 # command line are tested by `make test`; here are those that see the dependencies.
 lowest: $(LOWEST)/.installed
 	$(LOWEST)/bin/python -m pytest -q tests/graph tests/versions tests/formats tests/models tests/prune tests/cli
+
+# Threads, signals, forks, and processes killed while they compile; about ten minutes.
+stress: $(VENV)/.installed
+	SPARSE_RT_STRESS=10 $(BIN)/python -m pytest tests/stress tests/models/test_forks.py
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff format --check .
