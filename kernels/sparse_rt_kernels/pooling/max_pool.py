@@ -140,7 +140,8 @@ def prepare_max_pool(
 
     Windows are cut at the plane's edges: padding never wins. Where two numbers are compared, ``a if a > b else b``
     holds, rows from the top, then columns from the left; a NaN that is not the last of its window is thus forgotten
-    together with what came before it, as onnxruntime does inside of planes. Dilations are 1.
+    together with what came before it. onnxruntime does so in some places of an image, and not in others.
+    Dilations are 1.
 
     Parameters
     ----------
