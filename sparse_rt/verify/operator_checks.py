@@ -19,7 +19,7 @@ from sparse_rt.verify.report import OperatorCheck
 __all__ = ["check_operators"]
 
 #: Operators whose values are fetched in one run of the reference.
-_OPERATORS_A_RUN = 16
+_OPERATORS_A_RUN = 64
 #: Floats may differ by this share of the largest: functions are approximated, and sums taken in another order.
 _FLOAT_TOLERANCE = 2.0**-10
 #: Bytes are what the reference's float rounds to, give or take this part of a step where it lies next to a tie.

@@ -2,10 +2,12 @@
 
 import itertools
 
+from sparse_rt_kernels import isa
+
 from sparse_rt.plan.tuning.judge import PLAN, TUNED
 from sparse_rt.plan.tuning.layer_race import ONNXRUNTIME
 
-__all__ = ["CANDIDATES", "FakeRace", "MixedRace", "no_race"]
+__all__ = ["CANDIDATES", "FakeRace", "MixedRace", "has_dense_kernels", "no_race"]
 
 
 class FakeRace:
@@ -25,6 +27,11 @@ class FakeRace:
     @property
     def layers(self):
         return [names for names in self.raced if any("__" in name for name in names)]
+
+
+def has_dense_kernels():
+    """Whether this tier has dense kernels; a tier of portable kernels has none, and no native calls of layers."""
+    return isa.supported_tiers(None)[0] != "generic"
 
 
 class MixedRace:

@@ -22,10 +22,13 @@ from sparse_rt.plan.tuning.judge import PLAN, TUNED, fastest_plan, judge_layer, 
 from sparse_rt.plan.tuning.layer_race import ONNXRUNTIME
 from sparse_rt.plan.tuning.race import quiet, race
 from sparse_rt.plan.tuning.store import Store
-from tests.models.forced_races import FakeRace, no_race
+from tests.models.forced_races import FakeRace, has_dense_kernels, no_race
 from tests.models.onnx_models import INT64, info, model, node, normal, sparse, stock
 
 needs_jit = pytest.mark.skipif(config.DISABLE_JIT, reason="nothing is tuned without machine code")
+needs_dense = pytest.mark.skipif(
+    bool(config.DISABLE_JIT) or not has_dense_kernels(), reason="no dense kernel of this tier"
+)
 FEW, MANY = 8, 64
 
 
@@ -310,7 +313,7 @@ def test_layers_that_lose_run_in_onnxruntime(tuned, proto, rng):
     check(session, proto, rng)
 
 
-@needs_jit
+@needs_dense
 def test_layers_that_win_dense_run_on_our_dense_kernel(tuned, proto, rng):
     session = tuned(FakeRace({"dense": 1e-5, TUNED: 1e-5}))
     reports = session.explain()
@@ -319,7 +322,7 @@ def test_layers_that_win_dense_run_on_our_dense_kernel(tuned, proto, rng):
     check(session, proto, rng)
 
 
-@needs_jit
+@needs_dense
 def test_decisions_that_slow_the_whole_plan_down_are_not_taken(tuned, proto, rng):
     session = tuned(FakeRace({"dense": 1e-5, TUNED: 2e-3}))
     assert all(report.is_sparse and "not within the whole model" in report.reason for report in session.explain())
@@ -511,7 +514,7 @@ def open_convolution(rng, form):
     return (quantise_static(proto, [feeds]) if form == "int8" else proto), feeds
 
 
-@needs_jit
+@needs_dense
 @pytest.mark.parametrize("form", ["float32", "int8"])
 @pytest.mark.parametrize("source", ["proto", "bytes"])
 def test_a_dense_kernel_is_packed_as_it_wants_where_sizes_are_open(tuned, rng, form, source, monkeypatch):
@@ -552,7 +555,7 @@ def test_kept_decisions_that_cannot_be_carried_out_cost_only_time(tuned, proto, 
         check(tuned(FakeRace(times), mode, source=source), proto, rng)
 
 
-@needs_jit
+@needs_dense
 @pytest.mark.parametrize("size", ["rows", 3])
 def test_a_kept_plan_that_cannot_be_built_is_measured_again(tuned, proto, rng, size, monkeypatch):
     proto.graph.input[0].type.tensor_type.shape.dim[0].Clear()
@@ -582,7 +585,7 @@ def test_a_kept_plan_that_cannot_be_built_is_measured_again(tuned, proto, rng, s
     assert "_dense_" in session.explain()[0].kernel
 
 
-@needs_jit
+@needs_dense
 def test_a_tuned_plan_that_cannot_be_built_is_told_and_does_not_win(tuned, proto, rng, monkeypatch):
     build = tuner.build_plan
 
