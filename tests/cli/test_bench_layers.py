@@ -1,15 +1,19 @@
 """The layer table of bench: profiles of two engines, matched by the names of nodes."""
 
 import json
+from pathlib import Path
 
+import numpy as np
 import onnx_ir as ir
 import pytest
 
 from sparse_rt.bench import bench
+from sparse_rt.bench.engines import SparseRuntime
 from sparse_rt.bench.layers import OTHERS, compare_layers
 from sparse_rt.bench.named import named_dense_model
 from sparse_rt.bench.profile import NodeTime, layers_of_nodes, node_times, owner_of
 from sparse_rt.errors import SparseRTError
+from tests.models.test_forks import WIDTH, network
 
 MODEL = """<ir_version: 8, opset_import: ["" : 17]>
 net (float[1, 4] x) => (float[1, 4] y) <float[4, 4] w1 = {WEIGHT}, float[4, 4] w2 = {WEIGHT}> {
@@ -91,3 +95,15 @@ def test_profile_is_kept(files, tmp_path):
     assert "model_run" in {event["name"] for event in json.loads(trace.read_text())}
     with pytest.raises(SparseRTError, match="a file that can be written"):
         bench(files["pruned"], seconds=0.1, threads=1, layers=False, profile=tmp_path / "none" / "trace.json")
+
+
+def test_profiles_of_several_islands(tmp_path):
+    """Each of onnxruntime's sessions writes a profile, all of them within one second."""
+    path = tmp_path / "islands.onnx"
+    path.write_bytes(network("r", islands=5).SerializeToString())
+    engine = SparseRuntime(str(path), 2)
+    engine.set_feeds({"x": np.ones((4, WIDTH), np.float32)})
+    profile = engine.open_profile(tmp_path)
+    profile.run()
+    found = node_times(Path(profile.end()))
+    assert [node.op_type for node in found].count("Softplus") == 5

@@ -40,7 +40,7 @@ def network(rows, islands=3):
         weights[f"w{number}"] = sparse(rng, WIDTH, WIDTH).T.copy()
         nodes += [
             node("MatMul", [last, f"w{number}"], [f"a{number}"]),
-            node("Softplus", [f"a{number}"], [f"b{number}"]),
+            node("Softplus", [f"a{number}"], [f"b{number}"], name=f"between{number}"),
         ]
         last = f"b{number}"
     nodes.append(node("MatMul", [last, "v"], ["y"]))
