@@ -22,6 +22,8 @@ DEFAULT_BATCH = 1
 DEFAULT_LENGTH = 128
 DEFAULT_SPATIAL = 224
 _DEFAULT_CHANNELS = 3
+#: Of one random feed: 2 GiB of float32.
+_MOST_ELEMENTS = 1 << 29
 
 _TYPES: dict[str, Any] = {
     "tensor(float)": np.float32,
@@ -84,13 +86,19 @@ def random_feeds(inputs: Iterable[Input], batch: int | None = None, seed: int = 
     Raises
     ------
     FeedError
-        An input is no dense tensor of numbers, or a symbolic dimension has neither a telling name nor a usual place.
+        An input is no dense tensor of numbers, or a symbolic dimension has neither a telling name nor a usual place; an
+        input is declared larger than memory can hold.
     """
     if batch is not None:
         batch = arguments.integer("batch", batch, 1, FeedError)
     rng = np.random.default_rng(arguments.integer("seed", seed, 0, FeedError))
     sizes: dict[str, int] = {}
-    return {item.name: _random(rng, item, _shape(item, batch or DEFAULT_BATCH, sizes)) for item in inputs}
+    shapes = [(item, _shape(item, batch or DEFAULT_BATCH, sizes)) for item in inputs]
+    for item, shape in shapes:
+        if math.prod(shape) > _MOST_ELEMENTS:
+            expected = f"sizes that memory can hold, at most {_MOST_ELEMENTS} elements"
+            raise FeedError(message(f"input '{item.name}'", expected, str(list(shape)), "Give feeds of your own."))
+    return {item.name: _random(rng, item, shape) for item, shape in shapes}
 
 
 def _shape(item: Input, batch: int, sizes: dict[str, int]) -> tuple[int, ...]:

@@ -74,7 +74,7 @@ class InferenceSession:
         tuner = Tuner(path_or_bytes, self._trace.options if self._trace else settled, self._pool)
         self._plan: Plan = tuner.plan(path_or_bytes)
         self._unsettled = [] if tuner.is_settled else [tuner]
-        self._output_names = self._plan.signature.output_names(None)
+        self._output_names = [item.name for item in self._plan.signature.outputs]
 
     def __enter__(self) -> "InferenceSession":
         return self

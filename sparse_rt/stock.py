@@ -9,7 +9,8 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from sparse_rt.errors import FeedError, ModelError, message
+from sparse_rt.errors import FeedError, ModelError, SparseRTError, message
+from sparse_rt.external import relocate
 
 __all__ = ["ModelSource", "misreads", "open_session", "run"]
 
@@ -95,7 +96,7 @@ def open_session(
         else:
             source = _serialise(model, extra, options)
         return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-    except ModelError:
+    except SparseRTError:
         raise
     except OSError as error:
         raise ModelError(message(where, "a readable file", error.strerror or str(error))) from error
@@ -116,7 +117,7 @@ def _serialise(model: ModelSource, extra: Sequence[str], options: ort.SessionOpt
     else:
         # Tensors stay in their files: a model may be larger than one protobuf message can be.
         proto = onnx.load(os.fspath(model), load_external_data=False)
-        folder = str(Path(model).resolve().parent)
+        folder = str(relocate(proto, Path(model), f"model '{os.fspath(model)}'"))
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
     present = {value.name for value in proto.graph.output}
     # A bare name suffices: onnxruntime infers the type.

@@ -37,7 +37,7 @@ def compress(
     from sparse_rt.graph import model_io, model_writer
     from sparse_rt.graph.compress import compress_model
 
-    source = model_io.read(model)
+    source = model_io.read(model, custom_operators=True)
     result = compress_model(source, sparsity)
     before = model_bytes(model)
     after = model_writer.write(result.model, output)

@@ -51,7 +51,7 @@ def prune(
     from sparse_rt.prune import prune_model
 
     _refuse_what_magnitude_cannot_use(density, method, calib, config, pattern)
-    result = prune_model(model_io.read(model), pattern)
+    result = prune_model(model_io.read(model, custom_operators=True), pattern)
     model_writer.write(result.model, output)
     if json != STDOUT:
         console = output_console(output, json)

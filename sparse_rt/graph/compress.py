@@ -78,7 +78,7 @@ def compress(model: model_io.ModelSource, sparsity: int = 1) -> onnx.ModelProto:
         `sparsity` is neither 0 nor 1.
     """
     arguments.model("model", model)
-    return model_io.to_proto(compress_model(model_io.read(model), sparsity).model)
+    return model_io.to_proto(compress_model(model_io.read(model, custom_operators=True), sparsity).model)
 
 
 @public

@@ -9,6 +9,7 @@ import functools
 import warnings
 from collections.abc import Iterator
 
+import onnx
 import onnx_ir as ir
 
 from sparse_rt.errors import ModelError, SparseRTWarning, message
@@ -24,11 +25,22 @@ from sparse_rt.graph.operators import (
     VERSION,
     DenseForm,
 )
+from sparse_rt.protos import node_lists
 
-__all__ = ["add_functions", "raise_ir_version", "renew_functions"]
+__all__ = ["add_functions", "lacks_functions", "raise_ir_version", "renew_functions"]
 
 _IR_VERSION_WITH_OVERRIDES = 4
 _COMPRESS_AGAIN = "Compress the dense model again."
+
+
+def lacks_functions(proto: onnx.ModelProto) -> bool:
+    """Return whether a model calls an operator of our domain for which it has no body, so that only we can run it."""
+    functions = {(function.name, function.overload) for function in proto.functions if function.domain == DOMAIN}
+    return any(
+        node.domain == DOMAIN and (node.op_type, node.overload) not in functions
+        for nodes in node_lists(proto)
+        for node in nodes
+    )
 
 
 def renew_functions(model: ir.Model, where: str) -> None:

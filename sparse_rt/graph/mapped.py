@@ -1,20 +1,35 @@
 """Large tensors stay in the model's file: they are seen through a mapping of it, and never copied by protobuf."""
 
 import mmap
+import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import onnx
 import onnx_ir as ir
+from google.protobuf.message import Message
 
+from sparse_rt.external import open_regular
 from sparse_rt.graph.wire import GRAPH, INITIALIZER, RAW_DATA, Field, fields, message_field
 
-__all__ = ["MappedFile", "checkable", "forget", "map_file", "place", "release", "return_odd", "skeleton"]
+__all__ = [
+    "LARGE",
+    "Split",
+    "array_of",
+    "forget",
+    "is_plain",
+    "map_file",
+    "release",
+    "skeleton",
+    "split",
+    "split_proto",
+]
 
 #: Bytes from which on the data of a tensor stays in the file.
-_LARGE: Final = 1 << 16
+LARGE: Final = 1 << 16
 #: Element types that NumPy sees in the file as they are there.
 _PLAIN: Final = frozenset(
     {
@@ -25,39 +40,93 @@ _PLAIN: Final = frozenset(
 )
 
 
-class MappedFile(NamedTuple):
-    """A model's file without the data of large initializers of its graph.
+class Split(NamedTuple):
+    """A serialised model without the data of large initializers of its graph.
 
     Attributes
     ----------
     skeleton
-        The file's content without them.
+        The model without them.
     data
-        Where they are, by the initializer's number.
+        Views of them, by the initializer's number.
     """
 
-    skeleton: bytes
+    skeleton: bytes | memoryview
     data: dict[int, memoryview]
 
 
-def map_file(path: Path) -> MappedFile | None:
-    """Return the mapping of a model's file; None if nothing is large or the file is not as expected."""
-    if path.stat().st_size < _LARGE or sys.byteorder != "little":
-        return None
-    with path.open("rb") as file:
-        content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+def map_file(path: Path) -> Split:
+    """Return a model's file in parts, its large data mapped from disk.
+
+    Raises
+    ------
+    OSError
+        The file cannot be read.
+    ValueError
+        It is no regular file, or the path cannot be one.
+    """
+    handle = open_regular(path)
+    with os.fdopen(handle, "rb") as file:
+        if os.fstat(handle).st_size < LARGE:
+            return Split(file.read(), {})
+        return split(memoryview(mmap.mmap(handle, 0, access=mmap.ACCESS_READ)))
+
+
+def split(content: memoryview) -> Split:
+    """Return a serialised model in parts; whole where nothing is large or it is not as expected."""
+    whole = Split(content, {})
+    if len(content) < LARGE or sys.byteorder != "little":
+        return whole
     try:
         found = list(fields(content, 0, len(content)))
         graphs = [field for field in found if field.number == GRAPH]
         if len(graphs) != 1:  # protobuf would merge them
-            return None
+            return whole
         graph, data = _without_data(content, graphs[0])
     except (IndexError, ValueError):
-        return None
+        return whole
     if not data:
-        return None
+        return whole
     parts = [content[field.first : field.last] for field in found if field.number != GRAPH]
-    return MappedFile(b"".join((*parts, message_field(GRAPH, graph))), data)
+    return Split(b"".join((*parts, message_field(GRAPH, graph))), data)
+
+
+def split_proto(proto: onnx.ModelProto) -> Split:
+    """Return a copy of a ModelProto in parts: its large data is copied once, and never serialised.
+
+    Raises
+    ------
+    EncodeError, ValueError
+        protobuf cannot serialise what is left: it is nested too deeply, or has 2 GiB.
+    """
+    data: dict[int, memoryview] = {}
+    initializers = []
+    for number, tensor in enumerate(proto.graph.initializer):
+        if tensor.HasField("raw_data") and tensor.ByteSize() >= LARGE:
+            data[number] = memoryview(tensor.raw_data)
+            initializers.append(_without(tensor, onnx.TensorProto(), ("raw_data",)))
+        else:
+            initializers.append(tensor)
+    graph = _without(proto.graph, onnx.GraphProto(), ("initializer",))
+    graph.initializer.extend(initializers)
+    skeleton = _without(proto, onnx.ModelProto(), ("graph",)).SerializeToString()
+    if proto.HasField("graph"):
+        skeleton += message_field(GRAPH, graph.SerializeToString())
+    return Split(skeleton, data)
+
+
+def _without(source: Any, target: Any, names: Sequence[str]) -> Any:
+    """Copy all fields of a message but some; return the copy."""
+    for field, value in source.ListFields():
+        if field.name in names:
+            continue
+        if isinstance(value, str | bytes | int | float):
+            setattr(target, field.name, value)
+        elif isinstance(value, Message):
+            getattr(target, field.name).CopyFrom(value)
+        else:
+            getattr(target, field.name).extend(value)
+    return target
 
 
 def _without_data(content: memoryview, graph: Field) -> tuple[bytes, dict[int, memoryview]]:
@@ -68,10 +137,10 @@ def _without_data(content: memoryview, graph: Field) -> tuple[bytes, dict[int, m
     for field in fields(content, graph.start, graph.last):
         part: bytes | memoryview = content[field.first : field.last]
         if field.number == INITIALIZER:
-            if field.last - field.start >= _LARGE:
+            if field.last - field.start >= LARGE:
                 inner = list(fields(content, field.start, field.last))
                 raw = [each for each in inner if each.number == RAW_DATA]
-                if len(raw) == 1 and raw[0].last - raw[0].start >= _LARGE:
+                if len(raw) == 1 and raw[0].last - raw[0].start >= LARGE:
                     data[number] = content[raw[0].start : raw[0].last]
                     kept = b"".join(content[each.first : each.last] for each in inner if each.number != RAW_DATA)
                     part = message_field(INITIALIZER, kept)
@@ -85,48 +154,24 @@ def skeleton(path: Path) -> onnx.ModelProto:
 
     Raises
     ------
-    OSError, google.protobuf.message.DecodeError
+    OSError, ValueError, google.protobuf.message.DecodeError
         The file cannot be read, or is no protobuf.
     """
-    found = map_file(path)
     proto = onnx.ModelProto()
-    proto.ParseFromString(path.read_bytes() if found is None else found.skeleton)
+    proto.ParseFromString(bytes(map_file(path).skeleton))
     return proto
 
 
-def checkable(proto: onnx.ModelProto, data: dict[int, memoryview]) -> onnx.ModelProto:
-    """Return the model in a form that onnx.checker accepts if it would accept the whole: those tensors are inputs."""
-    copy = onnx.ModelProto()
-    copy.CopyFrom(proto)
-    graph = copy.graph
-    known = {value.name for value in graph.input}
-    for number in sorted(data, reverse=True):
-        tensor = graph.initializer[number]
-        if tensor.name not in known:
-            graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
-        del graph.initializer[number]
-    return copy
+def is_plain(tensor: onnx.TensorProto) -> bool:
+    """Return whether NumPy sees the elements of a tensor in its data as they are there."""
+    return tensor.data_type in _PLAIN
 
 
-def return_odd(proto: onnx.ModelProto, data: dict[int, memoryview]) -> dict[int, memoryview]:
-    """Put data back into tensors of a skeleton that are not plain arrays; return the others'."""
-    kept = {}
-    for number, content in data.items():
-        tensor = proto.graph.initializer[number]
-        if tensor.data_type in _PLAIN and tensor.data_location != onnx.TensorProto.EXTERNAL:
-            kept[number] = content
-        else:
-            tensor.raw_data = bytes(content)
-    return kept
-
-
-def place(model: ir.Model, proto: onnx.ModelProto, data: dict[int, memoryview]) -> None:
-    """Give the initializers of a model that was made of a skeleton their data, whose sizes are right."""
-    for number, content in data.items():
-        tensor = proto.graph.initializer[number]
-        kind = ir.DataType(tensor.data_type)
-        array = np.frombuffer(content, kind.numpy()).reshape(tuple(tensor.dims))
-        model.graph.initializers[tensor.name].const_value = ir.Tensor(array, kind, name=tensor.name)
+def array_of(tensor: onnx.TensorProto, content: memoryview) -> ir.TensorProtocol:
+    """Return an initializer whose plain data lies elsewhere, of the right size."""
+    kind = ir.DataType(tensor.data_type)
+    array = np.frombuffer(content, kind.numpy()).reshape(tuple(tensor.dims))
+    return ir.Tensor(array, kind, name=tensor.name)
 
 
 def forget(model: ir.Model) -> None:

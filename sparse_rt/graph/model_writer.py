@@ -119,8 +119,7 @@ def _reference(tensor: ir.TensorProtocol, file: Path, offset: int) -> ir.Externa
 
 def _write_whole(model: ir.Model, large: Mapping[str, ir.TensorProtocol], target: Path) -> int:
     """Write a model into one file, with the data of the initializers in `large`, to which `model` has references."""
-    proto = ir.to_proto(model)
-    model_io.drop_initializer_infos(proto.graph)
+    proto = model_io.proto_of(model)
     initializers = [(_start(tensor, large), large.get(tensor.name)) for tensor in proto.graph.initializer]
     sizes = [len(start) + _raw_data_size(tensor) for start, tensor in initializers]
     del proto.graph.initializer[:]

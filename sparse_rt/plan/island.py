@@ -9,9 +9,10 @@ import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 
+from sparse_rt.graph.type_names import type_proto
 from sparse_rt.graph.weights import constant_tensor
 from sparse_rt.plan.schedule import outer_inputs
-from sparse_rt.plan.signature import NodeArg, type_proto
+from sparse_rt.plan.signature import NodeArg
 
 __all__ = ["EXTERNAL_FROM", "Island", "cut"]
 
@@ -143,7 +144,7 @@ def _reference(name: str, tensor: ir.TensorProtocol) -> onnx.TensorProto:
 
 
 def _ort_value(tensor: ir.TensorProtocol) -> ort.OrtValue:
-    array: np.ndarray[Any, Any] = np.ascontiguousarray(tensor.numpy())
+    array: np.ndarray[Any, Any] = np.require(tensor.numpy(), requirements=("C", "A"))
     if array.dtype.kind == "V" or array.dtype.name not in np.sctypeDict:
         unsigned = np.dtype(f"u{array.dtype.itemsize}")
         return ort.OrtValue.ortvalue_from_numpy_with_onnx_type(array.view(unsigned), int(tensor.dtype))

@@ -6,40 +6,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 
 from sparse_rt.errors import FeedError, message
+from sparse_rt.graph.model_io import FOUND
+from sparse_rt.graph.type_names import ELEMENTS
 from sparse_rt.plan.step import Environment
 
-__all__ = ["NodeArg", "Signature", "is_exchangeable", "numpy_dtype", "type_proto"]
+__all__ = ["NodeArg", "Signature", "is_exchangeable", "numpy_dtype"]
 
-_ELEMENT_NAMES = {
-    "float": onnx.TensorProto.FLOAT,
-    "double": onnx.TensorProto.DOUBLE,
-    "float16": onnx.TensorProto.FLOAT16,
-    "bfloat16": onnx.TensorProto.BFLOAT16,
-    "int8": onnx.TensorProto.INT8,
-    "uint8": onnx.TensorProto.UINT8,
-    "int16": onnx.TensorProto.INT16,
-    "uint16": onnx.TensorProto.UINT16,
-    "int32": onnx.TensorProto.INT32,
-    "uint32": onnx.TensorProto.UINT32,
-    "int64": onnx.TensorProto.INT64,
-    "uint64": onnx.TensorProto.UINT64,
-    "bool": onnx.TensorProto.BOOL,
-    "string": onnx.TensorProto.STRING,
-    "complex64": onnx.TensorProto.COMPLEX64,
-    "complex128": onnx.TensorProto.COMPLEX128,
-    "float8e4m3fn": onnx.TensorProto.FLOAT8E4M3FN,
-    "float8e4m3fnuz": onnx.TensorProto.FLOAT8E4M3FNUZ,
-    "float8e5m2": onnx.TensorProto.FLOAT8E5M2,
-    "float8e5m2fnuz": onnx.TensorProto.FLOAT8E5M2FNUZ,
-    "int4": onnx.TensorProto.INT4,
-    "uint4": onnx.TensorProto.UINT4,
-}
-_NAMES_OF_ELEMENTS = {int(number): name for name, number in _ELEMENT_NAMES.items()}
+_NAMES_OF_ELEMENTS = {int(number): name for name, number in ELEMENTS.items()}
 _NUMPY = {
     "float": np.float32,
     "double": np.float64,
@@ -83,6 +60,9 @@ class NodeArg:
     def of(value: ir.Value) -> "NodeArg":
         """Describe a value of a graph."""
         shape = None if value.shape is None else [_dimension(size) for size in value.shape]
+        found = value.meta.get(FOUND)
+        if found is not None:  # an empty list is a scalar, or a rank that onnxruntime does not know
+            return NodeArg(found.name, found.type, list(found.shape), bool(found.shape) or shape == [])
         return NodeArg(str(value.name), _type_name(value.type), shape or [], shape is not None)
 
 
@@ -98,18 +78,6 @@ def _type_name(kind: ir.TypeProtocol | None) -> str:
         return f"{outer}({_type_name(kind.elem_type)})"
     outer = "sparse_tensor" if isinstance(kind, ir.SparseTensorType) else "tensor"
     return f"{outer}({_NAMES_OF_ELEMENTS.get(int(kind.dtype), kind.dtype.name.lower())})"
-
-
-def type_proto(type_name: str, shape: Sequence[int | str | None] | None = None) -> onnx.TypeProto | None:
-    """Return the protobuf of a type such as ``tensor(float)``; None for one that cannot be spelled out."""
-    outer, _, rest = type_name.partition("(")
-    inner = rest[:-1]
-    if outer == "tensor" and inner in _ELEMENT_NAMES:
-        return onnx.helper.make_tensor_type_proto(_ELEMENT_NAMES[inner], shape)
-    if outer in ("seq", "optional") and (element := type_proto(inner)) is not None:
-        make = onnx.helper.make_sequence_type_proto if outer == "seq" else onnx.helper.make_optional_type_proto
-        return make(element)
-    return None
 
 
 def numpy_dtype(type_name: str) -> np.dtype[Any] | None:
@@ -157,7 +125,7 @@ class Signature:
         FeedError
             The model has no such output.
         """
-        if names is None:
+        if names is None and self._output_names:
             return list(self._output_names)
         if isinstance(names, str):
             raise FeedError(message("output names", "a list of names", repr(names), f"Write [{names!r}]."))
@@ -168,6 +136,8 @@ class Signature:
         for name in wanted:
             if not isinstance(name, str) or name not in self._output_names:
                 raise FeedError(message("output names", f"names among {list(self._output_names)}", repr(name)))
+        if not self._output_names:
+            raise FeedError(message("output names", "at least one output", "a model without any"))
         return wanted or list(self._output_names)
 
     def checked(self, feeds: Mapping[str, Any]) -> Environment:

@@ -65,7 +65,7 @@ def prune(model: model_io.ModelSource, pattern: str = "2:4") -> onnx.ModelProto:
         `pattern` is none.
     """
     arguments.model("model", model)
-    return model_io.to_proto(prune_model(model_io.read(model), pattern).model)
+    return model_io.to_proto(prune_model(model_io.read(model, custom_operators=True), pattern).model)
 
 
 @public

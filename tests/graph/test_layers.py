@@ -174,9 +174,8 @@ def corrupt(name, array):
     ],
 )
 def test_corrupt_tensors(name, array, text):
-    model = model_io.read(corrupt(name, array))
     with pytest.raises(FormatError) as error:
-        find_layers(model)
+        find_layers(model_io.read(corrupt(name, array)))
     assert text in str(error.value)
     assert "layer" in str(error.value)
 

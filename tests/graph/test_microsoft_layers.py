@@ -24,7 +24,8 @@ def microsoft(op_type, names, constants, x=("batch", K), y=("batch", N), x_dtype
 
 def fused_matmul(weight, **attributes):
     operand = weight if attributes.get("transB") else weight.T.copy()
-    return microsoft("FusedMatMul", ["x", "w"], {"w": operand}, ("batch", 3, K), ("batch", 3, N), **attributes)
+    x = ("batch", K, 3) if attributes.get("transA") else ("batch", 3, K)
+    return microsoft("FusedMatMul", ["x", "w"], {"w": operand}, x, ("batch", 3, N), **attributes)
 
 
 def parameters(per_channel):

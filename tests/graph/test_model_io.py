@@ -85,13 +85,12 @@ def test_newer_operators_of_ours(dense):
 
 def test_invalid_graph(dense):
     dense.graph.node[0].input[0] = "nowhere"
-    with pytest.raises(ModelError, match=r"onnx\.checker"):
+    with pytest.raises(ModelError, match="Node input 'nowhere'"):
         model_io.read(dense)
 
 
 def test_external_data(dense, tmp_path):
     path = external(dense, tmp_path / "model.onnx")
-    assert next(model_io.external_tensors(model_io.read(path))).name == "w"
     result = compress(path)
     inputs = models.feeds(dense)
     np.testing.assert_array_equal(models.run(dense, inputs)[0], models.run(result, inputs)[0])
