@@ -14,6 +14,7 @@ from onnx import numpy_helper
 
 from sparse_rt.errors import ModelError, message
 from sparse_rt.graph import stock_view
+from sparse_rt.graph.operators import DOMAIN
 from sparse_rt.graph.stock_view import StockView, Typed
 from sparse_rt.graph.type_names import type_proto
 from sparse_rt.protos import graphs, node_lists, subgraphs
@@ -101,7 +102,8 @@ def _drop_functions(proto: onnx.ModelProto) -> None:
                 called.add(key)
                 waiting.append(functions[key].node)
             waiting.extend(graph.node for graph in subgraphs(node))
-    kept = [function for key, function in functions.items() if key in called]
+    # Whether those of our domain may be there is for others to say, called or not.
+    kept = [function for key, function in functions.items() if key in called or function.domain == DOMAIN]
     if len(kept) < len(proto.functions):
         copies = [onnx.FunctionProto.FromString(function.SerializeToString()) for function in kept]
         del proto.functions[:]
