@@ -125,12 +125,10 @@ class Signature:
         FeedError
             The model has no such output.
         """
-        if names is None and self._output_names:
-            return list(self._output_names)
         if isinstance(names, str):
             raise FeedError(message("output names", "a list of names", repr(names), f"Write [{names!r}]."))
         try:
-            wanted = list(names)
+            wanted = [] if names is None else list(names)
         except TypeError as error:
             raise FeedError(message("output names", "a list of names", type(names).__name__)) from error
         for name in wanted:
