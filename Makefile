@@ -4,12 +4,16 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 LOWEST := $(VENV)-lowest
 
-.PHONY: demo test candidates tiers stress layouts convolutions versions lowest lint types imports clean
+.PHONY: demo test backend candidates tiers stress layouts convolutions versions lowest lint types imports clean
 demo: $(VENV)/.installed
 	$(BIN)/sparse-rt demo
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest
+
+# ONNX's own test suite through our session, against stock onnxruntime: as it is, and with constant weights that are 2:4.
+backend: $(VENV)/.installed
+	$(BIN)/python -m tests.backend.suite
 
 # Every candidate of tuning made the winner, for all graphs, forms and sources; `make test` takes a few of them.
 candidates: $(VENV)/.installed
