@@ -213,8 +213,8 @@ class Network:
         return self.quantised(y, (c, height // 2, width // 2), x.exponent, "average", x.dtype, None, x.batched)
 
     def concat(self, parts):
-        if self.batch > 1:
-            parts = [part for part in parts if part.batched] or [self.input(parts[0].shape)]
+        if self.batch > 1:  # Concat does not broadcast
+            parts = [part if part.batched else self.input(part.shape) for part in parts]
         exponent = max(part.exponent for part in parts)
         y = self.node("Concat", [self.floats(part) for part in parts], axis=1)
         shape = (sum(part.shape[0] for part in parts), *parts[0].shape[1:])
