@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import onnx
 from numpy.typing import NDArray
 
@@ -36,17 +37,27 @@ class Reference:
         self._feeds = feeds
         self.names = _value_names(model, where)
 
-    def outputs(self, *, optimise: bool = True) -> dict[str, Any]:
+    def outputs(self, *, optimise: bool = True, runs: int = 1, nudged: bool = False) -> dict[str, Any]:
         """Return the outputs by name.
 
         Parameters
         ----------
         optimise
             False for onnxruntime without its graph optimisations: another valid execution of the same file.
+        runs
+            How many there are, in one session; the last one's outputs are returned.
+        nudged
+            Whether to feed floats that are one step of their type away.
         """
         session = stock.open_session(self._model, where=self._where, optimise=optimise)
         names = [item.name for item in session.get_outputs()]
-        return dict(zip(names, stock.run(session, None, self._known_to(session)), strict=True))
+        feeds = self._known_to(session)
+        if nudged:
+            feeds = {name: _nudged(array) for name, array in feeds.items()}
+        found: dict[str, Any] = {}
+        for _ in range(runs):
+            found = dict(zip(names, stock.run(session, None, feeds), strict=True))
+        return found
 
     def _known_to(self, session: Any) -> dict[str, NDArray[Any]]:
         known = {item.name for item in session.get_inputs()}
@@ -56,6 +67,12 @@ class Reference:
         """Return a view on the values `names`, each among :attr:`names`; `optimise` as for :meth:`outputs`."""
         session = stock.open_session(self._model, extra_outputs=names, where=self._where, optimise=optimise)
         return Inside(session, self._known_to(session))
+
+
+def _nudged(array: Any) -> Any:
+    if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
+        return array
+    return np.nextafter(array, array.dtype.type(np.inf))
 
 
 class Inside:

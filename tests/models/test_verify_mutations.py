@@ -15,8 +15,11 @@ from sparse_rt_kernels import registry
 
 import sparse_rt as srt
 from benchmarks.models.quantise import quantise_static
-from sparse_rt.plan import build, choose, layout, packing, segment
+from sparse_rt.plan import build, choose, layout, memory_layout, packing
+from sparse_rt.plan.laid_out_step import LaidOutStep
 from sparse_rt.plan.operator_step import OperatorStep
+from sparse_rt.plan.operators.add import AddStep
+from sparse_rt.plan.sparse_step import SparseStep
 from sparse_rt.plan.tuning import tuner
 from sparse_rt.plan.tuning.store import Store
 from tests.models.forced_races import CANDIDATES, has_dense_kernels
@@ -188,13 +191,13 @@ def _without_residual(addition):
 @needs_machine_code
 @pytest.mark.parametrize("form", ["float32", "uint8"])
 def test_values_that_lie_on_top_of_each_other(form, monkeypatch):
-    place = segment.place
+    place = memory_layout.place
 
     def all_at_the_beginning(lifetimes):
         _, nbytes = place(lifetimes)
         return (0,) * len(lifetimes), nbytes
 
-    monkeypatch.setattr(segment, "place", all_at_the_beginning)
+    monkeypatch.setattr(memory_layout, "place", all_at_the_beginning)
     assert_found_as_it_runs(verified(form))
 
 
@@ -202,18 +205,18 @@ def test_values_that_lie_on_top_of_each_other(form, monkeypatch):
 @pytest.mark.parametrize("form", ["float32", "uint8"])
 def test_a_launch_that_reads_another_value(form, monkeypatch):
     """The last step that adds two values of one form gets the first of them twice."""
-    table = segment._Binding._table
+    table = memory_layout.MemoryLayout._table
 
-    def crossed(self):
-        launches, holders = table(self)
-        for step, launch in reversed(list(zip(self._steps, launches, strict=False))):
-            forms = [self._shapes[name] for name in step.inputs]
-            if len(forms) == 2 and forms[0] == forms[1] and holders[launch.x] != holders[launch.x + 1]:
-                holders[launch.x + 1] = holders[launch.x]
-                return launches, holders
+    def crossed(self, kinds):
+        holders, entries = table(self, kinds)
+        launching = [step for step, kind in zip(self._steps, kinds, strict=True) if kind == memory_layout.LAUNCHES]
+        for step, (x, _, _) in reversed(list(zip(launching, entries.tolist(), strict=True))):
+            if isinstance(step, SparseStep | LaidOutStep | AddStep) and len(step.inputs) == 2:
+                holders[x + 1] = holders[x]
+                return holders, entries
         raise LookupError("no step that adds")
 
-    monkeypatch.setattr(segment._Binding, "_table", crossed)
+    monkeypatch.setattr(memory_layout.MemoryLayout, "_table", crossed)
     assert_found_as_it_runs(verified(form))
 
 

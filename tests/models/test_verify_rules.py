@@ -355,3 +355,24 @@ def test_extreme_feeds(rng, value, code):
     report = srt.verify(two_layers(rng), None, {"x": x})
     assert report.exit_code == code, report.reason
     assert (code == 0) == report.reason.startswith("equal")
+
+
+# --- models that do not determine their outputs --------------------------------------------------------------------
+
+
+def test_random_numbers_and_chaos_cannot_be_told(rng):
+    """Noise of each run; and a function that makes everything of the last bit."""
+    for nodes in (
+        [node("RandomNormalLike", ["a"], ["r"]), node("Add", ["a", "r"], ["y"])],
+        [node("Mul", ["a", "large"], ["b"]), node("Sin", ["b"], ["y"])],
+    ):
+        proto = model(
+            [node("MatMul", ["x", "w"], ["a"], name="layer"), *nodes],
+            [info("x", 64, 16)],
+            [info("y", 64, 8)],
+            {"w": sparse(rng, 8, 16).T.copy(), "large": F(1e7)},
+        )
+        report = srt.verify(proto)
+        assert report.exit_code == 2
+        assert "two executions of the reference itself differ" in report.reason
+        assert report.layers[0].status == "equal"
