@@ -1,6 +1,6 @@
 """Another shape for the same elements."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,8 @@ class ReshapeStep:
         Of both.
     shape_of
         y's shape for x's, with -1 for one size that follows from the others; raises ValueError with what was expected.
+    alike
+        What tells its shapes from those of other steps; see :class:`sparse_rt.plan.step.BindableStep`.
     """
 
     op_type: str
@@ -35,6 +37,7 @@ class ReshapeStep:
     y: str
     y_dtype: np.dtype[Any]
     shape_of: Callable[[tuple[int, ...]], tuple[int, ...]]
+    alike: Hashable | None = None
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -69,11 +72,6 @@ class ReshapeStep:
     def overwrites(self) -> tuple[str, ...]:
         """Names of inputs over which it may write its output: it writes nothing."""
         return ()
-
-    @property
-    def alike(self) -> None:
-        """What tells its calls from those of other steps: nothing that could be said."""
-        return
 
     @property
     def constants(self) -> tuple[int, ...]:

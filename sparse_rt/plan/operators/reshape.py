@@ -17,17 +17,29 @@ def match(node: ir.Node, context: Context) -> Replacement | None:
     """Match Flatten, and Reshape to a constant shape, of arrays of any known dtype."""
     if node.domain != "" or node.inputs[0] is None:
         return None
-    shape_of = _flatten(node) if node.op_type == "Flatten" else _reshape(node, context.ir_version)
+    target = _axis(node) if node.op_type == "Flatten" else _target(node, context.ir_version)
     passage = context.passage(node)
-    if shape_of is None or passage.dtype is None or context.is_constant(passage.x):
+    if target is None or passage.dtype is None or context.is_constant(passage.x):
         return None
-    step = ReshapeStep(node.op_type, str(node.name), str(passage.x.name), str(passage.y.name), passage.dtype, shape_of)
+    shape_of = _flatten(*target) if node.op_type == "Flatten" else _reshape(target)
+    names = (node.op_type, str(node.name), str(passage.x.name), str(passage.y.name))
+    step = ReshapeStep(*names, passage.dtype, shape_of, alike=(node.op_type, target, passage.dtype))
     return Replacement(step, (passage.x,), passage.y, passage.absorbed)
 
 
-def _flatten(node: ir.Node) -> Callable[[tuple[int, ...]], tuple[int, ...]]:
-    axis = node.attributes.get_int("axis", 1)
+def _axis(node: ir.Node) -> tuple[int]:
+    return (node.attributes.get_int("axis", 1),)
 
+
+def _target(node: ir.Node, ir_version: int) -> tuple[int, ...] | None:
+    """Return the constant shape that a Reshape names; None if it is not constant, or wants sizes of 0."""
+    wanted = constant_array(node.inputs[1], ir_version) if len(node.inputs) > 1 else None
+    if wanted is None or (node.attributes.get_int("allowzero", 0) != 0 and not wanted.all()):
+        return None
+    return tuple(int(size) for size in wanted)
+
+
+def _flatten(axis: int) -> Callable[[tuple[int, ...]], tuple[int, ...]]:
     def shape_of(shape: tuple[int, ...]) -> tuple[int, ...]:
         if not -len(shape) <= axis <= len(shape):
             raise ValueError(f"at least {abs(axis)} axes")
@@ -37,12 +49,7 @@ def _flatten(node: ir.Node) -> Callable[[tuple[int, ...]], tuple[int, ...]]:
     return shape_of
 
 
-def _reshape(node: ir.Node, ir_version: int) -> Callable[[tuple[int, ...]], tuple[int, ...]] | None:
-    wanted = constant_array(node.inputs[1], ir_version) if len(node.inputs) > 1 else None
-    if wanted is None or (node.attributes.get_int("allowzero", 0) != 0 and not wanted.all()):
-        return None
-    target = tuple(int(size) for size in wanted)
-
+def _reshape(target: tuple[int, ...]) -> Callable[[tuple[int, ...]], tuple[int, ...]]:
     def shape_of(shape: tuple[int, ...]) -> tuple[int, ...]:
         kept = [axis for axis, size in enumerate(target) if size == 0]
         if kept and kept[-1] >= len(shape):
