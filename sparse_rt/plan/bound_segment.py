@@ -2,7 +2,7 @@
 
 import ctypes
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -47,7 +47,9 @@ class BoundSegment:
     y_shapes
         For each step the shape of what it writes; None for one that launches nothing.
     is_draft
-        Whether the steps have not been laid out, since the shapes may never be seen again.
+        Whether the steps have not been laid out, since the shapes may hardly be seen again.
+    sights
+        How often the shapes of a draft have come: one number, in a list since it changes.
     """
 
     sequence: LaunchSequence
@@ -59,6 +61,7 @@ class BoundSegment:
     steps: tuple[BindableStep, ...]
     y_shapes: tuple[tuple[int, ...] | None, ...]
     is_draft: bool = False
+    sights: list[int] = field(default_factory=lambda: [1])
 
     @property
     def kept_bytes(self) -> int:

@@ -17,7 +17,11 @@ from sparse_rt.plan.layout import laid_out, may_be_laid_out
 from sparse_rt.plan.shape_classes import MISSING, ShapeClasses
 from sparse_rt.plan.step import BindableStep, Environment, Step, can_be_bound, spent
 
-__all__ = ["MOST_BYTES", "Seen", "Segment", "segmented"]
+__all__ = ["LAID_OUT_AT", "MOST_BYTES", "Seen", "Segment", "segmented"]
+
+#: How often shapes that are not the first must come until their values are laid out: that takes as long as some ten
+#: runs of small images, of which it saves a third of each.
+LAID_OUT_AT: Final = 8
 
 #: What the bound shape classes of all segments of a plan may take together: some 600 of a network of 200 layers.
 MOST_BYTES: Final = 1 << 26
@@ -104,8 +108,8 @@ class Segment:
     def bind(self, shapes: tuple[tuple[int, ...], ...], threads: int) -> BoundSegment | None:
         """Return the segment for inputs of `shapes`; None where its steps have to run one by one.
 
-        Values are laid out (see :mod:`sparse_rt.plan.layout`) for shapes that are the first, or come again: for those
-        that are seen once it would cost more than it saves.
+        Values are laid out (see :mod:`sparse_rt.plan.layout`) for shapes that are the first, or have come often: for
+        those that are seen a few times it would cost more than it saves.
 
         Raises
         ------
@@ -116,6 +120,9 @@ class Segment:
         found = self.classes.get(key)
         if isinstance(found, BoundSegment):
             if not found.is_draft:
+                return found
+            found.sights[0] += 1
+            if found.sights[0] < LAID_OUT_AT:
                 return found
         elif found is None:
             return None

@@ -11,7 +11,7 @@ from sparse_rt_kernels.launch_family import LaunchFamily
 from sparse_rt import InferenceSession, SessionOptions
 from sparse_rt.plan import binding
 from sparse_rt.plan import segment as segment_module
-from sparse_rt.plan.segment import Segment
+from sparse_rt.plan.segment import LAID_OUT_AT, Segment
 from sparse_rt.plan.shape_classes import MISSING, ShapeClasses
 from tests.models.onnx_models import info, model, node, normal, sparse, stock
 
@@ -110,13 +110,24 @@ def test_what_is_bound_at_once_computes_what_each_step_computes(rng, kind, threa
     session = session_of(proto, threads, tier)
     for shape in shapes:
         x = normal(rng, *shape)
-        for _ in range(2):  # as it is first seen, and as it is laid out
+        for _ in range(LAID_OUT_AT):  # as it is first seen, and as it is laid out
             (y,) = session.run(None, {"x": x})
             np.testing.assert_array_equal(y, one_by_one(session, {"x": x}))
         if y.size:
             np.testing.assert_allclose(
                 y, stock(proto, {"x": x})[0], rtol=2e-3, atol=2e-3 if "int8" not in kind else 0.06
             )
+
+
+def test_shapes_that_come_often_are_laid_out(rng):
+    session = session_of(quantised(rng, 3))
+    (segment,) = segments(session)
+    names = []
+    for size in (7, *(14,) * LAID_OUT_AT):
+        session.run(None, {"x": normal(rng, 1, 32, size, size)})
+        names.append(any(step.y.endswith("/c8") for step in segment.current_steps()))
+    if names[0]:  # kernels of this CPU know blocks
+        assert names == [True, *[False] * (LAID_OUT_AT - 1), True]
 
 
 def test_layers_that_are_alike_are_prepared_once(rng, monkeypatch):
