@@ -3,8 +3,9 @@
 import os
 from pathlib import Path
 
-from onnx.external_data_helper import ExternalDataInfo, uses_external_data
+import onnx
 
+from sparse_rt.external import ExternalData, model_tensors
 from sparse_rt.graph import mapped
 
 __all__ = ["model_bytes"]
@@ -14,9 +15,10 @@ def model_bytes(path: str | os.PathLike[str]) -> int:
     """Return the bytes of a model file and of the external data files that it names."""
     file = Path(path)
     proto = mapped.skeleton(file)
+    files = ExternalData(file, f"model '{file}'")
     named = {
-        file.parent / ExternalDataInfo(tensor).location
-        for tensor in proto.graph.initializer
-        if uses_external_data(tensor)
+        files.real_location(tensor)
+        for tensor in model_tensors(proto)
+        if tensor.data_location == onnx.TensorProto.EXTERNAL
     }
     return file.stat().st_size + sum(data.stat().st_size for data in named)

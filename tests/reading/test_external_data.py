@@ -11,6 +11,7 @@ from onnx import helper, numpy_helper
 
 import sparse_rt as srt
 from sparse_rt import stock
+from sparse_rt.cli.file_size import model_bytes
 from sparse_rt.graph import model_io
 from sparse_rt.graph.compress import compress_model
 from sparse_rt.graph.model_writer import write
@@ -171,6 +172,7 @@ def test_it_is_found_beside_the_model_wherever_it_is_named(name, tmp_path, monke
         # The same name where the process is: another model's weights.
         put(elsewhere / file, bytes(len(content)))
     monkeypatch.chdir(elsewhere)
+    assert model_bytes(path) == sum(file.stat().st_size for file in path.parent.iterdir())
     expected = answer(os.fspath(path))
     for tuning in ("sparse", "on"):
         found = session(path, tuning)
