@@ -15,7 +15,7 @@ test: $(VENV)/.installed
 backend: $(VENV)/.installed
 	$(BIN)/python -m tests.backend.suite
 
-# Every candidate of tuning made the winner, for all graphs, forms and sources; `make test` takes a few of them.
+# Every candidate of tuning made the winner, for all graphs, forms and sources: an hour or more. `make test` takes a few.
 candidates: $(VENV)/.installed
 	SPARSE_RT_ALL_CANDIDATES=1 $(BIN)/python -m pytest -q tests/models/test_forced_tuning.py
 
