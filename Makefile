@@ -37,14 +37,10 @@ convolutions: $(VENV)/.installed
 versions: $(VENV)/.installed
 	$(BIN)/python tests/versions/lane.py
 
-# The tests beside the oldest version of every dependency that pyproject.toml allows. The kernels of all tiers and the
-# command line are tested by `make test`; here are those that see the dependencies.
+# Beside the oldest version of every dependency that pyproject.toml allows: the tests that see the dependencies most.
 lowest: $(LOWEST)/.installed
-	$(LOWEST)/bin/python -m pytest -q tests/graph tests/versions tests/formats tests/models tests/prune tests/cli
-
-# Threads, signals, forks, and processes killed while they compile; about ten minutes.
-stress: $(VENV)/.installed
-	SPARSE_RT_STRESS=10 $(BIN)/python -m pytest tests/stress tests/models/test_forks.py
+	$(LOWEST)/bin/python -m pytest -q tests/graph tests/versions tests/formats tests/prune tests/cli/test_main.py \
+	  tests/cli/test_commands.py tests/models/test_fold.py tests/models/test_pad.py tests/models/test_compressed_islands.py
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff format --check .
