@@ -18,6 +18,7 @@ from sparse_rt.graph.compress import compress
 from sparse_rt.graph.decompress import decompress_model
 from sparse_rt.graph.fingerprint import fingerprint
 from sparse_rt.graph.operators import COMPRESSED
+from tests import older_onnxruntime
 from tests.graph import models
 
 DATA = Path(__file__).parent / "data"
@@ -408,6 +409,8 @@ SPELLINGS = [
 @pytest.mark.parametrize("opset", [12, 17])
 @pytest.mark.parametrize("spell", SPELLINGS, ids=lambda spell: spell.__name__)
 def test_another_spelling_of_a_body_is_read(spell, opset):
+    if spell is spell_constants and opset < 13 and older_onnxruntime.VERSION < (1, 31):
+        pytest.skip("onnxruntime 1.23 does not infer the shape of value_ints below opset 13")
     proto = compress(chain(opset))
     before = proto.SerializeToString()
     spell(proto)
