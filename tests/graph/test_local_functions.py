@@ -22,6 +22,7 @@ from tests import older_onnxruntime
 from tests.graph import models
 
 DATA = Path(__file__).parent / "data"
+INFERS_FROM_LISTS = older_onnxruntime.VERSION >= (1, 31)
 QDQ = "Conv2DTransposeDCompress_ConvTranspose_qdq_without_filter_zero_point_without_bias"
 SPARSE = srt.SessionOptions(intra_op_num_threads=1, tuning="sparse")
 
@@ -409,8 +410,8 @@ SPELLINGS = [
 @pytest.mark.parametrize("opset", [12, 17])
 @pytest.mark.parametrize("spell", SPELLINGS, ids=lambda spell: spell.__name__)
 def test_another_spelling_of_a_body_is_read(spell, opset):
-    if spell is spell_constants and opset < 13 and older_onnxruntime.VERSION < (1, 31):
-        pytest.skip("onnxruntime 1.23 does not infer the shape of value_ints below opset 13")
+    if spell is spell_constants and not INFERS_FROM_LISTS:
+        pytest.skip("this onnxruntime refuses a Pad by a Constant that is written as value_ints")
     proto = compress(chain(opset))
     before = proto.SerializeToString()
     spell(proto)
@@ -426,7 +427,8 @@ def test_the_standard_domain_has_two_spellings(compressed):
 
 def test_all_spellings_at_once(compressed, feeds, expected):
     for spell in SPELLINGS:
-        spell(compressed)
+        if spell is not spell_constants or INFERS_FROM_LISTS:
+            spell(compressed)
     close(run(compressed, feeds), expected)
 
 
