@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 LOWEST := $(VENV)-lowest
 
-.PHONY: demo test backend candidates tiers stress layouts convolutions versions lowest lint types imports clean
+.PHONY: demo test backend candidates fuzz tiers stress layouts convolutions versions lowest lint types imports clean
 demo: $(VENV)/.installed
 	$(BIN)/sparse-rt demo
 
@@ -18,6 +18,11 @@ backend: $(VENV)/.installed
 # Every candidate of tuning made the winner, for all graphs, forms and sources: an hour or more. `make test` takes a few.
 candidates: $(VENV)/.installed
 	SPARSE_RT_ALL_CANDIDATES=1 $(BIN)/python -m pytest -q tests/models/test_forced_tuning.py
+
+# Random models, in every way that they can run, against stock onnxruntime; FUZZ="--seconds 60 --first 0".
+FUZZ ?= --seconds 600
+fuzz: $(VENV)/.installed
+	$(BIN)/python -m tests.fuzz $(FUZZ)
 
 # Every tier of kernels on this one machine; see tests/kernels/tier_lanes.py.
 tiers: $(VENV)/.installed
