@@ -102,16 +102,24 @@ def test_symbolic_shape_that_does_not_fit_the_weight(rng):
 
 
 def test_empty_axes_of_convolutions(rng):
-    """Beyond onnxruntime, which refuses them: what has pixels, or plainly has none, is given."""
+    """As in onnxruntime: an output must have pixels, whether or not the input has."""
     x = normal(rng, 2, 8, 0, 5)
-    for kernel, pads, shape in [(1, 0, (2, 6, 0, 5)), (3, 1, (2, 6, 0, 5)), (3, 2, (2, 6, 2, 7))]:
+    for kernel, pads, shape in [(1, 0, None), (3, 1, None), (3, 2, (2, 6, 2, 7))]:
         proto = model(
             [node("Conv", ["x", "w", "b"], ["y"], pads=[pads] * 4)],
             [info("x", "b", 8, "h", "w_")],
             [info("y", "b", 6, "p", "q")],
             {"w": sparse(rng, 6, 8, kernel, kernel), "b": np.arange(6, dtype=np.float32)},
         )
-        (y,) = sparse_session(proto).run(None, {"x": x})
+        session = sparse_session(proto)
+        if shape is None:
+            with pytest.raises(ort.capi.onnxruntime_pybind11_state.InvalidArgument):
+                stock(proto, {"x": x})
+            with pytest.raises(srt.FeedError, match="fits into"):
+                session.run(None, {"x": x})
+            continue
+        (y,) = session.run(None, {"x": x})
+        np.testing.assert_array_equal(y, stock(proto, {"x": x})[0])
         np.testing.assert_array_equal(y, np.broadcast_to(np.arange(6, dtype=np.float32)[:, None, None], shape))
     proto = model(
         [node("ConvTranspose", ["x", "w"], ["y"], strides=[2, 2])],
