@@ -18,7 +18,7 @@ from sparse_rt.graph.ranks import find_ranks
 from sparse_rt.graph.stored import canonical_shape, stored_weight
 from sparse_rt.graph.weights import ConstantWeight, constant_array, trace
 
-__all__ = ["ELSEWHERE", "Match", "find_layers", "match"]
+__all__ = ["ELSEWHERE", "Match", "find_layers", "is_layer", "match"]
 
 _INSIDE_SUBGRAPH = "inside a subgraph"
 _INSIDE_FUNCTION = "inside a local function of the model"
@@ -63,20 +63,21 @@ def find_layers(model: ir.Model) -> list[Layer]:
     FormatError
         A compressed weight is corrupt.
     """
-    layers = [_layer(node, model.ir_version) for node in model.graph if _is_layer(node)]
+    layers = [_layer(node, model.ir_version) for node in model.graph if is_layer(node)]
     if layers:
         ranks = find_ranks(model.graph, model.ir_version, layers)
         layers = [replace(layer, rank=ranks.get(layer.y)) for layer in layers]
     for graph in model.graph.subgraphs():
-        layers += [_layer(node, model.ir_version, _INSIDE_SUBGRAPH) for node in graph if _is_layer(node)]
+        layers += [_layer(node, model.ir_version, _INSIDE_SUBGRAPH) for node in graph if is_layer(node)]
     for function in model.functions.values():
         if function.domain != DOMAIN:
-            inner = [node for node in function.all_nodes() if _is_layer(node)]
+            inner = [node for node in function.all_nodes() if is_layer(node)]
             layers += [_layer(node, model.ir_version, _INSIDE_FUNCTION) for node in inner]
     return layers
 
 
-def _is_layer(node: ir.Node) -> bool:
+def is_layer(node: ir.Node) -> bool:
+    """Return whether an operator is one of those that :func:`find_layers` looks at."""
     operator = (node.domain, node.op_type)
     return node.domain == DOMAIN or operator in _BY_OPERATOR or operator in ELSEWHERE
 

@@ -2,7 +2,7 @@
 
 onnxscript's optimizer folds; this file says what is worth it. A folded array is never larger than what it is made of,
 beyond :data:`SMALL` elements, and never a dequantised or decoded weight: those stay operators. Nothing is folded, and
-onnxscript is not even imported, in a model without such operators.
+onnxscript is not even imported, in a model without such operators, or without a layer.
 """
 
 import math
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from sparse_rt.graph.layers import is_layer
 from sparse_rt.graph.mapped import forget
 from sparse_rt.graph.weights import constant_array, constant_tensor
 
@@ -41,7 +42,7 @@ def fold(model: ir.Model) -> ir.Model:
     model
         Changed, or not used again, whichever is returned.
     """
-    if not any(_concerns(node, model.ir_version) for node in model.graph):
+    if not any(map(is_layer, model.graph)) or not any(_concerns(node, model.ir_version) for node in model.graph):
         return model
     from onnxscript import optimizer
 
@@ -136,6 +137,10 @@ def should_fold(node: ir.Node) -> bool:
     node
         All of whose inputs have a ``const_value``.
     """
+    for value in node.inputs:
+        if value is not None:
+            # There the optimizer notes all that a value was ever folded from: n names for the nth node of a chain.
+            value.meta.clear()
     size_of = _SIZES.get(node.op_type)
     tensors = [value.const_value for value in node.inputs if value is not None and value.const_value is not None]
     if node.domain != "" or size_of is None or not tensors or len(node.outputs) != 1:

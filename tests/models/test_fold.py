@@ -13,6 +13,7 @@ from sparse_rt.plan import fold as fold_module
 from sparse_rt.plan.fold import fold
 from sparse_rt.plan.prepare import prepare
 from tests import older_onnxruntime
+from tests.models import chains
 from tests.models.onnx_models import INT64, compare, info, model, node, normal, sparse, sparse_int8, sparse_session
 
 #: Where a weight is dequantised for each channel and then transposed.
@@ -194,7 +195,8 @@ def test_broadcasting_does_not_make_large_arrays(rng, monkeypatch):
         node("ConstantOfShape", ["size"], ["zeros"]),
         node("Expand", ["row", "size"], ["wide"]),
         node("Gather", ["row", "many"], ["gathered"], axis=1),
-        node("Sum", ["x", "outer", "zeros", "wide", "gathered"], ["y"]),
+        node("MatMul", ["x", "x"], ["square"]),
+        node("Sum", ["square", "outer", "zeros", "wide", "gathered"], ["y"]),
     ]
     constants = {
         "row": normal(rng, 1, 5),
@@ -205,7 +207,7 @@ def test_broadcasting_does_not_make_large_arrays(rng, monkeypatch):
     proto = model(nodes, [info("x", 5, 5)], [info("y", 5, 5)], constants)
     folded = prepare(model_io.read(proto))
     # Gather gives no more than it is made of.
-    assert [item.op_type for item in folded.graph] == ["Mul", "ConstantOfShape", "Expand", "Sum"]
+    assert [item.op_type for item in folded.graph] == ["Mul", "ConstantOfShape", "Expand", "MatMul", "Sum"]
 
 
 def test_the_decoding_of_a_compressed_weight_is_never_folded(rng):
@@ -338,3 +340,23 @@ def test_a_graph_that_the_optimizer_fails_on_is_run_as_it_is(rng, monkeypatch):
     monkeypatch.setattr(optimizer, "fold_constants", fail)
     nodes = [node("Transpose", ["w"], ["u"]), node("Identity", ["u"], ["t"])]
     compare(matmul(nodes, {"w": sparse(rng, 10, 12)}), {"x": normal(rng, 2, 3, 12)}, layers=1)
+
+
+def test_models_without_layers_are_not_folded(monkeypatch):
+    """Nothing in them is ours: onnxruntime folds what it likes."""
+    nodes = [node("Add", ["c", "c"], ["d"]), node("Add", ["x", "d"], ["y"])]
+    proto = model(nodes, [info("x", 3)], [info("y", 3)], {"c": np.ones(3, np.float32)})
+    read = model_io.read(proto)
+    monkeypatch.setattr("onnxscript.optimizer.fold_constants", lambda *_, **__: pytest.fail("folded"))
+    assert fold(read) is read
+
+
+def test_what_is_noted_beside_folded_values_does_not_grow_with_chains():
+    """The optimizer notes all that a value was folded from, n names beside the nth value of a chain."""
+
+    def noted(count):
+        values = fold(model_io.read(chains.additions_of_constants(count))).graph.initializers
+        assert set(values) == {"w", f"c{count - 1}"}
+        return sum(map(len, values[f"c{count - 1}"].metadata_props.values()))
+
+    assert noted(90) <= noted(10) + 20
