@@ -1,5 +1,6 @@
 """Stock onnxruntime: the dense engine that verify and bench hold sparse_rt against."""
 
+import mmap
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from sparse_rt.empty_pools import WITHOUT_BLOCKS, watched
 from sparse_rt.errors import FeedError, ModelError, SparseRTError, message
 from sparse_rt.external import relocate
 
@@ -53,8 +55,8 @@ def open_session(
     *,
     optimise: bool = True,
     profile: Path | None = None,
-) -> ort.InferenceSession:
-    """Return an onnxruntime session on the CPU, nothing of sparse_rt in it.
+) -> Any:
+    """Return an onnxruntime session on the CPU, nothing of sparse_rt in it, but kept from ending the process.
 
     Parameters
     ----------
@@ -95,7 +97,12 @@ def open_session(
             source: str | bytes = os.fspath(model)
         else:
             source = _serialise(model, extra, options)
-        return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+
+        def native(careful: bool = False) -> ort.InferenceSession:
+            others = WITHOUT_BLOCKS if careful else {}
+            return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"], **others)
+
+        return watched(native, source) if _has_pools(source) else native()
     except SparseRTError:
         raise
     except OSError as error:
@@ -125,9 +132,15 @@ def _serialise(model: ModelSource, extra: Sequence[str], options: ort.SessionOpt
     return bytes(proto.SerializeToString())
 
 
-def run(
-    session: ort.InferenceSession, names: Sequence[str] | None, feeds: Mapping[str, NDArray[Any]]
-) -> list[NDArray[Any]]:
+def _has_pools(source: str | bytes) -> bool:
+    """Return whether a model may hold poolings; parsing it to see that would take its size in memory."""
+    if isinstance(source, bytes):
+        return b"Pool" in source
+    with open(source, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return content.find(b"Pool") >= 0
+
+
+def run(session: Any, names: Sequence[str] | None, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
     """Run `session` and return the outputs `names`, or all.
 
     Raises
@@ -137,6 +150,8 @@ def run(
     """
     try:
         return list(session.run(names, dict(feeds)))
+    except SparseRTError:
+        raise
     except Exception as error:  # see open_session
         raise FeedError(message("stock onnxruntime", "feeds that it runs", _one_line(error))) from error
 

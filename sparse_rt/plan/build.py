@@ -13,6 +13,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from sparse_rt import stock
+from sparse_rt.empty_pools import POOLS, may_be_empty
 from sparse_rt.errors import FeedError, ModelError, message
 from sparse_rt.graph import model_io
 from sparse_rt.graph.decompress import decompress_model, decompressed_nbytes
@@ -111,10 +112,12 @@ def _whole(
     decompressed = _decompressed(source) if 0 < nbytes < _MOST_DECOMPRESSED else None
     if decompressed is None and (nbytes or stock.misreads(source)):
         return _one_island(model, signature, reports, options)
+    bodies = [model.graph.all_nodes(), *(function.all_nodes() for function in model.functions.values())]
+    is_watched = may_be_empty(ir.serde.serialize_node(n) for body in bodies for n in body if n.op_type in POOLS)
     if decompressed is not None:
-        engine = engine_of_model(decompressed, options.onnxruntime_options)
+        engine = engine_of_model(decompressed, options.onnxruntime_options, is_watched=is_watched)
     elif isinstance(source, str | os.PathLike):
-        engine = engine_of_file(os.fspath(source), options.onnxruntime_options)
+        engine = engine_of_file(os.fspath(source), options.onnxruntime_options, is_watched=is_watched)
     else:
         folder = str(Path().resolve())
 
@@ -124,7 +127,7 @@ def _whole(
             return made
 
         content = source.SerializeToString() if isinstance(source, onnx.ModelProto) else bytes(source)
-        engine = engine_of_model(content, native)
+        engine = engine_of_model(content, native, is_watched=is_watched)
     session = engine.session
     described = {item.name: item for item in (*session.get_inputs(), *session.get_outputs())}
 

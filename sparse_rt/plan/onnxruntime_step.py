@@ -8,12 +8,14 @@ from typing import Any
 import onnxruntime as ort
 from sparse_rt_kernels.parallel import ThreadPool
 
+from sparse_rt.empty_pools import WITHOUT_BLOCKS, may_be_empty, watched
 from sparse_rt.errors import ModelError, also, message
 from sparse_rt.plan.engine import Engine, refuse_to_open
 from sparse_rt.plan.island import Island
 from sparse_rt.plan.options import SessionOptions
 from sparse_rt.plan.signature import NodeArg
 from sparse_rt.plan.step import Environment
+from sparse_rt.protos import node_lists
 
 __all__ = ["OnnxRuntimeStep", "engine_of_file", "engine_of_model", "open_island"]
 
@@ -59,8 +61,8 @@ class OnnxRuntimeStep:
         )
 
 
-def engine_of_file(path: str, options: Callable[[], ort.SessionOptions]) -> Engine:
-    """Return the engine that runs the model in a file.
+def engine_of_file(path: str, options: Callable[[], ort.SessionOptions], *, is_watched: bool = False) -> Engine:
+    """Return the engine that runs the model in a file; `is_watched` is :func:`~sparse_rt.empty_pools.may_be_empty`.
 
     Raises
     ------
@@ -70,16 +72,16 @@ def engine_of_file(path: str, options: Callable[[], ort.SessionOptions]) -> Engi
     # A child may open it in another folder, when the file is another one.
     found, mark = os.path.abspath(path), _mark(path)
 
-    def opened() -> ort.InferenceSession:
+    def opened() -> Any:
         if _mark(found) != mark:
             remedy = "Make a new session."
             raise ModelError(message(f"model '{found}'", "the file that the session was made from", "another", remedy))
-        return _opened(found, options(), f"model '{path}'")
+        return _opened(found, options, f"model '{path}'", is_watched=is_watched)
 
     return Engine(opened)
 
 
-def engine_of_model(content: bytes, options: Callable[[], ort.SessionOptions]) -> Engine:
+def engine_of_model(content: bytes, options: Callable[[], ort.SessionOptions], *, is_watched: bool = False) -> Engine:
     """Return the engine that runs a serialised model; the options are made anew each time it is opened.
 
     Raises
@@ -87,7 +89,7 @@ def engine_of_model(content: bytes, options: Callable[[], ort.SessionOptions]) -
     ModelError
         onnxruntime does not load the model.
     """
-    return Engine(lambda: _opened(content, options(), "model"))
+    return Engine(lambda: _opened(content, options, "model", is_watched=is_watched))
 
 
 def open_island(island: Island, options: SessionOptions, threads: int | None = None) -> OnnxRuntimeStep:
@@ -108,14 +110,21 @@ def open_island(island: Island, options: SessionOptions, threads: int | None = N
             made.add_external_initializers(list(island.external), list(island.external.values()))
         return made
 
-    engine = engine_of_model(island.model.SerializeToString(), native)
+    is_watched = may_be_empty(node for nodes in node_lists(island.model) for node in nodes)
+    engine = engine_of_model(island.model.SerializeToString(), native, is_watched=is_watched)
     return OnnxRuntimeStep(engine, island.inputs, island.outputs, len(island.model.graph.node))
 
 
-def _opened(source: str | bytes, options: ort.SessionOptions, where: str) -> ort.InferenceSession:
+def _opened(source: str | bytes, options: Callable[[], ort.SessionOptions], where: str, *, is_watched: bool) -> Any:
     refuse_to_open()
+
+    def native(careful: bool = False) -> ort.InferenceSession:
+        return ort.InferenceSession(
+            source, options(), providers=["CPUExecutionProvider"], **(WITHOUT_BLOCKS if careful else {})
+        )
+
     try:
-        return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        return watched(native, source) if is_watched else native()
     except Exception as error:  # onnxruntime raises a dozen unrelated types for a bad model
         got = " ".join(str(error).split()) or type(error).__name__
         kind = type(error) if type(error).__module__.startswith("onnxruntime") else ModelError
