@@ -22,8 +22,6 @@ DEFAULT_BATCH = 1
 DEFAULT_LENGTH = 128
 DEFAULT_SPATIAL = 224
 _DEFAULT_CHANNELS = 3
-#: Of one random feed: 2 GiB of float32.
-_MOST_ELEMENTS = 1 << 29
 
 _TYPES: dict[str, Any] = {
     "tensor(float)": np.float32,
@@ -94,10 +92,12 @@ def random_feeds(inputs: Iterable[Input], batch: int | None = None, seed: int = 
     rng = np.random.default_rng(arguments.integer("seed", seed, 0, FeedError))
     sizes: dict[str, int] = {}
     shapes = [(item, _shape(item, batch or DEFAULT_BATCH, sizes)) for item in inputs]
+    left = _memory()
     for item, shape in shapes:
-        if math.prod(shape) > _MOST_ELEMENTS:
-            expected = f"sizes that memory can hold, at most {_MOST_ELEMENTS} elements"
-            raise FeedError(message(f"input '{item.name}'", expected, str(list(shape)), "Give feeds of your own."))
+        left -= math.prod(shape) * np.dtype(_dtype(item)).itemsize
+        if left < 0:
+            remedy = "Give the inputs in an .npz file."
+            raise FeedError(message(f"input '{item.name}'", "an array that memory can hold", str(list(shape)), remedy))
     return {item.name: _random(rng, item, shape) for item, shape in shapes}
 
 
@@ -140,7 +140,7 @@ def _size(item: Input, axis: int, name: str, batch: int) -> int:
     )
 
 
-def _random(rng: np.random.Generator, item: Input, shape: tuple[int, ...]) -> NDArray[Any]:
+def _dtype(item: Input) -> Any:
     dtype = _TYPES.get(item.type)
     if dtype is None:
         raise FeedError(
@@ -151,9 +151,11 @@ def _random(rng: np.random.Generator, item: Input, shape: tuple[int, ...]) -> ND
                 "Give the inputs in an .npz file.",
             )
         )
-    if math.prod(shape) * np.dtype(dtype).itemsize > _memory():
-        remedy = "Give the inputs in an .npz file."
-        raise FeedError(message(f"input '{item.name}'", "an array that memory can hold", str(list(shape)), remedy))
+    return dtype
+
+
+def _random(rng: np.random.Generator, item: Input, shape: tuple[int, ...]) -> NDArray[Any]:
+    dtype = _dtype(item)
     kind = np.dtype(dtype).kind
     if kind == "f":
         return rng.standard_normal(shape, np.float32).astype(dtype)

@@ -12,7 +12,7 @@ import onnx
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as native
 
-from sparse_rt.errors import ModelError, message
+from sparse_rt.errors import ModelError, also, message
 from sparse_rt.protos import node_lists
 
 __all__ = ["StockView", "Typed", "ask", "has_custom_operators", "operators"]
@@ -74,7 +74,8 @@ def ask(proto: onnx.ModelProto, where: str, elsewhere: Iterable[int]) -> StockVi
         outputs = list(map(_typed, session.outputs_meta))
     except Exception as error:  # onnxruntime and protobuf raise a dozen unrelated types for a bad model
         got = " ".join(str(error).split()) or type(error).__name__
-        raise ModelError(message(where, "a model that stock onnxruntime loads", got.rstrip("."))) from error
+        kind = type(error) if type(error).__module__.startswith("onnxruntime") else ModelError
+        raise also(ModelError, kind)(message(where, "a model that stock onnxruntime loads", got.rstrip("."))) from error
     return StockView(inputs, outputs[:declared], outputs[declared:])
 
 
