@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 
 from sparse_rt import arguments, patterns
 from sparse_rt.boundary import public
-from sparse_rt.errors import FormatError, message
+from sparse_rt.errors import FormatError, PatternError, message
 
 __all__ = [
     "DTYPES",
     "CompressedWeight",
     "encode",
+    "encode_if_it_holds",
     "decode",
     "encode_matrix",
     "decode_matrix",
@@ -159,15 +160,24 @@ def encode(weight: NDArray[Any], where: str = "weight", *, prune: bool = False) 
     _require_weight(weight, where)
     if prune:
         weight = np.where(patterns.magnitude_mask(weight), weight, weight.dtype.type(0))
+    found = encode_if_it_holds(weight)
+    if found is None:
+        patterns.require(weight, where=where)
+        raise PatternError(message(where, str(patterns.TWO_FOUR), "values that have changed meanwhile"))
+    return found
+
+
+def encode_if_it_holds(weight: NDArray[Any]) -> CompressedWeight | None:
+    """Return what :func:`encode` returns for a weight of a shape and dtype that it takes; None if it breaks 2:4."""
     rows, k4 = weight.shape[0], math.prod(weight.shape[2:]) * _ceil4(weight.shape[1])
     values = np.empty((rows, k4 // 2), weight.dtype.newbyteorder("="))
     index = np.empty((rows, -(-k4 // 8)), np.uint8)
     for part in _blocks(weight):
         first, last, _ = part[1].indices(k4)
         piece = part[0], slice(first // 2, last // 2)
-        values[piece], pairs = _encode(weight[part])
-        if _EXCESS[pairs].any():
-            patterns.require(weight, where=where)
+        values[piece], pairs, holds = _encode(weight[part])
+        if not holds:
+            return None
         index[part[0], first // 8 : -(-last // 8)] = _INDEX_OF_BYTE[pairs]
     return CompressedWeight(values, index, weight.shape)
 
@@ -180,8 +190,8 @@ def _blocks(weight: NDArray[Any]) -> Iterator[tuple[slice, slice]]:
         yield slice(None), slice(None)  # k runs over the kernel first: channels lie apart
 
 
-def _encode(weight: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.uint8]]:
-    """Return the values, and for each pair of groups a byte that tells which elements are nonzero."""
+def _encode(weight: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.uint8], bool]:
+    """Return the values, a byte for each pair of groups that tells its nonzero elements, and whether 2:4 holds."""
     matrix = _matrix_view(weight)
     nonzero = patterns.magnitude_bits(matrix) != 0
     # A missing second group reads as empty.
@@ -189,10 +199,11 @@ def _encode(weight: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.uint8]]:
     rows, k4 = matrix.shape
     slots = _SLOTS_OF_BYTE[pairs].reshape(rows, 4 * pairs.shape[1])[:, : k4 // 2]
     values = np.zeros((rows, k4 // 2), matrix.dtype)
-    if not _EXCESS[pairs].any():
+    holds = not _EXCESS[pairs].any()
+    if holds:
         # Nonzeros and the slots that take them are in the same order, row by row and group by group.
         values[slots] = matrix[nonzero]
-    return values, pairs
+    return values, pairs, holds
 
 
 @public
@@ -352,7 +363,9 @@ def _matrix_view(weight: NDArray[Any]) -> NDArray[Any]:
     positions = math.prod(weight.shape[2:])
     native = weight.astype(weight.dtype.newbyteorder("="), copy=False)
     if channels % 4 == 0:
-        return np.ascontiguousarray(np.moveaxis(native, 1, -1)).reshape(rows, positions * channels)
+        # A matrix as it is: turning axes takes more than all else where weights are small.
+        turned = native if weight.ndim == 2 else np.moveaxis(native, 1, -1)
+        return np.ascontiguousarray(turned).reshape(rows, positions * channels)
     padded = np.zeros((rows, *weight.shape[2:], _ceil4(channels)), native.dtype)
     padded[..., :channels] = np.moveaxis(native, 1, -1)
     return padded.reshape(rows, positions * _ceil4(channels))

@@ -1,5 +1,6 @@
 """All kernels by name, and the choice among them."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -229,9 +230,11 @@ def register(kernel: Kernel) -> Kernel:
     if kernel.name in _kernels:
         raise ValueError(f"registry: expected a new kernel name, got {kernel.name!r} twice.")
     _kernels[kernel.name] = kernel
+    kernels.cache_clear()
     return kernel
 
 
+@functools.cache
 def kernels() -> tuple[Kernel, ...]:
     """Return every kernel, those for the most specific tier first."""
     order = list(isa.TIERS)

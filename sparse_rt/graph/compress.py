@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from sparse_rt import arguments, formats, patterns
+from sparse_rt import arguments, patterns
 from sparse_rt.boundary import public
 from sparse_rt.errors import ConfigError, ModelError, message
 from sparse_rt.formats import CompressedWeight
@@ -161,7 +161,7 @@ def _report(layer: Layer, reason: str | None) -> LayerCompression:
         shape=layer.shape,
         dtype=str(layer.dtype) if constant else "",
         pattern=None if reason else str(patterns.TWO_FOUR),
-        density=patterns.density(weight) if weight is not None else None,
+        density=layer.density(),
         dense_bytes=nbytes,
         compressed_bytes=nbytes if reason else compressed_nbytes(layer.shape, layer.dtype.itemsize),
         reason=reason,
@@ -177,9 +177,12 @@ def _rewrite(model: ir.Model, candidates: Sequence[Candidate]) -> None:
     for candidate in candidates:
         root = candidate.weight.root
         if root not in compressed:
-            dense = candidate.layer.dense_weight()
-            weight = formats.encode(dense, where=f"layer '{candidate.layer.name}'")
-            mapped.release(dense)
+            weight = candidate.layer.compressed
+            if weight is None:
+                raise ModelError(
+                    message(f"layer '{candidate.layer.name}'", "a weight that can be compressed", "another")
+                )
+            mapped.release(candidate.layer.dense_weight())
             compressed[root] = _initializers(model.graph, root, weight, names)
         _replace(candidate, *compressed[root])
         _remove_dead(model.graph, candidate.weight)
@@ -191,7 +194,7 @@ def _initializers(graph: ir.Graph, root: ir.Value, weight: CompressedWeight, nam
     values = []
     for suffix, array in (("filter_compress", weight.values), ("compress_index", weight.index)):
         name = fresh_name(f"{root.name or 'weight'}.{suffix}", names)
-        tensor = ir.tensor(array, name=name)
+        tensor = ir.Tensor(array, name=name)
         value = ir.Value(name=name, const_value=tensor, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype))
         graph.register_initializer(value)
         values.append(value)
@@ -215,7 +218,7 @@ def _replace(candidate: Candidate, values: ir.Value, index: ir.Value) -> None:
     node.domain, node.op_type, node.overload, node.version = DOMAIN, form.compressed_op_type, "", None
     for name in [name for name in node.attributes if name not in form.attributes]:
         del node.attributes[name]
-    shape = ir.tensor(np.array(weight.shape, np.int64))
+    shape = ir.Tensor(np.array(weight.shape, np.int64))
     node.attributes.add(ir.AttrString("alg", ALG))
     node.attributes.add(ir.AttrTensor(FILTER_SHAPE, shape))
 

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from sparse_rt import patterns
 from sparse_rt.graph.layer import AttributeValue
 from sparse_rt.graph.operators import DenseForm
 from sparse_rt.graph.weights import ConstantWeight
@@ -21,7 +20,6 @@ __all__ = [
     "rank_fits",
     "special_convolution",
     "structural_reason",
-    "value_reason",
 ]
 
 MIN_CHANNELS = 5
@@ -83,6 +81,8 @@ def special_convolution(attributes: Mapping[str, AttributeValue]) -> str | None:
 
     Such a layer stays with it, so that a model does the same everywhere.
     """
+    if "strides" not in attributes:
+        return None
     kernel, strides, dilations, pads, padding = (
         tuple(int(item) for item in value) if isinstance(value := attributes.get(name), tuple) else ()
         for name in ("kernel_shape", "strides", "dilations", "pads", "output_padding")
@@ -183,9 +183,3 @@ def parameter_reason(
     if zero_point is not None and zero_point.any():
         return "the weight's zero point is not 0, so a stored 0 is not a zero"
     return None
-
-
-def value_reason(weight: np.ndarray[Any, Any]) -> str | None:
-    """Return where a canonical weight breaks 2:4, or None if it holds."""
-    violation = patterns.check(weight)
-    return None if violation is None else f"not 2:4: {violation}"

@@ -1,6 +1,7 @@
 """The normal form of a layer: one operator with one constant weight, dense or compressed."""
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -9,6 +10,7 @@ import onnx_ir as ir
 
 from sparse_rt import formats
 from sparse_rt.formats import CompressedWeight
+from sparse_rt.graph.dense_weight import DenseWeight
 
 __all__ = ["AttributeValue", "Form", "Kind", "Layer", "Side"]
 
@@ -103,17 +105,24 @@ class Layer:
     stored: CompressedWeight | None = None
     """The compressed weight in the file, for nodes of the ``sparse_rt`` domain; None for dense nodes."""
 
-    load_weight: Callable[[], np.ndarray[Any, Any]] | None = field(default=None, repr=False)
-    """Reads the dense weight in canonical orientation; None for compressed nodes or a weight that is not constant."""
+    weight: DenseWeight | None = field(default=None, repr=False)
+    """The dense weight in canonical orientation, one object for layers that read the same tensor in the same way; None
+    for compressed nodes or a weight that is not constant."""
 
     @property
     def compressed(self) -> CompressedWeight | None:
         """The weight in compressed form: as stored, else encoded now; None when :attr:`reason` is given."""
         if self.stored is not None:
             return self.stored
-        if self.reason is not None or self.load_weight is None:
+        if self.reason is not None or self.weight is None:
             return None
-        return formats.encode(self.load_weight(), where=f"layer '{self.name}'")
+        return self.weight.compressed(f"layer '{self.name}'")
+
+    def density(self) -> float | None:
+        """Return the nonzeros of the weight / all; None where it is not constant."""
+        if self.stored is not None:
+            return int(np.count_nonzero(self.stored.values)) / max(1, math.prod(self.shape))
+        return None if self.weight is None else self.weight.density()
 
     def dense_weight(self) -> np.ndarray[Any, Any]:
         """Return the weight as ``shape``, in the stored dtype (integers are not dequantised).
@@ -127,6 +136,6 @@ class Layer:
         """
         if self.stored is not None:
             return formats.decode(self.stored)
-        if self.load_weight is None:
+        if self.weight is None:
             raise ValueError(f"layer '{self.name}': expected a constant weight, got none.")
-        return self.load_weight()
+        return self.weight.array()

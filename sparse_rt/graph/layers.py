@@ -12,6 +12,7 @@ from sparse_rt.errors import ModelError, message
 from sparse_rt.formats import CompressedWeight
 from sparse_rt.graph import gates
 from sparse_rt.graph.attributes import resolve
+from sparse_rt.graph.dense_weight import DenseWeight
 from sparse_rt.graph.layer import AttributeValue, Kind, Layer
 from sparse_rt.graph.operators import COMPRESSED, DOMAIN, FORMS, INPUTS, MICROSOFT, VERSION, DenseForm
 from sparse_rt.graph.ranks import find_ranks
@@ -54,7 +55,7 @@ def find_layers(model: ir.Model) -> list[Layer]:
     its weight is constant, and every node of the ``sparse_rt`` domain; also, with that as reason, the operators with a
     weight that no sparse layer stands for, :data:`ELSEWHERE`.
 
-    The weights of layers that could qualify are read once, to check the pattern; none is kept.
+    The weights of layers that could qualify are read once, to check the pattern; large ones are not kept.
 
     Raises
     ------
@@ -63,16 +64,17 @@ def find_layers(model: ir.Model) -> list[Layer]:
     FormatError
         A compressed weight is corrupt.
     """
-    layers = [_layer(node, model.ir_version) for node in model.graph if is_layer(node)]
+    weights = _Weights()
+    layers = [_layer(node, model.ir_version, weights) for node in model.graph if is_layer(node)]
     if layers:
         ranks = find_ranks(model.graph, model.ir_version, layers)
         layers = [replace(layer, rank=ranks.get(layer.y)) for layer in layers]
     for graph in model.graph.subgraphs():
-        layers += [_layer(node, model.ir_version, _INSIDE_SUBGRAPH) for node in graph if is_layer(node)]
+        layers += [_layer(node, model.ir_version, weights, _INSIDE_SUBGRAPH) for node in graph if is_layer(node)]
     for function in model.functions.values():
         if function.domain != DOMAIN:
             inner = [node for node in function.all_nodes() if is_layer(node)]
-            layers += [_layer(node, model.ir_version, _INSIDE_FUNCTION) for node in inner]
+            layers += [_layer(node, model.ir_version, weights, _INSIDE_FUNCTION) for node in inner]
     return layers
 
 
@@ -109,13 +111,30 @@ def _at(node: ir.Node, index: int) -> ir.Value | None:
     return node.inputs[index] if index < len(node.inputs) else None
 
 
-def _layer(node: ir.Node, ir_version: int, reason: str | None = None) -> Layer:
+class _Weights:
+    """The dense weights of a model's layers, one object for those that read a tensor in the same way."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[int, tuple[int, ...], bool], DenseWeight] = {}
+
+    def of(self, form: DenseForm, weight: ConstantWeight) -> DenseWeight:
+        # What is found holds its tensor, so that no other one can have the same id.
+        key = (id(weight.tensor), weight.perm, form.input_first)
+        found = self._found.get(key)
+        if found is None:
+            found = self._found[key] = DenseWeight(_loader(form, weight))
+        else:
+            found.readers += 1
+        return found
+
+
+def _layer(node: ir.Node, ir_version: int, weights: _Weights, reason: str | None = None) -> Layer:
     if node.domain == DOMAIN:
         return _compressed_layer(node, ir_version, reason)
     elsewhere = ELSEWHERE.get((node.domain, node.op_type))
     if elsewhere is not None:
         return _layer_elsewhere(node, f"{node.domain} {node.op_type} runs in onnxruntime: {elsewhere}")
-    return _dense_layer(node, ir_version, reason)
+    return _dense_layer(node, ir_version, weights, reason)
 
 
 def _layer_elsewhere(node: ir.Node, reason: str) -> Layer:
@@ -124,7 +143,7 @@ def _layer_elsewhere(node: ir.Node, reason: str) -> Layer:
     return _assemble(node, form, _named(form.inputs, node.inputs), {}, reason=reason)
 
 
-def _dense_layer(node: ir.Node, ir_version: int, reason: str | None) -> Layer:
+def _dense_layer(node: ir.Node, ir_version: int, weights: _Weights, reason: str | None) -> Layer:
     form, weight = match(node, ir_version)
     inputs = _named(form.inputs, node.inputs)
     if weight is None:
@@ -146,7 +165,7 @@ def _dense_layer(node: ir.Node, ir_version: int, reason: str | None) -> Layer:
             form, weight, shape[0], scale, zero_point, zero_point_given="filter_zero_point" in inputs
         )
     )
-    load = _loader(form, weight)
+    dense = weights.of(form, weight)
     return _assemble(
         node,
         form,
@@ -156,9 +175,9 @@ def _dense_layer(node: ir.Node, ir_version: int, reason: str | None) -> Layer:
         dtype=weight.tensor.dtype.numpy(),
         weight_scale=scale,
         weight_zero_point=zero_point,
-        reason=reason or gates.value_reason(load()),
+        reason=reason or dense.reason(),
         eligible=reason is None,
-        load_weight=load,
+        weight=dense,
     )
 
 
@@ -241,7 +260,7 @@ def _assemble(
     weight_zero_point: np.ndarray[Any, Any] | None = None,
     eligible: bool = False,
     stored: CompressedWeight | None = None,
-    load_weight: Callable[[], np.ndarray[Any, Any]] | None = None,
+    weight: DenseWeight | None = None,
 ) -> Layer:
     if "x" not in inputs:
         raise ModelError(message(f"layer '{_name(node)}'", "an activation as input x", "none"))
@@ -267,5 +286,5 @@ def _assemble(
         reason=reason,
         eligible=eligible,
         stored=stored,
-        load_weight=load_weight,
+        weight=weight,
     )

@@ -48,7 +48,7 @@ class ConstantWeight:
     def replace(self, operand: np.ndarray[Any, Any]) -> None:
         """Give the model's constant new elements, of the operand's shape and the tensor's dtype."""
         array = np.ascontiguousarray(operand.transpose(np.argsort(self.perm)))
-        tensor = ir.tensor(array, dtype=self.tensor.dtype, name=self.tensor.name)
+        tensor = ir.Tensor(array, dtype=self.tensor.dtype, name=self.tensor.name)
         producer = self.root.producer()
         if producer is None:
             self.root.const_value = tensor

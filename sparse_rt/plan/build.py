@@ -27,6 +27,7 @@ from sparse_rt.plan.metadata import ModelMetadata
 from sparse_rt.plan.onnxruntime_step import OnnxRuntimeStep, engine_of_file, engine_of_model, open_island
 from sparse_rt.plan.operators import find_operators
 from sparse_rt.plan.options import SessionOptions
+from sparse_rt.plan.packing import PackedWeights
 from sparse_rt.plan.plan import Plan
 from sparse_rt.plan.prepare import prepare
 from sparse_rt.plan.replacement import Replacement
@@ -67,7 +68,8 @@ def build_plan(source: ModelSource, options: SessionOptions, decide: Decide = _t
     found = find_layers(model)
     decisions = decide(Draft(model, found))
     decided = {layer: decisions.of(str(layer.y.name)) for layer in found}
-    choices = [choose(layer, model.ir_version, options.kernel_tier, decided[layer]) for layer in found]
+    packed = PackedWeights()
+    choices = [choose(layer, model.ir_version, options.kernel_tier, decided[layer], packed) for layer in found]
     reports = tuple(choice.report for choice in choices)
     signature = _signature(model)
     layers = [choice.replacement for choice in choices if choice.replacement is not None]

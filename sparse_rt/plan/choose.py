@@ -3,10 +3,9 @@
 import math
 from dataclasses import dataclass
 
-import numpy as np
 from sparse_rt_kernels import isa, registry
 
-from sparse_rt import formats, patterns
+from sparse_rt import formats
 from sparse_rt.formats import CompressedWeight
 from sparse_rt.graph.layer import Layer
 from sparse_rt.graph.mapped import release
@@ -14,7 +13,7 @@ from sparse_rt.plan.convolution import Convolution
 from sparse_rt.plan.flip import flip_kernel
 from sparse_rt.plan.fuse import Fusion, fuse
 from sparse_rt.plan.operands import Refusal, operands
-from sparse_rt.plan.packing import pack_compressed
+from sparse_rt.plan.packing import PackedWeights
 from sparse_rt.plan.quantise_input import quantise_input
 from sparse_rt.plan.replacement import Replacement
 from sparse_rt.plan.report import LayerReport
@@ -42,11 +41,18 @@ class Choice:
     replacement: Replacement | None = None
 
 
-def choose(layer: Layer, ir_version: int, tier: str | None = None, decision: LayerDecision | None = None) -> Choice:
+def choose(
+    layer: Layer,
+    ir_version: int,
+    tier: str | None = None,
+    decision: LayerDecision | None = None,
+    packed: PackedWeights | None = None,
+) -> Choice:
     """Settle how `layer` runs: pack its weight for a kernel, or report why it stays in onnxruntime.
 
     `tier` is the most specific tier of kernels to use; None leaves it to the CPU. `decision` is what measurements, or
-    an estimate, say of a layer that a kernel fits; None takes the best sparse kernel.
+    an estimate, say of a layer that a kernel fits; None takes the best sparse kernel. `packed` holds the weights that
+    layers of the same model share.
 
     Raises
     ------
@@ -64,7 +70,8 @@ def choose(layer: Layer, ir_version: int, tier: str | None = None, decision: Lay
         layer = quantise_input(layer)
     fusion = fuse(layer, ir_version)
     try:
-        step = _step(fusion, compressed, ir_version, tier, None if decision is None else decision.kernel)
+        name = None if decision is None else decision.kernel
+        step = _step(fusion, compressed, ir_version, tier, name, PackedWeights() if packed is None else packed)
     except Refusal as refusal:
         return Choice(_report(layer, compressed, None, str(refusal)))
     reason = f"2:4 holds, and {step.kernel.name} is the best kernel for {step.kernel.dtype} on this CPU"
@@ -80,7 +87,7 @@ def _compressed(layer: Layer) -> CompressedWeight | None:
     if layer.reason is not None and layer.stored is None:
         return None
     compressed = layer.compressed
-    if compressed is not None:
+    if compressed is not None and layer.stored is not None:
         # The kernels trust their operands: a corrupt file is refused here.
         formats.check(compressed, f"layer '{layer.name}'")
     return compressed
@@ -93,18 +100,13 @@ def _report(
     reason: str,
     decision: LayerDecision | None = None,
 ) -> LayerReport:
-    density: float | None = None
-    if compressed is not None:
-        density = int(np.count_nonzero(compressed.values)) / max(1, math.prod(layer.shape))
-    elif layer.load_weight is not None:
-        density = patterns.density(layer.dense_weight())
     holds = layer.reason is None or compressed is not None
     return LayerReport(
         name=layer.name,
         op_type=layer.op_type,
         shape=layer.shape,
         pattern="2:4" if holds else None,
-        density=density,
+        density=layer.density(),
         dtype=str(layer.dtype),
         kernel=kernel,
         reason=reason,
@@ -115,7 +117,12 @@ def _report(
 
 
 def _step(
-    fusion: Fusion, compressed: CompressedWeight, ir_version: int, tier: str | None, name: str | None
+    fusion: Fusion,
+    compressed: CompressedWeight,
+    ir_version: int,
+    tier: str | None,
+    name: str | None,
+    packed: PackedWeights,
 ) -> SparseStep:
     layer = fusion.layer
     if layer.reason is not None:
@@ -128,7 +135,8 @@ def _step(
         compressed = flip_kernel(compressed)
     found = operands(fusion, compressed.values, ir_version)
     kernel = _kernel(found.dtype, tier, name)
-    packed = pack_compressed(kernel, np.ascontiguousarray(found.values), np.ascontiguousarray(compressed.index))
+    is_shared = layer.weight is not None and layer.weight.readers > 1
+    weight = packed.of(kernel, found.values, compressed.index, is_shared)
     release(compressed.values)
     release(compressed.index)
     return SparseStep(
@@ -138,7 +146,7 @@ def _step(
         x_dtype=found.x_dtype,
         y_dtype=found.y_dtype,
         kernel=kernel,
-        packed=packed,
+        packed=weight,
         epilogue=found.epilogue,
         n=layer.shape[0],
         channels=layer.shape[1],

@@ -38,12 +38,12 @@ def dense_replacement(layer: Layer, ir_version: int, tier: str | None = None) ->
 
     `tier` is the most specific tier of kernels to use; None leaves it to the CPU.
     """
-    if layer.load_weight is None or not _is_plain_convolution(layer):
+    if layer.weight is None or not _is_plain_convolution(layer):
         return None
     if not (_is_depthwise(layer) or _is_worthwhile(layer)):
         return None
     fusion = fuse(layer, ir_version)
-    matrix = _rows(layer.load_weight(), layer)
+    matrix = _rows(layer.weight.array(), layer)
     try:
         found = operands(fusion, matrix, ir_version)
     except Refusal:

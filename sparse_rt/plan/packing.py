@@ -8,9 +8,30 @@ from sparse_rt_kernels import registry
 
 from sparse_rt import formats
 
-__all__ = ["pack_blank", "pack_compressed", "pack_dense"]
+__all__ = ["PackedWeights", "pack_blank", "pack_compressed", "pack_dense"]
 
 _DTYPES: dict[str, np.dtype[Any]] = {"f32": np.dtype(np.float32), "u8s8": np.dtype(np.int8)}
+
+
+class PackedWeights:
+    """The weights that several layers of a model share, packed once for each kernel."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, int, int], tuple[object, registry.PackedWeight]] = {}
+
+    def of(
+        self, kernel: registry.Kernel, values: NDArray[Any], index: NDArray[np.uint8], is_shared: bool
+    ) -> registry.PackedWeight:
+        """Return a weight as :func:`pack_compressed` does: where it is shared, one object for the same arrays."""
+        key = kernel.name, id(values), id(index)
+        found = self._found.get(key)
+        if found is None:
+            packed = pack_compressed(kernel, np.ascontiguousarray(values), np.ascontiguousarray(index))
+            # With the arrays, so that no others can have their ids.
+            found = (values, index), packed
+            if is_shared:
+                self._found[key] = found
+        return found[1]
 
 
 def pack_compressed(kernel: registry.Kernel, values: NDArray[Any], index: NDArray[np.uint8]) -> registry.PackedWeight:

@@ -67,6 +67,8 @@ class SparseStep:
     residual
         Name of a value that is added before clipping; None for none. The call prepared for x takes it as `other`, and
         needs it to have y's shape and dtype. It may be read from the very buffer that y is written to.
+    inputs
+        Names of the values that it reads.
     apart
         Steps that compute the same where the residual has another shape, and is broadcast with y.
     """
@@ -90,9 +92,12 @@ class SparseStep:
     x_rank: int | None = None
     residual: str | None = None
     apart: tuple[Step, ...] = ()
+    inputs: tuple[str, ...] = field(init=False, repr=False)
     _calls: dict[tuple[int, ...], _Call] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
+        read = (self.x, self.x_zero_point, self.scale, self.residual)
+        object.__setattr__(self, "inputs", tuple([name for name in read if name]))
         where = f"layer '{self.name}'"
         kernel_size = 1 if self.convolution is None else math.prod(self.convolution.kernel)
         k = kernel_size * (-(-self.channels // 4) * 4)
@@ -107,11 +112,6 @@ class SparseStep:
                 raise ModelError(
                     message(where, f"{self.n} contiguous values a vector of the epilogue", str(vector.shape))
                 )
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """Names of the values that it reads."""
-        return tuple(name for name in (self.x, self.x_zero_point, self.scale, self.residual) if name)
 
     @property
     def outputs(self) -> tuple[str, ...]:

@@ -97,11 +97,19 @@ def prune_model(model: ir.Model, pattern: str = "2:4") -> PruneResult:
         raise ConfigError(message("pattern", f"'{patterns.TWO_FOUR}'", f"'{wanted}'", "Other patterns come later."))
     result = model.clone()
     layers = find_layers(result)
-    before = [_density(layer) for layer in layers]
+    before = [layer.density() for layer in layers]
     candidates = [candidate_of(layer, result.ir_version) for layer in layers if _to_prune(layer)]
     fixed = stay_dense(candidates)
     reasons = {candidate.layer: reason for candidate, reason in fixed.items()}
-    kept = {candidate.layer: _prune(candidate) for candidate in candidates if candidate not in fixed}
+    kept: dict[Layer, float] = {}
+    done: dict[ir.Value, float] = {}  # all that share a weight read it in the same way
+    for candidate in candidates:
+        if candidate in fixed:
+            continue
+        root = candidate.weight.root
+        if root not in done:
+            done[root] = _prune(candidate)
+        kept[candidate.layer] = done[root]
     after = find_layers(result) if kept else layers
     return PruneResult(
         result,
@@ -111,7 +119,7 @@ def prune_model(model: ir.Model, pattern: str = "2:4") -> PruneResult:
                 op_type=old.op_type,
                 shape=old.shape,
                 density_before=density,
-                density_after=_density(new),
+                density_after=new.density(),
                 magnitude_kept=kept.get(old, 1.0) if old.shape else None,
                 reason=reasons.get(old, new.reason),
             )
@@ -120,20 +128,13 @@ def prune_model(model: ir.Model, pattern: str = "2:4") -> PruneResult:
     )
 
 
-def _density(layer: Layer) -> float | None:
-    return patterns.density(layer.dense_weight()) if layer.shape else None
-
-
 def _to_prune(layer: Layer) -> bool:
     """Whether the layer is dense and could be compressed; one that holds the pattern already loses nothing."""
     return layer.stored is None and layer.eligible
 
 
 def _prune(candidate: Candidate) -> float:
-    """Replace the layer's constant by its pruned twin; return the share of magnitude that is left.
-
-    A weight that several layers share is pruned by the first, and holds the pattern when the next one comes.
-    """
+    """Replace the layer's constant by its pruned twin; return the share of magnitude that is left."""
     dense = candidate.layer.dense_weight()
     pruned = np.empty_like(dense)  # of the same strides
     total = kept = 0.0

@@ -146,7 +146,7 @@ class _Checker:
         ours = None if fusion is None else fusion.layer
         if ours is None or theirs is None or (ours.shape, ours.dtype) != (theirs.shape, theirs.dtype):
             return "not compared"
-        if theirs.stored is None and theirs.load_weight is None:
+        if theirs.stored is None and theirs.weight is None:
             return "not compared"
         equal_nan = ours.dtype.kind == "f"
         return "equal" if np.array_equal(ours.dense_weight(), theirs.dense_weight(), equal_nan) else "different"

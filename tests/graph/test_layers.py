@@ -48,7 +48,7 @@ def test_dense_and_compressed_are_twins(dense):
         assert len({None if value is None else value.name for value in values}) == 1, field
     for field in ("weight_scale", "weight_zero_point"):
         np.testing.assert_array_equal(getattr(a, field), getattr(b, field))
-    assert (a.stored, b.load_weight) == (None, None)
+    assert (a.stored, b.weight) == (None, None)
     np.testing.assert_array_equal(a.dense_weight(), b.dense_weight())
     np.testing.assert_array_equal(a.compressed.values, b.stored.values)
     np.testing.assert_array_equal(a.compressed.index, b.stored.index)

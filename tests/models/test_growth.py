@@ -10,19 +10,27 @@ import pytest
 from numba.core import config
 
 import sparse_rt as srt
-from sparse_rt import ModelError
+from sparse_rt import ModelError, formats
 from sparse_rt.graph import model_io, names
 from sparse_rt.graph.nesting import MOST_NESTED
+from sparse_rt.plan import packing
 from sparse_rt.plan import prepare as prepare_module
 from sparse_rt.plan.arena import Lifetime, place
+from sparse_rt.plan.sparse_step import SparseStep
 from sparse_rt.plan.tuning import keys
 from sparse_rt.plan.tuning.decisions import Draft
+from sparse_rt.prune import magnitude
 from tests.models import chains
-from tests.models.onnx_models import info, model, node
+from tests.models.onnx_models import compare, info, model, node, normal, sparse
 
 SIZES = (24, 48, 96)
 #: Twice as much more work for twice as many more nodes; what is quadratic would need four times as much.
 MOST_GROWTH = 2.2
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(47)
 
 
 def lines(work: Callable[[], object]) -> int:
@@ -160,3 +168,55 @@ def test_a_new_shape_costs_a_few_lines_a_step():
         run(41)
         found[count] = lines(lambda: run(24))
     assert found[100] - found[50] < 50 * 25
+
+
+def counted(monkeypatch, module, name) -> list[object]:
+    """Return a list that grows by what each call of a function returns."""
+    found, function = [], getattr(module, name)
+
+    def note(*args, **kwargs):
+        found.append(function(*args, **kwargs))
+        return found[-1]
+
+    monkeypatch.setattr(module, name, note)
+    return found
+
+
+@pytest.mark.parametrize("make", [chains.products, chains.quantised_layers])
+def test_a_weight_that_layers_share_is_encoded_and_packed_once(monkeypatch, make):
+    encoded = counted(monkeypatch, formats, "encode_if_it_holds")
+    packed = counted(monkeypatch, packing, "pack_compressed")
+    session = open_session(make(20))
+    sparse = [step for step in session.plan.steps if isinstance(step, SparseStep)]
+    assert len(sparse) >= 20
+    assert (len(encoded), len(packed), len({id(step.packed) for step in sparse})) == (1, 1, 1)
+
+
+def test_a_weight_that_layers_share_is_packed_apart_where_each_is_multiplied_by_another_factor(rng):
+    nodes = [node("MatMul", ["x", "w"], ["m"]), node("Mul", ["m", "two"], ["n"]), node("MatMul", ["n", "w"], ["y"])]
+    weight = sparse(rng, 12, 12).T.copy()
+    proto = model(nodes, [info("x", 3, 12)], [info("y", 3, 12)], {"w": weight, "two": np.float32(2)})
+    compare(proto, {"x": normal(rng, 3, 12)}, layers=2, islands=0)
+
+
+@pytest.mark.parametrize("name", ["float", "turned"])
+def test_a_shared_weight_that_breaks_the_pattern_is_reported_for_each_layer(name):
+    dense = np.ones((chains.SIZE, chains.SIZE), np.float32)
+    nodes = [node("MatMul", ["x", "w"], ["m"]), node("MatMul", ["m", "w"], ["y"])]
+    if name == "turned":
+        dense[:] = 0
+        dense[:2] = 1  # 2:4 along the rows, not along the columns
+        nodes[1] = node("Gemm", ["m", "w"], ["y"], transB=1)
+    session = open_session(model(nodes, [info("x", 3, chains.SIZE)], [info("y", 3, chains.SIZE)], {"w": dense}))
+    reasons = [report.reason for report in session.explain()]
+    assert [reason.startswith("not 2:4") for reason in reasons] == ([True, True] if name == "float" else [False, True])
+
+
+def test_a_shared_weight_is_pruned_and_compressed_once(monkeypatch):
+    encoded = counted(monkeypatch, formats, "encode_if_it_holds")
+    proto = chains.products(20)
+    srt.compress(proto)
+    assert len(encoded) == 1
+    pruned = counted(monkeypatch, magnitude, "_prune")
+    srt.prune(chains.dense_products(20))
+    assert len(pruned) == 1
