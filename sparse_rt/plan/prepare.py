@@ -5,17 +5,17 @@ from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 import onnx_ir as ir
-from onnx_ir.passes.common import InlinePass
 
 from sparse_rt.graph.operators import DOMAIN
 from sparse_rt.plan.fold import fold
+from sparse_rt.plan.inline import inline, is_inlinable
 from sparse_rt.plan.pad import absorb_pads
 from sparse_rt.plan.unfuse import unfuse
 
 __all__ = ["prepare"]
 
 #: Nodes of a model, and functions, up to which these are inlined: beyond, they stay as they are, and onnxruntime runs
-#: them. Finding names for so many takes a second; it grows with the square of their number.
+#: them. So many take a second.
 _MOST_INLINED: Final = 1 << 15
 _MOST_FUNCTIONS: Final = 1 << 12
 
@@ -41,13 +41,15 @@ def _inline(model: ir.Model) -> None:
     """Replace calls of the model's own functions by their bodies, where layers hide; ours keep their form."""
     if all(function.domain == DOMAIN for function in model.functions.values()):
         return
-    versions = model.opset_imports
+    versions = dict(model.opset_imports)
     foreign = [function for function in model.functions.values() if function.domain != DOMAIN]
-    if any(versions.get(domain, version) != version for f in foreign for domain, version in f.opset_imports.items()):
+    if any(
+        versions.setdefault(domain, version) != version for f in foreign for domain, version in f.opset_imports.items()
+    ):
         return  # bodies of another opset cannot be inlined; onnxruntime runs them as they are
-    if len(foreign) > _MOST_FUNCTIONS or not _is_small_inlined(model):
+    if len(foreign) > _MOST_FUNCTIONS or not all(map(is_inlinable, foreign)) or not _is_small_inlined(model):
         return
-    InlinePass(criteria=lambda function: function.domain != DOMAIN)(model)
+    inline(model, {identifier: f for identifier, f in model.functions.items() if f.domain != DOMAIN})
 
 
 def _is_small_inlined(model: ir.Model) -> bool:
@@ -71,8 +73,7 @@ def _is_small_inlined(model: ir.Model) -> bool:
         else:
             under_way.add(key)
             stack.extend(missing)
-    # Functions are inlined into functions, too, called or not.
-    return _calls(model, model.graph.all_nodes()).inlined(sizes) + sum(sizes.values()) <= _MOST_INLINED
+    return _calls(model, model.graph.all_nodes()).inlined(sizes) <= _MOST_INLINED
 
 
 class _Calls(NamedTuple):

@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 import numpy as np
 import onnx
-import onnx_ir as ir
 import pytest
 from numba.core import config
 
@@ -129,9 +128,13 @@ def test_functions_that_multiply_are_not_inlined():
     assert len(list(prepare_module.prepare(model_io.read(doubling(3))).graph)) == 8
     with pytest.raises(ModelError, match="when functions are inlined"):
         model_io.read(doubling(26))
-    read = ir.from_proto(doubling(26))
+    read = model_io.read(doubling(18))
     assert lines(lambda: prepare_module.prepare(read)) < 20_000
-    assert [one.op_type for one in read.graph] == ["f26"]
+    assert [one.op_type for one in read.graph] == ["f18"]
+
+
+def test_inlining_grows_as_the_model_does():
+    assert growth(prepare_module.prepare, lambda depth: model_io.read(doubling(depth)), (8, 9, 10)) < 2.4
 
 
 def test_fresh_names_of_one_base():
