@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 
 from sparse_rt import arguments, stock
 from sparse_rt.boundary import public
-from sparse_rt.errors import SparseRTError
+from sparse_rt.errors import ModelError, SparseRTError, message
 from sparse_rt.feeds import random_feeds
 from sparse_rt.graph import model_io, model_writer
 from sparse_rt.graph.decompress import decompress_model, decompressed_nbytes
 from sparse_rt.graph.layers import find_layers
 from sparse_rt.plan.prepare import prepare
+from sparse_rt.plan.signature import is_exchangeable
 from sparse_rt.scratch import ScratchFolder
 from sparse_rt.session import InferenceSession, SessionOptions
 from sparse_rt.stock import ModelSource
@@ -189,7 +190,15 @@ def _reference(
 
 
 def _outputs(session: InferenceSession, feeds: Mapping[str, Any]) -> dict[str, Any]:
-    return dict(zip([item.name for item in session.get_outputs()], session.run(None, feeds), strict=True))
+    outputs = session.get_outputs()
+    try:
+        return dict(zip([item.name for item in outputs], session.run(None, feeds), strict=True))
+    except SparseRTError as error:
+        for item in outputs:
+            if not is_exchangeable(item.type):
+                expected, remedy = "a type of which onnxruntime makes arrays", "Put a Cast to float behind it."
+                raise ModelError(message(f"output '{item.name}'", expected, item.type, remedy)) from error
+        raise
 
 
 def _leaves_kernels_out(session: InferenceSession) -> bool:

@@ -449,3 +449,14 @@ def test_the_noise_of_the_reference_is_the_yardstick_of_quantised_outputs(rng):
     rules = {check.rule for check in report.outputs}
     assert rules <= {"rms", "exact"}
     assert all(2**-8 <= check.tolerance <= 2**-3 for check in report.outputs if check.rule == "rms")
+
+
+@pytest.mark.parametrize(("kind", "opset"), [("BFLOAT16", 17), ("INT4", 21)])
+def test_outputs_of_which_there_are_no_arrays_cannot_be_compared(kind, opset):
+    number = getattr(onnx.TensorProto, kind)
+    nodes = [node("MatMul", ["x", "w"], ["y"]), node("Cast", ["y"], ["z"], to=number)]
+    weight = sparse(np.random.default_rng(6), 8, 8).T.copy()
+    outputs = [info("y", 2, 8), info("z", 2, 8, kind=number)]
+    proto = model(nodes, [info("x", 2, 8)], outputs, {"w": weight}, opset)
+    with pytest.raises(srt.ModelError, match=r"output 'z': expected a type .*, got tensor\((bfloat16|int4)\)"):
+        srt.verify(proto)
