@@ -18,7 +18,7 @@ from sparse_rt.graph.local_functions import lacks_functions, renew_functions
 from sparse_rt.graph.nesting import check_nesting
 from sparse_rt.graph.normal_form import TYPED_DATA, normalise
 from sparse_rt.graph.stock_view import StockView, ask, has_custom_operators
-from sparse_rt.graph.type_names import type_name, type_proto
+from sparse_rt.graph.type_names import type_proto
 from sparse_rt.protos import graphs
 
 __all__ = ["EXTERNAL_DATA_LIMIT", "FOUND", "ModelSource", "proto_of", "read", "tensor_bytes", "to_proto"]
@@ -169,10 +169,14 @@ def _make_internal(tensor: onnx.TensorProto) -> None:
 
 
 def _drop_maps(proto: onnx.ModelProto) -> None:
-    """Remove types with maps, which onnx_ir does not know."""
-    for graph in graphs(proto):
-        for item in (*graph.input, *graph.output, *graph.value_info):
-            if "map(" in (type_name(item.type) or ""):
+    """Remove types with maps, or of nothing, which onnx_ir does not know."""
+    said = [(*graph.input, *graph.output, *graph.value_info) for graph in graphs(proto)]
+    for items in (*said, *(function.value_info for function in proto.functions)):
+        for item in items:
+            kind = item.type
+            while (which := kind.WhichOneof("value")) in ("sequence_type", "optional_type"):
+                kind = getattr(kind, which).elem_type
+            if which in ("map_type", None):
                 item.ClearField("type")
 
 

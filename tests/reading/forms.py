@@ -765,6 +765,38 @@ def zipmap_notype(model):
     model.graph.output[1].ClearField("type")
 
 
+def _without(model, change):
+    zipmap(model)
+    change(model.graph.output[1].type.sequence_type)
+
+
+@form
+def zipmap_of_no_value(model):
+    _without(model, lambda kind: kind.elem_type.map_type.ClearField("value_type"))
+
+
+@form
+def zipmap_of_no_key(model):
+    _without(model, lambda kind: kind.elem_type.map_type.Clear())
+
+
+@form
+def zipmap_of_nothing(model):
+    _without(model, lambda kind: kind.ClearField("elem_type"))
+
+
+@form
+def zipmap_in_a_function(model):
+    zipmap(model)
+    call = model.graph.node[-1]
+    function = helper.make_function("my", "Z", [call.input[0]], ["z"], [call], model.opset_import)
+    function.value_info.add().CopyFrom(model.graph.output[1])
+    model.functions.append(function)
+    model.ir_version = max(model.ir_version, 10)
+    model.opset_import.add(domain="my", version=1)
+    call.CopyFrom(helper.make_node("Z", list(call.input), ["z"], domain="my"))
+
+
 @form
 def sparse_out_type(model):
     model.graph.output[0].type.sparse_tensor_type.elem_type = 1
