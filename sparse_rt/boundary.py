@@ -21,6 +21,9 @@ from sparse_rt.errors import (
 
 __all__ = ["public", "raise_ours"]
 
+#: What Python says where the system has no more threads.
+_NO_THREAD = "can't start new thread"
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -45,7 +48,7 @@ def raise_ours(error: Exception, where: str) -> NoReturn:
     """Raise the error of ours that an error below means, with that as its cause; to be called where it is caught.
 
     - An error of onnxruntime's: an :class:`OperatorError` that is of onnxruntime's class, too, and says the same.
-    - Memory, the stack or the file system: a :class:`ResourceError` of that class, too.
+    - Memory, the stack, threads or the file system: a :class:`ResourceError` of that class, too.
     - What a forked child cannot do: a :class:`ForkError`.
     - A call whose arguments do not fit the function's parameters: a :class:`ConfigError` and TypeError.
     - Warnings that the caller has made errors stay as they are.
@@ -74,6 +77,8 @@ def _ours(error: Exception, where: str) -> SparseRTError | None:
         return _of_system(error, where)
     if _is_forked(error):
         return ForkError(text)
+    if kind is RuntimeError and text == _NO_THREAD:
+        return also(ResourceError, kind)(message(where, "a system that starts the threads asked for", text))
     if isinstance(error, TypeError) and error.__traceback__ is not None and error.__traceback__.tb_next is None:
         # Nothing of the function has run: Python refused the call.
         return also(ConfigError, TypeError)(message(where, "arguments that fit its parameters", text))

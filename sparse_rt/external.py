@@ -17,7 +17,7 @@ import onnx
 from sparse_rt.errors import ModelError, message
 from sparse_rt.protos import attribute_tensors, graphs, initializers, node_lists
 
-__all__ = ["ExternalData", "model_tensors", "open_regular", "relocate"]
+__all__ = ["ExternalData", "check_regular", "model_tensors", "open_regular", "relocate"]
 
 _REMEDY = "Keep the model and its data files together."
 _KEYS = ("location", "offset", "length", "checksum")
@@ -40,6 +40,21 @@ def open_regular(path: str | os.PathLike[str]) -> int:
         os.close(handle)
         raise ValueError("no regular file")
     return handle
+
+
+def check_regular(path: str | os.PathLike[str], where: str) -> None:
+    """Raise ModelError unless a path leads to a regular file that can be read.
+
+    For readers of others, which would wait for the writer of a FIFO, or read a device for ever.
+    """
+    try:
+        os.close(open_regular(path))
+    except FileNotFoundError as error:
+        raise ModelError(message(where, "an ONNX file", "no such file")) from error
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            message(where, "a readable ONNX file", getattr(error, "strerror", None) or str(error))
+        ) from error
 
 
 class ExternalData:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sparse_rt import arguments
 from sparse_rt.boundary import public
 from sparse_rt.errors import FeedError, message
+from sparse_rt.external import open_regular
 from sparse_rt.output_file import open_output
 
 __all__ = ["DEFAULT_BATCH", "DEFAULT_LENGTH", "DEFAULT_SPATIAL", "Input", "random_feeds", "read_npz", "write_npz"]
@@ -179,7 +180,8 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
     arguments.path("path", path, FeedError)
     where = f"file '{os.fspath(path)}'"
     try:
-        with open(path, "rb") as file:
+        # What is no regular file may end never, and an archive is read from its end.
+        with os.fdopen(open_regular(path), "rb") as file:
             start = file.read(len(np.lib.format.MAGIC_PREFIX))
         if start == np.lib.format.MAGIC_PREFIX:
             raise FeedError(message(where, "an .npz archive of named arrays", "a single .npy array"))

@@ -1,5 +1,6 @@
 """Write a file so that it holds either all of the new content or what it held before."""
 
+import io
 import os
 import re
 import secrets
@@ -12,12 +13,13 @@ from typing import BinaryIO, Final
 from sparse_rt.errors import SparseRTError, message
 from sparse_rt.liveness import abandoned, hold
 
-__all__ = ["open_output"]
+__all__ = ["file_path", "open_output"]
 
 _SUFFIX: Final = ".part"
 #: More symbolic links than this in a row are a circle, as for the system.
 _MOST_LINKS: Final = 40
-_DESCRIPTORS: Final = re.compile(r"/proc/[^/]+(/task/[^/]+)?/fd")
+_DESCRIPTORS: Final = re.compile(r"/proc/([^/]+)(/task/[^/]+)?/fd")
+_SEPARATORS: Final = (os.sep,) if os.altsep is None else (os.sep, os.altsep)
 
 
 @contextmanager
@@ -28,7 +30,8 @@ def open_output(
 
     A new file gets the mode that the process's umask says; one that is replaced keeps its mode, and its owner where
     the system lets it. Symbolic links stay, the file that they lead to is replaced. What is no regular file (a device,
-    a pipe, a FIFO, an open descriptor such as ``/dev/stdout``) is written to directly: nothing there can be kept.
+    a pipe, a FIFO, an open descriptor such as ``/dev/stdout``) is written to directly, from where it stands, and in
+    order: nothing there can be kept, and the file that is given cannot seek.
 
     The new content lies beside the target until it is whole, as ``.<name>.<random>.part``. What a killed process left
     there is removed by the next one that writes the same file.
@@ -45,11 +48,12 @@ def open_output(
     Raises
     ------
     SparseRTError
-        As `error`: the file cannot be written.
+        As `error`: the file cannot be written, or the path names no file but a folder.
     """
     said = f"file '{os.fspath(path)}'" if where is None else where
+    given = file_path(path, error, said)
     try:
-        target, is_special = _target(Path(path))
+        target, is_special = _target(given)
         opened = _written_through(target) if is_special else _replaced(target)
         with opened as file:
             yield file
@@ -57,14 +61,22 @@ def open_output(
         raise error(message(said, "a file that can be written", failure.strerror or str(failure))) from failure
 
 
+def file_path(path: str | os.PathLike[str], error: type[SparseRTError], where: str) -> Path:
+    """Return the path of a file to be written; raise `error` if it is one of a folder, as `Path` would not tell."""
+    text = os.fspath(path)
+    if not text or text.endswith(_SEPARATORS):
+        raise error(message(where, "the path of a file", repr(text)))
+    return Path(text)
+
+
 def _target(path: Path) -> tuple[Path, bool]:
     """Return the file that a path leads to, and whether it is to be written through."""
     at = path
     for _ in range(_MOST_LINKS):
         folder = os.path.realpath(at.parent)
-        if _DESCRIPTORS.fullmatch(folder):
-            return path, True
         at = Path(folder, at.name)
+        if _DESCRIPTORS.fullmatch(folder):
+            return at, True
         if not at.is_symlink():
             break
         at = Path(folder, at.readlink())
@@ -75,10 +87,36 @@ def _target(path: Path) -> tuple[Path, bool]:
     return at, not stat.S_ISREG(mode)
 
 
+class _Stream(io.FileIO):
+    """A file that is written in order. Devices and pipes tell positions that mean nothing, or none."""
+
+    def seekable(self) -> bool:
+        return False
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        raise io.UnsupportedOperation("seek")
+
+    def tell(self) -> int:
+        raise io.UnsupportedOperation("tell")
+
+
 @contextmanager
 def _written_through(target: Path) -> Iterator[BinaryIO]:
-    with open(target, "wb") as file:
+    descriptor = _own_descriptor(target)
+    with io.BufferedWriter(_Stream(os.fspath(target) if descriptor is None else descriptor, "wb")) as file:
         yield file
+
+
+def _own_descriptor(target: Path) -> int | None:
+    """Return a copy of the open descriptor of this process that a path names; None where it names none.
+
+    Opening the path would open the file behind it once more, empty it, and begin at its start: what others have
+    written there, or write there later, would be lost.
+    """
+    folder = _DESCRIPTORS.fullmatch(os.path.realpath(target.parent))
+    if folder is None or folder[1] != str(os.getpid()) or not target.name.isdecimal():
+        return None
+    return os.dup(int(target.name))
 
 
 @contextmanager

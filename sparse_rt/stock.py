@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sparse_rt.empty_pools import WITHOUT_BLOCKS, watched
 from sparse_rt.errors import FeedError, ModelError, SparseRTError, message
-from sparse_rt.external import relocate
+from sparse_rt.external import check_regular, relocate
 
 __all__ = ["ModelSource", "misreads", "open_session", "run"]
 
@@ -88,6 +88,8 @@ def open_session(
     if threads:
         options.intra_op_num_threads = threads
     extra = list(extra_outputs)
+    if isinstance(model, str | os.PathLike):
+        check_regular(model, where)
     try:
         if misreads(model):
             got = f"function overloads, which onnxruntime {ort.__version__} ignores"

@@ -213,6 +213,7 @@ def test_what_is_raised_names_the_argument(proto):
 BELOW = [
     (MemoryError(), srt.ResourceError, MemoryError),
     (RecursionError("maximum recursion depth exceeded"), srt.ResourceError, RecursionError),
+    (RuntimeError("can't start new thread"), srt.ResourceError, RuntimeError),
     (OSError(28, "No space left on device", "some file"), srt.ResourceError, OSError),
     (FileNotFoundError(2, "No such file", "a", None, "b"), srt.ResourceError, FileNotFoundError),
     (PermissionError("no"), srt.ResourceError, PermissionError),

@@ -23,9 +23,10 @@ from sparse_rt.bench.statistics import ratio_of_medians, summarise
 from sparse_rt.bench.turns import Contestant, alternate
 from sparse_rt.boundary import public
 from sparse_rt.errors import ConfigError, message
+from sparse_rt.external import check_regular
 from sparse_rt.feeds import random_feeds, write_npz
 from sparse_rt.output_file import open_output
-from sparse_rt.plan.options import usable_threads
+from sparse_rt.plan.options import SessionOptions, usable_threads
 from sparse_rt.scratch import ScratchFolder
 from sparse_rt.stock import ModelSource
 
@@ -57,7 +58,7 @@ def bench(
     feeds: Mapping[str, NDArray[Any]] | None = None,
     seed: int = 0,
     layers: bool = True,
-    profile: Path | None = None,
+    profile: str | os.PathLike[str] | None = None,
 ) -> BenchReport:
     """Time a model in sparse_rt and its dense reference in stock onnxruntime, and return their ratio.
 
@@ -99,14 +100,15 @@ def bench(
     if not isinstance(seconds, int | float | np.integer | np.floating) or not 0 < seconds <= 86400:
         raise ConfigError(message("seconds", "more than 0, at most 86400", repr(seconds)))
     count = usable_threads() if threads is None else arguments.integer("threads", threads, 1)
+    SessionOptions(count)  # refuses too many, before a process of onnxruntime's starts them
     with ExitStack() as stack:
         folder = stack.enter_context(ScratchFolder("bench"))
-        dense = stack.enter_context(EngineProcess("onnxruntime"))
-        sparse = stack.enter_context(EngineProcess("sparse_rt"))
         paths = [
             _path(source, folder / f"{name}.onnx")
             for name, source in (("dense", reference or model), ("sparse", model))
         ]
+        dense = stack.enter_context(EngineProcess("onnxruntime"))
+        sparse = stack.enter_context(EngineProcess("sparse_rt"))
         loaded = [
             engine.request("load", _LOAD_TIMEOUT, path=path, threads=count)
             for engine, path in zip((dense, sparse), paths, strict=True)
@@ -143,6 +145,7 @@ def _path(model: ModelSource, otherwise: Path) -> str:
     if isinstance(model, bytes | onnx.ModelProto):
         otherwise.write_bytes(model if isinstance(model, bytes) else model.SerializeToString())
         return str(otherwise)
+    check_regular(model, f"model '{os.fspath(model)}'")
     return str(Path(os.fspath(model)).resolve())
 
 
@@ -167,7 +170,12 @@ def _contestant(engine: EngineProcess, command: str) -> Contestant:
 
 
 def _time_layers(
-    dense: EngineProcess, sparse: EngineProcess, reference: str, folder: Path, seconds: float, profile: Path | None
+    dense: EngineProcess,
+    sparse: EngineProcess,
+    reference: str,
+    folder: Path,
+    seconds: float,
+    profile: str | os.PathLike[str] | None,
 ) -> tuple[LayerTiming, ...]:
     """Return the table of layers, from profiles of both engines that run in turns."""
     for engine in (dense, sparse):
@@ -179,7 +187,7 @@ def _time_layers(
     return compare_profiles(named_dense_model(reference)[0], theirs, ours)
 
 
-def _keep(profile: Path, target: Path) -> None:
+def _keep(profile: Path, target: str | os.PathLike[str]) -> None:
     """Copy a profile; a half-written one never stands in `target`."""
-    with profile.open("rb") as source, open_output(target, where=f"profile '{target}'") as file:
+    with profile.open("rb") as source, open_output(target, where=f"profile '{os.fspath(target)}'") as file:
         shutil.copyfileobj(source, file)

@@ -1,6 +1,5 @@
 """``sparse-rt bench``: speed against dense onnxruntime, as a ratio measured in one run."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -22,7 +21,7 @@ def bench(
     inputs: Inputs = None,
     layers: Annotated[bool, typer.Option("--layers/--no-layers", help="Also tell what every layer takes.")] = True,
     profile: Annotated[
-        Path | None,
+        str | None,
         typer.Option("--profile", metavar="FILE", help="Write a Chrome trace of the sparse model's runs."),
     ] = None,
     seed: Seed = 0,

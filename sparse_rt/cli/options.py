@@ -8,7 +8,8 @@ import typer
 __all__ = ["Batch", "Inputs", "Json", "Model", "Output", "Reference", "Seed", "Threads"]
 
 Model: TypeAlias = Annotated[Path, typer.Argument(metavar="MODEL", help="An ONNX file, compressed or not.")]
-Output: TypeAlias = Annotated[Path, typer.Option("-o", "--output", metavar="OUT", help="The file to write.")]
+# Outputs are text: a Path would drop a slash at the end, which names a folder.
+Output: TypeAlias = Annotated[str, typer.Option("-o", "--output", metavar="OUT", help="The file to write.")]
 Json: TypeAlias = Annotated[
     str | None,
     typer.Option("--json", metavar="FILE", help="Write the report as JSON; [bold]-[/bold] prints it instead."),

@@ -58,8 +58,8 @@ def quantize(
     for name in result.left:
         console.print(f"{name} stays in float: the quantiser ignores a factor that is not constant")
     for error in result.errors:
-        if math.isfinite(error.relative_rms):
-            console.print(f"output {error.name}: {error.relative_rms:.2%} rms from the float model's, first batch")
+        how_far = f"{error.relative_rms:.2%} rms" if math.isfinite(error.relative_rms) else "nobody can tell how far"
+        console.print(f"output {error.name}: {how_far} from the float model's, first batch")
     worst = max((error.relative_rms for error in result.errors if error.relative_rms == error.relative_rms), default=0)
     if worst > _SUSPICIOUS:
         text = f"warning: {worst:.0%} from the float model. More samples, or --exclude for some layers, may help."

@@ -1,7 +1,6 @@
 """``sparse-rt run``: one inference."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,7 +17,7 @@ def run(
     model: Model,
     inputs: Inputs = None,
     outputs: Annotated[
-        Path | None, typer.Option("--outputs", metavar="OUT.npz", help="Write the outputs to this file.")
+        str | None, typer.Option("--outputs", metavar="OUT.npz", help="Write the outputs to this file.")
     ] = None,
     batch: Batch = None,
     seed: Seed = 0,

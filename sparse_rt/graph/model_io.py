@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError, EncodeError
 
 from sparse_rt import arguments
 from sparse_rt.errors import ModelError, SparseRTError, message
-from sparse_rt.external import ExternalData, model_tensors
+from sparse_rt.external import ExternalData, check_regular, model_tensors
 from sparse_rt.graph import mapped, well_formed
 from sparse_rt.graph.layers import find_layers
 from sparse_rt.graph.local_functions import lacks_functions, renew_functions
@@ -114,10 +114,9 @@ def _split(source: ModelSource, path: Path | None, where: str) -> mapped.Split:
             raise ModelError(message(where, expected, _first_line(error))) from error
     if isinstance(source, bytes | bytearray | memoryview):
         return mapped.split(memoryview(source if isinstance(source, bytes) else bytes(source)))
+    check_regular(source, where)
     try:
         return mapped.map_file(Path(source))
-    except FileNotFoundError as error:
-        raise ModelError(message(where, "an ONNX file", "no such file")) from error
     except (OSError, ValueError) as error:
         got = getattr(error, "strerror", None) or _first_line(error)
         raise ModelError(message(where, "a readable ONNX file", got)) from error

@@ -1,8 +1,9 @@
 """Write a model to a file: whole or not at all, and without a second copy of its weights in memory."""
 
+import itertools
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -13,7 +14,7 @@ import onnx_ir as ir
 from sparse_rt.errors import ModelError, message
 from sparse_rt.graph import model_io
 from sparse_rt.graph.wire import GRAPH, INITIALIZER, RAW_DATA, head
-from sparse_rt.output_file import open_output
+from sparse_rt.output_file import file_path, open_output
 
 __all__ = ["write"]
 
@@ -34,7 +35,7 @@ def write(model: ir.Model, path: str | os.PathLike[str], *, external_data: bool 
     path
         Of the model; see :func:`sparse_rt.output_file.open_output` for links, pipes and devices. External data goes to
         ``<name>.data`` beside it; where that exists, which an old model may read until it is replaced, to
-        ``<name>.1.data``, and the old data is removed then.
+        the first of ``<name>.1.data``, ``<name>.2.data``, ... that does not, and the old data is removed then.
     external_data
         Whether initializers of 1 KiB and more go to the second file. By default where the tensors together are larger
         than :data:`sparse_rt.graph.model_io.EXTERNAL_DATA_LIMIT`.
@@ -44,7 +45,7 @@ def write(model: ir.Model, path: str | os.PathLike[str], *, external_data: bool 
     ModelError
         The files cannot be written; a model of 2 GiB would go to what is no regular file.
     """
-    target = Path(path)
+    target = file_path(path, ModelError, f"model '{os.fspath(path)}'")
     if external_data is None:
         external_data = model_io.tensor_bytes(model) > model_io.EXTERNAL_DATA_LIMIT
     large = {
@@ -60,8 +61,7 @@ def write(model: ir.Model, path: str | os.PathLike[str], *, external_data: bool 
         expected = "a regular file, beside which external data can lie"
         raise ModelError(message(where, expected, f"'{target}', which is none"))
     target = Path(os.path.realpath(target))
-    old = _data_files(target)
-    data = _unused(target, old)
+    old, data = _data_files(target)
     references = {}
     with open_output(data, ModelError, where) as file:
         for name, tensor in large.items():
@@ -83,18 +83,15 @@ def _is_large(tensor: ir.TensorProtocol) -> bool:
     return tensor.dtype != ir.DataType.STRING and tensor.nbytes >= _LARGE
 
 
-def _data_files(target: Path) -> list[Path]:
-    """Return the external data that an older version of this file may have left."""
-    return [path for path in _data_names(target) if path.exists()]
-
-
-def _data_names(target: Path) -> Iterator[Path]:
-    for number in ("", ".1"):
-        yield target.with_name(f"{target.name}{number}.data")
-
-
-def _unused(target: Path, used: list[Path]) -> Path:
-    return next((path for path in _data_names(target) if path not in used), target.with_name(f"{target.name}.data"))
+def _data_files(target: Path) -> tuple[list[Path], Path]:
+    """Return the external data that older versions of this file may have left, and the first name that is free."""
+    old: list[Path] = []
+    for number in itertools.count():
+        path = target.with_name(f"{target.name}.{number}.data" if number else f"{target.name}.data")
+        if not path.exists():
+            break
+        old.append(path)
+    return old, path
 
 
 def _with(model: ir.Model, tensors: Mapping[str, ir.TensorProtocol]) -> ir.Model:

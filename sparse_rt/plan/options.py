@@ -21,6 +21,8 @@ TUNING = ("on", "cached", "off", "sparse")
 #: Environment variable for sessions whose options say None.
 TUNING_VARIABLE = "SPARSE_RT_TUNING"
 _DEFAULT_TUNING = "on"
+#: More than any machine has CPUs; tens of thousands take half a minute to start, or all that the system has.
+MOST_THREADS = 4096
 _DEFAULT_TUNING_SECONDS = 2.0
 
 _OWN = (
@@ -64,8 +66,8 @@ class SessionOptions:
     Parameters
     ----------
     intra_op_num_threads
-        Threads of one operator; 0 takes every CPU that the process may use, by its affinity and by the quota of its
-        control group, when a session is made.
+        Threads of one operator, at most 4096; 0 takes every CPU that the process may use, by its affinity and by the
+        quota of its control group, when a session is made.
     graph_optimization_level
         onnxruntime's, for the parts that it runs.
     log_severity_level
@@ -155,8 +157,8 @@ class SessionOptions:
         if name not in _OWN:
             raise _unknown(name)
         where = f"session option '{name}'"
-        if name == "intra_op_num_threads" and not (_is_integer(value) and value >= 0):
-            raise ConfigError(message(where, "a whole number, at least 0", repr(value)))
+        if name == "intra_op_num_threads" and not (_is_integer(value) and 0 <= value <= MOST_THREADS):
+            raise ConfigError(message(where, f"a whole number from 0 to {MOST_THREADS}", repr(value)))
         if name == "log_severity_level" and not (_is_integer(value) and 0 <= value <= 4):
             raise ConfigError(message(where, "a whole number from 0 to 4", repr(value)))
         if name == "graph_optimization_level" and not isinstance(value, ort.GraphOptimizationLevel):

@@ -1,6 +1,7 @@
 """Quantise with onnxruntime's static quantiser, and hold the result against the float model."""
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +46,11 @@ class QuantizeResult:
 
 @public
 def quantize_file(
-    path: Path, output: Path, arrays: Mapping[str, NDArray[Any]], batch: int = 32, exclude: Sequence[str] = ()
+    path: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    arrays: Mapping[str, NDArray[Any]],
+    batch: int = 32,
+    exclude: Sequence[str] = (),
 ) -> QuantizeResult:
     """Quantise a float model to int8: QDQ, signed weights for each output channel, unsigned activations.
 
@@ -69,7 +74,7 @@ def quantize_file(
     FeedError
         The samples do not fit.
     """
-    where = f"model '{path}'"
+    where = f"model '{os.fspath(path)}'"
     model, left = prepare(model_io.read(path), where)
     _require_nodes(model, exclude, where)
     with ScratchFolder("quantize") as folder:

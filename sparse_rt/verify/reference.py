@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from sparse_rt import stock
 from sparse_rt.errors import ModelError, message
+from sparse_rt.external import check_regular
 from sparse_rt.stock import ModelSource
 
 __all__ = ["Reference"]
@@ -92,6 +93,8 @@ def _value_names(model: ModelSource, where: str) -> frozenset[str]:
     if isinstance(model, onnx.ModelProto):
         proto = model
     else:
+        if not isinstance(model, bytes):
+            check_regular(model, where)
         try:
             if isinstance(model, bytes):
                 proto = onnx.load_model_from_string(model)

@@ -1,7 +1,9 @@
 """Each command on a real model; the keys of its JSON are what other programs read."""
 
+import io
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -331,3 +333,71 @@ def test_demo(cli):
         assert word in result.stdout
     assert result.stdout.count("equal: 4 of 4 sparse layers compared") == 2
     assert "…" not in result.stdout
+
+
+@pytest.mark.parametrize("path", ["/dev/null", "/dev/stdout", "fifo"])
+def test_outputs_to_special_files(files, tmp_path, path):
+    """An archive is written in order where nothing can seek."""
+    command = [sys.executable, "-m", "sparse_rt", "run", str(files["pruned"]), "--outputs", path]
+    reader = None
+    if path == "fifo":
+        os.mkfifo(tmp_path / path)
+        reader = subprocess.Popen(["cat", path], cwd=tmp_path, stdout=subprocess.PIPE)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    content = done.stdout if reader is None else reader.communicate(timeout=30)[0]
+    if path != "/dev/null":
+        assert np.load(io.BytesIO(content)).files
+
+
+@pytest.mark.parametrize("option", ["-o", "--json", "--outputs"])
+def test_an_output_that_names_a_folder_is_refused(cli, files, tmp_path, option):
+    command = {"-o": "compress", "--json": "inspect", "--outputs": "run"}[option]
+    result = cli(command, files["pruned"], option, f"{tmp_path}/new/")
+    assert result.exit_code == 2
+    assert "the path of a file" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("option", "command"),
+    [
+        *[("MODEL", name) for name in ("inspect", "prune", "compress", "quantize", "run", "verify", "bench")],
+        *[("--reference", name) for name in ("verify", "bench")],
+        *[("--inputs", name) for name in ("run", "verify", "bench")],
+        ("--calib", "quantize"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["fifo", "device", "folder", "text", "nothing"])
+def test_what_is_no_file_to_read_is_refused_at_once(cli, files, tmp_path, command, option, kind):
+    """Nothing waits for the writer of a FIFO, or reads a device that never ends."""
+    path = {"device": "/dev/zero", "folder": tmp_path}.get(kind, tmp_path / kind)
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "text":
+        path.write_text("hello\n")
+    samples = tmp_path / "samples.npz"
+    np.savez(samples, x=np.zeros(1, np.float32))
+    arguments = [command, path if option == "MODEL" else files["pruned"]]
+    if command in {"prune", "compress", "quantize"}:
+        arguments += ["-o", tmp_path / "out.onnx"]
+    if command == "quantize" and option == "MODEL":
+        arguments += ["--calib", samples]
+    if option != "MODEL":
+        arguments += [option, path]
+    signal.alarm(30)
+    try:
+        result = cli(*arguments)
+    finally:
+        signal.alarm(0)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: ")
+    assert "bug" not in result.stderr
+    assert not (tmp_path / "out.onnx").exists()
+
+
+@pytest.mark.parametrize("command", ["run", "verify", "bench"])
+def test_more_threads_than_any_machine_has(cli, files, command):
+    result = cli(command, files["pruned"], "--threads", 100_000)
+    assert result.exit_code == 2
+    assert "a whole number from 0 to 4096, got 100000" in result.stderr

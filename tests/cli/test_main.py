@@ -85,7 +85,7 @@ def test_a_bad_model_is_one_line_on_stderr_and_exit_2(cli, files, tmp_path, kind
 def test_bench_of_a_missing_model(cli, tmp_path):
     result = cli("bench", tmp_path / "missing.onnx")
     assert result.exit_code == 2
-    assert result.stderr.startswith("error: engine onnxruntime: ")
+    assert result.stderr.startswith("error: model '")
 
 
 def test_a_failed_write_keeps_the_old_file(cli, files, tmp_path):

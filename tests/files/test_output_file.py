@@ -69,6 +69,28 @@ def test_symbolic_links_are_followed(tmp_path):
     assert names(tmp_path / "elsewhere") == ["target"]
 
 
+@pytest.mark.parametrize("name", ["", "new/", "old/", "folder/"])
+def test_paths_of_folders_are_refused(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "old").write_bytes(b"old")
+    with pytest.raises(ModelError, match="the path of a file, got"), open_output(name, ModelError, "model"):
+        pass
+    assert names(tmp_path) == ["folder", "old"]
+    assert (tmp_path / "old").read_bytes() == b"old"
+
+
+def test_what_is_written_through_cannot_seek():
+    """A device tells positions that mean nothing: /dev/null is always at 0."""
+    with open_output("/dev/null") as file:
+        file.write(b"new")
+        assert not file.seekable()
+        with pytest.raises(OSError, match="tell"):
+            file.tell()
+        with pytest.raises(OSError, match="seek"):
+            file.seek(0)
+
+
 def test_a_circle_of_links(tmp_path):
     (tmp_path / "one").symlink_to("two")
     (tmp_path / "two").symlink_to("one")
@@ -108,7 +130,11 @@ def test_standard_output(name, tmp_path):
     path = tmp_path / "out"
     with path.open("ab") as file:
         subprocess.run(run, check=True, stdout=file)
-    assert path.read_bytes().endswith(b"c\n")
+    assert path.read_bytes() == b"a\nbc\n"
+    path.write_bytes(b"")
+    with path.open("wb") as file:  # at its own offset, without O_APPEND
+        subprocess.run(run, check=True, stdout=file)
+    assert path.read_bytes() == b"a\nbc\n"
     assert names(tmp_path) == ["out"]
 
 
