@@ -86,10 +86,10 @@ class Launch:
         self.scratch_bytes = scratch_bytes
         self.shared_bytes = -(-shared_bytes // ALIGNMENT) * ALIGNMENT
         self.stride = -(-scratch_bytes // ALIGNMENT) * ALIGNMENT + _STAGGER
-        words = [(kernel_task(phase.function), phase.arguments.ctypes.data, phase.tasks, 0) for phase in self.phases]
+        words = [(kernel_task(phase.function), address_of(phase.arguments), phase.tasks, 0) for phase in self.phases]
         self._words: NDArray[np.int64] = np.array(words, np.int64).reshape(-1, 4)
         #: Address of the phases as :func:`sparse_rt_kernels.team.dispatch` takes them.
-        self.address = int(self._words.ctypes.data)
+        self.address = address_of(self._words)
         #: The most tasks that any phase can run at once.
         self.width = max((phase.tasks for phase in self.phases), default=0)
 

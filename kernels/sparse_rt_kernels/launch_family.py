@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparse_rt_kernels.launch import Launch, Phase
+from sparse_rt_kernels.workspace import address_of
 
 __all__ = ["LaunchFamily", "is_model"]
 
@@ -16,10 +17,13 @@ _WORD = 8
 
 
 @functools.lru_cache(maxsize=256)
-def _word_fields(record: np.dtype[Any]) -> tuple[int, ...]:
-    """Return where in a record its int64 fields lie."""
+def _word_fields(record: np.dtype[Any]) -> tuple[int, ...] | None:
+    """Return which words of a record are its int64 fields; None if one lies across two words."""
     places = [] if record.fields is None else [(place[0], place[1]) for place in record.fields.values()]
-    return tuple(int(offset) for kind, offset in places if kind == np.int64)
+    offsets = [int(offset) for kind, offset in places if kind == np.int64]
+    if any(offset % _WORD for offset in offsets):
+        return None
+    return tuple(offset // _WORD for offset in offsets)
 
 
 def is_model(launch: Launch) -> bool:
@@ -28,7 +32,10 @@ def is_model(launch: Launch) -> bool:
     if constants is None or launch.has_other_way:
         return False
     addresses = [address for address in constants if address]
-    return len(set(addresses)) == len(addresses) and all(phase.arguments.shape == (1,) for phase in launch.phases)
+    if len(set(addresses)) != len(addresses):
+        return False
+    records = [phase.arguments for phase in launch.phases]
+    return all(record.shape == (1,) and _word_fields(record.dtype) is not None for record in records)
 
 
 class LaunchFamily:
@@ -52,21 +59,21 @@ class LaunchFamily:
         self.count = model.count
         self._words: NDArray[np.int64] = np.empty((members, model.count, 4), np.int64)
         self._words[:] = model.words
-        self._records: list[NDArray[np.uint8]] = []
+        self._records: list[NDArray[np.int64]] = []
         columns = {address: number for number, address in enumerate(model.constants or ()) if address}
         for number, phase in enumerate(model.phases):
-            kind = phase.arguments.dtype
-            content = phase.arguments.view(np.uint8)
-            records = np.zeros((members, -(-kind.itemsize // _WORD) * _WORD), np.uint8)
-            records[:, : kind.itemsize] = content
-            for offset in _word_fields(kind):
-                column = columns.get(int(content[offset : offset + _WORD].view(np.int64)[0]))
+            content = _as_words(phase.arguments)
+            records = np.empty((members, len(content)), np.int64)
+            records[:] = content
+            values = content.tolist()
+            for word in _word_fields(phase.arguments.dtype) or ():
+                column = columns.get(values[word])
                 if column is not None:
-                    records[:, offset : offset + _WORD] = _as_bytes(constants[:, column])
-            self._words[:, number, 1] = records.ctypes.data + records.strides[0] * np.arange(members)
+                    records[:, word] = constants[:, column]
+            self._words[:, number, 1] = _rows(records)
             self._records.append(records)
         #: (members,) the addresses of their phases; see :attr:`Launch.address`.
-        self.addresses: NDArray[np.int64] = self._words.ctypes.data + self._words.strides[0] * np.arange(members)
+        self.addresses: NDArray[np.int64] = _rows(self._words)
 
     @property
     def nbytes(self) -> int:
@@ -75,12 +82,24 @@ class LaunchFamily:
 
     def launch(self, member: int) -> Launch:
         """Return one of them as a launch of its own."""
-        phases = [
-            Phase(phase.function, records[member, : phase.arguments.itemsize].view(phase.arguments.dtype), phase.tasks)
-            for phase, records in zip(self.model.phases, self._records, strict=True)
-        ]
+        phases = []
+        for phase, records in zip(self.model.phases, self._records, strict=True):
+            kind = phase.arguments.dtype
+            own = records[member].view(np.uint8)[: kind.itemsize].view(kind)
+            phases.append(Phase(phase.function, own, phase.tasks))
         return Launch(phases, self.model.shared_bytes, self.model.scratch_bytes, keep=(self,))
 
 
-def _as_bytes(column: NDArray[np.int64]) -> NDArray[np.uint8]:
-    return np.ascontiguousarray(column).view(np.uint8).reshape(-1, _WORD)
+def _as_words(record: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the whole words that a record of shape (1,) fills, the last one perhaps in part."""
+    if record.dtype.itemsize % _WORD == 0:
+        return record.view(np.int64)
+    padded = np.zeros(-(-record.dtype.itemsize // _WORD) * _WORD, np.uint8)
+    padded[: record.dtype.itemsize] = record.view(np.uint8)
+    return padded.view(np.int64)
+
+
+def _rows(array: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the address of each row."""
+    found: NDArray[np.int64] = address_of(array) + array.strides[0] * np.arange(len(array))
+    return found

@@ -1,6 +1,5 @@
 """All kernels by name, and the choice among them."""
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -222,6 +221,7 @@ def prepared_conv(
     return prepare
 
 
+#: In the order of :func:`kernels`.
 _kernels: dict[str, Kernel] = {}
 
 
@@ -229,16 +229,16 @@ def register(kernel: Kernel) -> Kernel:
     """Add `kernel` to the registry; names are unique."""
     if kernel.name in _kernels:
         raise ValueError(f"registry: expected a new kernel name, got {kernel.name!r} twice.")
-    _kernels[kernel.name] = kernel
-    kernels.cache_clear()
+    order = list(isa.TIERS)
+    found = sorted((*_kernels.values(), kernel), key=lambda each: order.index(each.isa))
+    _kernels.clear()
+    _kernels.update({each.name: each for each in found})
     return kernel
 
 
-@functools.cache
 def kernels() -> tuple[Kernel, ...]:
     """Return every kernel, those for the most specific tier first."""
-    order = list(isa.TIERS)
-    return tuple(sorted(_kernels.values(), key=lambda kernel: order.index(kernel.isa)))
+    return tuple(_kernels.values())
 
 
 def select(dtype: str, tier: str | None = None, form: str = "n2m4") -> Kernel:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from sparse_rt_kernels.launch import Launch
 from sparse_rt_kernels.launch_family import LaunchFamily
+from sparse_rt_kernels.workspace import address_of
 
 if TYPE_CHECKING:
     from sparse_rt_kernels.parallel import ThreadPool
@@ -42,7 +43,7 @@ class Batch(NamedTuple):
     """Launches that are made at once, and the places of each in a sequence, ascending."""
 
     launches: Launch | LaunchFamily
-    numbers: Sequence[int]
+    numbers: NDArray[np.int64]
 
 
 class LaunchSequence:
@@ -56,7 +57,7 @@ class LaunchSequence:
 
     def __init__(self, launches: Sequence[Bound]) -> None:
         entries = np.array([bound[1:] for bound in launches], np.int64).reshape(-1, 3)
-        self._fill([Batch(bound.launch, (number,)) for number, bound in enumerate(launches)], entries)
+        self._fill([Batch(bound.launch, np.array([number])) for number, bound in enumerate(launches)], entries)
 
     @classmethod
     def of_batches(cls, batches: Sequence[Batch], entries: NDArray[np.int64]) -> LaunchSequence:
@@ -78,27 +79,26 @@ class LaunchSequence:
         self._entries = entries
         self._words: NDArray[np.int64] = np.empty((len(entries), 5), np.int64)
         self._words[:, 2:] = entries
-        alone: list[int] = []
-        heads: list[tuple[int, int]] = []
-        models: list[Launch] = []
+        addresses, counts = self._words[:, 0], self._words[:, 1]
+        shared_bytes, stride, width = [0], [0], [0]
         for launches, numbers in self._batches:
             if isinstance(launches, LaunchFamily):
-                self._words[numbers, 0] = launches.addresses
-                self._words[numbers, 1] = launches.count
-                models.append(launches.model)
+                addresses[numbers] = launches.addresses
+                model = launches.model
             else:
-                alone.extend(numbers)
-                heads.extend([(launches.address, launches.count)] * len(numbers))
-                models.append(launches)
-        if alone:
-            self._words[alone, :2] = heads
+                addresses[numbers] = launches.address
+                model = launches
+            counts[numbers] = model.count
+            shared_bytes.append(model.shared_bytes)
+            stride.append(model.stride)
+            width.append(model.width)
         #: Address of the launches as :func:`sparse_rt_kernels.team.dispatch_sequence` takes them.
-        self.address = int(self._words.ctypes.data)
+        self.address = address_of(self._words)
         self.count = len(entries)
-        self.shared_bytes = max((launch.shared_bytes for launch in models), default=0)
-        self.stride = max((launch.stride for launch in models), default=0)
+        self.shared_bytes = max(shared_bytes)
+        self.stride = max(stride)
         #: The most tasks that any phase of any launch can run at once.
-        self.width = max((launch.width for launch in models), default=0)
+        self.width = max(width)
 
     @property
     def nbytes(self) -> int:
@@ -138,5 +138,7 @@ class LaunchSequence:
     def _owners(self) -> dict[int, tuple[Launch | LaunchFamily, int]]:
         """For each launch the batch that it is of, and its place there."""
         return {
-            number: (launches, member) for launches, numbers in self._batches for member, number in enumerate(numbers)
+            number: (launches, member)
+            for launches, numbers in self._batches
+            for member, number in enumerate(numbers.tolist())
         }

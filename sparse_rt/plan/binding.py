@@ -1,14 +1,16 @@
 """Bind steps in a row to shapes: steps that are alike are prepared once, their launches filled all at once."""
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sparse_rt_kernels.launch import Launch
 from sparse_rt_kernels.launch_family import LaunchFamily, is_model
 from sparse_rt_kernels.sequence import Batch, LaunchSequence
 
 from sparse_rt.plan.bound_segment import BoundSegment
+from sparse_rt.plan.grouping import Calls, Frame, Group, Grouping, Misfit
 from sparse_rt.plan.memory_layout import LAUNCHES, NOTHING, VIEWS, MemoryLayout
 from sparse_rt.plan.step import BindableStep, StepCall
 
@@ -16,27 +18,8 @@ __all__ = ["Binder"]
 
 #: Sets of sizes in which other values share an array, or other steps have nothing to compute; in practice there is one.
 _MOST_LAYOUTS = 8
-
-
-class _Kind:
-    """Steps that are alike: their numbers in a row, and the addresses of what belongs to each."""
-
-    def __init__(self) -> None:
-        self.rows: dict[int, int] = {}
-        self.constants: list[tuple[int, ...]] = []
-        self._table: NDArray[np.int64] | None = None
-
-    def add(self, number: int, constants: tuple[int, ...]) -> None:
-        self.rows[number] = len(self.constants)
-        self.constants.append(constants)
-
-    def of(self, numbers: Sequence[int]) -> NDArray[np.int64]:
-        """Return (steps, constants) for some of them."""
-        if self._table is None:
-            self._table = np.array(self.constants, np.int64).reshape(len(self.constants), -1)
-        if len(numbers) == len(self.rows):
-            return self._table
-        return self._table[[self.rows[number] for number in numbers]]
+#: Ways in which shapes are equal to each other; the first one may have been an accident.
+_MOST_GROUPINGS = 4
 
 
 class Binder:
@@ -53,17 +36,14 @@ class Binder:
     def __init__(self, steps: Sequence[BindableStep], inputs: tuple[str, ...], outputs: tuple[str, ...]) -> None:
         self._steps = tuple(steps)
         self._inputs, self._outputs = inputs, outputs
-        self._kinds: list[_Kind] = []
         numbers: dict[Hashable, int] = {}
-        self._rows: list[tuple[int, tuple[str, ...], str]] = []
-        for number, step in enumerate(self._steps):
-            alike = step.alike
-            # A step that is like no other is a kind of its own; ints are no kinds.
-            kind = numbers.setdefault(number if alike is None else alike, len(self._kinds))
-            if kind == len(self._kinds):
-                self._kinds.append(_Kind())
-            self._kinds[kind].add(number, step.constants)
-            self._rows.append((kind, step.inputs, step.y))
+        # A step that is like no other is a kind of its own; ints are no kinds.
+        self._kinds = [
+            numbers.setdefault(number if (alike := step.alike) is None else alike, number)
+            for number, step in enumerate(self._steps)
+        ]
+        self._itemsizes = [step.y_dtype.itemsize for step in self._steps]
+        self._groupings: tuple[Grouping, ...] = ()
         self._layouts: dict[bytes, MemoryLayout] = {}
 
     def bind(self, shapes: Mapping[str, tuple[int, ...]], threads: int, is_draft: bool = False) -> BoundSegment | None:
@@ -74,67 +54,81 @@ class Binder:
         FeedError
             No inputs of these shapes can be computed.
         """
-        known = dict(shapes)
-        alike: dict[Hashable, tuple[int, StepCall, list[int]]] = {}
-        for number, (kind, inputs, y) in enumerate(self._rows):
-            read = tuple([known[name] for name in inputs])
-            key = (kind, read)
-            found = alike.get(key)
-            if found is None:
-                call = self._steps[number].bind(read, threads)
+        given = [shapes[name] for name in self._inputs]
+        for grouping in self._groupings:
+            calls = grouping.calls(given, threads)
+            if not isinstance(calls, Misfit):
+                return None if calls is None else self._bound(grouping, calls, threads, is_draft)
+        found = self._group(given, threads)
+        if found is None:
+            return None
+        self._groupings = (found[0], *self._groupings)[:_MOST_GROUPINGS]
+        return self._bound(*found, threads, is_draft)
+
+    def _group(self, given: Sequence[tuple[int, ...]], threads: int) -> tuple[Grouping, Calls] | None:
+        """Walk over all steps, and return which of them do the same, and what."""
+        classes: dict[tuple[int, ...], int] = {}
+        of_values = {
+            name: classes.setdefault(shape, len(classes)) for name, shape in zip(self._inputs, given, strict=True)
+        }
+        shapes = list(classes)
+        found: dict[tuple[int, tuple[int, ...]], tuple[StepCall, int, list[int]]] = {}
+        for number, step in enumerate(self._steps):
+            read = tuple([of_values[name] for name in step.inputs])
+            key = self._kinds[number], read
+            group = found.get(key)
+            if group is None:
+                call = step.bind([shapes[each] for each in read], threads)
                 if call is None:
                     return None
-                found = alike[key] = (kind, call, [])
-            found[2].append(number)
-            known[y] = found[1].y_shape
-        return self._bound(list(alike.values()), known, threads, is_draft)
-
-    def _bound(
-        self,
-        alike: Sequence[tuple[int, StepCall, list[int]]],
-        shapes: Mapping[str, tuple[int, ...]],
-        threads: int,
-        is_draft: bool,
-    ) -> BoundSegment:
-        kinds = bytearray(len(self._steps))
-        sizes = [0] * len(self._steps)
-        for _, call, numbers in alike:
-            what = VIEWS if call.is_view else NOTHING if call.launch is None else LAUNCHES
-            nbytes = self._nbytes(numbers[0], call.y_shape)
-            for number in numbers:
-                kinds[number], sizes[number] = what, nbytes
-        bytes_written = np.array(sizes, np.int64)
-        layout = self._layout(bytes(kinds), bytes_written)
-        offsets, nbytes = layout.places(bytes_written)
-        # Where in the sequence the launch of each step stands.
-        order = (np.cumsum(np.frombuffer(bytes(kinds), np.uint8) == LAUNCHES) - 1).tolist()
-        batches = [
-            batch
-            for kind, call, numbers in alike
-            if call.launch is not None
-            for batch in self._batches(kind, call, numbers, shapes, threads, order)
+                y = classes.setdefault(call.y_shape, len(classes))
+                if y == len(shapes):
+                    shapes.append(call.y_shape)
+                group = found[key] = call, y, []
+            group[2].append(number)
+            of_values[step.y] = group[1]
+        groups = [
+            Group(np.array(numbers, np.int64), read, y, self._constants(numbers))
+            for (_, read), (_, y, numbers) in found.items()
         ]
+        inputs = tuple([of_values[name] for name in self._inputs])
+        grouping = Grouping(self._steps, inputs, of_values, groups)
+        return grouping, Calls(tuple(call for call, *_ in found.values()), tuple(shapes))
+
+    def _constants(self, numbers: Sequence[int]) -> NDArray[np.int64]:
+        rows = [self._steps[number].constants for number in numbers]
+        return np.array(rows, np.int64).reshape(len(rows), -1)
+
+    def _bound(self, grouping: Grouping, calls: Calls, threads: int, is_draft: bool) -> BoundSegment:
+        kinds = tuple([_kind(call) for call in calls.of_groups])
+        frame = grouping.frame(kinds)
+        nbytes_of_groups = [
+            math.prod(call.y_shape) * self._itemsizes[group.numbers[0]]
+            for call, group in zip(calls.of_groups, grouping.groups, strict=True)
+        ]
+        bytes_written = np.array(nbytes_of_groups, np.int64)[grouping.of_steps]
+        layout = self._layout(frame.kinds, bytes_written)
+        offsets, nbytes = layout.places(bytes_written)
+        shapes, classes = calls.shapes, grouping.classes
         return BoundSegment(
-            sequence=LaunchSequence.of_batches(batches, layout.entries),
+            sequence=LaunchSequence.of_batches(self._batches(grouping, calls, frame, threads), layout.entries),
             offsets=offsets,
             nbytes=nbytes,
             read=layout.read,
             written=tuple(
-                (name, shapes[name], self._steps[writer].y_dtype, entries) for name, writer, entries in layout.written
+                [
+                    (name, shapes[classes[name]], self._steps[writer].y_dtype, entries)
+                    for name, writer, entries in layout.written
+                ]
             ),
-            views=tuple((name, origin, shapes[name]) for name, origin, _ in layout.views),
+            views=tuple([(name, origin, shapes[classes[name]]) for name, origin, _ in layout.views]),
             steps=self._steps,
+            groups=grouping.of_steps,
             y_shapes=tuple(
-                shapes[step.y] if kind == LAUNCHES else None for step, kind in zip(self._steps, kinds, strict=True)
+                [call.y_shape if kind == LAUNCHES else None for call, kind in zip(calls.of_groups, kinds, strict=True)]
             ),
             is_draft=is_draft,
         )
-
-    def _nbytes(self, number: int, shape: tuple[int, ...]) -> int:
-        count = 1
-        for size in shape:
-            count *= size
-        return count * self._steps[number].y_dtype.itemsize
 
     def _layout(self, kinds: bytes, nbytes: NDArray[np.int64]) -> MemoryLayout:
         layout = self._layouts.get(kinds)
@@ -144,30 +138,39 @@ class Binder:
                 self._layouts[kinds] = layout
         return layout
 
-    def _batches(
+    def _batches(self, grouping: Grouping, calls: Calls, frame: Frame, threads: int) -> list[Batch]:
+        found = []
+        for group, call, places in zip(grouping.groups, calls.of_groups, frame.places, strict=True):
+            launch = call.launch
+            if launch is None:
+                continue
+            if len(places) == 1 or not group.constants.size:
+                # Of many, nothing tells them apart but the arrays: one launch does for all.
+                found.append(Batch(launch, places))
+            elif is_model(launch):
+                found.append(Batch(LaunchFamily(launch, group.constants), places))
+            else:
+                found.extend(self._apart(group, launch, places, calls.shapes, threads))
+        return found
+
+    def _apart(
         self,
-        kind: int,
-        call: StepCall,
-        numbers: list[int],
-        shapes: Mapping[str, tuple[int, ...]],
+        group: Group,
+        launch: Launch,
+        places: NDArray[np.int64],
+        shapes: Sequence[tuple[int, ...]],
         threads: int,
-        order: Sequence[int],
     ) -> list[Batch]:
-        """Return the launches of steps that are alike and read arrays of the same shapes."""
-        launch: Any = call.launch
-        places = [order[number] for number in numbers]
-        if len(numbers) == 1:
-            return [Batch(launch, places)]
-        if not self._steps[numbers[0]].constants:
-            # Nothing tells them apart but the arrays: one launch does for all.
-            return [Batch(launch, places)]
-        if is_model(launch):
-            return [Batch(LaunchFamily(launch, self._kinds[kind].of(numbers)), places)]
+        """Prepare the launch of each step of a group by itself."""
         found = [Batch(launch, places[:1])]
-        for number, place in zip(numbers[1:], places[1:], strict=True):
+        for number, place in zip(group.numbers[1:].tolist(), places[1:].tolist(), strict=True):
             step = self._steps[number]
-            one = step.bind([shapes[name] for name in step.inputs], threads)
+            one = step.bind([shapes[each] for each in group.inputs], threads)
             if one is None or one.launch is None:
                 raise TypeError(f"step '{step.y}': expected the call of a step that is like it, got none.")
-            found.append(Batch(one.launch, [place]))
+            found.append(Batch(one.launch, np.array([place], np.int64)))
         return found
+
+
+def _kind(call: StepCall) -> int:
+    return VIEWS if call.is_view else NOTHING if call.launch is None else LAUNCHES

@@ -44,8 +44,9 @@ class BoundSegment:
         For each value that is another shape of an array: its name, the array's name, the shape.
     steps
         What is run: the segment's steps, as :mod:`sparse_rt.plan.layout` has laid them out.
-    y_shapes
-        For each step the shape of what it writes; None for one that launches nothing.
+    groups, y_shapes
+        For each step the number of its group, and for each group the shape of what its steps write; None for one that
+        launches nothing.
     is_draft
         Whether the steps have not been laid out, since the shapes may hardly be seen again.
     sights
@@ -59,13 +60,14 @@ class BoundSegment:
     written: tuple[tuple[str, tuple[int, ...], np.dtype[Any], tuple[int, ...]], ...]
     views: tuple[tuple[str, str, tuple[int, ...]], ...]
     steps: tuple[BindableStep, ...]
+    groups: NDArray[np.int64]
     y_shapes: tuple[tuple[int, ...] | None, ...]
     is_draft: bool = False
     sights: list[int] = field(default_factory=lambda: [1])
 
     @property
     def kept_bytes(self) -> int:
-        """What keeping it takes, roughly; the offsets are shared."""
+        """What keeping it takes, roughly; the offsets and groups are shared."""
         return _OBJECTS_BYTES + 8 * len(self.y_shapes) + self.sequence.nbytes
 
     def run(
@@ -99,7 +101,8 @@ class BoundSegment:
     def _show(self, table: NDArray[np.int64], pool: ThreadPool, seen: Seen) -> None:
         """Run the launches one by one on the same arrays, and show what each has written."""
         number = 0
-        for step, shape in zip(self.steps, self.y_shapes, strict=True):
+        for step, group in zip(self.steps, self.groups.tolist(), strict=True):
+            shape = self.y_shapes[group]
             if shape is None:
                 continue
             self.sequence.run_one(number, table, pool)

@@ -78,9 +78,9 @@ class MemoryLayout:
         self._last: dict[str, int] = {}
         self._find_arrays(kinds)
         leaving = {self._origins[name] for name in outputs}
-        self._equal: list[tuple[int, int]] = []
-        self._unequal: list[tuple[int, int]] = []
-        self._share_arrays(leaving, nbytes)
+        equal, unequal = self._share_arrays(leaving, nbytes)
+        self._equal = np.array(equal, np.int64).reshape(-1, 2)
+        self._unequal = np.array(unequal, np.int64).reshape(-1, 2)
         inner = [name for name in self._first if name not in leaving and name not in self._successors]
         self._writers = np.array([self._first[name] for name in inner], np.int64)
         self._lasts = [self._last.get(name, self._first[name]) for name in inner]
@@ -106,8 +106,8 @@ class MemoryLayout:
 
     def fits(self, nbytes: NDArray[np.int64]) -> bool:
         """Return whether the same values could share an array if steps wrote so many bytes."""
-        equal = all(nbytes[one] == nbytes[other] for one, other in self._equal)
-        return equal and all(nbytes[one] != nbytes[other] for one, other in self._unequal)
+        equal, unequal = nbytes[self._equal], nbytes[self._unequal]
+        return bool((equal[:, 0] == equal[:, 1]).all() and (unequal[:, 0] != unequal[:, 1]).all())
 
     def places(self, nbytes: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
         """Return the offset of each entry's array in the arena, and the arena's bytes.
@@ -143,8 +143,16 @@ class MemoryLayout:
         origin = self._origins[name]
         return self._successors.get(origin, origin)
 
-    def _share_arrays(self, leaving: set[str], nbytes: NDArray[np.int64]) -> None:
-        """Let a step write its output over an input that nobody reads later, where its kernel allows it."""
+    def _share_arrays(
+        self, leaving: set[str], nbytes: NDArray[np.int64]
+    ) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+        """Let a step write its output over an input that nobody reads later, where its kernel allows it.
+
+        Returns the pairs of steps that write as many bytes as each other, and of those that do not, so that what is
+        found depends on it.
+        """
+        equal: list[tuple[int, int]] = []
+        unequal: list[tuple[int, int]] = []
         for number, step in enumerate(self._steps):
             y, overwrites = step.y, step.overwrites
             if not overwrites or self._origins[y] != y or y in leaving:
@@ -158,12 +166,13 @@ class MemoryLayout:
                     continue
                 pair = (self._first[array], number)
                 if nbytes[pair[0]] != nbytes[number]:
-                    self._unequal.append(pair)
+                    unequal.append(pair)
                     continue
-                self._equal.append(pair)
+                equal.append(pair)
                 self._successors[y] = array
                 self._last[array] = self._last.get(y, number)
                 break
+        return equal, unequal
 
     def _table(self, kinds: Sequence[int]) -> tuple[list[str], NDArray[Any]]:
         """Return for each entry of the table the value whose array's address it holds, and the launches' entries."""

@@ -13,6 +13,7 @@ from sparse_rt.plan import binding
 from sparse_rt.plan import segment as segment_module
 from sparse_rt.plan.segment import LAID_OUT_AT, Segment
 from sparse_rt.plan.shape_classes import MISSING, ShapeClasses
+from sparse_rt.plan.sparse_step import SparseStep
 from tests.models.onnx_models import info, model, node, normal, sparse, stock
 
 pytestmark = pytest.mark.skipif(bool(config.DISABLE_JIT), reason="segments are machine code")
@@ -117,6 +118,56 @@ def test_what_is_bound_at_once_computes_what_each_step_computes(rng, kind, threa
             np.testing.assert_allclose(
                 y, stock(proto, {"x": x})[0], rtol=2e-3, atol=2e-3 if "int8" not in kind else 0.06
             )
+
+
+def two_towers(rng):
+    """Two inputs through layers that are alike; their shapes may be equal or not."""
+    proto = model(
+        [
+            node("MatMul", ["x", "w0"], ["a"]),
+            node("MatMul", ["z", "w1"], ["b"]),
+            node("MatMul", ["a", "w2"], ["c"]),
+            node("MatMul", ["b", "w3"], ["d"]),
+        ],
+        [info("x", "n", 24), info("z", "m", 24)],
+        [info("c", "n", 24), info("d", "m", 24)],
+        {f"w{i}": sparse(rng, 24, 24).T.copy() for i in range(4)},
+    )
+    rows = [(4, 4), (4, 9), (7, 7), (9, 4), (3, 5), (6, 6), (0, 5), (5, 0)]
+    return proto, [{"x": normal(rng, n, 24), "z": normal(rng, m, 24)} for n, m in rows]
+
+
+def strided(rng):
+    """Of a small image all values have the shape of the first, of larger ones each has its own."""
+    nodes, values, x = [], {}, "x"
+    for i in range(4):
+        nodes.append(node("Conv", [x, f"w{i}"], [f"y{i}"], kernel_shape=[3, 3], pads=[1] * 4, strides=[2, 2]))
+        values[f"w{i}"] = sparse(rng, 16, 16, 3, 3)
+        x = f"y{i}"
+    proto = model(nodes, [info("x", "n", 16, "h", "w")], [info(x, "n", 16, "p", "q")], values)
+    sizes = [(1, 1), (16, 16), (2, 1), (1, 1), (5, 9), (1, 2), (30, 2)]
+    return proto, [{"x": normal(rng, 1, 16, *size)} for size in sizes]
+
+
+@pytest.mark.parametrize("make", [two_towers, strided])
+def test_shapes_that_are_equal_by_accident_say_nothing_of_others(rng, make):
+    proto, feeds = make(rng)
+    for order in (feeds, feeds[::-1]):
+        session = session_of(proto)
+        for feed in order:
+            for y, expected in zip(session.run(None, feed), stock(proto, feed), strict=True):
+                np.testing.assert_allclose(y, expected, rtol=2e-5, atol=2e-5)
+
+
+def test_a_new_shape_is_bound_once_for_each_kind_of_step(rng, monkeypatch):
+    """However many layers there are: what they have in common is found once, the rest filled in at once."""
+    session = session_of(perceptron(rng, layers=40))
+    for rows in (30, 29):
+        session.run(None, {"x": normal(rng, rows, 24)})
+    bound, bind = [], SparseStep.bind
+    monkeypatch.setattr(SparseStep, "bind", lambda step, *of: bound.append(step) or bind(step, *of))
+    session.run(None, {"x": normal(rng, 11, 24)})
+    assert len(bound) == 2
 
 
 def test_shapes_that_come_often_are_laid_out(rng):

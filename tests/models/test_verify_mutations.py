@@ -235,13 +235,13 @@ def one_value_off(matrix):
 @pytest.mark.parametrize("form", ["float32", "uint8", "int8"])
 @pytest.mark.parametrize("number", [0, 3, 7])
 def test_a_kernel_that_packs_one_value_wrongly(form, number, monkeypatch):
-    pack, packed = choose.pack_compressed, []
+    pack, packed = packing.pack_compressed, []
 
     def wrong(kernel, values, index):
         packed.append(values.shape)
         return pack(kernel, one_value_off(values) if len(packed) == number + 1 else values, index)
 
-    monkeypatch.setattr(choose, "pack_compressed", wrong)
+    monkeypatch.setattr(packing, "pack_compressed", wrong)
     report = verified(form)
     assert report.exit_code == 1
     assert report.first_difference == layer_names(report)[number]
@@ -361,7 +361,7 @@ def test_a_sparse_kernel_that_is_wrong_is_found_where_it_does_not_run(tuned, mon
     tuned("all of it in onnxruntime")
     assert verified("float32").equal
     monkeypatch.setattr(
-        choose, "pack_compressed", lambda kernel, values, index: kernel.pack_weight(one_value_off(values), index)
+        packing, "pack_compressed", lambda kernel, values, index: kernel.pack_weight(one_value_off(values), index)
     )
     report = verified("float32")
     assert report.in_onnxruntime
