@@ -13,7 +13,7 @@ import onnx_ir as ir
 from sparse_rt.graph.layer import Layer
 from sparse_rt.graph.layers import find_layers
 
-__all__ = ["exact_outputs"]
+__all__ = ["exact_outputs", "is_sum_of_integers"]
 
 #: The same in every engine; or a sum that is, once it has been rounded to bytes.
 _Kind = Literal["exact", "sum", None]
@@ -41,6 +41,21 @@ def exact_outputs(model: ir.Model) -> frozenset[str]:
     return frozenset(str(value.name) for value in model.graph.outputs if _of(value, kinds) == "exact")
 
 
+def is_sum_of_integers(layer: Layer) -> bool:
+    """Return whether onnxruntime runs a layer, where bytes go in and come out, as one operator on bytes.
+
+    Else it computes floats, which are rounded to bytes; or, from 1.20 on, it rounds a bias of floats to integers first.
+    """
+    attributes = layer.attributes
+    if attributes.get("alpha") not in _PLAIN or attributes.get("beta") not in _PLAIN:
+        return False
+    if layer.form == "qdq":
+        return layer.op_type in _FUSED and _is_dequantised(layer.x) and _is_integer_bias(layer.bias)
+    if layer.form == "qlinear":
+        return layer.op_type in _BYTES_IN_AND_OUT and layer.y_scale is not None
+    return layer.form == "integer"
+
+
 def _of(value: ir.Value | None, kinds: dict[ir.Value, _Kind]) -> _Kind:
     # What no node of the graph writes is a feed or a constant, or nothing at all.
     return "exact" if value is None or value.producer() is None else kinds.get(value)
@@ -66,17 +81,12 @@ def _kind(node: ir.Node, layer: Layer | None, kinds: dict[ir.Value, _Kind]) -> _
 def _kind_of_layer(layer: Layer, kinds: dict[ir.Value, _Kind]) -> _Kind:
     if _of(layer.x, kinds) != "exact":
         return None
-    attributes = layer.attributes
-    if attributes.get("alpha") not in _PLAIN or attributes.get("beta") not in _PLAIN:
+    if not is_sum_of_integers(layer):
         return None
     if layer.form == "qdq":
-        return "sum" if layer.op_type in _FUSED and _is_dequantised(layer.x) and _is_integer_bias(layer.bias) else None
+        return "sum"
     parameters = (layer.x_scale, layer.x_zero_point, layer.y_scale, layer.y_zero_point, layer.bias)
-    if not _are_exact(parameters, kinds):
-        return None
-    if layer.form == "integer" or (layer.form == "qlinear" and layer.op_type in _BYTES_IN_AND_OUT and layer.y_scale):
-        return "exact"
-    return None
+    return "exact" if _are_exact(parameters, kinds) else None
 
 
 def _are_exact(values: Iterable[ir.Value | None], kinds: dict[ir.Value, _Kind]) -> bool:

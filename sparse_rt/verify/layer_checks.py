@@ -19,6 +19,7 @@ from sparse_rt.session import InferenceSession
 from sparse_rt.verify.bounds import EPS, elementwise_bound, end_to_end_tolerance
 from sparse_rt.verify.compare import Comparison, bounded, exact, within
 from sparse_rt.verify.dynamic_input import DynamicInputs
+from sparse_rt.verify.exactness import is_sum_of_integers
 from sparse_rt.verify.reference import Inside, Reference
 from sparse_rt.verify.report import LayerCheck
 
@@ -90,7 +91,7 @@ class _Checker:
         checks: dict[str, LayerCheck] = {}
         comparable = [step for step in self._steps if not self._missing(step)]
         # onnxruntime rounds floats that are quantised later on, if it may, and fuses what leads from bytes to bytes.
-        floats = [step for step in comparable if self._is_quantised and step.y_dtype.kind == "f"]
+        floats = [step for step in comparable if self._is_quantised and self._are_floats(step)]
         others = [step for step in comparable if step not in floats]
         for steps, optimise in ((floats, False), (others, True)):
             checks.update(self._compared(steps, optimise=optimise))
@@ -112,8 +113,23 @@ class _Checker:
             checks.update((step.y, self._check(step, None, note)) for step in steps if step.y not in checks)
         return checks
 
+    def _are_floats(self, step: SparseStep) -> bool:
+        return step.y_dtype.kind == "f" or self._rounded(step) is not None
+
+    def _rounded(self, step: SparseStep) -> Fusion | None:
+        """Return the fusion of a layer whose bytes are rounded floats in the reference; None for all others."""
+        fusion = None if step.residual is not None else self._fusion(step)
+        if fusion is None or fusion.layer.form != "qdq" or fusion.y_quantised is None:
+            return None
+        affine = fusion.multiplier is not None or fusion.bias is not None
+        clipped = np.isfinite([fusion.low, fusion.high]).any()
+        is_exact = is_sum_of_integers(fusion.layer) and not affine and not clipped
+        return None if is_exact or fusion.absorbed[-1].op_type != "QuantizeLinear" else fusion
+
     def _to_fetch(self, step: SparseStep) -> list[str]:
-        names = dict.fromkeys(self._dynamic_inputs.source(name) for name in (*step.inputs, step.y))
+        rounded = self._rounded(step)
+        before = [] if rounded is None else [_float_of(rounded)]
+        names = dict.fromkeys(self._dynamic_inputs.source(name) for name in (*step.inputs, step.y, *before))
         return [name for name in names if name not in self._given]
 
     def _missing(self, step: SparseStep) -> list[str]:
@@ -130,7 +146,7 @@ class _Checker:
             name=step.name,
             op_type=self._op_types.get(step.name, ""),
             kernel=step.kernel.name,
-            rule="bound" if step.y_dtype.kind == "f" else "exact",
+            rule="bound" if self._are_floats(step) else "exact",
             weight=self._compare_weight(step),
             comparison=comparison,
             note=note,
@@ -164,7 +180,9 @@ class _Checker:
         if self._reference_layers is not None and (y.shape, y.dtype) != (expected.shape, expected.dtype):
             forms = f"{expected.dtype} {list(expected.shape)}, here {y.dtype} {list(y.shape)}"
             return self._check(step, None, f"the reference has another value by that name: {forms}")
-        if step.y_dtype.kind != "f":
+        if (rounded := self._rounded(step)) is not None:
+            comparison = self._compare_rounded(step, rounded, y, values)
+        elif step.y_dtype.kind != "f":
             comparison = exact(y, expected)
         elif (fusion := self._fusion(step)) is None:
             # A layer of a function of the model, whose terms are not at hand.
@@ -178,6 +196,20 @@ class _Checker:
             finite = found[step.x].dtype.kind != "f" or bool(np.isfinite(found[step.x]).all())
             comparison = bounded(y, expected, allowed, may_lose_nan=not finite)
         return self._check(step, comparison, comparison.note)
+
+    def _compare_rounded(
+        self, step: SparseStep, fusion: Fusion, y: NDArray[Any], values: Mapping[str, NDArray[Any]]
+    ) -> Comparison:
+        """Compare bytes with the floats that the reference rounds, whose bound tells which ties may go either way."""
+        expected, parameters = values[step.y], fusion.y_quantised
+        if parameters is None or y.shape != expected.shape:
+            return exact(y, expected)
+        limits = np.iinfo(step.y_dtype)
+        steps = values[_float_of(fusion)].astype(np.float64) / float(parameters.scale) + parameters.zero_point
+        # The reference's own byte is right whatever its float says, and so is ours if it is the same.
+        near = np.where(y == expected, y, np.clip(steps, limits.min, limits.max))
+        allowed = 0.5 + self._bound(step, fusion, values) + EPS * np.abs(steps)
+        return bounded(y.astype(np.float64), near, allowed, may_lose_nan=False)
 
     def _fusion(self, step: SparseStep) -> Fusion | None:
         """Return what a step was made from; where it adds a residual, the layer that it has taken the Add over to."""
@@ -217,3 +249,9 @@ class _Checker:
             return fusion.x_quantised.zero_point
         point = constant_array(fusion.layer.x_zero_point, self._ir_version)
         return 0 if point is None else int(point.reshape(()))
+
+
+def _float_of(fusion: Fusion) -> str:
+    """Return the name of the float value that the QuantizeLinear at a fusion's end reads."""
+    value = fusion.absorbed[-1].inputs[0]
+    return str(fusion.y.name if value is None else value.name)

@@ -460,3 +460,42 @@ def test_outputs_of_which_there_are_no_arrays_cannot_be_compared(kind, opset):
     proto = model(nodes, [info("x", 2, 8)], outputs, {"w": weight}, opset)
     with pytest.raises(srt.ModelError, match=r"output 'z': expected a type .*, got tensor\((bfloat16|int4)\)"):
         srt.verify(proto)
+
+
+def with_float_bias(bias, activation=()):
+    """A layer between DequantizeLinear and QuantizeLinear that onnxruntime does not run on bytes as it stands."""
+    rng = np.random.default_rng(11)
+    nodes = [
+        node("QuantizeLinear", ["x", "s", "z"], ["xq"]),
+        node("DequantizeLinear", ["xq", "s", "z"], ["xd"]),
+        node("DequantizeLinear", ["w", "ws", "wz"], ["wd"], axis=0),
+        node("Gemm", ["xd", "wd", "b"], ["g"], transB=1),
+        *activation,
+        node("QuantizeLinear", ["r" if activation else "g", "t", "z"], ["yq"]),
+        node("DequantizeLinear", ["yq", "t", "z"], ["y"]),
+    ]
+    held = {
+        "w": sparse_int8(rng, 64, 32),
+        "ws": rng.uniform(0.001, 0.003, 64).astype(np.float32),
+        "wz": np.zeros(64, np.int8),
+        "b": bias,
+        "s": np.float32(0.0261),
+        "t": np.float32(0.0141),
+        "z": np.int8(0),
+    }
+    return model(nodes, [info("x", 900, 32)], [info("y", 900, 64)], held)
+
+
+@pytest.mark.parametrize("activation", [(), (node("Clip", ["g", "low", "high"], ["r"]),)], ids=["plain", "clipped"])
+def test_layers_that_the_reference_computes_in_floats(activation):
+    bias = np.random.default_rng(12).uniform(-1, 1, 64).astype(np.float32)
+    found = []
+    for one in (bias, bias + np.float32(0.0141) * (np.arange(64) == 9)):
+        proto = with_float_bias(one, activation)
+        proto.graph.initializer.extend(numpy_helper.from_array(np.float32(v), k) for k, v in [("low", 0), ("high", 1)])
+        found.append(proto)
+    report = srt.verify(found[0])
+    assert report.exit_code == 0
+    assert report.layers[0].rule == "bound"
+    report = srt.verify(found[0], found[1])
+    assert (report.exit_code, report.layers[0].comparison.differing > 0) == (1, True)
