@@ -72,13 +72,10 @@ class LaunchFamily:
                     records[:, word] = constants[:, column]
             self._words[:, number, 1] = _rows(records)
             self._records.append(records)
+        #: Resident bytes, the model's included.
+        self.nbytes = model.nbytes + self._words.nbytes + sum([records.nbytes for records in self._records])
         #: (members,) the addresses of their phases; see :attr:`Launch.address`.
         self.addresses: NDArray[np.int64] = _rows(self._words)
-
-    @property
-    def nbytes(self) -> int:
-        """Resident bytes, the model's included."""
-        return self.model.nbytes + self._words.nbytes + sum(records.nbytes for records in self._records)
 
     def launch(self, member: int) -> Launch:
         """Return one of them as a launch of its own."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sparse_rt_kernels.attention import Attention, Place
 from sparse_rt_kernels.launch import Launch
 from sparse_rt_kernels.parallel import ThreadPool
+from sparse_rt_kernels.workspace import address_of
 
 from sparse_rt.errors import FeedError, message
 from sparse_rt.plan.step import Environment, Shape, StepCall
@@ -236,7 +237,8 @@ class AttentionStep:
         if len(seen) > 3:
             goals.append((*lead, query.shape[-2], key.shape[-2]))
         places = [
-            _place(np.broadcast_to(view, goal), base) for view, goal, base in zip(seen, goals, bases, strict=True)
+            _place(view if view.shape == goal else np.broadcast_to(view, goal), base)
+            for view, goal, base in zip(seen, goals, bases, strict=True)
         ]
         batch, heads = (1, *lead)[-2:]
         attention = Attention(
@@ -283,4 +285,4 @@ def _is_readable(view: NDArray[Any], base: NDArray[Any]) -> bool:
 def _place(view: NDArray[Any], base: NDArray[Any]) -> Place:
     """Return where the rows of (batch, heads, rows, columns) or (batch, rows, columns) lie in memory of `base`."""
     batch, head, row = (0, *view.strides[:-1])[-3:]
-    return Place(view.ctypes.data - base.ctypes.data, batch, head, row)
+    return Place(address_of(view) - address_of(base), batch, head, row)

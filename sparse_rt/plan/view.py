@@ -28,8 +28,13 @@ class _Reshape:
         sizes = tuple(shape[axis] if size == 0 else size for axis, size in enumerate(self.target))
         known = [size for size in shape if size is not None]
         if len(known) == len(shape):
-            # No memory stands behind it: an array of one element, seen in many places.
-            wanted = tuple(-1 if size is None else size for size in sizes)
+            wanted = tuple([-1 if size is None else size for size in sizes])
+            count, named = math.prod(known), math.prod([size for size in wanted if size != -1])
+            if count and min(wanted, default=0) > 0 and named == count:
+                return wanted
+            if count and sorted(wanted)[:2] > [-1, 0] and wanted.count(-1) == 1 and count % named == 0:
+                return tuple([count // named if size == -1 else size for size in wanted])
+            # NumPy knows the rest, and what is wrong. No memory stands behind it: one element, seen in many places.
             return np.broadcast_to(np.int8(0), known).reshape(wanted).shape
         return tuple(None if size == -1 else size for size in sizes)
 

@@ -4,6 +4,7 @@ A panel of up to 96 rows is cut into groups of up to 25, each packed as (octets,
 tile reads. A tile of 4 channels meets every group while its weights are in L1, so that a call streams them once.
 """
 
+import functools
 from typing import Final
 
 import numpy as np
@@ -295,10 +296,16 @@ def float_scratch(call: Call, tiles: int) -> int:
     widest = min(MAX_VECTORS, -(-lanes // LANES))
     # Panels have nearly equally many vectors, and the last one may have fewer rows than lanes.
     for rows in range(LANES * (max(1, widest // 2) - 1) + 1, min(lanes, LANES * widest) + 1):
-        width, size = -(-rows // LANES) * LANES, group_size(rows)
-        length = block_octets(call.octets, -(-rows // size) * size, call.panel_bytes)
-        panel = (length + 2) * REDUCTION * width if call.is_conv else 0
-        strips = -(-tiles // _STRIP) if length < call.octets else 1
-        sums = strips * tile_bytes(rows, size) + (width * LANES if call.is_conv else 0)
-        most = max(most, panel + _group_items(length, width, size) + sums)
+        most = max(most, _panel_items(rows, call.octets, call.panel_bytes, call.is_conv, tiles))
     return most
+
+
+@functools.lru_cache(maxsize=1 << 14)
+def _panel_items(rows: int, octets: int, nbytes: int, is_conv: int, tiles: int) -> int:
+    """Return the float32 items that a panel of `rows` rows takes; the same for calls of any number of panels."""
+    width, size = -(-rows // LANES) * LANES, group_size(rows)
+    length = block_octets(octets, -(-rows // size) * size, nbytes)
+    panel = (length + 2) * REDUCTION * width if is_conv else 0
+    strips = -(-tiles // _STRIP) if length < octets else 1
+    sums = strips * tile_bytes(rows, size) + (width * LANES if is_conv else 0)
+    return panel + _group_items(length, width, size) + sums

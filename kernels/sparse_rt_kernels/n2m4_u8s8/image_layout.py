@@ -179,14 +179,17 @@ def octet_image_of(
     unit_rows = PIXELS // math.gcd(PIXELS, out_width)
     units = max(1, out_height // unit_rows)
 
+    distance = g.strides[0] // rows.step
+
     def rows_of(count: int) -> int:
         """Return the rows of the image for `count` output rows."""
-        return (count - 1) * (g.strides[0] // rows.step) + reach
+        return (count - 1) * distance + reach
 
     octets = g.channels // STEP
     budget = caches.level2_bytes() // 2 // max(octets * rows.row_bytes, 1)
-    fitting = [count for count in range(1, units + 1) if rows_of(count * unit_rows) <= budget]
-    parts = -(-units // max(fitting, default=1))
+    # The most units whose rows, as rows_of has them, are within the budget.
+    fitting = min(units, ((budget - reach) // distance + 1) // unit_rows)
+    parts = -(-units // max(fitting, 1))
     most_units = -(-units // parts)
     # The last part of an image takes rows that fill no unit, or its only unit is not full.
     longest = most_units * unit_rows + out_height - units * unit_rows
@@ -195,12 +198,11 @@ def octet_image_of(
     staged_plane = (-(-(capacity_rows * rows.row_bytes + _LINE) // _LINE) | 1) * _LINE
     plane_bytes = staged_plane if x is None else x.plane_bytes
     most_parts = capacity_rows // rows_of(min(unit_rows, out_height)) + 1
-    down, right = (np.arange(size) * dilation for size, dilation in zip(g.kernel, g.dilations, strict=True))
-    words = (
-        down[:, None, None] * rows.row_bytes
-        + (right % rows.phases * rows.phase_bytes + right // rows.phases * STEP)[:, None]
-        + np.arange(octets) * plane_bytes
-    )
+    words = np.arange(octets) * plane_bytes
+    if g.kernel != (1, 1):
+        down, right = (np.arange(size) * dilation for size, dilation in zip(g.kernel, g.dilations, strict=True))
+        places = right % rows.phases * rows.phase_bytes + right // rows.phases * STEP
+        words = down[:, None, None] * rows.row_bytes + places[:, None] + words
     return OctetImage(
         run,
         pixels if is_flat else g.height,
