@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from sparse_rt.graph import model_io
 from sparse_rt.graph.decompress import decompress_model
-from tests import naive, older_onnxruntime
+from tests import naive
 
 IR_VERSION = 8
 
@@ -84,8 +84,7 @@ def run(proto, inputs, optimised=None):
     if optimised is not None:
         options.optimized_model_filepath = str(optimised)
     content = proto if isinstance(proto, str) else proto.SerializeToString()
-    with older_onnxruntime.skipped():
-        return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"]).run(None, inputs)
+    return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"]).run(None, inputs)
 
 
 def assert_same_in_onnxruntime(dense, compressed, folder, inputs=None):

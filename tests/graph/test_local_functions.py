@@ -18,11 +18,9 @@ from sparse_rt.graph.compress import compress
 from sparse_rt.graph.decompress import decompress_model
 from sparse_rt.graph.fingerprint import fingerprint
 from sparse_rt.graph.operators import COMPRESSED
-from tests import older_onnxruntime
 from tests.graph import models
 
 DATA = Path(__file__).parent / "data"
-INFERS_FROM_LISTS = older_onnxruntime.VERSION >= (1, 31)
 QDQ = "Conv2DTransposeDCompress_ConvTranspose_qdq_without_filter_zero_point_without_bias"
 SPARSE = srt.SessionOptions(intra_op_num_threads=1, tuning="sparse")
 
@@ -410,8 +408,6 @@ SPELLINGS = [
 @pytest.mark.parametrize("opset", [12, 17])
 @pytest.mark.parametrize("spell", SPELLINGS, ids=lambda spell: spell.__name__)
 def test_another_spelling_of_a_body_is_read(spell, opset):
-    if spell is spell_constants and not INFERS_FROM_LISTS:
-        pytest.skip("this onnxruntime refuses a Pad by a Constant that is written as value_ints")
     proto = compress(chain(opset))
     before = proto.SerializeToString()
     spell(proto)
@@ -427,8 +423,7 @@ def test_the_standard_domain_has_two_spellings(compressed):
 
 def test_all_spellings_at_once(compressed, feeds, expected):
     for spell in SPELLINGS:
-        if spell is not spell_constants or INFERS_FROM_LISTS:
-            spell(compressed)
+        spell(compressed)
     close(run(compressed, feeds), expected)
 
 

@@ -6,7 +6,7 @@ import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
 from sparse_rt import InferenceSession, SessionOptions
-from tests import naive, older_onnxruntime
+from tests import naive
 
 FLOAT, INT8, UINT8, INT32, INT64 = (
     TensorProto.FLOAT,
@@ -53,8 +53,7 @@ def stock(proto, feeds, names=None, optimise=True):
     if not optimise:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     source = proto if isinstance(proto, str) else proto.SerializeToString()
-    with older_onnxruntime.skipped():
-        return ort.InferenceSession(source, options).run(names, feeds)
+    return ort.InferenceSession(source, options).run(names, feeds)
 
 
 def compare(proto, feeds, *, layers=None, islands=None, tolerance=2e-5, threads=1, names=None):

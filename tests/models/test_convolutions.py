@@ -9,7 +9,6 @@ import sys
 from collections import Counter
 
 import numpy as np
-import onnxruntime
 import pytest
 from onnxruntime.capi import onnxruntime_pybind11_state as onnxruntime_state
 
@@ -28,10 +27,6 @@ ERRORS = (
     onnxruntime_state.RuntimeException,
 )
 SAMPLE = 160
-since_1_32 = pytest.mark.skipif(
-    tuple(int(part) for part in onnxruntime.__version__.split(".")[:2]) < (1, 32),
-    reason="1.23 reads memory that is not its own for output_padding of a stride, and knows no ConvInteger of int8",
-)
 
 
 def outcomes(case, all_sizes, static):
@@ -88,7 +83,6 @@ def has_output_shape(case):
     return any(axis.output_shape is not None for axis in case.axes)
 
 
-@since_1_32
 @pytest.mark.parametrize("first", range(0, SAMPLE, 40))
 def test_a_sample_of_all(first):
     found = sum((random_check(seed) for seed in range(first, first + 40)), Counter())

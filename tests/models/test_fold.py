@@ -12,14 +12,8 @@ from sparse_rt.graph.operators import COMPRESSED
 from sparse_rt.plan import fold as fold_module
 from sparse_rt.plan.fold import fold
 from sparse_rt.plan.prepare import prepare
-from tests import older_onnxruntime
 from tests.models import chains
 from tests.models.onnx_models import INT64, compare, info, model, node, normal, sparse, sparse_int8, sparse_session
-
-#: Where a weight is dequantised for each channel and then transposed.
-ABORTS = pytest.mark.skipif(
-    older_onnxruntime.VERSION < (1, 31), reason="onnxruntime before 1.31 aborts while it loads the dense model"
-)
 
 
 @pytest.fixture
@@ -155,14 +149,12 @@ def test_dequantize_of_a_transposed_weight(rng):
     quantised_weight(rng, nodes, w=sparse_int8(rng, 10, 12), s=scale, z=zero)
 
 
-@ABORTS
 def test_transpose_of_a_dequantized_weight(rng):
     scale, zero = rng.uniform(0.01, 0.02, 10).astype(np.float32), np.zeros(10, np.int8)
     nodes = [node("DequantizeLinear", ["w", "s", "z"], ["u"], axis=0), node("Transpose", ["u"], ["t"])]
     quantised_weight(rng, nodes, w=sparse_int8(rng, 10, 12), s=scale, z=zero)
 
 
-@ABORTS
 @pytest.mark.parametrize("large", [False, True])
 def test_a_float_weight_that_the_model_quantises(rng, monkeypatch, large):
     """Quantisation-aware training exports QuantizeLinear -> DequantizeLinear on the float weight."""

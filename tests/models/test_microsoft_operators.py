@@ -17,7 +17,6 @@ from sparse_rt.plan.choose import choose
 from sparse_rt.plan.prepare import prepare
 from sparse_rt.plan.sparse_step import SparseStep
 from sparse_rt.prune import prune
-from tests import older_onnxruntime
 from tests.models.onnx_models import INT8, UINT8, compare, info, model, node, normal, sparse, sparse_int8, stock
 
 MICROSOFT = "com.microsoft"
@@ -213,8 +212,7 @@ def optimised(proto, folder):
     options.log_severity_level = 4
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     options.optimized_model_filepath = str(folder / "optimised.onnx")
-    with older_onnxruntime.skipped():
-        ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
     return onnx.load(options.optimized_model_filepath)
 
 

@@ -24,7 +24,7 @@ from sparse_rt.graph.compress import compress  # noqa: E402
 from tests.versions import cases  # noqa: E402
 
 #: Each with the Pythons that it has wheels for: the oldest that is promised, three from between, the last that ignores
-#: overloads.
+#: overloads, the oldest that sparse_rt itself runs with.
 VERSIONS = {
     "1.17.3": ((3, 8), (3, 12)),
     "1.19.2": ((3, 8), (3, 12)),
@@ -32,11 +32,12 @@ VERSIONS = {
     "1.23.2": ((3, 10), (3, 13)),
     "1.24.4": ((3, 11), (3, 14)),
     "1.26.0": ((3, 11), (3, 14)),
+    "1.31.1": ((3, 11), (3, 14)),
 }
 #: Those before are built for NumPy 1.
 FIRST_WITH_NUMPY_2 = (1, 19)
 #: The oldest that sparse_rt itself takes.
-FIRST_ALLOWED = (1, 23)
+FIRST_ALLOWED = (1, 31)
 TOLERANCE = 1e-5
 #: Dense models that a version may refuse, of some 200; more, and the lane would judge too little.
 MOST_ABSENT = 15
