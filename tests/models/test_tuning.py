@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import json
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import onnx_ir as ir
@@ -17,10 +18,11 @@ from sparse_rt.graph.layers import find_layers
 from sparse_rt.plan import warm_up
 from sparse_rt.plan.prepare import prepare
 from sparse_rt.plan.report import Trial
-from sparse_rt.plan.tuning import default, keys, records, tuner
+from sparse_rt.plan.tuning import default, keys, layer_tuning, records, tuner
 from sparse_rt.plan.tuning.decisions import Decisions, Draft, LayerDecision
 from sparse_rt.plan.tuning.judge import PLAN, TUNED, fastest_plan, judge_layer, judge_whole
 from sparse_rt.plan.tuning.layer_race import ONNXRUNTIME
+from sparse_rt.plan.tuning.layer_tuning import LayerTuning
 from sparse_rt.plan.tuning.race import quiet, race
 from sparse_rt.plan.tuning.store import Store
 from tests.models.forced_races import FakeRace, has_dense_kernels, no_race
@@ -375,6 +377,66 @@ def test_equal_layers_are_measured_once(tuned, rng):
     other = model(nodes[:1], [info("x", 3, 16)], [info("a", 3, 16)], {"wa": weights["wa"]})
     assert all(report.tried for report in tuned(fake, source=other).explain())
     assert len(fake.layers) == 1
+
+
+def of_many_kinds(rng, widths, rows=3):
+    """A chain of layers, each of other sizes."""
+    nodes, values, x = [], {}, "x"
+    for number, (k, n) in enumerate(itertools.pairwise(widths)):
+        nodes.append(node("MatMul", [x, f"w{number}"], [f"y{number}"]))
+        values[f"w{number}"] = sparse(rng, n, k).T.copy()
+        x = f"y{number}"
+    return model(nodes, [info("x", rows, widths[0])], [info(x, rows, widths[-1])], values)
+
+
+@needs_dense
+def test_where_time_is_over_the_largest_layers_have_been_measured(tuned, rng, monkeypatch):
+    """A model of any number of kinds is tuned in bounded time: here for three of twelve."""
+    widths = [8, 16, 8, 24, 8, 40, 64, 16, 64, 8, 32, 8, 48]
+    raced, left = [], iter([1.0, 0.5, 0.25, 0.0])
+
+    def timed(tuning, candidates):
+        raced.append(candidates)
+        tuning._left = next(left)
+        return dict.fromkeys(candidates, 0.001)
+
+    monkeypatch.setattr(LayerTuning, "_time", timed)
+    monkeypatch.setattr(layer_tuning, "hand_over_microseconds", lambda *_: pytest.fail("nothing wins in onnxruntime"))
+    prepared = []
+    ways = layer_tuning.ways_of_layer
+    monkeypatch.setattr(layer_tuning, "ways_of_layer", lambda *of: prepared.append(of[1].shape) or ways(*of))
+    session = tuned(FakeRace({PLAN: 1e-6}), source=of_many_kinds(rng, widths).SerializeToString())
+    assert len(raced) == 4
+    sizes = sorted((n * k for k, n in itertools.pairwise(widths)), reverse=True)
+    assert [np.prod(shape) for shape in prepared] == sizes[:4]
+    assert all("n2m4" in report.kernel for report in session.explain())
+
+
+@needs_dense
+def test_what_is_made_ready_for_races_is_bounded_too(tuned, rng, monkeypatch):
+    clock = itertools.count()
+    monkeypatch.setattr(layer_tuning, "time", SimpleNamespace(perf_counter=lambda: float(next(clock))))
+    fake = FakeRace({PLAN: 1e-6})
+    session = tuned(fake, source=of_many_kinds(rng, [8, 16, 24, 8, 40, 64, 16]).SerializeToString(), tuning_seconds=6)
+    # Of half of 6 seconds each second is one look at the clock; races take their share, too.
+    assert len(fake.layers) == 3
+    assert len(session.explain()) == 6
+
+
+@needs_jit
+def test_later_shapes_are_not_planned_for(tuned, rng, monkeypatch):
+    """The first run settles open sizes; however many shapes follow, nothing is planned or measured again."""
+    planned, build = [], tuner.build_plan
+    monkeypatch.setattr(tuner, "build_plan", lambda *of: planned.append(of) or build(*of))
+    fake = FakeRace({PLAN: 1e-6})
+    proto = of_many_kinds(rng, [16, 8, 24], "rows")
+    session = tuned(fake, source=proto.SerializeToString())
+    session.run(None, {"x": normal(rng, 3, 16)})
+    before = len(planned), len(fake.raced)
+    for rows in range(1, 40):
+        x = normal(rng, rows, 16)
+        np.testing.assert_allclose(session.run(None, {"x": x})[0], stock(proto, {"x": x})[0], rtol=1e-4, atol=1e-5)
+    assert (len(planned), len(fake.raced)) == before
 
 
 @needs_jit

@@ -7,7 +7,7 @@ from sparse_rt_kernels import isa
 from sparse_rt.graph.layer import Layer
 from sparse_rt.plan.tuning.decisions import Decisions, Draft, LayerDecision
 
-__all__ = ["estimated_decisions", "saved_microseconds"]
+__all__ = ["HAND_OVER_MICROSECONDS", "estimated_decisions", "saved_microseconds"]
 
 #: What leaving for onnxruntime in the middle of a plan costs, its call and the first touch of its arrays; see
 #: docs/session.md.

@@ -20,22 +20,16 @@ from sparse_rt.plan.sparse_step import SparseStep
 from sparse_rt.plan.step import Environment, Step
 from sparse_rt.plan.tuning.decisions import Draft, LayerDecision
 
-__all__ = ["ONNXRUNTIME", "race_layer"]
+__all__ = ["ONNXRUNTIME", "race_ways", "ways_of_layer"]
 
 ONNXRUNTIME = "onnxruntime"
 _ONNX_NAMES = {"float32": "float", "float64": "double"}
 
 
-def race_layer(
-    draft: Draft,
-    layer: Layer,
-    step: SparseStep,
-    arrays: Mapping[str, NDArray[Any]],
-    options: SessionOptions,
-    pool: ThreadPool,
-    time: Callable[[Mapping[str, Callable[[], object]]], dict[str, float]],
-) -> tuple[Trial, ...]:
-    """Return what each way to run a layer took.
+def ways_of_layer(
+    draft: Draft, layer: Layer, step: SparseStep, arrays: Mapping[str, NDArray[Any]], options: SessionOptions
+) -> dict[str, Step]:
+    """Return the ways to run a layer.
 
     Parameters
     ----------
@@ -43,10 +37,8 @@ def race_layer(
         The layer, and its sparse step.
     arrays
         What the step reads.
-    options, pool
+    options
         Of the session.
-    time
-        Returns the median seconds of a run of each candidate.
     """
     ways: dict[str, Step] = {step.kernel.name: step}
     dense = _dense_step(draft, layer, step, options)
@@ -55,6 +47,28 @@ def race_layer(
     stock = _onnxruntime_step(draft, layer, arrays, options)
     if stock is not None:
         ways[ONNXRUNTIME] = stock
+    return ways
+
+
+def race_ways(
+    ways: Mapping[str, Step],
+    arrays: Mapping[str, NDArray[Any]],
+    pool: ThreadPool,
+    time: Callable[[Mapping[str, Callable[[], object]]], dict[str, float]],
+) -> tuple[Trial, ...]:
+    """Return what each way to run a layer took.
+
+    Parameters
+    ----------
+    ways
+        Those of :func:`ways_of_layer`.
+    arrays
+        What they read.
+    pool
+        Of the session.
+    time
+        Returns the median seconds of a run of each candidate.
+    """
     values: Environment = dict(arrays)
     runs: dict[str, Callable[[], object]] = {name: partial(way.run, values, pool) for name, way in ways.items()}
     for name in list(runs):

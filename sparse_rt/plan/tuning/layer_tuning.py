@@ -1,6 +1,8 @@
-"""Decide about the layers of a plan, each on its own: measure every kind of them once."""
+"""Decide about the layers of a plan, each on its own: measure every kind of them once, as far as time allows."""
 
+import math
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,10 +17,11 @@ from sparse_rt.plan.report import Trial
 from sparse_rt.plan.sparse_step import SparseStep
 from sparse_rt.plan.tuning import records
 from sparse_rt.plan.tuning.decisions import Decisions, Draft, LayerDecision
+from sparse_rt.plan.tuning.default import HAND_OVER_MICROSECONDS
 from sparse_rt.plan.tuning.hand_over import hand_over_microseconds
 from sparse_rt.plan.tuning.judge import judge_layer
 from sparse_rt.plan.tuning.keys import layer_key
-from sparse_rt.plan.tuning.layer_race import ONNXRUNTIME, race_layer
+from sparse_rt.plan.tuning.layer_race import ONNXRUNTIME, race_ways, ways_of_layer
 from sparse_rt.plan.tuning.observe import Input
 from sparse_rt.plan.tuning.race import Race
 from sparse_rt.plan.tuning.store import Store
@@ -40,7 +43,8 @@ class LayerTuning:
     race
         Times candidates.
     seconds
-        How long all of it may take; compilation not counted.
+        How long all measurements may take, and again how long what they need may take to be made ready; compilation not
+        counted. Kinds of layers that it does not suffice for keep their sparse kernels.
     """
 
     def __init__(
@@ -57,7 +61,9 @@ class LayerTuning:
         self._store = store
         self._around = around
         self._race = race
-        self._left = self._share = seconds
+        self._left = self._share = self._to_prepare = seconds
+        #: What handing over costs each kind of layer, in microseconds.
+        self._beside: dict[str, float] = {}
 
     def decisions(self, draft: Draft, plan: Plan, inputs: Mapping[str, Mapping[str, Input]]) -> Decisions:
         """Return the decisions about the layers of a plan of sparse kernels.
@@ -72,28 +78,48 @@ class LayerTuning:
         layers = [(layer, step, inputs[step.y]) for layer, step in _sparse_layers(draft, plan)]
         keys = [{**self._around, **layer_key(*found)} for found in layers]
         beside_islands = _beside_islands(plan)
-        tried = {str(key): records.trials(self._store.read("layer", key)) for key in keys}
-        kinds = sum(not found for found in tried.values())
+        kinds = [str(key) for key in keys]
+        key_of = dict(zip(kinds, keys, strict=True))
+        tried = {kind: records.trials(self._store.read("layer", key)) for kind, key in key_of.items()}
+        new = {kind: found for kind, found in zip(kinds, layers, strict=True) if not tried[kind]}
+        # Where time does not suffice for all, it shall for those that take most of a run.
+        often = Counter(kinds)
+        order = sorted(new, key=lambda kind: often[kind] * _work(*new[kind][1:]), reverse=True)
+        for number, kind in enumerate(order):
+            if number and min(self._left, self._to_prepare) <= 0:
+                break
+            layer, step, found = new[kind]
+            self._share = self._left / (len(order) - number)
+            tried[kind] = self._tried(draft, layer, step, found)
+            self._store.write("layer", key_of[kind], records.of_trials(tried[kind]))
         decided: dict[str, LayerDecision] = {}
-        for (layer, step, found), key in zip(layers, keys, strict=True):
-            kind = str(key)
-            if not tried[kind]:
-                self._share, kinds = self._left / kinds, kinds - 1
-                arrays = {name: item.array() for name, item in found.items()}
-                tried[kind] = race_layer(draft, layer, step, arrays, self._options, self._pool, self._time)
-                self._store.write("layer", key, records.of_trials(tried[kind]))
+        for (layer, step, found), kind in zip(layers, kinds, strict=True):
             if any(trial.candidate == step.kernel.name for trial in tried[kind]):
-                beside = 0.0 if step in beside_islands else self._hand_over(step, found, tried[kind])
+                beside = 0.0 if step in beside_islands else self._hand_over(kind, step, found, tried[kind])
                 decided[str(layer.y.name)] = judge_layer(step.kernel.name, layer.shape[0], tried[kind], beside)
         return Decisions(decided)
 
-    def _hand_over(self, step: SparseStep, inputs: Mapping[str, Input], tried: Sequence[Trial]) -> float:
-        """Return what leaving for onnxruntime costs this layer; measured only where it may matter."""
+    def _tried(self, draft: Draft, layer: Layer, step: SparseStep, inputs: Mapping[str, Input]) -> tuple[Trial, ...]:
+        """Race the ways to run a layer."""
+        arrays = {name: item.array() for name, item in inputs.items()}
+        start = time.perf_counter()
+        ways = ways_of_layer(draft, layer, step, arrays, self._options)
+        self._to_prepare -= time.perf_counter() - start
+        return race_ways(ways, arrays, self._pool, self._time)
+
+    def _hand_over(self, kind: str, step: SparseStep, inputs: Mapping[str, Input], tried: Sequence[Trial]) -> float:
+        """Return what leaving for onnxruntime costs a kind of layer; measured once, and only where it may matter."""
         times = {trial.candidate: trial.microseconds for trial in tried}
         if times.get(ONNXRUNTIME, float("inf")) >= times[step.kernel.name]:
             return 0.0
-        arrays = {name: item.array() for name, item in inputs.items()}
-        return hand_over_microseconds(step, arrays, self._options, self._pool, self._time)
+        found = self._beside.get(kind)
+        if found is None:
+            if self._beside and self._left <= 0:
+                return HAND_OVER_MICROSECONDS
+            arrays = {name: item.array() for name, item in inputs.items()}
+            found = hand_over_microseconds(step, arrays, self._options, self._pool, self._time)
+            self._beside[kind] = found
+        return found
 
     def _time(self, candidates: Mapping[str, Callable[[], object]]) -> dict[str, float]:
         """Time candidates in the share of one layer."""
@@ -102,6 +128,11 @@ class LayerTuning:
             return self._race(candidates, max(0.0, self._share), _TURN_SECONDS)
         finally:
             self._left -= time.perf_counter() - start
+
+
+def _work(step: SparseStep, inputs: Mapping[str, Input]) -> int:
+    """Return about how many products a layer computes: of each element that it reads with a column of its weight."""
+    return math.prod(inputs[step.x].shape) * step.packed.n * step.packed.k // max(1, step.channels)
 
 
 def _sparse_layers(draft: Draft, plan: Plan) -> list[tuple[Layer, SparseStep]]:
