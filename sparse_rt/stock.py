@@ -14,7 +14,7 @@ from sparse_rt.empty_pools import WITHOUT_BLOCKS, watched
 from sparse_rt.errors import FeedError, ModelError, SparseRTError, message
 from sparse_rt.external import check_regular, relocate
 
-__all__ = ["ModelSource", "misreads", "open_session", "run"]
+__all__ = ["ModelSource", "known_feeds", "misreads", "open_session", "run"]
 
 ModelSource: TypeAlias = str | os.PathLike[str] | bytes | onnx.ModelProto
 
@@ -140,6 +140,12 @@ def _has_pools(source: str | bytes) -> bool:
         return b"Pool" in source
     with open(source, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         return content.find(b"Pool") >= 0
+
+
+def known_feeds(session: Any, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Return the feeds that a session takes: of its inputs, and of initializers that callers may override."""
+    known = {item.name for item in (*session.get_inputs(), *session.get_overridable_initializers())}
+    return {name: array for name, array in feeds.items() if name in known}
 
 
 def run(session: Any, names: Sequence[str] | None, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:

@@ -68,8 +68,7 @@ class OnnxRuntime:
 
     def set_feeds(self, feeds: dict[str, NDArray[Any]]) -> None:
         """Take the feeds of all later runs, and run once, so that wrong ones are noticed now."""
-        names = {item.name for item in self._session.get_inputs()}
-        self._feeds = {name: array for name, array in feeds.items() if name in names}
+        self._feeds = stock.known_feeds(self._session, feeds)
         stock.run(self._session, None, self._feeds)
 
     def run(self) -> None:

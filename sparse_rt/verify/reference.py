@@ -52,7 +52,7 @@ class Reference:
         """
         session = stock.open_session(self._model, where=self._where, optimise=optimise)
         names = [item.name for item in session.get_outputs()]
-        feeds = self._known_to(session)
+        feeds = stock.known_feeds(session, self._feeds)
         if nudged:
             feeds = {name: _nudged(array) for name, array in feeds.items()}
         found: dict[str, Any] = {}
@@ -60,14 +60,10 @@ class Reference:
             found = dict(zip(names, stock.run(session, None, feeds), strict=True))
         return found
 
-    def _known_to(self, session: Any) -> dict[str, NDArray[Any]]:
-        known = {item.name for item in session.get_inputs()}
-        return {name: array for name, array in self._feeds.items() if name in known}
-
     def look_inside(self, names: Iterable[str], *, optimise: bool = True) -> "Inside":
         """Return a view on the values `names`, each among :attr:`names`; `optimise` as for :meth:`outputs`."""
         session = stock.open_session(self._model, extra_outputs=names, where=self._where, optimise=optimise)
-        return Inside(session, self._known_to(session))
+        return Inside(session, stock.known_feeds(session, self._feeds))
 
 
 def _nudged(array: Any) -> Any:

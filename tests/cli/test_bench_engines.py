@@ -6,13 +6,16 @@ import sys
 import time
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from sparse_rt.bench import bench
+from sparse_rt.bench.engines import OnnxRuntime
 from sparse_rt.bench.process import EngineProcess
 from sparse_rt.bench.statistics import ratio_of_medians, summarise
 from sparse_rt.bench.turns import alternate
-from sparse_rt.errors import ConfigError, SparseRTError
+from sparse_rt.errors import ConfigError, FeedError, SparseRTError
 
 
 def process(code):
@@ -136,3 +139,14 @@ def test_bench_of_bytes_and_wrong_feeds(files):
         bench(files["pruned"].read_bytes(), feeds={"image": np.zeros((1, 2), np.float32)}, seconds=0.1)
     report = bench(files["pruned"].read_bytes(), seconds=0.2, layers=False)
     assert (report.model, report.layers) == ("model", ())
+
+
+def test_feeds_of_initializers_that_callers_may_override_reach_onnxruntime(tmp_path):
+    constant = numpy_helper.from_array(np.ones(3, np.float32), "c")
+    x, c, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [3]) for name in "xcy")
+    graph = helper.make_graph([helper.make_node("Add", ["x", "c"], ["y"])], "g", [x, c], [y], [constant])
+    onnx.save(helper.make_model(graph, ir_version=8), tmp_path / "m.onnx")
+    engine = OnnxRuntime(str(tmp_path / "m.onnx"), 1)
+    engine.set_feeds({"x": np.zeros(3, np.float32), "other": np.zeros(1)})
+    with pytest.raises(FeedError, match="index: 0 Got: 4 Expected: 3"):
+        engine.set_feeds({"x": np.zeros(3, np.float32), "c": np.zeros(4, np.float32)})

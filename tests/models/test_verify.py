@@ -499,3 +499,24 @@ def test_layers_that_the_reference_computes_in_floats(activation):
     assert report.layers[0].rule == "bound"
     report = srt.verify(found[0], found[1])
     assert (report.exit_code, report.layers[0].comparison.differing > 0) == (1, True)
+
+
+@pytest.mark.parametrize("overridden", ["v", "w", "b"])
+def test_feeds_of_initializers_that_callers_may_override_reach_the_reference(rng, overridden):
+    """Their names are not among a session's inputs; verify called a right answer different."""
+    proto = model(
+        [
+            node("MatMul", ["x", "w"], ["a"], name="a"),
+            node("Add", ["a", "b"], ["c"]),
+            node("MatMul", ["c", "v"], ["y"]),
+        ],
+        [info("x", 2, 8)],
+        [info("y", 2, 8)],
+        {"w": sparse(rng, 8, 8).T.copy(), "b": normal(rng, 8), "v": sparse(rng, 8, 8).T.copy()},
+    )
+    shape = (8,) if overridden == "b" else (8, 8)
+    proto.graph.input.append(info(overridden, *shape))
+    feeds = {"x": normal(rng, 2, 8), overridden: normal(rng, *shape)}
+    for given in (feeds, {"x": feeds["x"]}):
+        report = srt.verify(proto, feeds=given)
+        assert report.exit_code == 0, report.reason
