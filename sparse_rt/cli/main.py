@@ -24,6 +24,14 @@ _TRACEBACK = "SPARSE_RT_TRACEBACK"
 class _Group(TyperGroup):
     """The commands; whatever goes wrong in one ends as one line on standard error and exit code 2."""
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        _open_closed_streams()
+        try:
+            return super().main(*args, **kwargs)
+        except OSError as error:  # the texts of --help and --version go out before a command begins
+            _print_error(error)
+            sys.exit(ERROR)
+
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
@@ -40,6 +48,21 @@ class _Group(TyperGroup):
                 raise
             _print_error(error)
             raise typer.Exit(ERROR) from error
+
+
+def _open_closed_streams() -> None:
+    """Put the null device where the caller has closed a standard stream, so that no other file gets its number.
+
+    What such a command has to say it says by its exit code and its files.
+    """
+    for name, number, mode in (("stdin", 0, os.O_RDONLY), ("stdout", 1, os.O_WRONLY), ("stderr", 2, os.O_WRONLY)):
+        if getattr(sys, name) is None:
+            opened = os.open(os.devnull, mode)
+            try:
+                os.fstat(number)
+            except OSError:
+                os.dup2(opened, number)
+            setattr(sys, name, os.fdopen(opened, "r" if mode == os.O_RDONLY else "w", encoding="utf-8"))
 
 
 def _is_typers_own(error: Exception) -> bool:

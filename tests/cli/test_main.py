@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import onnx
 import pytest
 
 from sparse_rt import __version__
@@ -176,3 +177,34 @@ def test_a_reader_that_leaves_gets_no_verdict(files):
     assert process.wait(timeout=240) == 2  # 1 would say that the models differ
     assert process.stderr.read() == ""
     process.stderr.close()
+
+
+@pytest.mark.parametrize("closed", [(1,), (2,), (0, 1, 2)])
+def test_closed_streams(files, tmp_path, closed):
+    """Whoever closes them wants the exit code, or a file; no file gets the number of a stream."""
+
+    def close():
+        for number in closed:
+            os.close(number)
+
+    for arguments, code in (
+        (("verify", files["pruned"]), 0),
+        (("inspect", files["pruned"], "--json", "-"), 0),
+        (("compress", files["pruned"], "-o", tmp_path / "out.onnx"), 0),
+        (("compress", files["pruned"], "-o", tmp_path), 2),
+    ):
+        command = [sys.executable, "-m", "sparse_rt", *map(str, arguments)]
+        done = subprocess.run(command, preexec_fn=close, capture_output=True, check=False)
+        assert done.returncode == code, done.stderr
+        assert b"bug" not in done.stderr
+    assert onnx.load(tmp_path / "out.onnx").graph.node
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="the system has no such device")
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_help_to_a_full_disk(option):
+    with open("/dev/full", "wb") as full:
+        command = [sys.executable, "-m", "sparse_rt", option]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith(b"error: ")
