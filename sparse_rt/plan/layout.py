@@ -10,7 +10,7 @@ what steps say of the values between them.
 """
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
@@ -139,6 +139,7 @@ class _Layout:
         for step in steps:
             for name in step.inputs:
                 self._readers.setdefault(name, []).append(step)
+        self._reading: dict[str, dict[str, ConvGeometry]] = {}
         #: By what the Add writes.
         self._sums = self._additions()
         #: The sums, by the operand that is computed with them.
@@ -171,6 +172,12 @@ class _Layout:
 
     def _convolutions_of(self, name: str) -> dict[str, ConvGeometry]:
         """Return the convolutions that read a value in blocks, by what they write: those whose padding is the same."""
+        found = self._reading.get(name)
+        if found is None:
+            found = self._reading[name] = self._find_convolutions_of(name)
+        return found
+
+    def _find_convolutions_of(self, name: str) -> dict[str, ConvGeometry]:
         able = {step.y: self._able[step.y] for step in self._readers.get(name, ()) if step.y in self._able}
         able = {y: geometry for y, geometry in able.items() if y not in self._from_planes}
         padding = next((geometry.pad_value for geometry in able.values() if any(geometry.pads)), 0)
@@ -206,12 +213,8 @@ class _Layout:
         for name in chosen:
             pads = [geometry.pads for geometry in self._convolutions_of(name).values()]
             borders[name] = _largest([(0, 0, 0, 0), *pads])
-        while True:
-            before = dict(borders)
-            for name, (_, _, other, _) in self._sums.items():
-                borders[name] = borders[other] = _largest([borders[name], borders[other]])
-            if borders == before:
-                break
+        for equal in _connected((name, each.residual) for name, each in self._sums.items()):
+            borders.update(dict.fromkeys(equal, _largest([borders[name] for name in equal])))
         return {
             name: ChannelBlocks(*shape, borders[name], self._pad(name))
             for name in chosen
@@ -326,6 +329,27 @@ class _Layout:
         launch = prepare_to_blocks(layout, dtype, self._threads)
         types = ((dtype,), in_blocks(name), _BYTE, layout.array_shape)
         return LaidOutStep("Layout", "planes to c8", (name,), *types, launch, (None,), layout)
+
+
+def _connected(pairs: Iterable[tuple[str, str]]) -> list[list[str]]:
+    """Return the sets of names that pairs connect, over however many others."""
+    neighbours: dict[str, list[str]] = {}
+    for one, other in pairs:
+        neighbours.setdefault(one, []).append(other)
+        neighbours.setdefault(other, []).append(one)
+    found: list[list[str]] = []
+    seen: set[str] = set()
+    for first in neighbours:
+        if first in seen:
+            continue
+        seen.add(first)
+        together = [first]
+        for name in together:  # it grows meanwhile
+            new = [other for other in neighbours[name] if other not in seen]
+            seen.update(new)
+            together.extend(dict.fromkeys(new))
+        found.append(together)
+    return found
 
 
 def _unsigned(zero_point: int, dtype: np.dtype[Any]) -> int:

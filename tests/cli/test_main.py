@@ -208,3 +208,22 @@ def test_help_to_a_full_disk(option):
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith(b"error: ")
+
+
+def test_ctrl_c_while_onnxruntime_is_imported(files, tmp_path):
+    """It waits: in the middle of the import it would crash the process, or come out as an ImportError."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, signal, sys\n"
+        "class Interrupting:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.endswith('onnxruntime_pybind11_state'):\n"
+        "            sys.meta_path.remove(self)\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "            sum(range(10**5))\n"
+        "            print('went on', flush=True)\n"
+        "sys.meta_path.insert(0, Interrupting())\n"
+    )
+    paths = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
+    for command in ("inspect", "run"):
+        done = run_process(command, files["pruned"], env={**os.environ, "PYTHONPATH": paths})
+        assert (done.returncode, done.stdout) == (130, "went on\n"), done.stderr
