@@ -34,6 +34,8 @@ _BYTE = np.dtype(np.uint8)
 _IMAGE_AXES: Final = 4
 #: Convolutions that read the same planes, from which on these are turned once for all of them.
 _WORTH_A_TURN: Final = 2
+#: Layouts that are tried: in each, what did not fit in the one before reads planes, or is left out.
+_MOST_ATTEMPTS: Final = 16
 
 
 def in_blocks(name: str) -> str:
@@ -65,7 +67,7 @@ def laid_out(
     known = _all_shapes(steps, shapes)
     able = {step.y: found for step in steps if (found := _geometry(step, known)) is not None}
     from_planes: set[str] = set()
-    while able:
+    for _ in range(_MOST_ATTEMPTS if able else 0):
         layout = _Layout(steps, known, able, from_planes, kept, threads)
         if not layout.unfit:
             return layout.steps()

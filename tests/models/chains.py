@@ -100,6 +100,62 @@ def quantised_layers(n):
     return _chain([*nodes, node("DequantizeLinear", [x, "s", "z"], ["y"])], "y", {"wq": weight, **_QUANTISED})
 
 
+def _convolution(i, x, kernel):
+    return [
+        node("DequantizeLinear", [x, "s", "z"], [f"d{i}"]),
+        node("DequantizeLinear", [f"w{kernel}", "ws", "wz"], [f"e{i}"]),
+        node("Conv", [f"d{i}", f"e{i}"], [f"f{i}"], kernel_shape=[kernel] * 2, pads=[kernel // 2] * 4),
+        node("QuantizeLinear", [f"f{i}", "s", "z"], [f"q{i}"]),
+    ]
+
+
+def _image_network(nodes, outputs, channels=16):
+    weights = {
+        f"w{size}": np.clip(
+            np.round(sparse(np.random.default_rng(size), channels, channels, size, size) * 40), -127, 127
+        )
+        for size in (1, 3, 5)
+    }
+    values = {name: weight.astype(np.int8) for name, weight in weights.items()}
+    shape = (1, channels, 14, 14)
+    outputs = [info(name, *shape, kind=2) for name in outputs]
+    return model(nodes, [info("x", *shape, kind=2)], outputs, {**values, **_QUANTISED})
+
+
+def sums_of_convolutions(n):
+    """Each adds what the one before has written; only the last one, which pads, wants a border around it all."""
+    nodes, x = [], "x"
+    for i in range(n):
+        nodes += [
+            *_convolution(i, x, 1),
+            node("DequantizeLinear", [f"q{i}", "s", "z"], [f"g{i}"]),
+            node("DequantizeLinear", [x, "s", "z"], [f"r{i}"]),
+            node("Add", [f"g{i}", f"r{i}"], [f"a{i}"]),
+            node("QuantizeLinear", [f"a{i}", "s", "z"], [f"o{i}"]),
+        ]
+        x = f"o{i}"
+    return _image_network([*nodes, *_convolution(n, x, 5)], [f"q{n}"])
+
+
+def sums_with_paddings(n):
+    """The same, each convolution with a padding of its own."""
+    proto = sums_of_convolutions(n)
+    sizes = {f"f{i}": (1, 3, 5)[i % 3] for i in range(n)}
+    for one in proto.graph.node:
+        if one.output[0] in sizes:
+            size = sizes[one.output[0]]
+            one.CopyFrom(node("Conv", one.input, one.output, kernel_shape=[size] * 2, pads=[size // 2] * 4))
+        if one.op_type == "DequantizeLinear" and one.output[0].startswith("e") and f"f{one.output[0][1:]}" in sizes:
+            one.input[0] = f"w{sizes[f'f{one.output[0][1:]}']}"
+    return proto
+
+
+def convolutions_of_one_image(n):
+    return _image_network(
+        [each for i in range(n) for each in _convolution(i, "x", (1, 3, 5)[i % 3])], [f"q{i}" for i in range(n)]
+    )
+
+
 def one_value_read_by_all(n):
     nodes = [node("MatMul", ["x", "w"], ["m"]), *(node("Tanh", ["m"], [f"t{i}"]) for i in range(n))]
     return _chain([*nodes, node("Concat", [f"t{i}" for i in range(n)], ["y"], axis=1)], "y", {"w": _weight()})

@@ -12,7 +12,7 @@ import sparse_rt as srt
 from sparse_rt import ModelError, formats
 from sparse_rt.graph import model_io, names
 from sparse_rt.graph.nesting import MOST_NESTED
-from sparse_rt.plan import packing
+from sparse_rt.plan import layout, packing, segment
 from sparse_rt.plan import prepare as prepare_module
 from sparse_rt.plan.arena import Lifetime, place
 from sparse_rt.plan.sparse_step import SparseStep
@@ -173,13 +173,29 @@ def test_a_new_shape_costs_the_same_however_many_steps_are_alike():
     assert found[100] - found[50] < 50
 
 
-def counted(monkeypatch, module, name) -> list[object]:
-    """Return a list that grows by what each call of a function returns."""
+@pytest.mark.skipif(bool(config.DISABLE_JIT), reason="segments are machine code")
+@pytest.mark.parametrize(
+    "make", [chains.sums_of_convolutions, chains.sums_with_paddings, chains.convolutions_of_one_image]
+)
+def test_laying_values_out_grows_as_the_model_does(make, monkeypatch):
+    given = counted(monkeypatch, segment, "laid_out", lambda *of: of)
+
+    def asked(count):
+        given.clear()
+        open_session(make(count))
+        return given[0]
+
+    assert growth(lambda of: layout.laid_out(*of), asked) < MOST_GROWTH
+
+
+def counted(monkeypatch, module, name, noted=None) -> list[object]:
+    """Return a list that grows by what each call of a function returns, or by what `noted` makes of its arguments."""
     found, function = [], getattr(module, name)
 
     def note(*args, **kwargs):
-        found.append(function(*args, **kwargs))
-        return found[-1]
+        result = function(*args, **kwargs)
+        found.append(result if noted is None else noted(*args, **kwargs))
+        return result
 
     monkeypatch.setattr(module, name, note)
     return found
