@@ -2,9 +2,14 @@
 
 import contextlib
 import errno
+import functools
+import importlib
 import os
+import signal
 import sys
-from typing import Annotated, Any
+import threading
+from collections.abc import Callable
+from typing import Annotated, Any, ParamSpec
 
 import typer
 from typer.core import TyperGroup
@@ -12,6 +17,8 @@ from typer.core import TyperGroup
 from sparse_rt.cli import bench, compress, demo, inspect, prune, quantize, run, verify
 
 __all__ = ["app"]
+
+P = ParamSpec("P")
 
 #: Bad usage, bad input, or an answer that cannot be given. 1 is reserved for verify's "not equal".
 ERROR = 2
@@ -105,6 +112,31 @@ def _describe(error: BaseException) -> str:
     return f"unexpected {type(error).__name__}: {text}. This is a bug in sparse_rt; {_TRACEBACK}=1 shows where."
 
 
+def _after_imports(command: Callable[P, None]) -> Callable[P, None]:
+    """Let a command begin with onnxruntime imported, in which Ctrl-C waits.
+
+    An interrupt in the middle of that import crashes the process, or comes out as an ImportError.
+    """
+
+    @functools.wraps(command)
+    def prepared(*args: P.args, **kwargs: P.kwargs) -> None:
+        interrupts: list[int] = []
+        is_main = threading.current_thread() is threading.main_thread()
+        before = signal.getsignal(signal.SIGINT)
+        if is_main and before is signal.default_int_handler:
+            signal.signal(signal.SIGINT, lambda number, frame: interrupts.append(number))
+        try:
+            importlib.import_module("onnxruntime")
+        finally:
+            if is_main and before is signal.default_int_handler:
+                signal.signal(signal.SIGINT, before)
+        if interrupts:
+            raise KeyboardInterrupt
+        command(*args, **kwargs)
+
+    return prepared
+
+
 app = typer.Typer(
     name="sparse-rt",
     cls=_Group,
@@ -114,14 +146,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("inspect")(inspect.inspect)
-app.command("prune")(prune.prune)
-app.command("quantize")(quantize.quantize)
-app.command("compress")(compress.compress)
-app.command("run")(run.run)
-app.command("verify")(verify.verify)
-app.command("bench")(bench.bench)
-app.command("demo")(demo.demo)
+app.command("inspect")(_after_imports(inspect.inspect))
+app.command("prune")(_after_imports(prune.prune))
+app.command("quantize")(_after_imports(quantize.quantize))
+app.command("compress")(_after_imports(compress.compress))
+app.command("run")(_after_imports(run.run))
+app.command("verify")(_after_imports(verify.verify))
+app.command("bench")(_after_imports(bench.bench))
+app.command("demo")(_after_imports(demo.demo))
 
 
 def _print_version(wanted: bool) -> None:
