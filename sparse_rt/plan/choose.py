@@ -162,7 +162,7 @@ def _step(
 
 def _kernel(dtype: str, tier: str | None, name: str | None) -> registry.Kernel:
     """Return the kernel of that name; where it does not fit, or none is named, the best sparse one."""
-    for kernel in registry.kernels():
+    for kernel in registry.kernels() if name is not None else ():
         if kernel.name == name and kernel.dtype == dtype and kernel.isa in isa.supported_tiers(tier):
             return kernel
     try:

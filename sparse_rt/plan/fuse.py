@@ -84,7 +84,8 @@ def fuse(layer: Layer, ir_version: int) -> Fusion:
         while (extended := _extend(fusion, ir_version)) is not None:
             fusion, node = extended
             absorbed.append(node)
-        fusion = replace(fusion, absorbed=tuple(absorbed))
+        if len(absorbed) > len(fusion.absorbed):
+            fusion = replace(fusion, absorbed=tuple(absorbed))
     return fusion
 
 
