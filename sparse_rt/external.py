@@ -124,7 +124,7 @@ class ExternalData:
 
     def _resolved(self, location: str, where: str) -> Path:
         """Return the file that a location leads to, if it is one that the model may read."""
-        if not location or "\0" in location:
+        if not location or "\0" in location or location.endswith(("/", os.sep)):
             raise ModelError(message(where, "a file name as external data", repr(location), "Export it again."))
         rule = "external data in the model's own folder"
         if Path(location).is_absolute() or location.startswith(("/", "\\")):

@@ -196,14 +196,14 @@ def test_it_is_found_beside_the_model_wherever_it_is_named(name, tmp_path, monke
 
 
 @pytest.mark.parametrize("name", PLACES)
-@pytest.mark.parametrize("fault", ["missing", "short", "outside"])
+@pytest.mark.parametrize("fault", ["missing", "short", "outside", "slash"])
 def test_a_fault_is_told_wherever_it_is(name, fault, tmp_path):
     model = forms.base()
-    location = "../weight.bin" if fault == "outside" else "weight.bin"
+    location = {"outside": "../weight.bin", "slash": "weight.bin/"}.get(fault, "weight.bin")
     path = tmp_path / "model" / "m.onnx"
     for file, content in PLACES[name](model, location).items():
         if fault != "missing":
-            put(tmp_path / "model" / file, content[:-1] if fault == "short" else content)
+            put(tmp_path / "model" / file.replace("/", ""), content[:-1] if fault == "short" else content)
     put(path, model.SerializeToString())
     for use in (session, srt.compress, srt.prune, srt.verify):
         with pytest.raises(srt.ModelError, match="external data"):
