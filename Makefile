@@ -46,6 +46,10 @@ versions: $(VENV)/.installed
 lowest: $(LOWEST)/.installed
 	$(LOWEST)/bin/python -m pytest -q
 
+# Threads, signals, forks, and processes killed while they compile; about ten minutes.
+stress: $(VENV)/.installed
+	SPARSE_RT_STRESS=10 $(BIN)/python -m pytest tests/stress tests/models/test_forks.py
+
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .

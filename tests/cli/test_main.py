@@ -1,6 +1,7 @@
 """What all commands have in common: help, version, errors, exit codes, output on a pipe."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -14,7 +15,14 @@ COMMANDS = ("inspect", "prune", "quantize", "compress", "run", "verify", "bench"
 
 def run_process(*arguments, **environment):
     command = [sys.executable, "-m", "sparse_rt", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, **environment)
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=240, check=False, preexec_fn=heed_interrupts, **environment
+    )
+
+
+def heed_interrupts():
+    """A shell's jobs in the background, which these tests may run in, ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_version(cli):

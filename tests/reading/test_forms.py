@@ -15,6 +15,8 @@ X = np.random.default_rng(1).standard_normal((2, 32)).astype(np.float32)
 # Stock does not look at a tensor that nobody reads; a shape that lies is refused wherever it is.
 STRICTER = {"init_unused_dims_lie"}
 
+VERSION = tuple(int(part) for part in ort.__version__.split(".")[:2])
+
 
 def stock(content):
     options = ort.SessionOptions()
@@ -69,6 +71,8 @@ def test_a_form_is_read_as_onnxruntime_reads_it(name):
     if name != "out_wrongrank":  # the rank that contradicts is unknown there, and what was computed here
         assert described(session) == described(reference)
     assert session.get_modelmeta().custom_metadata_map == reference.get_modelmeta().custom_metadata_map
+    if name == "only_msft_import" and VERSION < (1, 32):
+        return  # where no opset is named that onnxruntime assumes a newer one than it takes where one is named
     for change in (srt.compress, srt.prune):
         changed = change(content).SerializeToString()
         assert same(run(stock(changed)), expected)
