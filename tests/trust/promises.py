@@ -1,0 +1,312 @@
+"""What sparse_rt promises, and the tests that hold it to that; docs/trust.md is written from these."""
+
+from typing import NamedTuple
+
+__all__ = ["LANES", "PROMISES", "Lane", "Promise"]
+
+
+class Promise(NamedTuple):
+    """One promise; `tests` are files, or files and functions, of which every case must pass."""
+
+    section: str
+    text: str
+    tests: tuple[str, ...]
+
+
+class Lane(NamedTuple):
+    """A longer lane: what it tries, and what its last run said."""
+
+    command: str
+    text: str
+    last: str
+
+
+_LAYOUTS = "Blocks of channels, tuned plans, processes and files"
+_ANSWERS = "Right answers"
+_READING = "What stock onnxruntime runs, we run"
+_RESOURCES = "Errors and resources"
+_SECURITY = "Security"
+_PROOF = "Nets"
+
+_NETWORKS = "tests/models/test_image_networks.py"
+_TUNING = "tests/models/test_tuning.py"
+_TRACE = "tests/models/test_trace.py"
+_FORKS = "tests/models/test_forks.py"
+_ISLANDS = "tests/models/test_island_threads.py"
+_STRESS = "tests/stress/test_concurrency.py"
+_OUTPUT = "tests/files/test_output_file.py"
+_QUANTIZE = "tests/quantize/test_quantize.py"
+_COMMANDS = "tests/cli/test_commands.py"
+_FUNCTIONS = "tests/graph/test_local_functions.py"
+_EDGES = "tests/kernels/test_elementwise_edges.py"
+_EXTERNAL = "tests/reading/test_external_data.py"
+_CACHE = "tests/kernels/test_cache_folder.py"
+_CODE = "tests/kernels/test_machine_code.py"
+_BOUNDARY = "tests/test_boundary.py"
+_GROWTH = "tests/models/test_growth.py"
+
+PROMISES = (
+    Promise(
+        _LAYOUTS,
+        "A plan in blocks of channels gives the bits of its own steps, and each step those of onnxruntime",
+        (f"{_NETWORKS}::test_a_network",),
+    ),
+    Promise(
+        _LAYOUTS,
+        "A padded convolution reads a sum rightly, whatever wrote the residual",
+        (f"{_NETWORKS}::test_a_padded_convolution_reads_a_sum",),
+    ),
+    Promise(
+        _LAYOUTS, "The generated networks reach every layout", (f"{_NETWORKS}::test_the_networks_reach_every_layout",)
+    ),
+    Promise(
+        _LAYOUTS,
+        "Shapes may change from run to run, and threads share a session, over blocks, too",
+        (
+            f"{_NETWORKS}::test_shapes_change_between_runs_of_one_session",
+            f"{_NETWORKS}::test_threads_of_the_caller_share_a_session",
+        ),
+    ),
+    Promise(
+        _LAYOUTS,
+        "Kernels over blocks fill their borders and read no byte of others",
+        ("tests/kernels/test_channel_blocks.py",),
+    ),
+    Promise(
+        _LAYOUTS,
+        "Steps that disagree on a value's layout or type are found when shapes are bound",
+        ("tests/models/test_check.py",),
+    ),
+    Promise(
+        _LAYOUTS,
+        "`verify` judges the plan that `run` takes: a wrong step, kernel or layout is exit 1 and named",
+        ("tests/models/test_verify_mutations.py",),
+    ),
+    Promise(
+        _LAYOUTS,
+        '`verify`: exact where arithmetic is, "cannot say" within the reference\'s own noise; hostile input is named',
+        ("tests/models/test_verify_rules.py",),
+    ),
+    Promise(
+        _LAYOUTS,
+        "Whatever wins tuning runs right, open sizes too, also when read back by a later session",
+        (
+            "tests/models/test_forced_tuning.py",
+            f"{_TUNING}::test_a_dense_kernel_is_packed_as_it_wants_where_sizes_are_open",
+        ),
+    ),
+    Promise(
+        _LAYOUTS,
+        "Kept decisions that cannot be carried out cost only time",
+        (
+            f"{_TUNING}::test_kept_decisions_that_cannot_be_carried_out_cost_only_time",
+            f"{_TUNING}::test_a_kept_plan_that_cannot_be_built_is_measured_again",
+        ),
+    ),
+    Promise(_LAYOUTS, "Forked children run, drop and make sessions, or are told why not; they never hang", (_FORKS,)),
+    Promise(
+        _LAYOUTS,
+        "Each island has a profile of its own",
+        (
+            f"{_TRACE}::test_every_island_has_a_profile_of_its_own",
+            "tests/cli/test_bench_layers.py::test_profiles_of_several_islands",
+            f"{_TRACE}::test_a_profile_replaces_no_other",
+        ),
+    ),
+    Promise(
+        _LAYOUTS,
+        "Threads do not multiply with islands, and stay on the CPUs that the process may use",
+        (_ISLANDS, "tests/kernels/test_placement.py", "tests/kernels/test_allowance.py"),
+    ),
+    Promise(
+        _LAYOUTS,
+        "Outputs are whole or absent; devices, pipes and FIFOs are written through, links followed, modes kept",
+        (_OUTPUT, f"{_COMMANDS}::test_standard_output_as_a_file_holds_nothing_else"),
+    ),
+    Promise(
+        _LAYOUTS,
+        "`inspect` tells what only the first run decides",
+        (f"{_COMMANDS}::test_inspect_tells_what_the_first_run_decides",),
+    ),
+    Promise(
+        _LAYOUTS,
+        "`quantize` refuses what it cannot do before it calibrates, and is held against the float model",
+        (_QUANTIZE,),
+    ),
+    Promise(
+        _ANSWERS,
+        "Every compressed form has a function of its own name, mixed forms in one file stay apart",
+        ("tests/versions/test_forms.py",),
+    ),
+    Promise(
+        _ANSWERS,
+        "Files of earlier versions stay readable",
+        (f"{_FUNCTIONS}::test_a_file_with_overloads_stays_readable",),
+    ),
+    Promise(
+        _ANSWERS,
+        "Compressed layers left to onnxruntime run the right body",
+        ("tests/models/test_compressed_islands.py",),
+    ),
+    Promise(_ANSWERS, "A Pad joins a convolution only where it pads with zeros", ("tests/models/test_pad.py",)),
+    Promise(
+        _ANSWERS,
+        "External data is found beside the model, wherever in the model it is named",
+        (
+            f"{_EXTERNAL}::test_it_is_found_beside_the_model_wherever_it_is_named",
+            f"{_EXTERNAL}::test_a_fault_is_told_wherever_it_is",
+        ),
+    ),
+    Promise(
+        _ANSWERS,
+        "A fusion knows the ranks and axes that it relies on",
+        ("tests/graph/test_ranks.py", "tests/models/test_assumed_shapes.py"),
+    ),
+    Promise(
+        _ANSWERS, "Convolutions: every attribute as in onnxruntime, errors too", ("tests/models/test_convolutions.py",)
+    ),
+    Promise(_ANSWERS, "Kernels between layers keep their bounds on inputs made to break them", (_EDGES,)),
+    Promise(_ANSWERS, "Clip with one bound, none, NaN or infinities", ("tests/models/test_bounds.py",)),
+    Promise(
+        _ANSWERS,
+        "Scales of 0, NaN, denormal and huge; pools of every size",
+        ("tests/models/test_extreme_scales.py", "tests/models/test_pooled_sizes.py"),
+    ),
+    Promise(
+        _ANSWERS,
+        "A compressed file whose function bodies say something else is refused, other spellings are read",
+        (
+            f"{_FUNCTIONS}::test_an_altered_body_is_refused",
+            f"{_FUNCTIONS}::test_every_single_change_of_a_constant_is_refused",
+            f"{_FUNCTIONS}::test_another_spelling_of_a_body_is_read",
+            f"{_FUNCTIONS}::test_a_function_of_the_users_in_our_domain_is_refused",
+        ),
+    ),
+    Promise(
+        _READING,
+        "Each form of a model that stock onnxruntime opens is opened and runs the same, others are a ModelError",
+        ("tests/reading/test_forms.py",),
+    ),
+    Promise(
+        _READING, "Links, hub caches, odd paths and numbers of external data as stock onnxruntime decides", (_EXTERNAL,)
+    ),
+    Promise(
+        _READING,
+        "No image ends the process, however little pooling leaves of it",
+        ("tests/models/test_empty_pools.py",),
+    ),
+    Promise(_READING, "Local functions are inlined as they mean", ("tests/models/test_inline.py",)),
+    Promise(
+        _READING,
+        "Hostile content is refused by name",
+        ("tests/reading/test_hostile.py", "tests/models/test_damaged_models.py"),
+    ),
+    Promise(_READING, "ONNX's own test suite: a sample never differs from stock", ("tests/backend/test_sample.py",)),
+    Promise(_RESOURCES, "Public functions raise only SparseRTError, with the cause", (_BOUNDARY,)),
+    Promise(
+        _RESOURCES,
+        "The cache may fail in any way and costs time only",
+        (
+            f"{_CACHE}::test_any_call_may_fail_at_any_time",
+            f"{_CACHE}::test_every_damaged_byte_is_noticed",
+            f"{_CACHE}::test_what_stands_in_a_files_place_is_not_read",
+            f"{_CACHE}::test_what_numba_does_not_understand_is_compiled_again",
+            "tests/models/test_cache_failures.py",
+        ),
+    ),
+    Promise(_RESOURCES, "Work grows linearly with a model's nodes; nesting costs no more than its depth", (_GROWTH,)),
+    Promise(
+        _RESOURCES,
+        "A new shape is bound at little cost, bit for bit as step by step; thousands of them in bounded memory",
+        ("tests/models/test_binding.py",),
+    ),
+    Promise(
+        _RESOURCES,
+        "What killed processes left is removed by the next",
+        (f"{_OUTPUT}::test_what_a_killed_process_left_is_removed_by_the_next", "tests/files/test_scratch.py"),
+    ),
+    Promise(
+        _RESOURCES,
+        "Nothing waits for a FIFO, or reads a device for ever; too many threads are refused",
+        (
+            f"{_COMMANDS}::test_what_is_no_file_to_read_is_refused_at_once",
+            f"{_COMMANDS}::test_more_threads_than_any_machine_has",
+        ),
+    ),
+    Promise(
+        _RESOURCES,
+        "A failed write leaves an old model, and its external data",
+        ("tests/files/test_model_writer.py",),
+    ),
+    Promise(
+        _RESOURCES, "Peak memory of `compress` and `prune` is below twice the model", ("tests/graph/test_memory.py",)
+    ),
+    Promise(
+        _SECURITY,
+        "Nothing that other users own or may write is read or run",
+        (
+            _CACHE,
+            f"{_CODE}::test_code_of_another_user_is_not_run",
+            f"{_CODE}::test_code_that_others_may_write_is_not_run",
+        ),
+    ),
+    Promise(
+        _SECURITY,
+        "Archives are never unpickled, nor unpacked beyond memory",
+        (f"{_BOUNDARY}::test_npz_files_that_unpickle_lie_or_explode",),
+    ),
+    Promise(_PROOF, "Random models, byte-exact where arithmetic is exact", ("tests/fuzz/test_fuzz.py",)),
+    Promise(
+        _PROOF, "16 threads and changing shapes, dropped sessions, interrupts, changing CPUs: byte-exact", (_STRESS,)
+    ),
+    Promise(_PROOF, "54 graphs in every form against onnxruntime", ("tests/models/test_agreement.py",)),
+    Promise(
+        _PROOF,
+        "Every kernel variant: boundary sizes, guard bytes, NaN-filled outputs",
+        ("tests/kernels/test_conformance.py",),
+    ),
+)
+
+LANES = (
+    Lane(
+        "make versions",
+        "Every compressed form in onnxruntime 1.17.3, 1.19.2, 1.21.1, 1.23.2, 1.24.4, 1.26.0 and 1.31.1",
+        "2026-11-30: 191 to 201 of 201 forms as their dense models, which else do not run; 0 failures",
+    ),
+    Lane(
+        "make lowest",
+        "The tests beside the lowest version of every dependency",
+        "2026-11-30: 10,207 passed; 3 failed by faults of tests, which were corrected after it",
+    ),
+    Lane(
+        "make backend",
+        "onnx.backend.test through our session, as it is and pruned",
+        "2026-11-30: 2,033 tests, 22 of them random; 0 differ; 9 with sparse layers when pruned",
+    ),
+    Lane("make tiers", "Every tier of kernels", "2026-11-30: generic with bounds checked, avx2, avx512: passed"),
+    Lane(
+        "make fuzz",
+        "Random models in every way that they run",
+        "2026-11-30: 1,400 models (724 of exact arithmetic), 22,980 nodes; 0 findings",
+    ),
+    Lane(
+        "make layouts",
+        "Generated networks over every layout",
+        "2026-11-30: the 120 networks of `make test`; the 4,000 were not run whole",
+    ),
+    Lane(
+        "make convolutions",
+        "The whole grid of convolutions",
+        "2026-11-30: 6,300 layers of an earlier state; the grid not run to its end",
+    ),
+    Lane(
+        "make candidates",
+        "Every candidate of tuning as the winner",
+        "2026-11-30: a quarter of 9,360; 2 failures, not seen again; not run to its end",
+    ),
+    Lane(
+        "make stress",
+        "Threads, signals, forks, processes killed while they compile",
+        "2026-11-30: short forms, kills while sparse plans compile; kills during tuning were not run",
+    ),
+)
