@@ -13,8 +13,8 @@ import numpy as np
 from numba import carray
 from rich.console import Console
 from rich.table import Table
-from sparse_rt_kernels.launch import Launch, Phase
-from sparse_rt_kernels.parallel import ThreadPool
+from sparse_rt_kernels.threads.launch import Launch, Phase
+from sparse_rt_kernels.threads.pool import ThreadPool
 
 from benchmarks.layer_models import build_layer, layer_feeds, load_suite
 from sparse_rt import InferenceSession, SessionOptions

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sparse_rt_kernels import isa, registry
-from sparse_rt_kernels.epilogue import FloatEpilogue, IntegerEpilogue
-from sparse_rt_kernels.geometry import ConvGeometry
-from sparse_rt_kernels.parallel import ThreadPool
-from sparse_rt_kernels.registry import Kernel, PackedWeight
+from sparse_rt_kernels.cpu import isa
+from sparse_rt_kernels.product import registry
+from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
+from sparse_rt_kernels.product.geometry import ConvGeometry
+from sparse_rt_kernels.product.registry import Kernel, PackedWeight
+from sparse_rt_kernels.threads.pool import ThreadPool
 
 __all__ = ["conv_call", "kernels", "matmul_call", "shapes"]
 

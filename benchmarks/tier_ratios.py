@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from sparse_rt_kernels import registry
+from sparse_rt_kernels.product import registry
 
 from benchmarks.kernel_cases import conv_call, matmul_call, shapes
 

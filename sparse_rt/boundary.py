@@ -88,7 +88,7 @@ def _ours(error: Exception, where: str) -> SparseRTError | None:
 
 def _is_forked(error: Exception) -> bool:
     # Imported late: kernels are not needed by all that is public.
-    from sparse_rt_kernels.forks import ForkedError
+    from sparse_rt_kernels.jit.forks import ForkedError
 
     return isinstance(error, ForkedError)
 

@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-from sparse_rt_kernels.parallel import ThreadPool
+from sparse_rt_kernels.threads.pool import ThreadPool
 
 from sparse_rt import arguments
 from sparse_rt.boundary import public, raise_ours
@@ -17,9 +17,9 @@ from sparse_rt.plan.options import SessionOptions
 from sparse_rt.plan.plan import Plan
 from sparse_rt.plan.report import LayerReport, Trial
 from sparse_rt.plan.signature import NodeArg
-from sparse_rt.plan.step import Environment
+from sparse_rt.plan.steps.step import Environment
 from sparse_rt.plan.trace import Trace
-from sparse_rt.plan.tuning.tuner import Tuner
+from sparse_rt.tuning.tuner import Tuner
 
 __all__ = ["InferenceSession", "LayerReport", "ModelMetadata", "NodeArg", "SessionOptions", "Trial"]
 

@@ -239,7 +239,7 @@ def test_what_fails_below_becomes_ours_with_its_cause(cause, ours, theirs, proto
     good = {"x": np.zeros((3, 16), np.float32), "i": np.zeros(1, np.int64)}
     monkeypatch.setattr("sparse_rt.plan.plan.Plan.run", fail)
     monkeypatch.setattr("sparse_rt.graph.model_io.read", fail)
-    monkeypatch.setattr("sparse_rt.plan.tuning.tuner.Tuner.plan", fail)
+    monkeypatch.setattr("sparse_rt.tuning.tuner.Tuner.plan", fail)
     for function in (
         lambda: session.run(None, good),
         lambda: srt.compress(proto),

@@ -20,23 +20,23 @@ from sparse_rt.graph.decompress import decompress_model, decompressed_nbytes
 from sparse_rt.graph.layers import find_layers
 from sparse_rt.graph.model_io import ModelSource
 from sparse_rt.graph.ranks import find_ranks
-from sparse_rt.plan.choose import choose
-from sparse_rt.plan.island import cut
-from sparse_rt.plan.island_threads import island_threads
+from sparse_rt.plan.bind.residual import absorb_additions
+from sparse_rt.plan.decisions import Decide, Decisions, Draft
+from sparse_rt.plan.islands.island import cut
+from sparse_rt.plan.islands.island_threads import island_threads
+from sparse_rt.plan.islands.onnxruntime_step import OnnxRuntimeStep, engine_of_file, engine_of_model, open_island
+from sparse_rt.plan.islands.schedule import Level, outer_inputs, schedule
+from sparse_rt.plan.match.choose import choose
+from sparse_rt.plan.match.operators import find_operators
+from sparse_rt.plan.match.packing import PackedWeights
+from sparse_rt.plan.match.replacement import Replacement
 from sparse_rt.plan.metadata import ModelMetadata
-from sparse_rt.plan.onnxruntime_step import OnnxRuntimeStep, engine_of_file, engine_of_model, open_island
-from sparse_rt.plan.operators import find_operators
 from sparse_rt.plan.options import SessionOptions
-from sparse_rt.plan.packing import PackedWeights
 from sparse_rt.plan.plan import Plan
-from sparse_rt.plan.prepare import prepare
-from sparse_rt.plan.replacement import Replacement
+from sparse_rt.plan.prepare.prepare import prepare
 from sparse_rt.plan.report import LayerReport
-from sparse_rt.plan.residual import absorb_additions
-from sparse_rt.plan.schedule import Level, outer_inputs, schedule
 from sparse_rt.plan.signature import NodeArg, Signature, is_exchangeable
-from sparse_rt.plan.step import KernelStep, Shape, Step
-from sparse_rt.plan.tuning.decisions import Decide, Decisions, Draft
+from sparse_rt.plan.steps.step import KernelStep, Shape, Step
 
 __all__ = ["build_plan"]
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import onnxruntime as ort
-from sparse_rt_kernels import isa
-from sparse_rt_kernels.allowance import is_limited, usable_threads
-from sparse_rt_kernels.settings import settings
+from sparse_rt_kernels.cpu import isa
+from sparse_rt_kernels.cpu.allowance import is_limited, usable_threads
+from sparse_rt_kernels.cpu.settings import settings
 
 from sparse_rt.boundary import public
 from sparse_rt.errors import ConfigError, message

@@ -7,17 +7,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sparse_rt_kernels.parallel import ThreadPool
+from sparse_rt_kernels.threads.pool import ThreadPool
 
-from sparse_rt.plan.check import check_steps
-from sparse_rt.plan.engine import Engine
+from sparse_rt.plan.bind.check import check_steps
+from sparse_rt.plan.bind.segment import Segment, segmented
+from sparse_rt.plan.islands.engine import Engine
+from sparse_rt.plan.islands.onnxruntime_step import OnnxRuntimeStep
 from sparse_rt.plan.metadata import ModelMetadata
-from sparse_rt.plan.onnxruntime_step import OnnxRuntimeStep
 from sparse_rt.plan.report import LayerReport, Trial
-from sparse_rt.plan.segment import Segment, segmented
 from sparse_rt.plan.signature import Signature
-from sparse_rt.plan.sparse_step import SparseStep
-from sparse_rt.plan.step import Environment, Step, spent
+from sparse_rt.plan.steps.sparse_step import SparseStep
+from sparse_rt.plan.steps.step import Environment, Step, spent
 from sparse_rt.plan.trace import Trace
 
 __all__ = ["Plan"]

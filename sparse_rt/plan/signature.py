@@ -12,7 +12,7 @@ import onnxruntime as ort
 from sparse_rt.errors import FeedError, message
 from sparse_rt.graph.model_io import FOUND
 from sparse_rt.graph.type_names import ELEMENTS
-from sparse_rt.plan.step import Environment
+from sparse_rt.plan.steps.step import Environment
 
 __all__ = ["NodeArg", "Signature", "is_exchangeable", "numpy_dtype"]
 

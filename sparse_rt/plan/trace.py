@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from sparse_rt_kernels.parallel import ThreadPool
+from sparse_rt_kernels.threads.pool import ThreadPool
 
 from sparse_rt.errors import ConfigError, message
-from sparse_rt.plan.onnxruntime_step import OnnxRuntimeStep
+from sparse_rt.plan.islands.onnxruntime_step import OnnxRuntimeStep
 from sparse_rt.plan.options import SessionOptions
 from sparse_rt.plan.report import LayerReport
-from sparse_rt.plan.step import Environment, Step
+from sparse_rt.plan.steps.step import Environment, Step
 
 __all__ = ["Trace"]
 

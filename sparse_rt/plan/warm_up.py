@@ -6,17 +6,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
-from sparse_rt_kernels.epilogue import FloatEpilogue, IntegerEpilogue
-from sparse_rt_kernels.geometry import ConvGeometry
-from sparse_rt_kernels.launch import Launch
-from sparse_rt_kernels.parallel import ThreadPool
+from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
+from sparse_rt_kernels.product.geometry import ConvGeometry
+from sparse_rt_kernels.threads.launch import Launch
+from sparse_rt_kernels.threads.pool import ThreadPool
 
 from sparse_rt.errors import FeedError
-from sparse_rt.plan.operator_step import OperatorStep
-from sparse_rt.plan.packing import pack_blank
+from sparse_rt.plan.bind.segment import Segment
+from sparse_rt.plan.match.packing import pack_blank
 from sparse_rt.plan.plan import Plan
-from sparse_rt.plan.segment import Segment
-from sparse_rt.plan.sparse_step import SparseStep
+from sparse_rt.plan.steps.operator_step import OperatorStep
+from sparse_rt.plan.steps.sparse_step import SparseStep
 
 __all__ = ["warm_up"]
 

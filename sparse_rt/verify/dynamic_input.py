@@ -7,7 +7,7 @@ import onnx
 from numpy.typing import NDArray
 
 from sparse_rt import stock
-from sparse_rt.plan.fuse import Fusion
+from sparse_rt.plan.match.fusion import Fusion
 
 __all__ = ["DynamicInputs"]
 
@@ -21,7 +21,7 @@ class DynamicInputs:
     Parameters
     ----------
     fusions
-        Of layers behind :func:`sparse_rt.plan.quantise_input.quantise_input`.
+        Of layers behind :func:`sparse_rt.plan.prepare.quantise_input.quantise_input`.
     """
 
     def __init__(self, fusions: Iterable[Fusion]) -> None:

@@ -12,9 +12,9 @@ from sparse_rt.errors import FeedError, ModelError
 from sparse_rt.graph.layer import Layer
 from sparse_rt.graph.layers import find_layers
 from sparse_rt.graph.weights import constant_array
-from sparse_rt.plan.fuse import Fusion, fuse
-from sparse_rt.plan.quantise_input import quantise_input
-from sparse_rt.plan.sparse_step import SparseStep
+from sparse_rt.plan.match.fusion import Fusion, fuse
+from sparse_rt.plan.prepare.quantise_input import quantise_input
+from sparse_rt.plan.steps.sparse_step import SparseStep
 from sparse_rt.session import InferenceSession
 from sparse_rt.verify.bounds import EPS, elementwise_bound, end_to_end_tolerance
 from sparse_rt.verify.compare import Comparison, bounded, exact, within

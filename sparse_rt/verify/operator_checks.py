@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from sparse_rt.errors import FeedError, ModelError
 from sparse_rt.graph.weights import constant_array
-from sparse_rt.plan.sparse_step import SparseStep
-from sparse_rt.plan.step import BindableStep
+from sparse_rt.plan.steps.sparse_step import SparseStep
+from sparse_rt.plan.steps.step import BindableStep
 from sparse_rt.session import InferenceSession
 from sparse_rt.verify.bounds import EPS
 from sparse_rt.verify.compare import LEAST, Comparison, bounded

@@ -20,7 +20,7 @@ from sparse_rt.feeds import random_feeds
 from sparse_rt.graph import model_io, model_writer
 from sparse_rt.graph.decompress import decompress_model, decompressed_nbytes
 from sparse_rt.graph.layers import find_layers
-from sparse_rt.plan.prepare import prepare
+from sparse_rt.plan.prepare.prepare import prepare
 from sparse_rt.plan.signature import is_exchangeable
 from sparse_rt.scratch import ScratchFolder
 from sparse_rt.session import InferenceSession, SessionOptions

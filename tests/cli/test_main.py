@@ -132,14 +132,14 @@ def test_what_the_system_refuses_is_one_line_and_no_bug(cli, files, monkeypatch,
     def fail(*arguments, **options):
         raise kind()
 
-    for place in ("sparse_rt.plan.tuning.tuner.Tuner.plan", "sparse_rt.feeds.random_feeds"):
+    for place in ("sparse_rt.tuning.tuner.Tuner.plan", "sparse_rt.feeds.random_feeds"):
         with monkeypatch.context() as patched:
             patched.setattr(place, fail)
             result = cli("run", files["pruned"])
         assert (result.exit_code, result.stdout) == (2, "")
         assert len(result.stderr.strip().splitlines()) == 1
         assert "bug" not in result.stderr
-    monkeypatch.setattr("sparse_rt.plan.tuning.tuner.Tuner.plan", fail)
+    monkeypatch.setattr("sparse_rt.tuning.tuner.Tuner.plan", fail)
     assert says in cli("run", files["pruned"]).stderr
 
 

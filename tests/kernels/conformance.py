@@ -1,11 +1,11 @@
 """What the conformance tests share: one way to drive every kernel of the registry, and its judge."""
 
 import numpy as np
-from sparse_rt_kernels import registry
-from sparse_rt_kernels.epilogue import FloatEpilogue, IntegerEpilogue
-from sparse_rt_kernels.geometry import ConvGeometry
-from sparse_rt_kernels.isa import supported_tiers
-from sparse_rt_kernels.parallel import ThreadPool
+from sparse_rt_kernels.cpu.isa import supported_tiers
+from sparse_rt_kernels.product import registry
+from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
+from sparse_rt_kernels.product.geometry import ConvGeometry
+from sparse_rt_kernels.threads.pool import ThreadPool
 
 from tests import naive
 

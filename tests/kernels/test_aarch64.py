@@ -15,8 +15,8 @@ PROGRAM = textwrap.dedent(
     import llvmlite.binding as llvm
     import numpy as np
     from numba.core.dispatcher import Dispatcher
-    from sparse_rt_kernels import registry
-    from sparse_rt_kernels.parallel import ThreadPool
+    from sparse_rt_kernels.product import registry
+    from sparse_rt_kernels.threads.pool import ThreadPool
     from tests.kernels import conformance as conf
 
     TRIPLE = "aarch64-unknown-linux-gnu"

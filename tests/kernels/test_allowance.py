@@ -3,7 +3,7 @@
 import os
 
 import pytest
-from sparse_rt_kernels import allowance
+from sparse_rt_kernels.cpu import allowance
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import config
-from sparse_rt_kernels.attention import (
+from sparse_rt_kernels.between.attention import (
     Attention,
     ByteOperand,
     ByteTensor,
@@ -16,8 +16,8 @@ from sparse_rt_kernels.attention import (
     prepare_attention,
     prepare_quantised_attention,
 )
-from sparse_rt_kernels.elementwise import Quantisation, QuantisedRows
-from sparse_rt_kernels.parallel import ThreadPool
+from sparse_rt_kernels.between.elementwise import Quantisation, QuantisedRows
+from sparse_rt_kernels.threads.pool import ThreadPool
 
 from tests.kernels.conformance import Guarded
 

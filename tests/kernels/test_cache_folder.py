@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from sparse_rt_kernels import cache_folder, machine_code, trusted_files
-from sparse_rt_kernels.numba_cache import FunctionCache
-from sparse_rt_kernels.object_file import Image
+from sparse_rt_kernels.jit import cache_folder, machine_code, trusted_files
+from sparse_rt_kernels.jit.numba_cache import FunctionCache
+from sparse_rt_kernels.jit.object_file import Image
 
 KEY, NAME, CONTENT = "0123abcd", "task.image", bytes(range(256)) * 40
 OTHER = 12345  # a user that is neither root nor the one who runs the tests
@@ -453,7 +453,7 @@ def test_a_session_survives_damage_of_every_kind(tmp_path):
 def test_a_process_without_home_and_folders(tmp_path):
     (tmp_path / "file").write_text("no folder")
     own = {"SPARSE_RT_CACHE_DIR": str(tmp_path / "file" / "cache"), "HOME": "/nonexistent", "TMPDIR": "/nonexistent"}
-    program = "from sparse_rt_kernels import team; assert team.measure_pauses(3) == 0"
+    program = "from sparse_rt_kernels.threads import workers; assert workers.measure_pauses(3) == 0"
     environment = {**os.environ, **own}
     done = subprocess.run(
         [sys.executable, "-c", program], timeout=300, env=environment, capture_output=True, text=True, check=False

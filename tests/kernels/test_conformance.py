@@ -5,8 +5,8 @@ import threading
 import numpy as np
 import pytest
 from numba.core import config
-from sparse_rt_kernels.epilogue import FloatEpilogue, IntegerEpilogue
-from sparse_rt_kernels.parallel import ThreadPool
+from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
+from sparse_rt_kernels.threads.pool import ThreadPool
 
 from tests import naive
 from tests.kernels import conformance as conf

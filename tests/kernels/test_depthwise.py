@@ -5,12 +5,12 @@ import onnxruntime
 import pytest
 from numba import config
 from onnx import helper, numpy_helper
-from sparse_rt_kernels.depthwise import prepare_depthwise
-from sparse_rt_kernels.depthwise.floats import prepare_floats
-from sparse_rt_kernels.depthwise.integer import prepare_integer
-from sparse_rt_kernels.epilogue import FloatEpilogue, IntegerEpilogue
-from sparse_rt_kernels.geometry import ConvGeometry
-from sparse_rt_kernels.parallel import ThreadPool
+from sparse_rt_kernels.between.depthwise import prepare_depthwise
+from sparse_rt_kernels.between.depthwise.floats import prepare_floats
+from sparse_rt_kernels.between.depthwise.integer import prepare_integer
+from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
+from sparse_rt_kernels.product.geometry import ConvGeometry
+from sparse_rt_kernels.threads.pool import ThreadPool
 
 from tests import naive
 from tests.kernels.conformance import (

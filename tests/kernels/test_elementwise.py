@@ -8,9 +8,10 @@ import onnxruntime as ort
 import pytest
 from numba.core import config
 from onnx import TensorProto, helper
-from sparse_rt_kernels import elementwise
-from sparse_rt_kernels.elementwise import Quantisation, parts
-from sparse_rt_kernels.parallel import ThreadPool
+from sparse_rt_kernels.between import elementwise
+from sparse_rt_kernels.between.elementwise import Quantisation
+from sparse_rt_kernels.threads import parts
+from sparse_rt_kernels.threads.pool import ThreadPool
 
 pytestmark = pytest.mark.skipif(bool(config.DISABLE_JIT), reason="machine code only")
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from numba.core import config
 from onnx import helper
-from sparse_rt_kernels import elementwise
-from sparse_rt_kernels.elementwise import Quantisation, QuantisedRows
-from sparse_rt_kernels.parallel import ThreadPool
+from sparse_rt_kernels.between import elementwise
+from sparse_rt_kernels.between.elementwise import Quantisation, QuantisedRows
+from sparse_rt_kernels.threads.pool import ThreadPool
 
 from tests.kernels.test_elementwise import dequantised, onnx_run
 

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba.core import types
-from sparse_rt_kernels import isa
-from sparse_rt_kernels.epilogue import FloatEpilogue
+from sparse_rt_kernels.cpu import isa
 from sparse_rt_kernels.n2m4_f32 import (
     SIMD,
     SIMD_CHANNEL_LANES,
@@ -20,7 +19,8 @@ from sparse_rt_kernels.n2m4_f32 import (
     tiling,
 )
 from sparse_rt_kernels.n2m4_f32.call import Call
-from sparse_rt_kernels.parallel import ThreadPool
+from sparse_rt_kernels.product.epilogue import FloatEpilogue
+from sparse_rt_kernels.threads.pool import ThreadPool
 
 from tests import naive
 from tests.kernels import conformance as conf

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba.core import config, types
-from sparse_rt_kernels import isa, n2m4_f32
-from sparse_rt_kernels.epilogue import FloatEpilogue, IntegerEpilogue
+from sparse_rt_kernels import n2m4_f32
+from sparse_rt_kernels.cpu import isa
 from sparse_rt_kernels.n2m4_f32 import kernels, macro, simd_calls, tiling
 from sparse_rt_kernels.n2m4_f32.call import Call
-from sparse_rt_kernels.parallel import ThreadPool
+from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
+from sparse_rt_kernels.threads.pool import ThreadPool
 
 from tests import naive
 from tests.kernels import conformance as conf

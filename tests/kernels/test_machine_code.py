@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from numba.core import config
-from sparse_rt_kernels import jit, machine_code
-from sparse_rt_kernels.object_file import Image, UnknownObjectError, lay_out
+from sparse_rt_kernels.jit import compilation, machine_code
+from sparse_rt_kernels.jit.object_file import Image, UnknownObjectError, lay_out
 
 pytestmark = [
     pytest.mark.skipif(bool(config.DISABLE_JIT), reason="nothing is compiled"),
@@ -20,8 +20,8 @@ pytestmark = [
 #: Prints whether Numba was needed. measure_pauses is the smallest function there is.
 PROGRAM = """
 import sys
-from sparse_rt_kernels import team
-assert team.measure_pauses(3) == 0
+from sparse_rt_kernels.threads import workers
+assert workers.measure_pauses(3) == 0
 print("numba" in sys.modules)
 """
 
@@ -142,7 +142,7 @@ def test_other_settings_of_numba_are_another_host(cache):
 
 def test_changed_sources_are_compiled_again(warm, tmp_path):
     """The package is copied, and a comment added to a file that holds none of the functions."""
-    package = Path(jit.__file__).parent
+    package = Path(compilation.__file__).parent.parent
     shutil.copytree(package, tmp_path / package.name, ignore=shutil.ignore_patterns("__pycache__"))
     cache = tmp_path / "cache"
     shutil.copytree(warm, cache)
@@ -181,14 +181,14 @@ def made(number):
 
 
 def test_names_tell_what_functions_capture():
-    names = {jit._name(made(value)) for value in (0, 1, 1.0, True, "1", b"1", (1,), None, made(0), made(1))}
+    names = {compilation._name(made(value)) for value in (0, 1, 1.0, True, "1", b"1", (1,), None, made(0), made(1))}
     assert len(names) == 10
-    assert jit._name(made(1)) == jit._name(made(1))
-    assert jit._name(made([])) is None, "a list may change"
+    assert compilation._name(made(1)) == compilation._name(made(1))
+    assert compilation._name(made([])) is None, "a list may change"
 
 
 def test_functions_of_other_packages_are_not_kept():
     """The key tells nothing of their sources."""
     task = made(0)
     task.__module__ = __name__
-    assert jit._name(task) is None
+    assert compilation._name(task) is None

@@ -5,13 +5,13 @@ import re
 import numpy as np
 import pytest
 from numba import njit
-from sparse_rt_kernels import caches, isa
-from sparse_rt_kernels.geometry import ConvGeometry
+from sparse_rt_kernels.cpu import caches, isa
 from sparse_rt_kernels.n2m4_u8s8 import VNNI, image_layout
 from sparse_rt_kernels.n2m4_u8s8.image_layout import octet_image_of
 from sparse_rt_kernels.n2m4_u8s8.image_store import BLOCKS, PLANES, SUMS
 from sparse_rt_kernels.n2m4_u8s8.image_tile import image_tiles
-from sparse_rt_kernels.parallel import ThreadPool
+from sparse_rt_kernels.product.geometry import ConvGeometry
+from sparse_rt_kernels.threads.pool import ThreadPool
 
 from tests.kernels import conformance as conf
 

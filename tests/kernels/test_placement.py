@@ -6,7 +6,8 @@ import threading
 import time
 
 import pytest
-from sparse_rt_kernels import parallel, placement
+from sparse_rt_kernels.cpu import placement
+from sparse_rt_kernels.threads import pool
 
 linux_only = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux")
 
@@ -46,9 +47,9 @@ def test_what_cannot_be_done_is_said_and_harmless():
 
 
 def test_a_pool_works_where_nothing_is_known_of_cpus(monkeypatch):
-    monkeypatch.setattr(parallel, "current_cpu", lambda: -1)
+    monkeypatch.setattr(pool, "current_cpu", lambda: -1)
     seen = []
-    parallel.ThreadPool(3).run(seen.append, 20)
+    pool.ThreadPool(3).run(seen.append, 20)
     assert sorted(seen) == list(range(20))
 
 
@@ -57,12 +58,12 @@ def test_a_pool_works_where_nothing_is_known_of_cpus(monkeypatch):
 def test_workers_follow_what_their_caller_may_use():
     """Also where it may use one CPU alone, and where that changes after they have started."""
     before = os.sched_getaffinity(0)
-    pool = parallel.ThreadPool(3)
+    workers = pool.ThreadPool(3)
 
     def places():
-        for _ in range(parallel._CALLS_BETWEEN_LOOKS + 2):
-            pool.run(lambda _: None, 3)
-        return [os.sched_getaffinity(thread.native_id) for thread in pool._python_crew().threads]
+        for _ in range(pool._CALLS_BETWEEN_LOOKS + 2):
+            workers.run(lambda _: None, 3)
+        return [os.sched_getaffinity(thread.native_id) for thread in workers._python_crew().threads]
 
     try:
         assert all(place <= before for place in places())

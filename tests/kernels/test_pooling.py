@@ -5,9 +5,9 @@ import onnxruntime
 import pytest
 from numba import config
 from onnx import TensorProto, helper
-from sparse_rt_kernels.elementwise import Quantisation
-from sparse_rt_kernels.parallel import ThreadPool
-from sparse_rt_kernels.pooling import prepare_average_pool, prepare_max_pool, prepare_quantised_average_pool
+from sparse_rt_kernels.between.elementwise import Quantisation
+from sparse_rt_kernels.between.pooling import prepare_average_pool, prepare_max_pool, prepare_quantised_average_pool
+from sparse_rt_kernels.threads.pool import ThreadPool
 
 from tests.kernels.conformance import Guarded, activations
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from sparse_rt_kernels import reference
-from sparse_rt_kernels.epilogue import FloatEpilogue
+from sparse_rt_kernels.product import reference
+from sparse_rt_kernels.product.epilogue import FloatEpilogue
 
 from tests import naive
 from tests.kernels import conformance as conf

@@ -3,7 +3,8 @@
 import re
 
 import pytest
-from sparse_rt_kernels import isa, registry
+from sparse_rt_kernels.cpu import isa
+from sparse_rt_kernels.product import registry
 
 from tests.kernels.conformance import by_name
 

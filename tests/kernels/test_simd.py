@@ -6,7 +6,8 @@ from llvmlite import ir
 from numba import njit, types
 from numba.core import config
 from numba.extending import intrinsic
-from sparse_rt_kernels import isa, simd
+from sparse_rt_kernels.cpu import isa
+from sparse_rt_kernels.vectors import simd
 
 pytestmark = pytest.mark.skipif(bool(config.DISABLE_JIT), reason="emitted code needs the JIT")
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from numba import carray
 from numba.core import config
-from sparse_rt_kernels import parallel, team
-from sparse_rt_kernels.launch import Launch, Phase
-from sparse_rt_kernels.parallel import ThreadPool
-from sparse_rt_kernels.sequence import NO_OTHER, Bound, LaunchSequence, table_at
-from sparse_rt_kernels.workspace import as_pointer
+from sparse_rt_kernels.threads import pool, workers
+from sparse_rt_kernels.threads.launch import Launch, Phase
+from sparse_rt_kernels.threads.pool import ThreadPool
+from sparse_rt_kernels.threads.sequence import NO_OTHER, Bound, LaunchSequence, table_at
+from sparse_rt_kernels.threads.workspace import as_pointer
 
 pytestmark = pytest.mark.skipif(bool(config.DISABLE_JIT), reason="native tasks are machine code")
 
@@ -106,7 +106,7 @@ def test_answers_do_not_outlive_their_call():
 
 
 def test_python_threads_take_over_where_there_is_no_team(monkeypatch):
-    monkeypatch.setattr(team, "is_available", lambda: False)
+    monkeypatch.setattr(workers, "is_available", lambda: False)
     launch = counting(8, answer=1, otherwise=counting(8))
     np.testing.assert_array_equal(run(launch, ThreadPool(3), 8), 2)
 
@@ -136,7 +136,7 @@ def test_a_launch_of_a_sequence_is_repeated_before_the_next(threads):
 
 
 def test_sequences_run_where_there_is_no_team(monkeypatch):
-    monkeypatch.setattr(team, "is_available", lambda: False)
+    monkeypatch.setattr(workers, "is_available", lambda: False)
     again = counting(6, answer=1, otherwise=counting(6))
     np.testing.assert_array_equal(run_sequence([counting(6), again], ThreadPool(2), 6), [[1] * 6, [2] * 6])
 
@@ -209,4 +209,4 @@ def test_a_forked_child_starts_workers_of_its_own():
 
 
 def test_pauses_are_counted_in_time():
-    assert parallel._spins() > 0
+    assert pool._spins() > 0

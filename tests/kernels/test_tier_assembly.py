@@ -8,8 +8,9 @@ import pytest
 from numba.core import config
 from numba.core.ccallback import CFunc
 from numba.core.dispatcher import Dispatcher
-from sparse_rt_kernels import isa, registry
-from sparse_rt_kernels.jit import kernel_task
+from sparse_rt_kernels.cpu import isa
+from sparse_rt_kernels.jit.compilation import kernel_task
+from sparse_rt_kernels.product import registry
 from sparse_rt_kernels.tiled_u8s8.product import product_task
 from sparse_rt_kernels.tiled_u8s8.shape import Shape
 

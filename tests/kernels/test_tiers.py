@@ -1,7 +1,8 @@
 """Which tiers a CPU has, and how one is asked for."""
 
 import pytest
-from sparse_rt_kernels import isa, registry
+from sparse_rt_kernels.cpu import isa
+from sparse_rt_kernels.product import registry
 
 AVX2 = {"avx2", "fma"}
 AVX512 = AVX2 | {"avx512f", "avx512bw", "avx512vl", "avx512dq"}

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from sparse_rt_kernels.geometry import MatmulShape
-from sparse_rt_kernels.launch import Launch
-from sparse_rt_kernels.parallel import ThreadPool
+from sparse_rt_kernels.product.geometry import MatmulShape
+from sparse_rt_kernels.threads.launch import Launch
+from sparse_rt_kernels.threads.pool import ThreadPool
 from sparse_rt_kernels.tiled_f32 import kernels as floats
 from sparse_rt_kernels.tiled_u8s8 import kernels as integers
 

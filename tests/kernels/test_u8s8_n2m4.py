@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from numba import njit
 from numba.core import config
-from sparse_rt_kernels import caches, isa
-from sparse_rt_kernels.epilogue import IntegerEpilogue
-from sparse_rt_kernels.geometry import ConvGeometry
-from sparse_rt_kernels.n2m4_u8s8 import VNNI, blocking, layout, micro, stream
-from sparse_rt_kernels.n2m4_u8s8.staging import staging_of
+from sparse_rt_kernels.cpu import caches, isa
+from sparse_rt_kernels.n2m4_u8s8 import VNNI, layout, micro, stream
+from sparse_rt_kernels.product.epilogue import IntegerEpilogue
+from sparse_rt_kernels.product.geometry import ConvGeometry
+from sparse_rt_kernels.product.u8s8 import blocking
+from sparse_rt_kernels.product.u8s8.staging import staging_of
 
 from tests import naive
 from tests.kernels import conformance as conf
@@ -160,7 +161,7 @@ def test_work_is_split_no_finer_than_it_is(threads, rows, channels):
 @pytest.mark.parametrize("level2", [16 * 1024, 16 * 1024 * 1024])
 def test_any_cache_sizes_give_the_same_answer(level1, level2, monkeypatch):
     """Small caches force many blocks of rows and steps, with sums carried between them."""
-    from sparse_rt_kernels import caches
+    from sparse_rt_kernels.cpu import caches
 
     monkeypatch.setattr(caches, "level1_bytes", lambda: level1)
     monkeypatch.setattr(caches, "level2_bytes", lambda: level2)

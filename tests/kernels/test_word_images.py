@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from sparse_rt_kernels import caches, isa, registry
-from sparse_rt_kernels.parallel import ThreadPool
-from sparse_rt_kernels.word_image import calls, layout
-from sparse_rt_kernels.word_image.layout import word_image_of
+from sparse_rt_kernels.between.direct_convolution import calls, layout
+from sparse_rt_kernels.between.direct_convolution.layout import word_image_of
+from sparse_rt_kernels.cpu import caches, isa
+from sparse_rt_kernels.product import registry
+from sparse_rt_kernels.threads.pool import ThreadPool
 
 from tests.kernels import conformance as conf
 

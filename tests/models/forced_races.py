@@ -2,10 +2,10 @@
 
 import itertools
 
-from sparse_rt_kernels import isa
+from sparse_rt_kernels.cpu import isa
 
-from sparse_rt.plan.tuning.judge import PLAN, TUNED
-from sparse_rt.plan.tuning.layer_race import ONNXRUNTIME
+from sparse_rt.tuning.judge import PLAN, TUNED
+from sparse_rt.tuning.layer_race import ONNXRUNTIME
 
 __all__ = ["CANDIDATES", "FakeRace", "MixedRace", "has_dense_kernels", "no_race"]
 

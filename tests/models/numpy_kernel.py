@@ -1,8 +1,8 @@
 """A kernel in plain NumPy over the naive judges, so that plans can be tested apart from the real kernels."""
 
 import numpy as np
-from sparse_rt_kernels.epilogue import FloatEpilogue
-from sparse_rt_kernels.registry import Kernel, PackedWeight, prepared_conv, prepared_matmul
+from sparse_rt_kernels.product.epilogue import FloatEpilogue
+from sparse_rt_kernels.product.registry import Kernel, PackedWeight, prepared_conv, prepared_matmul
 
 from tests import naive
 

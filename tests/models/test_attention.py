@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from sparse_rt_kernels.attention import are_bytes_available, is_available
+from sparse_rt_kernels.between.attention import are_bytes_available, is_available
 
 from benchmarks.models.quantise import quantise_static
 from tests.models.onnx_models import INT64, compare, info, model, node, normal, sparse, sparse_session, stock

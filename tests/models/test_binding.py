@@ -5,15 +5,15 @@ import gc
 import numpy as np
 import pytest
 from numba.core import config
-from sparse_rt_kernels import isa
-from sparse_rt_kernels.launch_family import LaunchFamily
+from sparse_rt_kernels.cpu import isa
+from sparse_rt_kernels.threads.launch_family import LaunchFamily
 
 from sparse_rt import InferenceSession, SessionOptions
-from sparse_rt.plan import binding
-from sparse_rt.plan import segment as segment_module
-from sparse_rt.plan.segment import LAID_OUT_AT, Segment
-from sparse_rt.plan.shape_classes import MISSING, ShapeClasses
-from sparse_rt.plan.sparse_step import SparseStep
+from sparse_rt.plan.bind import binding
+from sparse_rt.plan.bind import segment as segment_module
+from sparse_rt.plan.bind.segment import LAID_OUT_AT, Segment
+from sparse_rt.plan.bind.shape_classes import MISSING, ShapeClasses
+from sparse_rt.plan.steps.sparse_step import SparseStep
 from tests.models.onnx_models import info, model, node, normal, sparse, stock
 
 pytestmark = pytest.mark.skipif(bool(config.DISABLE_JIT), reason="segments are machine code")

@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 from numba.core import config
-from sparse_rt_kernels import trusted_files
+from sparse_rt_kernels.jit import trusted_files
 
 import sparse_rt as srt
 from tests.models.onnx_models import info, model, node, normal, sparse, stock

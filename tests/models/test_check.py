@@ -4,12 +4,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from sparse_rt_kernels.channel_blocks import ChannelBlocks
+from sparse_rt_kernels.product.nchwc8 import ChannelBlocks
 
 from sparse_rt import ModelError
-from sparse_rt.plan.check import check_steps
-from sparse_rt.plan.laid_out_step import LaidOutStep
-from sparse_rt.plan.reshape_step import ReshapeStep
+from sparse_rt.plan.bind.check import check_steps
+from sparse_rt.plan.steps.laid_out_step import LaidOutStep
+from sparse_rt.plan.steps.reshape_step import ReshapeStep
 
 F32, U8 = np.dtype(np.float32), np.dtype(np.uint8)
 

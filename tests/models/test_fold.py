@@ -9,9 +9,9 @@ from sparse_rt.graph import model_io
 from sparse_rt.graph.bodies import functions_for
 from sparse_rt.graph.compress import compress
 from sparse_rt.graph.operators import COMPRESSED
-from sparse_rt.plan import fold as fold_module
-from sparse_rt.plan.fold import fold
-from sparse_rt.plan.prepare import prepare
+from sparse_rt.plan.prepare import fold as fold_module
+from sparse_rt.plan.prepare.fold import fold
+from sparse_rt.plan.prepare.prepare import prepare
 from tests.models import chains
 from tests.models.onnx_models import INT64, compare, info, model, node, normal, sparse, sparse_int8, sparse_session
 

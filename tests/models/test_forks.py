@@ -15,10 +15,10 @@ import warnings
 import numpy as np
 import onnxruntime as ort
 import pytest
-from sparse_rt_kernels import forks
+from sparse_rt_kernels.jit import forks
 
 import sparse_rt as srt
-from sparse_rt.plan import engine as engine_module
+from sparse_rt.plan.islands import engine as engine_module
 from tests.models.onnx_models import info, model, node, normal, sparse, stock
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")

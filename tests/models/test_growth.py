@@ -12,13 +12,14 @@ import sparse_rt as srt
 from sparse_rt import ModelError, formats
 from sparse_rt.graph import model_io, names
 from sparse_rt.graph.nesting import MOST_NESTED
-from sparse_rt.plan import layout, packing, segment
-from sparse_rt.plan import prepare as prepare_module
-from sparse_rt.plan.arena import Lifetime, place
-from sparse_rt.plan.sparse_step import SparseStep
-from sparse_rt.plan.tuning import keys
-from sparse_rt.plan.tuning.decisions import Draft
+from sparse_rt.plan.bind import layout, segment
+from sparse_rt.plan.bind.arena import Lifetime, place
+from sparse_rt.plan.decisions import Draft
+from sparse_rt.plan.match import packing
+from sparse_rt.plan.prepare import prepare as prepare_module
+from sparse_rt.plan.steps.sparse_step import SparseStep
 from sparse_rt.prune import magnitude
+from sparse_rt.tuning import keys
 from tests.models import chains
 from tests.models.onnx_models import compare, info, model, node, normal, sparse
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from numba.core import config
 from onnxruntime.capi import onnxruntime_pybind11_state as onnxruntime_state
-from sparse_rt_kernels import registry
+from sparse_rt_kernels.product import registry
 
-from sparse_rt.plan.laid_out_step import LaidOutStep
-from sparse_rt.plan.segment import Segment
+from sparse_rt.plan.bind.segment import Segment
+from sparse_rt.plan.steps.laid_out_step import LaidOutStep
 from sparse_rt.stock import open_session
 from tests.models.image_networks import PRODUCERS, Network, generate
 from tests.models.onnx_models import names_of, sparse_session

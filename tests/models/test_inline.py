@@ -6,7 +6,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 from sparse_rt.graph import model_io
-from sparse_rt.plan.prepare import prepare
+from sparse_rt.plan.prepare.prepare import prepare
 from tests.models.onnx_models import compare, info, model, node, normal, sparse
 
 OPSETS = [helper.make_opsetid("", 17), helper.make_opsetid("f", 1)]

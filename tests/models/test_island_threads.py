@@ -9,7 +9,7 @@ import onnx_ir as ir
 import pytest
 
 import sparse_rt as srt
-from sparse_rt.plan.island_threads import island_threads
+from sparse_rt.plan.islands.island_threads import island_threads
 from tests.models.onnx_models import stock
 from tests.models.test_forks import WIDTH, network
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from numba.core import config
 from onnxruntime.quantization import QuantType
-from sparse_rt_kernels import registry
+from sparse_rt_kernels.product import registry
 
 from benchmarks.models.quantise import quantise_static
-from sparse_rt.plan import segment
+from sparse_rt.plan.bind import segment
 from tests.models.onnx_models import info, model, node, normal, sparse, sparse_session
 
 pytestmark = [

@@ -13,9 +13,9 @@ from benchmarks.models import bert, resnet50
 from benchmarks.models.quantise import quantise_dynamic
 from sparse_rt.graph import model_io
 from sparse_rt.graph.layers import find_layers
-from sparse_rt.plan.choose import choose
-from sparse_rt.plan.prepare import prepare
-from sparse_rt.plan.sparse_step import SparseStep
+from sparse_rt.plan.match.choose import choose
+from sparse_rt.plan.prepare.prepare import prepare
+from sparse_rt.plan.steps.sparse_step import SparseStep
 from sparse_rt.prune import prune
 from tests.models.onnx_models import INT8, UINT8, compare, info, model, node, normal, sparse, sparse_int8, stock
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from numba.core import config
-from sparse_rt_kernels import isa
+from sparse_rt_kernels.cpu import isa
 
 from sparse_rt.errors import FeedError
 from tests.models.onnx_models import INT8, UINT8, info, model, node, normal, sparse, sparse_session, stock

@@ -8,20 +8,20 @@ import onnx_ir as ir
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sparse_rt_kernels import registry
-from sparse_rt_kernels.parallel import ThreadPool
+from sparse_rt_kernels.product import registry
+from sparse_rt_kernels.threads.pool import ThreadPool
 
 from sparse_rt import formats
 from sparse_rt.graph.layers import find_layers
 from sparse_rt.plan import warm_up as warm_up_module
-from sparse_rt.plan.constants import per_channel
-from sparse_rt.plan.convolution import Convolution
+from sparse_rt.plan.bind.segment import Segment
 from sparse_rt.plan.flip import flip_kernel
-from sparse_rt.plan.fuse import fuse
-from sparse_rt.plan.replacement import Replacement
-from sparse_rt.plan.schedule import schedule
-from sparse_rt.plan.segment import Segment
-from sparse_rt.plan.sparse_step import SparseStep
+from sparse_rt.plan.islands.schedule import schedule
+from sparse_rt.plan.match.constants import per_channel
+from sparse_rt.plan.match.fusion import fuse
+from sparse_rt.plan.match.replacement import Replacement
+from sparse_rt.plan.steps.convolution import Convolution
+from sparse_rt.plan.steps.sparse_step import SparseStep
 from sparse_rt.plan.warm_up import warm_up
 from tests import naive
 from tests.models import numpy_kernel

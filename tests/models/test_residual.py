@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 from numba.core import config
-from sparse_rt_kernels import registry
+from sparse_rt_kernels.product import registry
 
 from sparse_rt.errors import FeedError
-from sparse_rt.plan.sparse_step import SparseStep
+from sparse_rt.plan.steps.sparse_step import SparseStep
 from tests.models.onnx_models import compare, info, model, node, normal, sparse, sparse_session
 
 pytestmark = [

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from numba.core import config
 
 from sparse_rt import FeedError
-from sparse_rt.plan import segment as segment_module
-from sparse_rt.plan.arena import ArenaPool, Lifetime, place
-from sparse_rt.plan.segment import Segment
+from sparse_rt.plan.bind import segment as segment_module
+from sparse_rt.plan.bind.arena import ArenaPool, Lifetime, place
+from sparse_rt.plan.bind.segment import Segment
 from tests.models.onnx_models import compare, info, model, node, normal, sparse, sparse_session, stock
 
 native = pytest.mark.skipif(bool(config.DISABLE_JIT), reason="segments are machine code")

@@ -10,8 +10,8 @@ import onnxruntime as ort
 import pytest
 
 import sparse_rt as srt
-from sparse_rt.plan import island as island_module
-from sparse_rt.plan.onnxruntime_step import OnnxRuntimeStep
+from sparse_rt.plan.islands import island as island_module
+from sparse_rt.plan.islands.onnxruntime_step import OnnxRuntimeStep
 from tests.models.onnx_models import compare, info, model, node, normal, sparse, sparse_int8, sparse_session, stock
 
 

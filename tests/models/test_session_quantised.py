@@ -5,7 +5,7 @@ import pytest
 from onnx import TensorProto
 
 from sparse_rt import InferenceSession
-from sparse_rt.plan.sparse_step import SparseStep
+from sparse_rt.plan.steps.sparse_step import SparseStep
 from tests.models.onnx_models import (
     INT8,
     INT32,

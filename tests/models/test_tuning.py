@@ -10,21 +10,21 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 from numba.core import config
-from sparse_rt_kernels import isa
+from sparse_rt_kernels.cpu import isa
 
 import sparse_rt as srt
 from benchmarks.models.quantise import quantise_static
 from sparse_rt.graph.layers import find_layers
 from sparse_rt.plan import warm_up
-from sparse_rt.plan.prepare import prepare
+from sparse_rt.plan.decisions import Decisions, Draft, LayerDecision
+from sparse_rt.plan.prepare.prepare import prepare
 from sparse_rt.plan.report import Trial
-from sparse_rt.plan.tuning import default, keys, layer_tuning, records, tuner
-from sparse_rt.plan.tuning.decisions import Decisions, Draft, LayerDecision
-from sparse_rt.plan.tuning.judge import PLAN, TUNED, fastest_plan, judge_layer, judge_whole
-from sparse_rt.plan.tuning.layer_race import ONNXRUNTIME
-from sparse_rt.plan.tuning.layer_tuning import LayerTuning
-from sparse_rt.plan.tuning.race import quiet, race
-from sparse_rt.plan.tuning.store import Store
+from sparse_rt.tuning import default, keys, layer_tuning, records, tuner
+from sparse_rt.tuning.judge import PLAN, TUNED, fastest_plan, judge_layer, judge_whole
+from sparse_rt.tuning.layer_race import ONNXRUNTIME
+from sparse_rt.tuning.layer_tuning import LayerTuning
+from sparse_rt.tuning.race import quiet, race
+from sparse_rt.tuning.store import Store
 from tests.models.forced_races import FakeRace, has_dense_kernels, no_race
 from tests.models.onnx_models import INT64, info, model, node, normal, sparse, stock
 
@@ -462,7 +462,7 @@ def test_other_versions_measure_again(tuned, monkeypatch):
     tuned(fake)
     races = len(fake.raced)
     for number, (owner, name, value) in enumerate(
-        [(keys.ort, "__version__", "0.1"), (keys, "_planning", lambda: "x"), (keys.jit, "cache_key", lambda: "y")], 2
+        [(keys.ort, "__version__", "0.1"), (keys, "_planning", lambda: "x"), (keys.compilation, "cache_key", lambda: "y")], 2
     ):
         with monkeypatch.context() as changed:
             changed.setattr(owner, name, value)

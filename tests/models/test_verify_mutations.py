@@ -11,17 +11,19 @@ import numpy as np
 import pytest
 from numba.core import config
 from onnxruntime.quantization import QuantType
-from sparse_rt_kernels import registry
+from sparse_rt_kernels.product import registry
 
 import sparse_rt as srt
 from benchmarks.models.quantise import quantise_static
-from sparse_rt.plan import build, choose, layout, memory_layout, packing
-from sparse_rt.plan.laid_out_step import LaidOutStep
-from sparse_rt.plan.operator_step import OperatorStep
-from sparse_rt.plan.operators.add import AddStep
-from sparse_rt.plan.sparse_step import SparseStep
-from sparse_rt.plan.tuning import tuner
-from sparse_rt.plan.tuning.store import Store
+from sparse_rt.plan import build
+from sparse_rt.plan.bind import layout, memory_layout
+from sparse_rt.plan.match import choose, packing
+from sparse_rt.plan.match.operators.add import AddStep
+from sparse_rt.plan.steps.laid_out_step import LaidOutStep
+from sparse_rt.plan.steps.operator_step import OperatorStep
+from sparse_rt.plan.steps.sparse_step import SparseStep
+from sparse_rt.tuning import tuner
+from sparse_rt.tuning.store import Store
 from tests.models.forced_races import CANDIDATES, has_dense_kernels
 from tests.models.graphs.builder import Graph, Sizes
 

@@ -7,7 +7,7 @@ from onnx import helper, numpy_helper
 import sparse_rt as srt
 from sparse_rt.errors import FeedError, ModelError
 from sparse_rt.graph.model_io import read
-from sparse_rt.plan.prepare import prepare
+from sparse_rt.plan.prepare.prepare import prepare
 from sparse_rt.verify.exactness import exact_outputs
 from sparse_rt.verify.outputs import Rules, check_outputs
 from tests.models.onnx_models import FLOAT, INT8, INT32, INT64, UINT8, info, model, node, normal, sparse, sparse_int8

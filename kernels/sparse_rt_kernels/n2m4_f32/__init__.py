@@ -2,11 +2,11 @@
 
 ``out[m, n] = clip(sum_k x[m, k] * w[n, k] + bias[n], low, high)``, and the same over the pixels of a convolution. A
 stored zero is skipped: an inf or NaN in x reaches an output only through a nonzero weight, so 0 x inf is 0 where a
-dense engine gives NaN. `out` may hold NaN on entry. For shapes see :class:`sparse_rt_kernels.registry.Kernel`.
+dense engine gives NaN. `out` may hold NaN on entry. For shapes see :class:`sparse_rt_kernels.product.registry.Kernel`.
 """
 
 from sparse_rt_kernels.n2m4_f32.kernels import PORTABLE, SIMD, SIMD_CHANNEL_LANES, SIMD_ROW_LANES
-from sparse_rt_kernels.registry import register
+from sparse_rt_kernels.product.registry import register
 
 __all__ = ["PORTABLE", "SIMD", "SIMD_CHANNEL_LANES", "SIMD_ROW_LANES"]
 

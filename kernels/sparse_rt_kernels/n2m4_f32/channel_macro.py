@@ -10,15 +10,15 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from sparse_rt_kernels.caches import level1_bytes
-from sparse_rt_kernels.gather import Gather, lane_origins
-from sparse_rt_kernels.jit import kernel_arithmetic, kernel_jit
+from sparse_rt_kernels.cpu.caches import level1_bytes
+from sparse_rt_kernels.jit.compilation import kernel_arithmetic, kernel_jit
 from sparse_rt_kernels.n2m4_f32 import channel_micro, transpose_micro
 from sparse_rt_kernels.n2m4_f32.call import Call
 from sparse_rt_kernels.n2m4_f32.macro import run_panels
 from sparse_rt_kernels.n2m4_f32.panels import pixels_into_panel
 from sparse_rt_kernels.n2m4_f32.tiling import CHANNELS, LANES, MAX_VECTORS, REDUCTION, Work, panel_bounds, panel_count
-from sparse_rt_kernels.workspace import as_matrix
+from sparse_rt_kernels.product.indirection import Gather, lane_origins
+from sparse_rt_kernels.threads.workspace import as_matrix
 
 __all__ = [
     "MAX_ROWS",

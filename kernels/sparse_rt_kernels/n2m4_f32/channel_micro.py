@@ -10,9 +10,9 @@ from typing import Any
 
 from llvmlite import ir
 
-from sparse_rt_kernels import simd
-from sparse_rt_kernels.compiler import cgutils, types
+from sparse_rt_kernels.jit.compiler import cgutils, types
 from sparse_rt_kernels.n2m4_f32.tiling import CHANNELS, LANES, REDUCTION
+from sparse_rt_kernels.vectors import simd
 
 __all__ = ["add_rows", "finish_rows", "rows_tile", "slots_summed", "spread_block", "spread_row", "store_octets"]
 

@@ -8,8 +8,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from sparse_rt_kernels import simd
-from sparse_rt_kernels.compiler import cgutils, types
+from sparse_rt_kernels.jit.compiler import cgutils, types
 from sparse_rt_kernels.n2m4_f32 import channel_micro
 from sparse_rt_kernels.n2m4_f32.lanes import (
     BYTES,
@@ -23,6 +22,7 @@ from sparse_rt_kernels.n2m4_f32.lanes import (
     word,
 )
 from sparse_rt_kernels.n2m4_f32.tiling import LANES, REDUCTION
+from sparse_rt_kernels.vectors import simd
 
 __all__ = [
     "copy_lanes",

@@ -6,9 +6,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sparse_rt_kernels.epilogue import FloatEpilogue, IntegerEpilogue
-from sparse_rt_kernels.gather import gather_of
-from sparse_rt_kernels.geometry import ConvGeometry
 from sparse_rt_kernels.n2m4_f32 import channel_macro, portable, simd_calls, weight
 from sparse_rt_kernels.n2m4_f32.simd_calls import float_epilogue
 from sparse_rt_kernels.n2m4_f32.tiling import (
@@ -24,9 +21,12 @@ from sparse_rt_kernels.n2m4_f32.tiling import (
     rows_as_lanes,
     split_work,
 )
-from sparse_rt_kernels.parallel import ThreadPool
-from sparse_rt_kernels.registry import Kernel, PackedWeight, prepared_conv, prepared_matmul
-from sparse_rt_kernels.workspace import scratch
+from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
+from sparse_rt_kernels.product.geometry import ConvGeometry
+from sparse_rt_kernels.product.indirection import gather_of
+from sparse_rt_kernels.product.registry import Kernel, PackedWeight, prepared_conv, prepared_matmul
+from sparse_rt_kernels.threads.pool import ThreadPool
+from sparse_rt_kernels.threads.workspace import scratch
 
 __all__ = ["PORTABLE", "SIMD", "SIMD_CHANNEL_LANES", "SIMD_ROW_LANES"]
 

@@ -4,9 +4,9 @@ from typing import Any
 
 from llvmlite import ir
 
-from sparse_rt_kernels import simd
-from sparse_rt_kernels.compiler import types
+from sparse_rt_kernels.jit.compiler import types
 from sparse_rt_kernels.n2m4_f32.tiling import LANES
+from sparse_rt_kernels.vectors import simd
 
 __all__ = ["BYTES", "MASK", "OFFSETS", "VECTOR", "bits_of", "clipped", "mask_of", "not_finite", "returns_intp", "word"]
 

@@ -11,8 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sparse_rt_kernels.gather import Gather, lane_origins
-from sparse_rt_kernels.jit import kernel_arithmetic, kernel_jit
+from sparse_rt_kernels.jit.compilation import kernel_arithmetic, kernel_jit
 from sparse_rt_kernels.n2m4_f32 import channel_micro, copy_micro, tile_micro, transpose_micro
 from sparse_rt_kernels.n2m4_f32.call import Call
 from sparse_rt_kernels.n2m4_f32.panels import pixels_into_panel, rows_into_panel
@@ -30,7 +29,8 @@ from sparse_rt_kernels.n2m4_f32.tiling import (
     panel_bounds,
     panel_count,
 )
-from sparse_rt_kernels.workspace import as_matrix
+from sparse_rt_kernels.product.indirection import Gather, lane_origins
+from sparse_rt_kernels.threads.workspace import as_matrix
 
 __all__ = ["float_scratch", "run_panels"]
 

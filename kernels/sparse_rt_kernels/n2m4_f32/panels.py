@@ -3,8 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from sparse_rt_kernels.gather import Gather, lane_offsets
-from sparse_rt_kernels.jit import kernel_jit
+from sparse_rt_kernels.jit.compilation import kernel_jit
 from sparse_rt_kernels.n2m4_f32 import copy_micro, transpose_micro
 from sparse_rt_kernels.n2m4_f32.call import Call
 from sparse_rt_kernels.n2m4_f32.tiling import (
@@ -12,6 +11,7 @@ from sparse_rt_kernels.n2m4_f32.tiling import (
     LANES,
     MAX_VECTORS,
 )
+from sparse_rt_kernels.product.indirection import Gather, lane_offsets
 
 __all__ = ["COPIES", "pixels_into_panel", "rows_into_panel"]
 

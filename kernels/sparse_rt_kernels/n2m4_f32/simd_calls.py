@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from sparse_rt_kernels.epilogue import FloatEpilogue, IntegerEpilogue
-from sparse_rt_kernels.gather import Gather, gather_of
-from sparse_rt_kernels.geometry import ConvGeometry, MatmulShape
-from sparse_rt_kernels.launch import Launch, Phase
 from sparse_rt_kernels.n2m4_f32.channel_macro import group_bytes
 from sparse_rt_kernels.n2m4_f32.shares import split_call
 from sparse_rt_kernels.n2m4_f32.tasks import CALL, SHARE, share_task, task_bytes
 from sparse_rt_kernels.n2m4_f32.tiling import panel_bytes, row_panel_bytes
-from sparse_rt_kernels.registry import PackedWeight
+from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
+from sparse_rt_kernels.product.geometry import ConvGeometry, MatmulShape
+from sparse_rt_kernels.product.indirection import Gather, gather_of
+from sparse_rt_kernels.product.registry import PackedWeight
+from sparse_rt_kernels.threads.launch import Launch, Phase
 
 __all__ = ["float_epilogue", "prepare_conv_with", "prepare_matmul_with"]
 

@@ -8,11 +8,11 @@ from typing import Any
 
 from llvmlite import ir
 
-from sparse_rt_kernels import simd
-from sparse_rt_kernels.compiler import cgutils, types
+from sparse_rt_kernels.jit.compiler import cgutils, types
 from sparse_rt_kernels.n2m4_f32 import channel_micro
 from sparse_rt_kernels.n2m4_f32.lanes import BYTES, VECTOR, clipped, word
 from sparse_rt_kernels.n2m4_f32.tiling import CHANNELS, LANES, REDUCTION
+from sparse_rt_kernels.vectors import simd
 
 __all__ = ["tile", "tile_and_rest"]
 

@@ -2,8 +2,8 @@
 
 from typing import Final, NamedTuple
 
-from sparse_rt_kernels.caches import level1_bytes, level2_bytes
-from sparse_rt_kernels.jit import kernel_arithmetic
+from sparse_rt_kernels.cpu.caches import level1_bytes, level2_bytes
+from sparse_rt_kernels.jit.compilation import kernel_arithmetic
 
 __all__ = [
     "CHANNELS",

@@ -6,10 +6,10 @@ The IR is plain ``<16 x float>``: LLVM splits it for CPUs with narrower register
 
 from typing import Any
 
-from sparse_rt_kernels import simd
-from sparse_rt_kernels.compiler import cgutils, types
+from sparse_rt_kernels.jit.compiler import cgutils, types
 from sparse_rt_kernels.n2m4_f32.lanes import BYTES, VECTOR, clipped, not_finite, returns_intp, word
 from sparse_rt_kernels.n2m4_f32.tiling import LANES
+from sparse_rt_kernels.vectors import simd
 
 __all__ = ["HALF", "transpose_half_out", "transpose_in", "transpose_out"]
 

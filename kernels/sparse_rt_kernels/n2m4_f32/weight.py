@@ -4,8 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparse_rt_kernels.n2m4_f32.tiling import CHANNELS, REDUCTION
-from sparse_rt_kernels.registry import PackedWeight
-from sparse_rt_kernels.workspace import aligned_empty
+from sparse_rt_kernels.product.registry import PackedWeight
+from sparse_rt_kernels.threads.workspace import aligned_empty
 
 __all__ = ["pack"]
 

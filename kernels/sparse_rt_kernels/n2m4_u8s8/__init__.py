@@ -3,7 +3,7 @@
 from sparse_rt_kernels.n2m4_u8s8.layout import MAX_K
 from sparse_rt_kernels.n2m4_u8s8.portable import PORTABLE
 from sparse_rt_kernels.n2m4_u8s8.vnni import VNNI
-from sparse_rt_kernels.registry import register
+from sparse_rt_kernels.product.registry import register
 
 __all__ = ["MAX_K", "PORTABLE", "VNNI"]
 

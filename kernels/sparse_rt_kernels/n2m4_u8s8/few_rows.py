@@ -1,6 +1,6 @@
 """Few packed rows times the weight, in tiles of 16, 8, 4, 2 and 1 rows."""
 
-from sparse_rt_kernels.jit import kernel_jit
+from sparse_rt_kernels.jit.compilation import kernel_jit
 from sparse_rt_kernels.n2m4_u8s8 import stream
 from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS, ROWS, STEP
 

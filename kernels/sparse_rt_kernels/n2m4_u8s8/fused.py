@@ -8,10 +8,10 @@ from typing import Any
 
 from llvmlite import ir
 
-from sparse_rt_kernels import simd
-from sparse_rt_kernels.compiler import cgutils, types
+from sparse_rt_kernels.jit.compiler import cgutils, types
 from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS, ROWS
 from sparse_rt_kernels.n2m4_u8s8.micro import Octets, multiply_loop
+from sparse_rt_kernels.vectors import simd
 
 __all__ = ["Requantiser", "narrow_rows", "store_planes", "tiles_to_bytes"]
 

@@ -4,19 +4,19 @@ from typing import Any
 
 import numpy as np
 
-from sparse_rt_kernels.channel_blocks import ChannelBlocks
-from sparse_rt_kernels.epilogue import FloatEpilogue, IntegerEpilogue
-from sparse_rt_kernels.geometry import ConvGeometry
-from sparse_rt_kernels.launch import Launch, Phase
-from sparse_rt_kernels.n2m4_u8s8.blocking import Partition, worthwhile_threads
-from sparse_rt_kernels.n2m4_u8s8.clipping import clip_bounds
 from sparse_rt_kernels.n2m4_u8s8.image_layout import OctetImage
 from sparse_rt_kernels.n2m4_u8s8.image_store import BLOCKS, PLANES, SUMS, SUMS_OF_SECOND
 from sparse_rt_kernels.n2m4_u8s8.image_tasks import IMAGE, image_task
 from sparse_rt_kernels.n2m4_u8s8.image_tile import PLACES_BYTES
 from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS, STEP
 from sparse_rt_kernels.n2m4_u8s8.residual import addition_record
-from sparse_rt_kernels.registry import Addition, PackedWeight
+from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
+from sparse_rt_kernels.product.geometry import ConvGeometry
+from sparse_rt_kernels.product.nchwc8 import ChannelBlocks
+from sparse_rt_kernels.product.registry import Addition, PackedWeight
+from sparse_rt_kernels.product.u8s8.blocking import Partition, worthwhile_threads
+from sparse_rt_kernels.product.u8s8.clipping import clip_bounds
+from sparse_rt_kernels.threads.launch import Launch, Phase
 
 __all__ = ["prepare_image"]
 

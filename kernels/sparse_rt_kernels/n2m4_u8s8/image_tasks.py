@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from sparse_rt_kernels.compiler import carray
-from sparse_rt_kernels.jit import TaskFunction, kernel_jit
+from sparse_rt_kernels.jit.compilation import TaskFunction, kernel_jit
+from sparse_rt_kernels.jit.compiler import carray
 from sparse_rt_kernels.n2m4_u8s8 import micro
-from sparse_rt_kernels.n2m4_u8s8.image_moves import copy_octets, split_octets, turn_pixels
 from sparse_rt_kernels.n2m4_u8s8.image_tile import FEW_RUNS, OUT_PLACES, PIXELS, PLACES_BYTES, image_tiles
 from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS, STEP
-from sparse_rt_kernels.n2m4_u8s8.moves import fill_bytes, put_octet
+from sparse_rt_kernels.product.u8s8.image_moves import copy_octets, split_octets, turn_pixels
+from sparse_rt_kernels.product.u8s8.moves import fill_bytes, put_octet
 
 __all__ = ["IMAGE", "image_task"]
 

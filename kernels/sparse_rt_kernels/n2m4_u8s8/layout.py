@@ -5,8 +5,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from sparse_rt_kernels.registry import PackedWeight
-from sparse_rt_kernels.workspace import aligned_empty
+from sparse_rt_kernels.product.registry import PackedWeight
+from sparse_rt_kernels.threads.workspace import aligned_empty
 
 __all__ = ["CHANNELS", "MAX_K", "ROWS", "STEP", "VALUES", "pack"]
 

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 from llvmlite import ir
 
-from sparse_rt_kernels import simd
-from sparse_rt_kernels.compiler import cgutils, types
+from sparse_rt_kernels.jit.compiler import cgutils, types
 from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS
+from sparse_rt_kernels.vectors import simd
 
 __all__ = ["Octets", "expand_index", "expand_step", "multiply_loop", "multiply_step", "start_tile", "tile"]
 

@@ -6,16 +6,16 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from sparse_rt_kernels.epilogue import FloatEpilogue, IntegerEpilogue
-from sparse_rt_kernels.gather import Gather, gather_of, lane_offsets, lane_origins
-from sparse_rt_kernels.geometry import ConvGeometry
-from sparse_rt_kernels.jit import kernel_jit
+from sparse_rt_kernels.jit.compilation import kernel_jit
 from sparse_rt_kernels.n2m4_u8s8 import layout
-from sparse_rt_kernels.n2m4_u8s8.clipping import clip_bounds
 from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS, STEP
-from sparse_rt_kernels.parallel import ThreadPool
-from sparse_rt_kernels.registry import Kernel, PackedWeight, prepared_conv, prepared_matmul
-from sparse_rt_kernels.workspace import scratch
+from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
+from sparse_rt_kernels.product.geometry import ConvGeometry
+from sparse_rt_kernels.product.indirection import Gather, gather_of, lane_offsets, lane_origins
+from sparse_rt_kernels.product.registry import Kernel, PackedWeight, prepared_conv, prepared_matmul
+from sparse_rt_kernels.product.u8s8.clipping import clip_bounds
+from sparse_rt_kernels.threads.pool import ThreadPool
+from sparse_rt_kernels.threads.workspace import scratch
 
 __all__ = ["PORTABLE"]
 
@@ -192,7 +192,7 @@ def matmul(
     out: NDArray[Any],
     pool: ThreadPool,
 ) -> None:
-    """``out = epilogue(x @ w.T)``; see :class:`sparse_rt_kernels.registry.Kernel` and docs/kernels.md."""
+    """``out = epilogue(x @ w.T)``; see :class:`sparse_rt_kernels.product.registry.Kernel` and docs/kernels.md."""
     finish = _finisher(epilogue, out.dtype)
     if not out.size:
         return
@@ -212,7 +212,7 @@ def conv(
     out: NDArray[Any],
     pool: ThreadPool,
 ) -> None:
-    """``out = epilogue(conv(x, w))``; see :class:`sparse_rt_kernels.registry.Kernel` and docs/kernels.md."""
+    """``out = epilogue(conv(x, w))``; see :class:`sparse_rt_kernels.product.registry.Kernel` and docs/kernels.md."""
     finish = _finisher(epilogue, out.dtype)
     if not out.size:
         return

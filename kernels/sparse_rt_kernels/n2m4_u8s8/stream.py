@@ -8,10 +8,10 @@ from typing import Any
 
 from llvmlite import ir
 
-from sparse_rt_kernels import simd
-from sparse_rt_kernels.compiler import cgutils, types
+from sparse_rt_kernels.jit.compiler import cgutils, types
 from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS, ROWS, STEP
 from sparse_rt_kernels.n2m4_u8s8.micro import expand_step, multiply_step, start_tile
+from sparse_rt_kernels.vectors import simd
 
 __all__ = ["expanding_tile", "stream_tile"]
 

@@ -1,6 +1,6 @@
 """The tasks of the int8 2:4 family: what one thread does of a product, from unpacked activations to stored outputs.
 
-Each takes one record of arguments; see :data:`sparse_rt_kernels.jit.TaskFunction`. Addresses in a record are absolute;
+Each takes one record of arguments; see :data:`.compilation.TaskFunction`. Addresses in a record are absolute;
 x, out and scratch memory come with the call.
 """
 
@@ -8,18 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from sparse_rt_kernels.compiler import carray
-from sparse_rt_kernels.jit import kernel_jit
+from sparse_rt_kernels.jit.compilation import kernel_jit
+from sparse_rt_kernels.jit.compiler import carray
 from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS, ROWS, STEP
-from sparse_rt_kernels.n2m4_u8s8.moves import put_octet
-from sparse_rt_kernels.n2m4_u8s8.panels import (
-    FEW_ROWS,
-    pack_few_rows,
-    pack_image_rows,
-    pack_matrix_rows,
-    pack_plane_pixels,
-    stage_rows,
-)
 from sparse_rt_kernels.n2m4_u8s8.product import (
     Epilogue,
     Output,
@@ -29,6 +20,15 @@ from sparse_rt_kernels.n2m4_u8s8.product import (
     multiply_block,
     multiply_few,
     packed_rows,
+)
+from sparse_rt_kernels.product.u8s8.moves import put_octet
+from sparse_rt_kernels.product.u8s8.panels import (
+    FEW_ROWS,
+    pack_few_rows,
+    pack_image_rows,
+    pack_matrix_rows,
+    pack_plane_pixels,
+    stage_rows,
 )
 
 __all__ = ["CONV", "MATMUL", "POINTWISE", "STAGE", "conv_task", "matmul_task", "pointwise_task", "stage_task"]

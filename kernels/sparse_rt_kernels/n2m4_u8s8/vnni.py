@@ -5,23 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sparse_rt_kernels.epilogue import FloatEpilogue, IntegerEpilogue
-from sparse_rt_kernels.geometry import ConvGeometry, MatmulShape
-from sparse_rt_kernels.launch import Launch, Phase
 from sparse_rt_kernels.n2m4_u8s8 import layout
-from sparse_rt_kernels.n2m4_u8s8.blocking import (
-    Blocking,
-    Partition,
-    blocking,
-    images_per_group,
-    partition,
-    worthwhile_threads,
-)
-from sparse_rt_kernels.n2m4_u8s8.clipping import clip_bounds
-from sparse_rt_kernels.n2m4_u8s8.finish import BYTE, FLOAT32, INT32
 from sparse_rt_kernels.n2m4_u8s8.image_calls import prepare_image
 from sparse_rt_kernels.n2m4_u8s8.image_layout import octet_image_of
-from sparse_rt_kernels.n2m4_u8s8.staging import Staging, staging_of
 from sparse_rt_kernels.n2m4_u8s8.tasks import (
     CONV,
     MATMUL,
@@ -32,7 +18,21 @@ from sparse_rt_kernels.n2m4_u8s8.tasks import (
     pointwise_task,
     stage_task,
 )
-from sparse_rt_kernels.registry import BlockedLayouts, Kernel, PackedWeight
+from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
+from sparse_rt_kernels.product.geometry import ConvGeometry, MatmulShape
+from sparse_rt_kernels.product.registry import BlockedLayouts, Kernel, PackedWeight
+from sparse_rt_kernels.product.u8s8.blocking import (
+    Blocking,
+    Partition,
+    blocking,
+    images_per_group,
+    partition,
+    worthwhile_threads,
+)
+from sparse_rt_kernels.product.u8s8.clipping import clip_bounds
+from sparse_rt_kernels.product.u8s8.finish import BYTE, FLOAT32, INT32
+from sparse_rt_kernels.product.u8s8.staging import Staging, staging_of
+from sparse_rt_kernels.threads.launch import Launch, Phase
 
 __all__ = ["VNNI", "stage_phase"]
 
@@ -94,7 +94,7 @@ def _constants(packed: PackedWeight, epilogue: FloatEpilogue | IntegerEpilogue) 
 def prepare_matmul(
     shape: MatmulShape, packed: PackedWeight, epilogue: FloatEpilogue | IntegerEpilogue, threads: int
 ) -> Launch:
-    """Prepare ``out = epilogue(x @ w.T)``; see :class:`sparse_rt_kernels.registry.Kernel` and docs/kernels.md."""
+    """Prepare ``out = epilogue(x @ w.T)``; see :class:`.registry.Kernel` and docs/kernels.md."""
     steps = packed.values.shape[1]
     parts = partition(shape.m, packed.n, worthwhile_threads(shape.m, packed.n, steps, threads))
     blocks = blocking(steps, -(-shape.m // parts.row_parts), shape.out_stride)
@@ -117,7 +117,7 @@ def prepare_conv(
     epilogue: FloatEpilogue | IntegerEpilogue,
     threads: int,
 ) -> Launch:
-    """Prepare ``out = epilogue(conv(x, w))``; see :class:`sparse_rt_kernels.registry.Kernel` and docs/kernels.md."""
+    """Prepare ``out = epilogue(conv(x, w))``; see :class:`.registry.Kernel` and docs/kernels.md."""
     image = octet_image_of(geometry)
     if image is not None and out_dtype.itemsize == 1 and packed.n % layout.CHANNELS == 0:
         return prepare_image(geometry, image, x_dtype, out_dtype, packed, epilogue, threads)

@@ -6,15 +6,15 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from sparse_rt_kernels.epilogue import FloatEpilogue, IntegerEpilogue
-from sparse_rt_kernels.gather import Gather, gather_of
-from sparse_rt_kernels.geometry import ConvGeometry, MatmulShape
-from sparse_rt_kernels.launch import Launch, Phase
-from sparse_rt_kernels.registry import Kernel, PackedWeight
+from sparse_rt_kernels.between.direct_convolution.calls import prepare_floats
+from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
+from sparse_rt_kernels.product.geometry import ConvGeometry, MatmulShape
+from sparse_rt_kernels.product.indirection import Gather, gather_of
+from sparse_rt_kernels.product.registry import Kernel, PackedWeight
+from sparse_rt_kernels.threads.launch import Launch, Phase
 from sparse_rt_kernels.tiled_f32.product import CALL, SHARE, Share, product_task, task_bytes
 from sparse_rt_kernels.tiled_f32.shape import REDUCTION, Shape
 from sparse_rt_kernels.tiled_f32.weight import pack
-from sparse_rt_kernels.word_image.calls import prepare_floats
 
 __all__ = ["kernel_for"]
 
@@ -137,7 +137,7 @@ def kernel_for(tier: str, form: str, lanes: int, vectors: int, channels: int) ->
     Parameters
     ----------
     tier
-        Of :mod:`sparse_rt_kernels.isa`.
+        Of :mod:`sparse_rt_kernels.cpu.isa`.
     form
         ``"n2m4"`` or ``"dense"``.
     lanes, vectors, channels

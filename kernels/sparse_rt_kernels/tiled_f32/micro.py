@@ -8,9 +8,9 @@ from typing import Any
 
 from llvmlite import ir
 
-from sparse_rt_kernels import simd
-from sparse_rt_kernels.compiler import cgutils, types
+from sparse_rt_kernels.jit.compiler import cgutils, types
 from sparse_rt_kernels.tiled_f32.shape import REDUCTION
+from sparse_rt_kernels.vectors import simd
 
 __all__ = ["copy_lanes", "finish_plane", "finish_rows", "gather_lanes", "tile", "transpose_in", "zero_bytes"]
 

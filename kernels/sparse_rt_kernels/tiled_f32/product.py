@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sparse_rt_kernels.compiler import carray
-from sparse_rt_kernels.gather import Gather, lane_offsets, lane_origins
-from sparse_rt_kernels.jit import TaskFunction, kernel_jit
+from sparse_rt_kernels.jit.compilation import TaskFunction, kernel_jit
+from sparse_rt_kernels.jit.compiler import carray
+from sparse_rt_kernels.product.indirection import Gather, lane_offsets, lane_origins
+from sparse_rt_kernels.threads.workspace import as_matrix, as_pointer
 from sparse_rt_kernels.tiled_f32 import micro
 from sparse_rt_kernels.tiled_f32.shape import REDUCTION, Shape
-from sparse_rt_kernels.workspace import as_matrix, as_pointer
 
 __all__ = ["CALL", "SHARE", "Share", "product_task", "task_bytes"]
 

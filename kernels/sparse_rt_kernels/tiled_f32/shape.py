@@ -2,7 +2,7 @@
 
 from typing import Final, NamedTuple
 
-from sparse_rt_kernels.caches import level1_bytes, level2_bytes
+from sparse_rt_kernels.cpu.caches import level1_bytes, level2_bytes
 
 __all__ = ["REDUCTION", "Shape"]
 

@@ -3,9 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from sparse_rt_kernels.registry import PackedWeight
+from sparse_rt_kernels.product.registry import PackedWeight
+from sparse_rt_kernels.threads.workspace import aligned_empty
 from sparse_rt_kernels.tiled_f32.shape import Shape
-from sparse_rt_kernels.workspace import aligned_empty
 
 __all__ = ["pack"]
 

@@ -3,7 +3,7 @@
 import functools
 from typing import NamedTuple
 
-from sparse_rt_kernels import caches
+from sparse_rt_kernels.cpu import caches
 from sparse_rt_kernels.tiled_u8s8.shape import PANEL_ROWS, Shape
 from sparse_rt_kernels.tiled_u8s8.weight import CHANNELS, STEP
 

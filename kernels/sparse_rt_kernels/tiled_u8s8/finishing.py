@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sparse_rt_kernels.jit import kernel_jit
-from sparse_rt_kernels.n2m4_u8s8.finish import BYTE, FLOAT32, INT32, finish_planes, finish_rows
+from sparse_rt_kernels.jit.compilation import kernel_jit
+from sparse_rt_kernels.product.u8s8.finish import BYTE, FLOAT32, INT32, finish_planes, finish_rows
 
 __all__ = ["Epilogue", "Output", "finish_block"]
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from llvmlite import ir
 
-from sparse_rt_kernels import simd
-from sparse_rt_kernels.compiler import cgutils, types
+from sparse_rt_kernels.jit.compiler import cgutils, types
 from sparse_rt_kernels.tiled_u8s8.shape import Shape
 from sparse_rt_kernels.tiled_u8s8.weight import CHANNELS
+from sparse_rt_kernels.vectors import simd
 
 __all__ = ["expand", "tile", "widen"]
 

@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sparse_rt_kernels.compiler import carray
-from sparse_rt_kernels.jit import TaskFunction, kernel_jit
-from sparse_rt_kernels.n2m4_u8s8.moves import put_octet
-from sparse_rt_kernels.n2m4_u8s8.panels import pack_image_rows, pack_matrix_rows
+from sparse_rt_kernels.jit.compilation import TaskFunction, kernel_jit
+from sparse_rt_kernels.jit.compiler import carray
+from sparse_rt_kernels.product.u8s8.moves import put_octet
+from sparse_rt_kernels.product.u8s8.panels import pack_image_rows, pack_matrix_rows
 from sparse_rt_kernels.tiled_u8s8 import micro
 from sparse_rt_kernels.tiled_u8s8.finishing import Epilogue, Output, finish_block
 from sparse_rt_kernels.tiled_u8s8.shape import PANEL_ROWS, Shape

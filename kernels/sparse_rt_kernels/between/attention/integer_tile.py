@@ -1,0 +1,276 @@
+"""The register tile of attention's products of bytes, and what their sums become: scores, or bytes of the context."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from llvmlite import ir
+
+from sparse_rt_kernels.jit.compilation import kernel_jit
+from sparse_rt_kernels.jit.compiler import cgutils, types
+from sparse_rt_kernels.vectors import simd
+from sparse_rt_kernels.vectors.lanes import LANES, WORDS, broadcast_float
+
+__all__ = ["context_bytes", "scores"]
+
+_REGISTER: Final = 64
+
+
+def _address(builder: Any, base: Any, stride: Any, count: int) -> Any:
+    return builder.add(base, builder.mul(stride, ir.Constant(simd.I64, count)))
+
+
+def _sums(builder: Any, height: int, width: int, given: list[Any]) -> list[list[Any]]:
+    """Return the sums of a tile, [row][register of columns]."""
+    a, a_stride, b, b_stride, starts, shifts, steps = given
+    sources = [simd.pointer(builder, _address(builder, a, a_stride, row)) for row in range(height)]
+    first = [
+        simd.load(builder, simd.element(builder, simd.pointer(builder, starts), _REGISTER * column), WORDS, _REGISTER)
+        for column in range(width)
+    ]
+    slots = []
+    for row in range(height):
+        place = simd.element(builder, simd.pointer(builder, shifts), 4 * row)
+        shift = simd.broadcast(builder, simd.load(builder, place, simd.I32, 4), LANES)
+        slots.append([cgutils.alloca_once_value(builder, simd.add(builder, start, shift)) for start in first])
+    here = cgutils.alloca_once_value(builder, simd.pointer(builder, b))
+    with cgutils.for_range(builder, steps) as loop:
+        line = builder.load(here)
+        columns = [
+            simd.load(builder, simd.element(builder, line, _REGISTER * at), WORDS, _REGISTER) for at in range(width)
+        ]
+        offset = builder.shl(loop.index, ir.Constant(simd.I64, 2))
+        for source, row_slots in zip(sources, slots, strict=True):
+            four = simd.load(builder, simd.element(builder, source, offset), simd.I32, 4)
+            bytes_ = simd.broadcast(builder, four, LANES)
+            for column, slot in zip(columns, row_slots, strict=True):
+                builder.store(simd.dot_u8s8(builder, builder.load(slot), bytes_, column), slot)
+        builder.store(simd.element(builder, line, b_stride), here)
+    return [[builder.load(slot) for slot in row] for row in slots]
+
+
+class _Rounding:
+    """Sums times a factor, rounded half to even between two bounds."""
+
+    def __init__(self, builder: Any, factor: Any, low: Any, high: Any) -> None:
+        self._factor, self._low, self._high = (broadcast_float(builder, value) for value in (factor, low, high))
+
+    def words(self, builder: Any, total: Any) -> Any:
+        """Return int32."""
+        value = simd.fmultiply(builder, simd.to_float(builder, total), self._factor)
+        # Rounding is monotone, so that what is clipped before is clipped after.
+        value = simd.smaller(builder, simd.larger(builder, value, self._low), self._high)
+        return simd.nearest_int(builder, value)
+
+
+def _store_scores(builder: Any, words: list[Any], to: Any, scale: Any) -> None:
+    """Store what the rounded scores stand for, as float32."""
+    factor = broadcast_float(builder, scale)
+    for number, word in enumerate(words):
+        place = simd.element(builder, simd.pointer(builder, to), _REGISTER * number)
+        simd.store(builder, place, simd.fmultiply(builder, simd.to_float(builder, word), factor), _REGISTER)
+
+
+def _store_bytes(builder: Any, words: list[Any], to: Any, columns: Any, shift: Any) -> None:
+    """Store `columns` bytes, after `shift` is added to each."""
+    shifts = simd.broadcast(builder, builder.trunc(shift, simd.I32), LANES)
+    for number, word in enumerate(words):
+        place = simd.element(builder, simd.pointer(builder, to), LANES * number)
+        left = builder.sub(columns, ir.Constant(simd.I64, LANES * number))
+        simd.store_first(builder, place, simd.narrow_to_byte(builder, simd.add(builder, word, shifts)), left)
+
+
+def _each_tile(builder: Any, rows: Any, vectors: Any, tile: Callable[[int, int], None]) -> Any:
+    """Emit ``tile(height, registers)`` for the tallest tile of at most `rows` rows; return its height."""
+
+    def at_least(value: Any, least: int) -> Any:
+        return builder.icmp_signed(">=", value, ir.Constant(simd.I64, least))
+
+    def widths(height: int) -> None:
+        with builder.if_else(at_least(vectors, 2), likely=True) as (pair, single):
+            with pair:
+                tile(height, 2)
+            with single:
+                tile(height, 1)
+
+    with builder.if_else(at_least(rows, 8), likely=True) as (tall, lower):
+        with tall:
+            widths(8)
+        with lower, builder.if_else(at_least(rows, 4)) as (four, one):
+            with four:
+                widths(4)
+            with one:
+                widths(1)
+    heights = [ir.Constant(simd.I64, height) for height in (8, 4, 1)]
+    return builder.select(at_least(rows, 8), heights[0], builder.select(at_least(rows, 4), *heights[1:]))
+
+
+@simd.emitter
+def _score_tile(
+    context: Any,
+    rows: Any,
+    vectors: Any,
+    a: Any,
+    a_stride: Any,
+    b: Any,
+    b_stride: Any,
+    starts: Any,
+    shifts: Any,
+    steps: Any,
+    y: Any,
+    y_stride: Any,
+    factor: Any,
+    low: Any,
+    high: Any,
+    scale: Any,
+) -> Any:
+    """Compute :func:`scores` of the first rows, and of one or two registers of columns; return how many rows."""
+
+    def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
+        rows, vectors, *operands, y, y_stride, factor, low, high, scale = given
+        rounding = _Rounding(builder, factor, low, high)
+
+        def tile(height: int, width: int) -> None:
+            for row, values in enumerate(_sums(builder, height, width, operands)):
+                words = [rounding.words(builder, value) for value in values]
+                _store_scores(builder, words, _address(builder, y, y_stride, row), scale)
+
+        return _each_tile(builder, rows, vectors, tile)
+
+    return types.intp(*[types.intp] * 11, *[types.float32] * 4), generate
+
+
+@simd.emitter
+def _byte_tile(
+    context: Any,
+    rows: Any,
+    columns: Any,
+    a: Any,
+    a_stride: Any,
+    b: Any,
+    b_stride: Any,
+    starts: Any,
+    shifts: Any,
+    steps: Any,
+    y: Any,
+    y_stride: Any,
+    zero_point: Any,
+    factor: Any,
+    low: Any,
+    high: Any,
+) -> Any:
+    """Compute :func:`context_bytes` of the first rows, and of up to 32 columns; return how many rows."""
+
+    def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
+        rows, columns, *operands, y, y_stride, zero_point, factor, low, high = given
+        rounding = _Rounding(builder, factor, low, high)
+
+        def tile(height: int, width: int) -> None:
+            for row, values in enumerate(_sums(builder, height, width, operands)):
+                words = [rounding.words(builder, value) for value in values]
+                _store_bytes(builder, words, _address(builder, y, y_stride, row), columns, zero_point)
+
+        vectors = builder.udiv(builder.add(columns, ir.Constant(simd.I64, LANES - 1)), ir.Constant(simd.I64, LANES))
+        return _each_tile(builder, rows, vectors, tile)
+
+    return types.intp(*[types.intp] * 12, *[types.float32] * 3), generate
+
+
+@kernel_jit
+def scores(
+    a: int,
+    a_stride: int,
+    b: int,
+    b_stride: int,
+    starts: int,
+    shifts: int,
+    steps: int,
+    y: int,
+    y_stride: int,
+    rows: int,
+    vectors: int,
+    factor: Any,
+    low: Any,
+    high: Any,
+    scale: Any,
+) -> int:
+    """``y[r, c] = round(clip((starts[c] + shifts[r] + sum_sj a[r, s, j] b[s, c, j]) * factor, low, high)) * scale``.
+
+    Parameters
+    ----------
+    a, a_stride
+        (rows, steps, 4) uint8.
+    b, b_stride
+        (steps, columns, 4) int8, registers 64-byte aligned.
+    starts, shifts
+        int32 for each column and each row.
+    y, y_stride
+        float32.
+    """
+    for column in range(0, vectors, 2):
+        right, begin, to = b + _REGISTER * column, starts + _REGISTER * column, y + _REGISTER * column
+        row = 0
+        while row < rows:
+            row += _score_tile(
+                rows - row,
+                vectors - column,
+                a + row * a_stride,
+                a_stride,
+                right,
+                b_stride,
+                begin,
+                shifts + 4 * row,
+                steps,
+                to + row * y_stride,
+                y_stride,
+                factor,
+                low,
+                high,
+                scale,
+            )
+    return 0
+
+
+@kernel_jit
+def context_bytes(
+    a: int,
+    a_stride: int,
+    b: int,
+    b_stride: int,
+    starts: int,
+    shifts: int,
+    steps: int,
+    y: int,
+    y_stride: int,
+    rows: int,
+    columns: int,
+    zero_point: int,
+    factor: Any,
+    low: Any,
+    high: Any,
+) -> int:
+    """``y[r, c] = round(clip((starts[c] + shifts[r] + sum_sj a[r, s, j] b[s, c, j]) * factor, low, high)) + zero``.
+
+    As :func:`scores`, but `y` are bytes, of `columns` columns; zero is `zero_point`.
+    """
+    for column in range(0, columns, 32):
+        right, begin, to = b + 4 * column, starts + 4 * column, y + column
+        row = 0
+        while row < rows:
+            row += _byte_tile(
+                rows - row,
+                columns - column,
+                a + row * a_stride,
+                a_stride,
+                right,
+                b_stride,
+                begin,
+                shifts + 4 * row,
+                steps,
+                to + row * y_stride,
+                y_stride,
+                zero_point,
+                factor,
+                low,
+                high,
+            )
+    return 0

@@ -1,0 +1,108 @@
+"""The float32 depthwise convolution of 3x3 and 5x5 with strides: permutations of what is loaded instead of copies."""
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparse_rt_kernels.between.depthwise.float_permuted_micro import convolve_pieces
+from sparse_rt_kernels.between.depthwise.pieces import Pieces, pieces_of
+from sparse_rt_kernels.cpu import isa
+from sparse_rt_kernels.cpu.caches import level1_bytes
+from sparse_rt_kernels.jit.compiler import carray
+from sparse_rt_kernels.product.epilogue import FloatEpilogue
+from sparse_rt_kernels.product.geometry import ConvGeometry
+from sparse_rt_kernels.threads.launch import Launch, Phase
+from sparse_rt_kernels.threads.planes import plane_range, plane_tasks
+
+__all__ = ["float_pieces", "prepare_permuted_floats"]
+
+_FIELDS: Final = (
+    *("planes", "tasks", "channels", "side", "source_plane", "out_plane", "pieces", "places", "masks", "controls"),
+    *("outs", "stores", "weights", "bias"),
+)
+_RECORD: Final = np.dtype([*((name, "i8") for name in _FIELDS), ("low", "f8"), ("high", "f8")])
+
+
+def float_pieces(geometry: ConvGeometry) -> Pieces | None:
+    """Return the pieces of a convolution that this kernel takes, which needs AVX-512; else None."""
+    # Where neighbours are neighbours, copying a plane pays for the 25 taps of 5x5.
+    is_known = geometry.kernel == (3, 3) or (geometry.kernel == (5, 5) and geometry.strides[1] > 1)
+    if not isa.fits("avx512", isa.cpu_features()) or not is_known:
+        return None
+    # About 16 pixels a piece, with controls of 64 bytes for each column of the kernel: they should stay in L2.
+    if geometry.out_height * geometry.out_width // 16 * 64 * geometry.kernel[1] > 4 * level1_bytes():
+        return None
+    return pieces_of(geometry)
+
+
+def _permuted_task(task: int, arguments: Any, x: int, other: int, out: int, shared: int, scratch: int) -> int:
+    """Convolve one task's planes, those of one image at a time."""
+    a = carray(arguments, (1,), _RECORD)[0]
+    first, last = plane_range(task, a.tasks, a.planes)
+    step, jump, pieces, places, masks, controls = a.source_plane, a.out_plane, a.pieces, a.places, a.masks, a.controls
+    outs, stores, low, high = a.outs, a.stores, np.float32(a.low), np.float32(a.high)
+    while first < last:
+        channel = first % a.channels
+        planes = min(last - first, a.channels - channel)
+        source, target = x + first * step, out + first * jump
+        weights, bias = a.weights + channel * a.side * a.side * 4, a.bias + channel * 4
+        if a.side == 3:
+            convolve_pieces(
+                3,
+                planes,
+                source,
+                step,
+                target,
+                jump,
+                pieces,
+                places,
+                masks,
+                controls,
+                outs,
+                stores,
+                weights,
+                bias,
+                low,
+                high,
+            )
+        else:
+            convolve_pieces(
+                5,
+                planes,
+                source,
+                step,
+                target,
+                jump,
+                pieces,
+                places,
+                masks,
+                controls,
+                outs,
+                stores,
+                weights,
+                bias,
+                low,
+                high,
+            )
+        first += planes
+    return 0
+
+
+def prepare_permuted_floats(
+    geometry: ConvGeometry, weight: NDArray[np.float32], epilogue: FloatEpilogue, threads: int, pieces: Pieces
+) -> Launch:
+    """See :func:`sparse_rt_kernels.between.depthwise.prepare_depthwise`; `pieces` are :func:`float_pieces`."""
+    g = geometry
+    weights = np.array(weight, np.float32, order="C")
+    planes, side, count = g.batch * g.channels, g.kernel[0], len(pieces.outs)
+    # At 4 GHz: two masked loads for each row, and a permutation and an FMA for each tap.
+    tasks = plane_tasks(planes, (count * (4 * side + side * side) + 10) / 4, threads)
+    tables = (pieces.places, pieces.masks, pieces.controls, pieces.outs, pieces.stores, weights, epilogue.bias)
+    record = (
+        *(planes, tasks, g.channels, side, g.height * g.width * 4, g.out_height * g.out_width * 4, count),
+        *(table.ctypes.data for table in tables),
+        *(epilogue.low, epilogue.high),
+    )
+    phase = Phase(_permuted_task, np.array([record], _RECORD), tasks)
+    return Launch([phase], keep=(pieces, weights, epilogue))

@@ -1,0 +1,141 @@
+"""Moves of planes in and out of their layout, for any CPU: plain vectors, which LLVM splits where it must.
+
+Each is a Numba intrinsic on addresses (intp) that returns an intp: Numba may drop a call that returns nothing.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from llvmlite import ir
+
+from sparse_rt_kernels.jit.compiler import cgutils, types
+from sparse_rt_kernels.vectors import simd
+
+__all__ = ["copy_rows", "fill_words", "float_at", "separate_pairs", "word_at"]
+
+#: Bytes of the vectors to choose from; the last fits every row.
+_SIZES: Final = (64, 32, 16, 8, 4, 2, 1)
+_WORDS = simd.vector(simd.I32, 16)
+_FLOATS = simd.vector(simd.F32, 16)
+
+
+def _int(value: int) -> Any:
+    return ir.Constant(simd.I64, value)
+
+
+def _first_that_fits(builder: Any, sizes: Sequence[int], width: Any, emit: Callable[[int], None]) -> None:
+    """Emit ``emit(size)`` for every size, of which the first that is at most `width` runs, or else the last."""
+    size, *smaller = sizes
+    if not smaller:
+        emit(size)
+        return
+    with builder.if_else(builder.icmp_signed(">=", width, _int(size))) as (fits, other):
+        with fits:
+            emit(size)
+        with other:
+            _first_that_fits(builder, smaller, width, emit)
+
+
+@simd.emitter
+def copy_rows(
+    context: Any,
+    source: Any,
+    source_plane: Any,
+    stride: Any,
+    target: Any,
+    target_plane: Any,
+    pitch: Any,
+    planes: Any,
+    rows: Any,
+    width: Any,
+    flip: Any,
+) -> Any:
+    """``target[i, p, q] = source[i, p, q] ^ flip`` for planes of rows of `width` bytes, at least 1.
+
+    Planes are `source_plane` and `target_plane` bytes apart, rows `stride` and `pitch`. The last vector of a row
+    overlaps the one before, so that nothing beyond the row is read or written.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        source, source_plane, stride, target, target_plane, pitch, planes, rows, width, flip = given
+        flips = builder.trunc(flip, simd.I8)
+
+        def move(size: int, begin: Any, end: Any, first: Any) -> None:
+            value = simd.load(builder, simd.pointer(builder, builder.add(begin, first)), simd.vector(simd.I8, size))
+            value = simd.bitwise_xor(builder, value, simd.broadcast(builder, flips, size))
+            simd.store(builder, simd.pointer(builder, builder.add(end, first)), value)
+
+        def copy(size: int) -> None:
+            last = builder.sub(width, _int(size))
+            with cgutils.for_range(builder, planes) as plane, cgutils.for_range(builder, rows) as row:
+                begin = builder.add(source, builder.mul(plane.index, source_plane))
+                begin = builder.add(begin, builder.mul(row.index, stride))
+                end = builder.add(target, builder.mul(plane.index, target_plane))
+                end = builder.add(end, builder.mul(row.index, pitch))
+                if size < _SIZES[0]:
+                    # Less than two vectors wide, or the size above would have fitted.
+                    move(size, begin, end, _int(0))
+                else:
+                    with cgutils.for_range_slice(builder, _int(0), last, _int(size), simd.I64, inc=True) as (first, _):
+                        move(size, begin, end, first)
+                move(size, begin, end, last)
+
+        _first_that_fits(builder, _SIZES, width, copy)
+        return _int(0)
+
+    return types.intp(*[types.intp] * 10), generate
+
+
+@simd.emitter
+def fill_words(context: Any, target: Any, count: Any, word: Any) -> Any:
+    """Fill `count` x 64 bytes with a word of 4 bytes; `target` is 64-byte aligned."""
+
+    def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        target, count, word = given
+        value = simd.broadcast(builder, builder.trunc(word, simd.I32), 16)
+        with cgutils.for_range(builder, count) as each:
+            place = builder.add(target, builder.mul(each.index, _int(64)))
+            simd.store(builder, simd.pointer(builder, place), value, 64)
+        return _int(0)
+
+    return types.intp(*[types.intp] * 3), generate
+
+
+@simd.emitter
+def separate_pairs(context: Any, source: Any, even: Any, odd: Any, blocks: Any) -> Any:
+    """``even[i] = source[2 i]; odd[i] = source[2 i + 1]`` for `blocks` x 16 float32 of each."""
+
+    def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        source, even, odd, blocks = given
+        # One after the other: the last block of even items may reach into the odd ones.
+        for target, first in ((even, 0), (odd, 1)):
+            with cgutils.for_range(builder, blocks) as each:
+                place = simd.pointer(builder, builder.add(source, builder.mul(each.index, _int(128))))
+                low = simd.load(builder, place, _FLOATS)
+                high = simd.load(builder, simd.element(builder, place, 64), _FLOATS)
+                at = builder.add(target, builder.mul(each.index, _int(64)))
+                value = simd.shuffle(builder, low, high, range(first, 32, 2))
+                simd.store(builder, simd.pointer(builder, at), value)
+        return _int(0)
+
+    return types.intp(*[types.intp] * 4), generate
+
+
+@simd.emitter
+def word_at(context: Any, address: Any) -> Any:
+    """Return the int32 at an address."""
+
+    def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        return builder.sext(simd.load(builder, simd.pointer(builder, given[0]), simd.I32, 4), simd.I64)
+
+    return types.intp(types.intp), generate
+
+
+@simd.emitter
+def float_at(context: Any, address: Any) -> Any:
+    """Return the float32 at an address."""
+
+    def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        return simd.load(builder, simd.pointer(builder, given[0]), simd.F32, 4)
+
+    return types.float32(types.intp), generate

@@ -1,0 +1,96 @@
+"""The sums of a block of output pixels, emitted: what integers and floats have in common."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from llvmlite import ir
+
+from sparse_rt_kernels.jit.compiler import cgutils
+from sparse_rt_kernels.vectors import simd
+
+__all__ = ["Taps", "emit_sums"]
+
+
+class Taps(NamedTuple):
+    """Which taps a block is unrolled for.
+
+    Attributes
+    ----------
+    rows, columns
+        Of the kernel, in units of one weight operand; 0 rows for a loop over as many taps as there are.
+    together
+        Output rows whose sums are built at once, from ``(together - 1) * down + rows`` input rows.
+    down
+        Row stride; of no matter for one row.
+    """
+
+    rows: int
+    columns: int
+    together: int
+    down: int
+
+
+def _item(builder: Any, table: Any, number: Any, kind: Any) -> Any:
+    """Return item `number` of a table of `kind`."""
+    size = 8 if kind == simd.I64 else 4
+    if isinstance(number, int):
+        number = ir.Constant(simd.I64, number)
+    place = builder.add(table, builder.mul(number, ir.Constant(simd.I64, size)))
+    return simd.load(builder, simd.pointer(builder, place), kind, size)
+
+
+def emit_sums(
+    builder: Any,
+    taps: Taps,
+    count: Any,
+    offsets: Any,
+    weights: Any,
+    weight: Any,
+    first: list[list[Any]],
+    read: Callable[[Any, int], Any],
+    multiply: Callable[[Any, Any, Any], Any],
+) -> list[list[Any]]:
+    """Return ``sums[p][v] = first[p][v] + sum over taps of weight * what the tap reads``.
+
+    Parameters
+    ----------
+    count
+        How many taps there are, where they are not unrolled (IR i64).
+    offsets
+        Address of the bytes (int64) from the block to what each tap reads: of the input rows' taps where rows are
+        unrolled, in that order, else of all taps.
+    weights, weight
+        Address of the taps' weights, of the IR type `weight`.
+    first
+        Vectors that sums begin with, for each row computed together.
+    read
+        Given an offset and v, the vector at this offset of vector v.
+    multiply
+        Given a sum, a vector and a weight in every lane, the new sum.
+    """
+    vectors = range(len(first[0]))
+    lanes = first[0][0].type.count
+
+    def operand(number: Any) -> Any:
+        return simd.broadcast(builder, _item(builder, weights, number, weight), lanes)
+
+    if taps.rows:
+        sums = [list(row) for row in first]
+        operands = [operand(number) for number in range(taps.rows * taps.columns)]
+        for place in range(((taps.together - 1) * taps.down + taps.rows) * taps.columns):
+            row, column = divmod(place, taps.columns)
+            offset = _item(builder, offsets, place, simd.I64)
+            reading = [r for r in range(taps.together) if 0 <= row - r * taps.down < taps.rows]
+            for v in vectors:
+                value = read(offset, v)
+                for r in reading:
+                    sums[r][v] = multiply(sums[r][v], value, operands[(row - r * taps.down) * taps.columns + column])
+        return sums
+    slots = [cgutils.alloca_once(builder, value.type) for value in first[0]]
+    for slot, value in zip(slots, first[0], strict=True):
+        builder.store(value, slot)
+    with cgutils.for_range(builder, count) as loop:
+        offset, held = _item(builder, offsets, loop.index, simd.I64), operand(loop.index)
+        for v, slot in enumerate(slots):
+            builder.store(multiply(builder.load(slot), read(offset, v), held), slot)
+    return [[builder.load(slot) for slot in slots]]

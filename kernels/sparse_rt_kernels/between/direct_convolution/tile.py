@@ -1,0 +1,257 @@
+"""The register tile of a dense convolution: pixels are broadcast from where they lie in a word image.
+
+Each emitter is a Numba intrinsic on addresses (intp) that returns an intp: Numba may drop a call that returns nothing.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from llvmlite import ir
+
+from sparse_rt_kernels.jit.compiler import cgutils, types
+from sparse_rt_kernels.n2m4_u8s8.fused import Requantiser, store_planes
+from sparse_rt_kernels.vectors import simd
+
+__all__ = ["CHANNELS", "PIXELS", "bytes_row", "floats_row"]
+
+#: Output channels of a register; a tile has one or two of them.
+CHANNELS: Final = 16
+#: Neighbouring output pixels of a tile: 28 accumulators, and registers for two weights and a pixel.
+PIXELS: Final = 14
+
+_WORDS = simd.vector(simd.I32, CHANNELS)
+_FLOATS = simd.vector(simd.F32, CHANNELS)
+_REGISTER = 64
+
+#: Adds the product of a broadcast pixel and 16 weights to an accumulator.
+_MultiplyAdd = Callable[[Any, Any, Any, Any], Any]
+
+
+def _int(value: int) -> Any:
+    return ir.Constant(simd.I64, value)
+
+
+def _moved(builder: Any, address: Any, count: int, size: int) -> Any:
+    return builder.add(address, _int(count * size))
+
+
+def _sums(builder: Any, distance: int, starts: list[Any], multiply_add: _MultiplyAdd, given: list[Any]) -> list[Any]:
+    """Return the sums of a tile, [block][pixel], beginning with `starts`, one a block."""
+    image, words, steps, values, block_bytes = given
+    kind = starts[0].type
+    slots = [[cgutils.alloca_once_value(builder, start) for _ in range(PIXELS)] for start in starts]
+    moving = [cgutils.alloca_once_value(builder, simd.pointer(builder, place)) for place in (words, values)]
+    base = simd.pointer(builder, image)
+    with cgutils.for_range(builder, steps):
+        word, value = (builder.load(place) for place in moving)
+        here = simd.element(builder, base, builder.sext(simd.load(builder, word, simd.I32, 4), simd.I64))
+        weights = [simd.load(builder, value, kind, _REGISTER)]
+        if len(starts) == 2:
+            weights.append(simd.load(builder, simd.element(builder, value, block_bytes), kind, _REGISTER))
+        for pixel in range(PIXELS):
+            item = simd.load(builder, simd.element(builder, here, pixel * distance), kind.element, 4)
+            x = simd.broadcast(builder, item, CHANNELS)
+            for weight, row in zip(weights, slots, strict=True):
+                builder.store(multiply_add(builder, x, weight, builder.load(row[pixel])), row[pixel])
+        builder.store(simd.element(builder, word, 4), moving[0])
+        builder.store(simd.element(builder, value, _REGISTER), moving[1])
+    return [[builder.load(slot) for slot in row] for row in slots]
+
+
+def _each_tile(builder: Any, width: Any, generate: Callable[[Any], None]) -> None:
+    """Call `generate` on the first pixel of each tile of a row; the last one computes some pixels again."""
+    tiles = builder.udiv(builder.add(width, _int(PIXELS - 1)), _int(PIXELS))
+    last = builder.sub(width, _int(PIXELS))
+    with cgutils.for_range(builder, tiles) as loop:
+        first = builder.mul(loop.index, _int(PIXELS))
+        generate(builder.select(builder.icmp_signed("<", first, last), first, last))
+
+
+def _one_or_two(builder: Any, channels: Any, generate: Callable[[int], None]) -> None:
+    """Call `generate` on how many blocks of 16 channels a tile takes of `channels`."""
+    with builder.if_else(builder.icmp_signed(">=", channels, _int(2 * CHANNELS)), likely=True) as (pair, single):
+        with pair:
+            generate(2)
+        with single:
+            generate(1)
+
+
+def _dot(builder: Any, x: Any, weight: Any, total: Any) -> Any:
+    return simd.dot_u8s8(builder, total, x, weight)
+
+
+class _Bytes:
+    """What makes bytes of the sums of one block of 16 channels."""
+
+    def __init__(self, builder: Any, block: int, out: Any, stride: Any, operands: list[Any]) -> None:
+        offset, row_sums, shift, scale, bias, *rest = operands
+        offset, row_sums, scale, bias = (
+            _moved(builder, address, block, _REGISTER) for address in (offset, row_sums, scale, bias)
+        )
+        correction = simd.load(builder, simd.pointer(builder, row_sums), _WORDS)
+        shifts = simd.broadcast(builder, builder.trunc(shift, simd.I32), CHANNELS)
+        held = simd.load(builder, simd.pointer(builder, offset), _WORDS)
+        #: First value of the accumulators.
+        self.start = simd.subtract(builder, held, simd.multiply(builder, correction, shifts))
+        self.requantiser = Requantiser(builder, [scale, bias, *rest])
+        self._out = builder.add(out, builder.mul(stride, _int(block * CHANNELS)))
+        self._stride = stride
+
+    def store(self, builder: Any, sums: list[Any], plain: bool, first: Any) -> None:
+        """Store the tile from pixel `first` on, 8 pixels of a channel at a time; the second 8 overlap the first."""
+        out = builder.add(self._out, first)
+        for pixel in (0, PIXELS - 8):
+            fours = [self.requantiser.four_rows(builder, sums[at : at + 4], plain) for at in (pixel, pixel + 4)]
+            store_planes(builder, fours, out, self._stride, pixel)
+
+    def store_sixteen(self, builder: Any, sums: list[Any], plain: bool, first: Any) -> None:
+        """Store the tile from pixel `first` on, 16 pixels of a channel at a time: the next tile overwrites the last."""
+        padded = sums + sums[-1:] * (16 - PIXELS)
+        fours = [self.requantiser.four_rows(builder, padded[at : at + 4], plain) for at in range(0, 16, 4)]
+        store_planes(builder, fours, builder.add(self._out, first), self._stride, 0)
+
+
+@simd.emitter
+def bytes_row(
+    context: Any,
+    distance: Any,
+    channels: Any,
+    image: Any,
+    words: Any,
+    steps: Any,
+    values: Any,
+    block_bytes: Any,
+    width: Any,
+    out: Any,
+    stride: Any,
+    offset: Any,
+    row_sums: Any,
+    shift: Any,
+    scale: Any,
+    bias: Any,
+    low: Any,
+    high: Any,
+    zero_point: Any,
+    sign: Any,
+) -> Any:
+    """``out[c, p] = requantised sum_s sum_j image[words[s] + distance p + j] * values[s, c, j]`` for a row of pixels p.
+
+    Parameters
+    ----------
+    distance
+        Literal int: bytes from pixel to pixel.
+    channels
+        How many are left: 32 of them are computed, or 16 if there are no more.
+    image
+        Words of 4 uint8: the first that the first pixel reads.
+    words, steps
+        (steps,) int32: offset of each 4 reduction elements.
+    values, block_bytes
+        (steps, 16, 4) int8 for each block, 64-byte aligned, so many bytes apart.
+    width
+        Output pixels of the row, at least 14.
+    out, stride
+        First element, and bytes from channel to channel.
+    offset, row_sums, shift, scale, bias, low, high, zero_point, sign
+        As for :func:`sparse_rt_kernels.n2m4_u8s8.fused.tiles_to_bytes`.
+    """
+
+    def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
+        _, channels, image, words, steps, values, block_bytes, width, out, stride, *operands = given
+
+        def row(blocks: int) -> None:
+            made = [_Bytes(builder, block, out, stride, operands) for block in range(blocks)]
+            is_plain = made[0].requantiser.is_plain(builder)
+            for other in made[1:]:
+                is_plain = builder.and_(is_plain, other.requantiser.is_plain(builder))
+            starts = [one.start for one in made]
+
+            def each(first: Any) -> None:
+                here = builder.add(image, builder.mul(first, _int(distance.literal_value)))
+                given = [here, words, steps, values, block_bytes]
+                sums = _sums(builder, distance.literal_value, starts, _dot, given)
+                # Two pixels more than the tile has may be stored where another tile of the row follows.
+                follows = builder.icmp_signed("<=", first, builder.sub(width, _int(16)))
+                with builder.if_else(is_plain, likely=True) as branches:
+                    for branch, plain in zip(branches, (True, False), strict=True):
+                        with branch, builder.if_else(follows, likely=True) as (whole, last):
+                            with whole:
+                                for one, of_block in zip(made, sums, strict=True):
+                                    one.store_sixteen(builder, of_block, plain, first)
+                            with last:
+                                for one, of_block in zip(made, sums, strict=True):
+                                    one.store(builder, of_block, plain, first)
+
+            _each_tile(builder, width, each)
+
+        _one_or_two(builder, channels, row)
+        return _int(0)
+
+    operands = [*[types.intp] * 5, types.float32, types.float32, types.intp, types.intp]
+    return types.intp(distance, *[types.intp] * 9, *operands), generate
+
+
+def _fma(builder: Any, x: Any, weight: Any, total: Any) -> Any:
+    return simd.fma(builder, x, weight, total)
+
+
+def _store_floats(builder: Any, sums: list[Any], bias: Any, bounds: list[Any], out: Any, stride: Any) -> None:
+    """Store the pixels of a tile, transposed; a NaN stays NaN."""
+    low, high = bounds
+    # larger and smaller return their second operand if it is NaN.
+    clipped = [
+        simd.smaller(builder, high, simd.larger(builder, low, simd.fadd(builder, value, bias))) for value in sums
+    ]
+    square = clipped + clipped[-1:] * (CHANNELS - PIXELS)
+    for channel, value in enumerate(simd.transpose(builder, square)):
+        place = simd.pointer(builder, builder.add(out, builder.mul(stride, _int(channel))))
+        simd.store_first(builder, place, value, _int(PIXELS))
+
+
+@simd.emitter
+def floats_row(
+    context: Any,
+    distance: Any,
+    channels: Any,
+    image: Any,
+    words: Any,
+    steps: Any,
+    values: Any,
+    block_bytes: Any,
+    width: Any,
+    out: Any,
+    stride: Any,
+    bias: Any,
+    low: Any,
+    high: Any,
+) -> Any:
+    """``out[c, p] = clip(sum_s image[words[s] + distance p] * values[s, c] + bias[c])`` for a row of pixels p.
+
+    Parameters are those of :func:`bytes_row`, but the image's words are float32, and so are `values`, (steps, 16) for
+    each block, and `bias`.
+    """
+
+    def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
+        _, channels, image, words, steps, values, block_bytes, width, out, stride, bias, low, high = given
+        bounds = [simd.broadcast(builder, bound, CHANNELS) for bound in (low, high)]
+
+        def row(blocks: int) -> None:
+            places = [simd.pointer(builder, _moved(builder, bias, block, _REGISTER)) for block in range(blocks)]
+            biases = [simd.load(builder, place, _FLOATS) for place in places]
+            starts = [ir.Constant(_FLOATS, None)] * blocks
+
+            def each(first: Any) -> None:
+                here = builder.add(image, builder.mul(first, _int(distance.literal_value)))
+                given = [here, words, steps, values, block_bytes]
+                sums = _sums(builder, distance.literal_value, starts, _fma, given)
+                to = builder.add(out, builder.mul(first, _int(4)))
+                for block in range(blocks):
+                    target = builder.add(to, builder.mul(stride, _int(CHANNELS * block)))
+                    _store_floats(builder, sums[block], biases[block], bounds, target, stride)
+
+            _each_tile(builder, width, each)
+
+        _one_or_two(builder, channels, row)
+        return _int(0)
+
+    return types.intp(distance, *[types.intp] * 10, types.float32, types.float32), generate

@@ -1,0 +1,221 @@
+"""The mean of each channel's plane: GlobalAveragePool of floats or of bytes."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+from llvmlite import ir
+
+from sparse_rt_kernels.between.elementwise.quantise import quantise_range
+from sparse_rt_kernels.between.pooling.maxima import INT8, UINT8
+from sparse_rt_kernels.between.pooling.totals import total_of_bytes, total_of_floats
+from sparse_rt_kernels.jit.compilation import kernel_jit
+from sparse_rt_kernels.jit.compiler import carray, cgutils, types
+from sparse_rt_kernels.threads.launch import Launch, Phase
+from sparse_rt_kernels.threads.parts import UNIT, part_bounds, worthwhile_parts
+from sparse_rt_kernels.threads.workspace import as_pointer
+from sparse_rt_kernels.vectors import lanes, simd
+from sparse_rt_kernels.vectors.across import combine_across
+from sparse_rt_kernels.vectors.loops import zero
+from sparse_rt_kernels.vectors.quantisation import BYTE_FIELDS, Quantisation, byte_fields, is_signed
+
+__all__ = ["prepare_average_pool", "prepare_quantised_average_pool"]
+
+_FLOAT = np.dtype([(name, "i8") for name in ("planes", "parts", "pixels")])
+_BYTES = np.dtype(
+    [
+        *((name, "i8") for name in ("planes", "parts", "pixels", "x_flip", "correction")),
+        *((name, "f8") for name in ("factor", "scale")),
+        *BYTE_FIELDS,
+    ]
+)
+_ROW = simd.vector(simd.I8, 64)
+#: Floats that are added up before their sum is added to that of those before.
+_STRETCH: Final = 1 << 14
+#: Of bytes, whose sum int32 holds.
+_MOST_PIXELS: Final = 1 << 23
+#: Of one byte, of one float, and of one plane, on one core, from the last cache.
+_BYTE_NANOSECONDS, _FLOAT_NANOSECONDS, _PLANE_NANOSECONDS = 0.02, 0.04, 1.0
+
+
+def _word(value: int) -> Any:
+    return ir.Constant(simd.I64, value)
+
+
+def _add_bytes(builder: Any, total: Any, loaded: Any) -> Any:
+    """Add each four neighbours of 64 unsigned bytes to the 16 int32 lanes of `total`."""
+    pairs = simd.bitcast(builder, loaded, simd.vector(simd.I16, 32))
+    low = simd.bitwise_and(builder, pairs, simd.constant(simd.I16, [0xFF] * 32))
+    pairs = simd.add(builder, low, simd.shift_right(builder, pairs, simd.constant(simd.I16, [8] * 32)))
+    fours = simd.bitcast(builder, pairs, lanes.WORDS)
+    low = simd.bitwise_and(builder, fours, simd.constant(simd.I32, [0xFFFF] * 16))
+    high = simd.shift_right(builder, fours, simd.constant(simd.I32, [16] * 16))
+    return simd.add(builder, total, simd.add(builder, low, high))
+
+
+def _row_sums(
+    builder: Any, places: list[Any], items: Any, kind: Any, sums: Any, put: Callable[[Any, Any], Any]
+) -> list[Any]:
+    """Return for each byte pointer 16 lanes that add up to the sum of its `items` items.
+
+    ``put(total, loaded)`` adds a register of type `kind` to a total of type `sums`; lanes beyond the items are 0.
+    """
+    nbytes = 64 // kind.count
+    rest = builder.and_(items, _word(kind.count - 1))
+    whole = builder.sub(items, rest)
+    slots = [cgutils.alloca_once(builder, sums) for _ in places]
+
+    def take(at: Any, count: Any) -> None:
+        for place, slot in zip(places, slots, strict=True):
+            here = simd.element(builder, place, builder.mul(at, _word(nbytes)))
+            loaded = simd.load(builder, here, kind) if count is None else simd.load_first(builder, here, kind, count)
+            builder.store(put(builder.load(slot), loaded), slot)
+
+    for slot in slots:
+        builder.store(ir.Constant(sums, None), slot)
+    with cgutils.for_range_slice(builder, zero(), whole, _word(kind.count), simd.I64, inc=True) as (at, _):
+        take(at, None)
+    with builder.if_then(builder.icmp_signed(">", rest, zero())):
+        take(whole, rest)
+    return [builder.load(slot) for slot in slots]
+
+
+def _each_16_planes(builder: Any, planes: Any, body: Callable[[list[Any], Any, Any], None]) -> None:
+    """Emit ``body(numbers of 16 planes, first number, planes left)``; the last one stands for what is missing."""
+    with cgutils.for_range_slice(builder, zero(), planes, _word(lanes.LANES), simd.I64, inc=True) as (first, _):
+        last = builder.sub(planes, _word(1))
+        numbers = [builder.add(first, _word(lane)) for lane in range(lanes.LANES)]
+        numbers = [builder.select(builder.icmp_signed("<", number, last), number, last) for number in numbers]
+        body(numbers, first, builder.sub(planes, first))
+
+
+@simd.emitter
+def _float_means(context: Any, x: Any, y: Any, planes: Any, pixels: Any) -> Any:
+    """``y[p] = sum(x[p]) / pixels`` of `planes` planes of float32 at x."""
+
+    def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
+        x, y, planes, pixels = given
+        count = lanes.broadcast_float(builder, builder.sitofp(pixels, simd.F32))
+        plane_bytes = builder.mul(pixels, _word(4))
+
+        def mean(numbers: list[Any], first: Any, left: Any) -> None:
+            places = [simd.pointer(builder, builder.add(x, builder.mul(n, plane_bytes))) for n in numbers]
+            rows = _row_sums(builder, places, pixels, lanes.FLOATS, lanes.FLOATS, lambda a, b: simd.fadd(builder, a, b))
+            means = builder.fdiv(combine_across(builder, rows, simd.fadd), count)
+            lanes.store_floats(builder, builder.add(y, builder.mul(first, _word(4))), 0, means, left)
+
+        _each_16_planes(builder, planes, mean)
+        return zero()
+
+    return types.intp(*[types.intp] * 4), generate
+
+
+@simd.emitter
+def _byte_means(
+    context: Any, x: Any, y: Any, planes: Any, pixels: Any, x_flip: Any, correction: Any, factor: Any
+) -> Any:
+    """``y[p] = (sum(x[p] ^ x_flip) - correction) * factor``, float32, of `planes` planes of bytes at x.
+
+    What a plane lacks of a multiple of 64 bytes counts as 0 ^ x_flip.
+    """
+
+    def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
+        x, y, planes, pixels, x_flip, correction, factor = given
+        flips = simd.broadcast(builder, builder.trunc(x_flip, simd.I8), 64)
+        corrections = simd.broadcast(builder, builder.trunc(correction, simd.I32), lanes.LANES)
+        factors = lanes.broadcast_float(builder, factor)
+
+        def mean(numbers: list[Any], first: Any, left: Any) -> None:
+            places = [simd.pointer(builder, builder.add(x, builder.mul(n, pixels))) for n in numbers]
+
+            def put(total: Any, loaded: Any) -> Any:
+                return _add_bytes(builder, total, simd.bitwise_xor(builder, loaded, flips))
+
+            rows = _row_sums(builder, places, pixels, _ROW, lanes.WORDS, put)
+            sums = simd.subtract(builder, combine_across(builder, rows, simd.add), corrections)
+            means = simd.fmultiply(builder, simd.to_float(builder, sums), factors)
+            lanes.store_floats(builder, builder.add(y, builder.mul(first, _word(4))), 0, means, left)
+
+        _each_16_planes(builder, planes, mean)
+        return zero()
+
+    return types.intp(*[types.intp] * 6, types.float32), generate
+
+
+@kernel_jit
+def _long_float_mean(x: int, pixels: int) -> float:
+    """Return the mean of one plane of float32: what is added to a large sum one by one would lose digits."""
+    total = 0.0
+    for first in range(0, pixels, _STRETCH):
+        total += total_of_floats(x + 4 * first, min(_STRETCH, pixels - first))
+    return total / pixels
+
+
+@kernel_jit
+def _long_byte_total(x: int, pixels: int, is_signed: int) -> int:
+    """Return the sum of one plane of bytes."""
+    return total_of_bytes(INT8, x, pixels) if is_signed else total_of_bytes(UINT8, x, pixels)
+
+
+def _float_task(task: int, arguments: Any, x: int, other: int, out: int, shared: int, scratch: int) -> int:
+    """Average one part of the planes."""
+    r = carray(arguments, (1,), _FLOAT)[0]
+    first, last = part_bounds(r.planes, UNIT, task, r.parts)
+    if r.pixels > _STRETCH:
+        means = carray(as_pointer(out), (r.planes,), np.float32)
+        for plane in range(first, last):
+            means[plane] = np.float32(_long_float_mean(x + 4 * plane * r.pixels, r.pixels))
+        return 0
+    return _float_means(x + 4 * first * r.pixels, out + 4 * first, last - first, r.pixels)
+
+
+def _byte_task(task: int, arguments: Any, x: int, other: int, out: int, shared: int, scratch: int) -> int:
+    """Average one part of the planes, into scratch, and quantise the means."""
+    r = carray(arguments, (1,), _BYTES)[0]
+    first, last = part_bounds(r.planes, UNIT, task, r.parts)
+    count = last - first
+    if r.pixels > _MOST_PIXELS:
+        means = carray(as_pointer(scratch), (count,), np.float32)
+        for plane in range(count):
+            total = _long_byte_total(x + (first + plane) * r.pixels, r.pixels, r.x_flip)
+            means[plane] = np.float32(np.float32(total - r.correction) * np.float32(r.factor))
+    else:
+        _byte_means(x + first * r.pixels, scratch, count, r.pixels, r.x_flip, r.correction, np.float32(r.factor))
+    scale = np.float32(r.scale)
+    return quantise_range(scratch, out + first, count, scale, r.zero_point, r.least, r.most, r.flip)
+
+
+def prepare_average_pool(planes: int, pixels: int, threads: int) -> Launch:
+    """Prepare ``y[p] = mean(x[p])`` of float32, for `planes` = b * c planes of `pixels` = h * w: ``run(x, y, pool)``.
+
+    Both arrays are C-contiguous. Float32 is summed in 16 lanes, in another order than onnxruntime's, and of 2**14
+    pixels at a time: the error is at most ``e mean(|x|) (min(pixels, 2**14) / 16 + 6)``, e = 2**-24, and the rounding
+    of y.
+    """
+    parts = worthwhile_parts(planes * (pixels * _FLOAT_NANOSECONDS + _PLANE_NANOSECONDS), threads)
+    return Launch([Phase(_float_task, np.array([(planes, parts, pixels)], _FLOAT), parts)])
+
+
+def prepare_quantised_average_pool(
+    planes: int,
+    pixels: int,
+    x_dtype: np.dtype[Any],
+    y_dtype: np.dtype[Any],
+    x: Quantisation,
+    y: Quantisation,
+    threads: int,
+) -> Launch:
+    """Prepare ``y[p] = saturate(round_half_even(mean((x[p] - zx) sx) / sy) + zy)`` of bytes: ``run(x, y, pool)``.
+
+    `planes` = b * c, `pixels` = h * w; both arrays are C-contiguous. The sum is exact; next to a tie the byte may
+    differ by one from onnxruntime's, which adds floats.
+    """
+    shift = 128 if is_signed(x_dtype) else 0
+    if pixels > _MOST_PIXELS:
+        correction = x.zero_point * pixels
+    else:
+        correction = (x.zero_point + shift) * pixels + shift * (-pixels % 64)
+    parts = worthwhile_parts(planes * (pixels * _BYTE_NANOSECONDS + _PLANE_NANOSECONDS), threads)
+    factor = float(np.float32(x.scale)) / pixels
+    record = (planes, parts, pixels, shift, correction, factor, y.scale, *byte_fields(y, y_dtype, -np.inf, np.inf))
+    return Launch([Phase(_byte_task, np.array([record], _BYTES), parts)], 0, 4 * (planes + UNIT))

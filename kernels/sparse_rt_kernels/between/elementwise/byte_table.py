@@ -1,0 +1,100 @@
+"""Any function of one byte: what each of the 256 bytes becomes is looked up."""
+
+from typing import Any, Final
+
+import numpy as np
+from llvmlite import ir
+from numpy.typing import NDArray
+
+from sparse_rt_kernels.cpu import isa
+from sparse_rt_kernels.jit.compiler import carray, cgutils, types
+from sparse_rt_kernels.threads.launch import Launch, Phase
+from sparse_rt_kernels.threads.parts import UNIT, part_bounds, worthwhile_parts
+from sparse_rt_kernels.vectors import simd
+from sparse_rt_kernels.vectors.lanes import store_bytes
+from sparse_rt_kernels.vectors.loops import each_choice, each_unit, zero
+
+__all__ = ["look_up_bytes", "prepare_byte_table"]
+
+_RECORD = np.dtype([(name, "i8") for name in ("count", "parts", "table", "itemsize")])
+#: Of one element on one core: looked up one by one, or 64 at a time.
+_NANOSECONDS: Final = {4: 0.3, 1: 0.05}
+_BYTES = simd.vector(simd.I8, UNIT)
+#: Bytes that one permutation of two registers picks from.
+_HALF: Final = 2 * UNIT
+
+
+def _word(value: int) -> Any:
+    return ir.Constant(simd.I64, value)
+
+
+def _each_element(builder: Any, x: Any, y: Any, count: Any, table: Any, kind: Any, size: int) -> None:
+    """Emit the loop that looks up one element, of `size` bytes, after the other."""
+    with cgutils.for_range(builder, count) as loop:
+        byte = simd.load(builder, simd.pointer(builder, builder.add(x, loop.index)), simd.I8, 1)
+        place = builder.add(table, builder.mul(builder.zext(byte, simd.I64), _word(size)))
+        out = simd.pointer(builder, builder.add(y, builder.mul(loop.index, _word(size))))
+        simd.store(builder, out, simd.load(builder, simd.pointer(builder, place), kind, size), size)
+
+
+def _each_register(builder: Any, x: Any, y: Any, count: Any, table: Any) -> None:
+    """Emit the loop that looks up 64 bytes in the 4 registers that hold the table; needs VBMI."""
+    base = simd.pointer(builder, table)
+    quarters = [simd.load(builder, simd.element(builder, base, UNIT * i), _BYTES) for i in range(4)]
+
+    def look_up(at: Any, rest: Any) -> None:
+        place = simd.pointer(builder, builder.add(x, at))
+        values = simd.load(builder, place, _BYTES) if rest is None else simd.load_first(builder, place, _BYTES, rest)
+        lower, upper = (simd.permute_two(builder, a, values, b) for a, b in (quarters[:2], quarters[2:]))
+        is_upper = builder.icmp_unsigned(">=", values, simd.constant(simd.I8, [_HALF] * UNIT))
+        store_bytes(builder, builder.add(y, at), builder.select(is_upper, upper, lower), rest)
+
+    each_unit(builder, count, look_up)
+
+
+@simd.emitter
+def look_up_bytes(context: Any, x: Any, y: Any, count: Any, table: Any, is_wide: Any) -> Any:
+    """``y = table[x]`` for `count` bytes x; the table holds float32 if `is_wide` is 1, else bytes."""
+
+    def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
+        x, y, count, table, is_wide = given
+
+        def emit(choice: int) -> None:
+            if choice:
+                _each_element(builder, x, y, count, table, simd.F32, 4)
+            elif isa.fits("avx512vnni", isa.cpu_features()):
+                _each_register(builder, x, y, count, table)
+            else:
+                _each_element(builder, x, y, count, table, simd.I8, 1)
+
+        each_choice(builder, [is_wide], emit)
+        return zero()
+
+    return types.intp(*[types.intp] * 5), generate
+
+
+def _table_task(task: int, arguments: Any, x: int, other: int, out: int, shared: int, scratch: int) -> int:
+    """Look up one part of the elements."""
+    r = carray(arguments, (1,), _RECORD)[0]
+    first, last = part_bounds(r.count, UNIT, task, r.parts)
+    return look_up_bytes(x + first, out + first * r.itemsize, last - first, r.table, r.itemsize // 4)
+
+
+def prepare_byte_table(count: int, table: NDArray[Any], threads: int) -> Launch:
+    """Prepare ``y = table[x]``: ``launch.run(x, y, pool)``.
+
+    Parameters
+    ----------
+    count
+        Of the bytes of `x` and the elements of `y`, both C-contiguous.
+    table
+        (256,) float32, int8 or uint8, copied: what bytes 0 to 255 become; int8 -1 is byte 255. `y` has its dtype.
+    threads
+        How many threads there are to split the work over.
+    """
+    if table.shape != (256,) or table.dtype.char not in "fbB":
+        raise TypeError(f"byte table: expected 256 float32, int8 or uint8, got {table.dtype} {table.shape}.")
+    entries, size = np.array(table), table.dtype.itemsize
+    parts = worthwhile_parts(count * _NANOSECONDS[size], threads)
+    record = np.array([(count, parts, entries.ctypes.data, size)], _RECORD)
+    return Launch([Phase(_table_task, record, parts)], keep=(entries,))

@@ -1,0 +1,227 @@
+"""SIMD maxima of rows and of neighbouring columns, for any CPU: plain vectors, which LLVM splits where it must.
+
+Each is a Numba intrinsic on addresses (intp) that returns an intp: Numba may drop a call that returns nothing. A row
+of items is worked off in vectors of the largest size that it holds one of; the last vector overlaps the one before, so
+that nothing beyond the row is written.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from llvmlite import ir
+
+from sparse_rt_kernels.jit.compiler import cgutils, types
+from sparse_rt_kernels.vectors import simd
+
+__all__ = ["FLOAT32", "INT8", "UINT8", "largest_of_columns", "largest_of_rows", "repeat_edges"]
+
+#: What is compared.
+UINT8: Final = 0
+INT8: Final = 1
+FLOAT32: Final = 2
+
+_ITEMS: Final = {UINT8: simd.I8, INT8: simd.I8, FLOAT32: simd.F32}
+_BYTES: Final = {UINT8: 1, INT8: 1, FLOAT32: 4}
+#: Lanes of the vectors to choose from; the last size fits every row.
+_LANES: Final = {UINT8: (64, 32, 16, 8, 4, 1), INT8: (64, 32, 16, 8, 4, 1), FLOAT32: (16, 8, 4, 1)}
+
+
+def _int(value: int) -> Any:
+    return ir.Constant(simd.I64, value)
+
+
+def _larger(builder: Any, item: int, a: Any, b: Any) -> Any:
+    """Return a where a > b, else b: if either is NaN, b."""
+    if item == FLOAT32:
+        return simd.larger(builder, a, b)
+    compare = builder.icmp_unsigned if item == UINT8 else builder.icmp_signed
+    return builder.select(compare(">", a, b), a, b)
+
+
+def _largest(builder: Any, item: int, first: Any, stride: Any, count: Any, kind: Any) -> Any:
+    """Return the largest, lane by lane, of `count` vectors that begin `stride` bytes apart; an int is unrolled."""
+    value = simd.load(builder, simd.pointer(builder, first), kind)
+    if isinstance(count, int):
+        for number in range(1, count):
+            place = simd.pointer(builder, builder.add(first, builder.mul(_int(number), stride)))
+            value = _larger(builder, item, value, simd.load(builder, place, kind))
+        return value
+    slot = cgutils.alloca_once(builder, kind)
+    builder.store(value, slot)
+    with cgutils.for_range_slice(builder, _int(1), count, _int(1), simd.I64, inc=True) as (number, _):
+        place = simd.pointer(builder, builder.add(first, builder.mul(number, stride)))
+        builder.store(_larger(builder, item, builder.load(slot), simd.load(builder, place, kind)), slot)
+    return builder.load(slot)
+
+
+def _first_that_fits(builder: Any, sizes: Sequence[int], width: Any, emit: Callable[[int], None]) -> None:
+    """Emit ``emit(lanes)`` for every size, of which the first that is at most `width` runs, or else the last."""
+    lanes, *smaller = sizes
+    if not smaller:
+        emit(lanes)
+        return
+    with builder.if_else(builder.icmp_signed(">=", width, _int(lanes))) as (fits, other):
+        with fits:
+            emit(lanes)
+        with other:
+            _first_that_fits(builder, smaller, width, emit)
+
+
+def _each_vector(
+    builder: Any, sizes: Sequence[int], rows: Any, width: Any, count: Any, emit: Callable[[int, Any, Any, Any], None]
+) -> None:
+    """Emit ``emit(lanes, row, first, count)`` for vectors that cover `width` items of each row.
+
+    Windows of 3 are the common ones: they get code of their own, in which `count` is an int.
+    """
+
+    def loops(lanes: int) -> None:
+        last = builder.sub(width, _int(lanes))
+        blocks = builder.udiv(builder.add(width, _int(lanes - 1)), _int(lanes))
+        with builder.if_else(builder.icmp_signed("==", count, _int(3)), likely=True) as branches:
+            for branch, known in zip(branches, (3, count), strict=True):
+                with branch, cgutils.for_range(builder, rows) as row, cgutils.for_range(builder, blocks) as block:
+                    first = builder.mul(block.index, _int(lanes))
+                    first = builder.select(builder.icmp_signed("<", first, last), first, last)
+                    emit(lanes, row.index, first, known)
+
+    _first_that_fits(builder, sizes, width, loops)
+
+
+@simd.emitter
+def largest_of_rows(
+    context: Any,
+    item: Any,
+    source: Any,
+    stride: Any,
+    count: Any,
+    step: Any,
+    target: Any,
+    pitch: Any,
+    rows: Any,
+    width: Any,
+) -> Any:
+    """``target[p, i] = max_r source[p * step + r, i]``: the largest of `count` rows, item by item.
+
+    The first row is compared with the second, the larger one with the third: ``a if a > b else b``, so that a NaN
+    gives way to what follows it.
+
+    Parameters
+    ----------
+    item
+        Literal int: UINT8, INT8 or FLOAT32.
+    source, stride
+        First item, and bytes from row to row.
+    count
+        Rows of a window, at least 1.
+    step
+        Bytes from window to window.
+    target, pitch
+        First item, and bytes from row to row; must not overlap the source.
+    rows, width
+        Of the target; at least 1 item wide.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        _, source, stride, count, step, target, pitch, rows, width = given
+        kind = item.literal_value
+
+        def emit(lanes: int, row: Any, first: Any, known: Any) -> None:
+            offset = builder.mul(first, _int(_BYTES[kind]))
+            vector = simd.vector(_ITEMS[kind], lanes)
+            place = builder.add(builder.add(source, builder.mul(row, step)), offset)
+            value = _largest(builder, kind, place, stride, known, vector)
+            place = builder.add(builder.add(target, builder.mul(row, pitch)), offset)
+            simd.store(builder, simd.pointer(builder, place), value)
+
+        _each_vector(builder, _LANES[kind], rows, width, count, emit)
+        return _int(0)
+
+    return types.intp(item, *[types.intp] * 8), generate
+
+
+@simd.emitter
+def largest_of_columns(
+    context: Any,
+    item: Any,
+    step: Any,
+    source: Any,
+    pitch: Any,
+    count: Any,
+    target: Any,
+    stride: Any,
+    rows: Any,
+    width: Any,
+) -> Any:
+    """``target[p, i] = max_s source[p, i * step + s]``: the largest of `count` neighbours, compared in their order.
+
+    Parameters
+    ----------
+    item
+        Literal int: UINT8, INT8 or FLOAT32.
+    step
+        Literal int: 1 or 2.
+    source, pitch
+        First item, and bytes from row to row; of each row ``step * width + count - 1`` items are read.
+    count
+        Columns of a window, at least 1.
+    target, stride
+        First item, and bytes from row to row; must not overlap the source.
+    rows, width
+        Of the target; at least 1 item wide.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        _, _, source, pitch, count, target, stride, rows, width = given
+        kind, every = item.literal_value, step.literal_value
+        itemsize = _BYTES[kind]
+
+        def emit(lanes: int, row: Any, first: Any, known: Any) -> None:
+            vector = simd.vector(_ITEMS[kind], lanes * every)
+            place = builder.add(source, builder.mul(row, pitch))
+            place = builder.add(place, builder.mul(first, _int(itemsize * every)))
+            value = _largest(builder, kind, place, _int(itemsize), known, vector)
+            if every > 1:
+                value = simd.shuffle(builder, value, value, range(0, lanes * every, every))
+            place = builder.add(builder.add(target, builder.mul(row, stride)), builder.mul(first, _int(itemsize)))
+            simd.store(builder, simd.pointer(builder, place), value)
+
+        sizes = [lanes // every for lanes in _LANES[kind] if lanes >= every]
+        _each_vector(builder, sizes if sizes[-1] == 1 else [*sizes, 1], rows, width, count, emit)
+        return _int(0)
+
+    return types.intp(item, step, *[types.intp] * 7), generate
+
+
+@simd.emitter
+def repeat_edges(
+    context: Any, item: Any, inner: Any, pitch: Any, rows: Any, width: Any, before: Any, after: Any
+) -> Any:
+    """Write the first item of each row to the `before` places before it, the last one to `after` places behind.
+
+    Parameters
+    ----------
+    item
+        Literal int: UINT8, INT8 or FLOAT32.
+    inner, pitch
+        First item of the first row, and bytes from row to row.
+    rows, width
+        How many, and items of each.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        _, inner, pitch, rows, width, before, after = given
+        kind = _ITEMS[item.literal_value]
+        itemsize = _int(_BYTES[item.literal_value])
+        with cgutils.for_range(builder, rows) as row:
+            first = builder.add(inner, builder.mul(row.index, pitch))
+            end = builder.add(first, builder.mul(width, itemsize))
+            ahead = builder.sub(first, builder.mul(before, itemsize))
+            for source, target, count in ((first, ahead, before), (builder.sub(end, itemsize), end, after)):
+                value = simd.load(builder, simd.pointer(builder, source), kind)
+                with cgutils.for_range(builder, count) as each:
+                    place = builder.add(target, builder.mul(each.index, itemsize))
+                    simd.store(builder, simd.pointer(builder, place), value)
+        return _int(0)
+
+    return types.intp(item, *[types.intp] * 6), generate

@@ -1,0 +1,1 @@
+"""What all families of matrix products and convolutions share."""

@@ -1,0 +1,265 @@
+"""All kernels by name, and the choice among them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparse_rt_kernels.between.elementwise.quantised_add import QuantisedAdd
+from sparse_rt_kernels.cpu import isa
+from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
+from sparse_rt_kernels.product.geometry import ConvGeometry, MatmulShape
+from sparse_rt_kernels.product.nchwc8 import ChannelBlocks
+from sparse_rt_kernels.threads.launch import Launch, PythonLaunch
+from sparse_rt_kernels.threads.pool import ThreadPool
+
+__all__ = [
+    "Addition",
+    "BlockedLayouts",
+    "Kernel",
+    "PackedWeight",
+    "PreparedCall",
+    "kernels",
+    "prepared_conv",
+    "prepared_matmul",
+    "register",
+    "select",
+]
+
+
+#: What a kernel does with its sums.
+Epilogue = FloatEpilogue | IntegerEpilogue
+#: What `prepare_matmul` and `prepare_conv` of a kernel return; ``run(x, out, pool)`` runs it.
+PreparedCall = Launch | PythonLaunch
+
+
+@dataclass(frozen=True, slots=True)
+class PackedWeight:
+    """A weight in one kernel's own layout; only that kernel reads it.
+
+    Attributes
+    ----------
+    kernel
+        Name of the kernel that packed it.
+    n, k
+        Output channels and reduction length of the canonical weight (k a multiple of 4).
+    values, index
+        The panels.
+    row_sums
+        (n,) int32 sums over k of the stored values, for zero-point corrections; None for floats.
+    addresses
+        Of values, index and row_sums (0 for None), looked up once because kernels need them in every call.
+    """
+
+    kernel: str
+    n: int
+    k: int
+    values: NDArray[Any]
+    index: NDArray[np.uint8]
+    row_sums: NDArray[np.int32] | None = None
+    addresses: tuple[int, int, int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        sums = 0 if self.row_sums is None else self.row_sums.ctypes.data
+        object.__setattr__(self, "addresses", (self.values.ctypes.data, self.index.ctypes.data, sums))
+
+    @property
+    def nbytes(self) -> int:
+        """Resident bytes."""
+        sums = 0 if self.row_sums is None else self.row_sums.nbytes
+        return self.values.nbytes + self.index.nbytes + sums
+
+
+@dataclass(frozen=True, slots=True)
+class Addition:
+    """A quantised add after a convolution: the convolution's bytes are one operand, a residual's the other.
+
+    Attributes
+    ----------
+    parameters
+        Scales, zero points, and bounds of the sum.
+    dtypes
+        Of its operands a and b.
+    y_dtype
+        Of the sum.
+    is_first
+        Whether the convolution's bytes are operand a.
+    """
+
+    parameters: QuantisedAdd
+    dtypes: tuple[np.dtype[Any], np.dtype[Any]]
+    y_dtype: np.dtype[Any]
+    is_first: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class BlockedLayouts:
+    """How x and out of a convolution lie, in blocks of 8 channels or, where that is None, in planes.
+
+    An `addition` reads its residual as the second array of a call, which lies as `out` does, in blocks; its border may
+    hold anything.
+    """
+
+    x: ChannelBlocks | None
+    y: ChannelBlocks | None
+    addition: Addition | None = None
+
+
+#: (geometry, dtype of x, dtype of the convolution's own bytes, weight, epilogue, threads, layouts).
+PrepareBlocked = Callable[
+    [ConvGeometry, np.dtype[Any], np.dtype[Any], PackedWeight, Epilogue, int, BlockedLayouts], Launch | None
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """One GEMM kernel and the two operations that reach it.
+
+    A call is prepared once for a weight and a shape, and then run on arrays of that shape:
+
+        pack_weight(values (n, k/2), index (n, ceil(k/8)) uint8) -> PackedWeight
+        prepare_matmul(shape, packed, epilogue, threads).run(x (m, k), out (m, n), pool)
+        call = prepare_conv(geometry, x_dtype, out_dtype, packed, epilogue, threads)
+        call.run(x (b, c, h, w), out (b, n, oh, ow), pool)
+
+    A kernel that `adds_residual` takes a second array: run(x, out, pool, other) computes clip(acc + bias + other).
+    `other` has the shape, dtype and strides of `out`, and may be `out` itself: an element is read before it is written,
+    once.
+
+    `x` and `out` of a matrix product have contiguous columns and any row stride; those of a convolution are
+    C-contiguous. Arrays are aligned to their item. `x` may hold fewer than k columns: the weight's channels are padded
+    to a multiple of 4, and what lies beyond x's last column counts as zero. `threads` is that of the pool. No size is
+    0.
+
+    Attributes
+    ----------
+    name
+        ``<dtype>_<format>_<op>_<MR>x<NR>__<isa>``; registry key, test id, benchmark id, log line.
+    dtype
+        ``"u8s8"`` (uint8 or int8 activations, int8 weights) or ``"f32"``.
+    mr, nr
+        Rows (m) and columns (n) of the register tile.
+    isa
+        The tier of :mod:`sparse_rt_kernels.cpu.isa` that it needs.
+    adds_residual
+        Whether its calls can add a residual.
+    prepare_blocked
+        Prepares convolutions over blocks of 8 channels; returns None for those that it does not fit. None if the kernel
+        knows planes only.
+    form
+        ``"n2m4"``, or ``"dense"``: then `pack_weight` takes values (n, k), k a multiple of 4, and an index (n, 0).
+    """
+
+    name: str
+    dtype: str
+    mr: int
+    nr: int
+    isa: str
+    pack_weight: Callable[[NDArray[Any], NDArray[np.uint8]], PackedWeight]
+    prepare_matmul: Callable[[MatmulShape, PackedWeight, Epilogue, int], PreparedCall]
+    prepare_conv: Callable[[ConvGeometry, np.dtype[Any], np.dtype[Any], PackedWeight, Epilogue, int], PreparedCall]
+    form: str = "n2m4"
+    adds_residual: bool = False
+    prepare_blocked: PrepareBlocked | None = None
+
+    def matmul(
+        self,
+        x: NDArray[Any],
+        packed: PackedWeight,
+        epilogue: Epilogue,
+        out: NDArray[Any],
+        pool: ThreadPool,
+        other: NDArray[Any] | None = None,
+    ) -> None:
+        """``out = epilogue(x @ w.T)``, prepared and run at once; x and out may be empty, `other` is the residual."""
+        if out.size:
+            self.prepare_matmul(MatmulShape.of(x, out), packed, epilogue, pool.threads).run(x, out, pool, other)
+
+    def conv(
+        self,
+        x: NDArray[Any],
+        geometry: ConvGeometry,
+        packed: PackedWeight,
+        epilogue: Epilogue,
+        out: NDArray[Any],
+        pool: ThreadPool,
+        other: NDArray[Any] | None = None,
+    ) -> None:
+        """``out = epilogue(conv(x, w))``, prepared and run at once; x and out may be empty, `other` is the residual."""
+        if out.size:
+            self.prepare_conv(geometry, x.dtype, out.dtype, packed, epilogue, pool.threads).run(x, out, pool, other)
+
+
+def prepared_matmul(
+    matmul: Callable[[NDArray[Any], PackedWeight, Any, NDArray[Any], ThreadPool], None],
+) -> Callable[[MatmulShape, PackedWeight, Epilogue, int], PreparedCall]:
+    """Return the `prepare_matmul` of a kernel that prepares nothing: `matmul` does everything in each call."""
+
+    def prepare(shape: MatmulShape, packed: PackedWeight, epilogue: Epilogue, threads: int) -> PreparedCall:
+        return PythonLaunch(lambda x, out, pool: matmul(x, packed, epilogue, out, pool))
+
+    return prepare
+
+
+def prepared_conv(
+    conv: Callable[[NDArray[Any], ConvGeometry, PackedWeight, Any, NDArray[Any], ThreadPool], None],
+) -> Callable[[ConvGeometry, np.dtype[Any], np.dtype[Any], PackedWeight, Epilogue, int], PreparedCall]:
+    """Return the `prepare_conv` of a kernel that prepares nothing; see :func:`prepared_matmul`."""
+
+    def prepare(
+        geometry: ConvGeometry,
+        x_dtype: np.dtype[Any],
+        out_dtype: np.dtype[Any],
+        packed: PackedWeight,
+        epilogue: Epilogue,
+        threads: int,
+    ) -> PreparedCall:
+        return PythonLaunch(lambda x, out, pool: conv(x, geometry, packed, epilogue, out, pool))
+
+    return prepare
+
+
+#: In the order of :func:`kernels`.
+_kernels: dict[str, Kernel] = {}
+
+
+def register(kernel: Kernel) -> Kernel:
+    """Add `kernel` to the registry; names are unique."""
+    if kernel.name in _kernels:
+        raise ValueError(f"registry: expected a new kernel name, got {kernel.name!r} twice.")
+    order = list(isa.TIERS)
+    found = sorted((*_kernels.values(), kernel), key=lambda each: order.index(each.isa))
+    _kernels.clear()
+    _kernels.update({each.name: each for each in found})
+    return kernel
+
+
+def kernels() -> tuple[Kernel, ...]:
+    """Return every kernel, those for the most specific tier first."""
+    return tuple(_kernels.values())
+
+
+def select(dtype: str, tier: str | None = None, form: str = "n2m4") -> Kernel:
+    """Return the kernel for `dtype` and weights of `form` that fits this CPU best.
+
+    Parameters
+    ----------
+    dtype, form
+        Of :class:`Kernel`.
+    tier
+        The most specific tier to use; see :func:`sparse_rt_kernels.cpu.isa.supported_tiers`.
+
+    Raises
+    ------
+    LookupError
+        There is no such kernel.
+    ValueError
+        This CPU cannot run `tier`.
+    """
+    supported = isa.supported_tiers(tier)
+    for kernel in kernels():
+        if (kernel.dtype, kernel.form) == (dtype, form) and kernel.isa in supported:
+            return kernel
+    raise LookupError(f"registry: expected a kernel for dtype {dtype!r} and {form} weights, got none.")

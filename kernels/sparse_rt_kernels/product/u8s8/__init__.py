@@ -1,0 +1,1 @@
+"""What the families of integer products share: staging, packing, requantisation."""

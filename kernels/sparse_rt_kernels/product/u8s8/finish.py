@@ -1,0 +1,238 @@
+"""SIMD epilogue of the int8 2:4 family: int32 sums become outputs, row-major or as planes of channels.
+
+Each is a Numba intrinsic on addresses (intp) that returns an intp: Numba may drop a call that returns nothing.
+"""
+
+from typing import Any, Final
+
+from llvmlite import ir
+
+from sparse_rt_kernels.jit.compiler import cgutils, types
+from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS
+from sparse_rt_kernels.vectors import simd
+
+__all__ = ["BYTE", "FLOAT32", "INT32", "finish_planes", "finish_rows"]
+
+#: What the output holds: ``acc + offset``, the scaled float, or the float rounded to a byte (int8 or uint8).
+INT32: Final = 0
+FLOAT32: Final = 1
+BYTE: Final = 2
+
+_WORDS = simd.vector(simd.I32, CHANNELS)
+_FLOATS = simd.vector(simd.F32, CHANNELS)
+_BYTES = simd.vector(simd.I8, 64)
+_REGISTER = 64
+#: Added to a float of magnitude below 2**22 it rounds it half to even, as an integer in the low bits of the sum.
+_ROUNDER = 1.5 * 2.0**23
+
+
+def _int(value: int) -> Any:
+    return ir.Constant(simd.I64, value)
+
+
+class _Epilogue:
+    """The operands of 16 channels, loaded once, and what they make of one row of sums."""
+
+    def __init__(self, builder: Any, kind: int, channels: Any, given: Any) -> None:
+        offset, row_sums, shift, scale, bias, low, high, zero_point = given
+        self.kind = kind
+        correction = simd.load_first(builder, simd.pointer(builder, row_sums), _WORDS, channels)
+        shifts = simd.broadcast(builder, builder.trunc(shift, simd.I32), CHANNELS)
+        held = simd.load_first(builder, simd.pointer(builder, offset), _WORDS, channels)
+        self._offset = simd.subtract(builder, held, simd.multiply(builder, correction, shifts))
+        if kind != INT32:
+            self._scale = simd.load_first(builder, simd.pointer(builder, scale), _FLOATS, channels)
+            self._bias = simd.load_first(builder, simd.pointer(builder, bias), _FLOATS, channels)
+            self._low = simd.broadcast(builder, low, CHANNELS)
+            self._high = simd.broadcast(builder, high, CHANNELS)
+        if kind == BYTE:
+            self._zero_point = builder.trunc(zero_point, simd.I8)
+            self._rounder = simd.constant(simd.F32, [_ROUNDER] * CHANNELS)
+
+    def scaled(self, builder: Any, sums: Any) -> Any:
+        """Return a row of sums as the int32, the float32, or the int32 whose low byte lacks but the zero point."""
+        total = simd.add(builder, sums, self._offset)
+        if self.kind == INT32:
+            return total
+        # The product is rounded before the sum, as separate operators do: no fused multiply-add.
+        value = simd.fmultiply(builder, simd.to_float(builder, total), self._scale)
+        value = simd.fadd(builder, value, self._bias)
+        if self.kind == FLOAT32:
+            # larger and smaller give their second operand if either is NaN.
+            return simd.smaller(builder, self._high, simd.larger(builder, self._low, value))
+        value = simd.smaller(builder, simd.larger(builder, value, self._low), self._high)
+        return simd.bitcast(builder, simd.fadd(builder, value, self._rounder), _WORDS)
+
+    def row(self, builder: Any, sums: Any) -> Any:
+        """Return a row of sums as outputs."""
+        value = self.scaled(builder, sums)
+        return value if self.kind != BYTE else self._shifted(builder, simd.narrow_to_byte(builder, value))
+
+    def four_rows(self, builder: Any, sums: list[Any], by_channel: bool) -> Any:
+        """Return 4 rows of sums as 64 bytes, 16 channels of each row or, `by_channel`, 4 rows of each channel."""
+        rows = [simd.bitcast(builder, self.scaled(builder, one), _BYTES) for one in sums]
+        low_bytes = range(0, 64, 4)
+        if by_channel:
+            pair = [lane for byte in low_bytes for lane in (byte, 64 + byte)]
+            quad = [lane for two in range(0, 32, 2) for lane in (two, two + 1, 32 + two, 33 + two)]
+        else:
+            pair = [*low_bytes, *(64 + byte for byte in low_bytes)]
+            quad = list(range(64))
+        upper, lower = (simd.shuffle(builder, rows[i], rows[i + 1], pair) for i in (0, 2))
+        return self._shifted(builder, simd.shuffle(builder, upper, lower, quad))
+
+    def _shifted(self, builder: Any, values: Any) -> Any:
+        return simd.add(builder, values, simd.broadcast(builder, self._zero_point, values.type.count))
+
+
+def _operands() -> list[Any]:
+    return [*[types.intp] * 5, types.float32, types.float32, types.intp]
+
+
+def _load_sums(builder: Any, sums: Any, row: Any) -> Any:
+    place = simd.pointer(builder, builder.add(sums, builder.mul(row, _int(_REGISTER))))
+    return simd.load(builder, place, _WORDS, _REGISTER)
+
+
+def _finish_fours(builder: Any, epilogue: _Epilogue, sums: Any, rows: Any, out: Any, stride: Any) -> Any:
+    """Store as many whole groups of 4 rows of 16 bytes as there are; return how many rows that makes."""
+    groups = builder.udiv(rows, _int(4))
+    with cgutils.for_range(builder, groups) as loop:
+        first = builder.mul(loop.index, _int(4))
+        places = [builder.add(first, _int(row)) for row in range(4)]
+        four = epilogue.four_rows(builder, [_load_sums(builder, sums, row) for row in places], False)
+        for row, place in enumerate(places):
+            value = simd.shuffle(builder, four, four, range(16 * row, 16 * row + 16))
+            simd.store(builder, simd.pointer(builder, builder.add(out, builder.mul(place, stride))), value)
+    return builder.mul(groups, _int(4))
+
+
+def _planes(builder: Any, epilogue: _Epilogue, block: list[Any]) -> list[Any]:
+    """Return 16 rows of sums as the outputs of 16 channels, 16 rows each."""
+    if epilogue.kind != BYTE:
+        return list(simd.transpose(builder, [epilogue.row(builder, sums) for sums in block]))
+    fours = [epilogue.four_rows(builder, block[row : row + 4], True) for row in range(0, 16, 4)]
+    words = [simd.bitcast(builder, four, _WORDS) for four in fours]
+    # Within each 128 bits there are 4 channels of 4 rows: a 4 x 4 transpose of words brings 16 rows together.
+    low = [lane + part for lane in range(0, 16, 4) for part in (0, 16, 1, 17)]
+    high = [lane + 2 for lane in low]
+    pairs = [simd.shuffle(builder, words[i], words[i + 1], half) for i in (0, 2) for half in (low, high)]
+    low = [lane + part for lane in range(0, 16, 4) for part in (0, 1, 16, 17)]
+    high = [lane + 2 for lane in low]
+    turned = [simd.shuffle(builder, pairs[i], pairs[i + 2], half) for i in (0, 1) for half in (low, high)]
+    # turned[j] holds channels j, 4 + j, 8 + j, 12 + j.
+    registers = [simd.bitcast(builder, value, _BYTES) for value in turned]
+    return [
+        simd.shuffle(builder, registers[channel % 4], registers[channel % 4], range(first, first + 16))
+        for channel in range(CHANNELS)
+        for first in (16 * (channel // 4),)
+    ]
+
+
+@simd.emitter
+def finish_rows(
+    context: Any,
+    kind: Any,
+    sums: Any,
+    rows: Any,
+    out: Any,
+    stride: Any,
+    channels: Any,
+    offset: Any,
+    row_sums: Any,
+    shift: Any,
+    scale: Any,
+    bias: Any,
+    low: Any,
+    high: Any,
+    zero_point: Any,
+) -> Any:
+    """``out[r, c] = epilogue(sums[r, c] - shift * row_sums[c] + offset[c])`` for up to 16 channels c.
+
+    Parameters
+    ----------
+    kind
+        Literal int: INT32, FLOAT32 or BYTE.
+    sums
+        (rows, 16) int32, 64-byte aligned.
+    out, stride
+        First element, and bytes from row to row. May hold anything on entry.
+    channels
+        How many channels are stored, 1 to 16.
+    offset, row_sums
+        (channels,) int32.
+    shift
+        What was added to each activation while it was packed: 0 or 128.
+    scale, bias
+        (channels,) float32; not read for INT32.
+    low, high
+        float32 clip bounds; for BYTE within what `zero_point` leaves of the output's range.
+    zero_point
+        For BYTE.
+    """
+
+    def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
+        _, sums, rows, out, stride, channels, *operands = given
+        epilogue = _Epilogue(builder, kind.literal_value, channels, operands)
+
+        def each_row(first: Any, put: Any) -> None:
+            with cgutils.for_range_slice(builder, first, rows, _int(1), simd.I64, inc=True) as (row, _):
+                value = _load_sums(builder, sums, row)
+                put(simd.pointer(builder, builder.add(out, builder.mul(row, stride))), epilogue.row(builder, value))
+
+        with builder.if_else(builder.icmp_signed("==", channels, _int(CHANNELS))) as (full, ragged):
+            with full:
+                done = _finish_fours(builder, epilogue, sums, rows, out, stride) if epilogue.kind == BYTE else _int(0)
+                each_row(done, lambda place, value: simd.store(builder, place, value))
+            with ragged:
+                each_row(_int(0), lambda place, value: simd.store_first(builder, place, value, channels))
+        return _int(0)
+
+    return types.intp(kind, *[types.intp] * 5, *_operands()), generate
+
+
+@simd.emitter
+def finish_planes(
+    context: Any,
+    kind: Any,
+    sums: Any,
+    rows: Any,
+    out: Any,
+    stride: Any,
+    channels: Any,
+    offset: Any,
+    row_sums: Any,
+    shift: Any,
+    scale: Any,
+    bias: Any,
+    low: Any,
+    high: Any,
+    zero_point: Any,
+) -> Any:
+    """``out[c, r] = epilogue(sums[r, c] - shift * row_sums[c] + offset[c])`` for up to 16 channels c and rows r.
+
+    Parameters are those of :func:`finish_rows`, but `stride` is bytes from channel to channel, `rows` is 1 to 16, and
+    16 rows of `sums` are read, whatever they hold.
+    """
+
+    def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
+        _, sums, rows, out, stride, channels, *operands = given
+        epilogue = _Epilogue(builder, kind.literal_value, channels, operands)
+        source = simd.pointer(builder, sums)
+        block = [
+            simd.load(builder, simd.element(builder, source, row * _REGISTER), _WORDS, _REGISTER) for row in range(16)
+        ]
+        turned = _planes(builder, epilogue, block)
+        places = [simd.pointer(builder, builder.add(out, builder.mul(stride, _int(c)))) for c in range(CHANNELS)]
+        whole = builder.icmp_signed("==", builder.add(channels, rows), _int(CHANNELS + 16))
+        with builder.if_else(whole) as (full, ragged):
+            with full:
+                for place, value in zip(places, turned, strict=True):
+                    simd.store(builder, place, value)
+            with ragged:
+                for channel, (place, value) in enumerate(zip(places, turned, strict=True)):
+                    with builder.if_then(builder.icmp_signed("<", _int(channel), channels)):
+                        simd.store_first(builder, place, value, rows)
+        return _int(0)
+
+    return types.intp(kind, *[types.intp] * 5, *_operands()), generate

@@ -1,0 +1,1 @@
+"""Prepared calls, and the workers that run them."""

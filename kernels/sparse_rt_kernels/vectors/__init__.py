@@ -1,0 +1,1 @@
+"""Operations on vector registers, each beside its meaning in NumPy."""

@@ -1,0 +1,40 @@
+"""Emitted loops: over whole units of 64 elements and what is left of one; and code in one version for each dtype."""
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+
+from sparse_rt_kernels.jit.compiler import cgutils
+from sparse_rt_kernels.threads.parts import UNIT
+from sparse_rt_kernels.vectors import simd
+
+__all__ = ["each_choice", "each_unit", "zero"]
+
+
+def zero() -> Any:
+    """Return 0 as an IR i64: what an emitter returns."""
+    return ir.Constant(simd.I64, 0)
+
+
+def each_unit(builder: Any, count: Any, body: Callable[[Any, Any], None]) -> None:
+    """Emit ``body(first element, None)`` for every whole unit, then ``body(first element, rest)`` for what is left."""
+    unit = ir.Constant(simd.I64, UNIT)
+    rest = builder.and_(count, ir.Constant(simd.I64, UNIT - 1))
+    whole = builder.sub(count, rest)
+    with cgutils.for_range_slice(builder, zero(), whole, unit, simd.I64, inc=True) as (first, _):
+        body(first, None)
+    with builder.if_then(builder.icmp_signed(">", rest, zero())):
+        body(whole, rest)
+
+
+def each_choice(builder: Any, flags: list[Any], body: Callable[..., None]) -> None:
+    """Emit ``body(*choices)`` for each combination of 0 and 1: 1 is what runs where a flag (IR i64) is not 0."""
+    if not flags:
+        body()
+        return
+    with builder.if_else(builder.icmp_signed("!=", flags[0], zero())) as (chosen, otherwise):
+        with chosen:
+            each_choice(builder, flags[1:], lambda *rest: body(1, *rest))
+        with otherwise:
+            each_choice(builder, flags[1:], lambda *rest: body(0, *rest))

@@ -1,0 +1,364 @@
+"""Choose how values between the steps of a segment lie in memory: planes (NCHW), or blocks of 8 channels (NCHW8c, c8).
+
+Convolutions of bytes over blocks read their input where it lies and store whole registers; over planes they turn the
+one and the other. So what such a layer writes lies in blocks for all layers that read it; other steps read a copy in
+planes. An Add of what a layer writes, and of a residual, is computed over blocks, too: right after the layer, or by it.
+
+Each value in blocks has one layout, its border and the byte in it included (:class:`ChannelBlocks`). Every step that
+writes the value fills that border, and every step that reads it may rely on it; :mod:`.bind.check` compares
+what steps say of the values between them.
+"""
+
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from sparse_rt_kernels.between.elementwise import prepare_quantised_add, sum_of_bytes
+from sparse_rt_kernels.product.epilogue import IntegerEpilogue
+from sparse_rt_kernels.product.geometry import ConvGeometry
+from sparse_rt_kernels.product.nchwc8 import CHANNEL_BLOCK, ChannelBlocks
+from sparse_rt_kernels.product.registry import Addition, BlockedLayouts
+from sparse_rt_kernels.product.u8s8.transpose import prepare_to_blocks, prepare_to_planes
+
+from sparse_rt.plan.match.operators.add import AddStep
+from sparse_rt.plan.steps.laid_out_step import LaidOutStep
+from sparse_rt.plan.steps.sparse_step import SparseStep
+from sparse_rt.plan.steps.step import BindableStep
+
+__all__ = ["in_blocks", "laid_out", "may_be_laid_out"]
+
+_Border = tuple[int, int, int, int]
+_BYTE = np.dtype(np.uint8)
+_IMAGE_AXES: Final = 4
+#: Convolutions that read the same planes, from which on these are turned once for all of them.
+_WORTH_A_TURN: Final = 2
+#: Layouts that are tried: in each, what did not fit in the one before reads planes, or is left out.
+_MOST_ATTEMPTS: Final = 16
+
+
+def in_blocks(name: str) -> str:
+    """Return the name of a value where it lies in blocks of 8 channels."""
+    return f"{name}/c8"
+
+
+def may_be_laid_out(step: BindableStep) -> bool:
+    """Return whether there are shapes for which a step may be computed over blocks."""
+    return isinstance(step, SparseStep) and step.kernel.prepare_blocked is not None and step.convolution is not None
+
+
+def laid_out(
+    steps: Sequence[BindableStep], shapes: Mapping[str, tuple[int, ...]], kept: Collection[str], threads: int
+) -> tuple[BindableStep, ...]:
+    """Return the steps of a segment with convolutions over blocks wherever kernels know them, and turns between.
+
+    Parameters
+    ----------
+    steps
+        In order of execution.
+    shapes
+        Of the segment's inputs.
+    kept
+        Values that others read: they are written as planes.
+    threads
+        Of the pool.
+    """
+    known = _all_shapes(steps, shapes)
+    able = {step.y: found for step in steps if (found := _geometry(step, known)) is not None}
+    from_planes: set[str] = set()
+    for _ in range(_MOST_ATTEMPTS if able else 0):
+        layout = _Layout(steps, known, able, from_planes, kept, threads)
+        if not layout.unfit:
+            return layout.steps()
+        able = {name: geometry for name, geometry in able.items() if name not in layout.unfit & from_planes}
+        from_planes |= layout.unfit
+    return tuple(steps)
+
+
+def _all_shapes(
+    steps: Sequence[BindableStep], shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, tuple[int, ...] | None]:
+    known: dict[str, tuple[int, ...] | None] = dict(shapes)
+    for step in steps:
+        shape = step.output_shape([known.get(name) for name in step.inputs]) or ()
+        sizes = tuple(size for size in shape if size is not None)
+        known[step.y] = sizes if sizes and len(sizes) == len(shape) else None
+    return known
+
+
+def _geometry(step: BindableStep, shapes: Mapping[str, tuple[int, ...] | None]) -> ConvGeometry | None:
+    """Return the geometry of a convolution that may be computed over blocks; None for all else."""
+    if not isinstance(step, SparseStep) or step.kernel.prepare_blocked is None or step.convolution is None:
+        return None
+    if step.residual is not None or not isinstance(step.epilogue, IntegerEpilogue) or step.y_dtype.itemsize > 1:
+        return None
+    shape, y_shape = shapes[step.x], shapes[step.y]
+    if shape is None or y_shape is None or len(shape) != _IMAGE_AXES or 0 in (*shape, *y_shape):
+        return None
+    return None if step.channels % CHANNEL_BLOCK else step.convolution.geometry(shape)
+
+
+class _Sum(NamedTuple):
+    """What an Add writes: its step, the operand whose layer computes it, too, the other one, and what is computed."""
+
+    step: AddStep
+    own: str
+    residual: str
+    addition: Addition
+
+    def zero_point(self, operand: str) -> int:
+        """Return the zero point that the Add sees in one of its operands, as it lies in blocks."""
+        number = self.step.inputs.index(operand)
+        one = (self.addition.parameters.a, self.addition.parameters.b)[number]
+        return _unsigned(one.zero_point, self.addition.dtypes[number])
+
+
+class _Layout:
+    """One attempt: all of `able`, geometries of convolutions by what they write, over blocks where that helps.
+
+    Those of `from_planes` read planes in any case.
+
+    Attributes
+    ----------
+    unfit
+        The convolutions, by what they write, that the kernel does not fit then.
+    """
+
+    def __init__(
+        self,
+        steps: Sequence[BindableStep],
+        shapes: Mapping[str, tuple[int, ...] | None],
+        able: Mapping[str, ConvGeometry],
+        from_planes: Collection[str],
+        kept: Collection[str],
+        threads: int,
+    ) -> None:
+        self._steps, self._shapes, self._able, self._kept, self._threads = steps, shapes, able, kept, threads
+        self._from_planes = from_planes
+        self._writers = {step.y: step for step in steps}
+        self._readers: dict[str, list[BindableStep]] = {}
+        for step in steps:
+            for name in step.inputs:
+                self._readers.setdefault(name, []).append(step)
+        self._reading: dict[str, dict[str, ConvGeometry]] = {}
+        #: By what the Add writes.
+        self._sums = self._additions()
+        #: The sums, by the operand that is computed with them.
+        self._sum_of = {each.own: name for name, each in self._sums.items()}
+        self._blocks = self._choose_blocks()
+        self.unfit: set[str] = set()
+        self._convolutions = self._prepare()
+
+    def _additions(self) -> dict[str, _Sum]:
+        """Find the quantised Adds that the layer which writes one operand can take over: the later one of two.
+
+        Nobody else may read that operand.
+        """
+        order = {step.y: number for number, step in enumerate(self._steps)}
+        found: dict[str, _Sum] = {}
+        for step in self._steps:
+            if not isinstance(step, AddStep) or step.quantised is None:
+                continue
+            a, b = step.inputs
+            if a == b or self._shapes.get(a) is None or self._shapes.get(a) != self._shapes.get(b):
+                continue
+            alone = [name for name in (a, b) if name in self._able and name not in self._kept]
+            alone = [name for name in alone if len(self._readers[name]) == 1]
+            if alone:
+                own = max(alone, key=lambda name: order[name])
+                first, second = step.dtypes
+                addition = Addition(step.quantised, (first, second), step.y_dtype, own == a)
+                found[step.y] = _Sum(step, own, b if own == a else a, addition)
+        return found
+
+    def _convolutions_of(self, name: str) -> dict[str, ConvGeometry]:
+        """Return the convolutions that read a value in blocks, by what they write: those whose padding is the same."""
+        found = self._reading.get(name)
+        if found is None:
+            found = self._reading[name] = self._find_convolutions_of(name)
+        return found
+
+    def _find_convolutions_of(self, name: str) -> dict[str, ConvGeometry]:
+        able = {step.y: self._able[step.y] for step in self._readers.get(name, ()) if step.y in self._able}
+        able = {y: geometry for y, geometry in able.items() if y not in self._from_planes}
+        padding = next((geometry.pad_value for geometry in able.values() if any(geometry.pads)), 0)
+        return {y: geometry for y, geometry in able.items() if geometry.pad_value == padding or not any(geometry.pads)}
+
+    def _pad(self, name: str) -> int:
+        """Return the byte around a value in blocks: the padding of its readers, or else what an Add takes for zero."""
+        for geometry in self._convolutions_of(name).values():
+            if any(geometry.pads):
+                return _unsigned(geometry.pad_value, self._dtype(name))
+        if name in self._sums:
+            return _unsigned(self._sums[name].addition.parameters.y.zero_point, self._dtype(name))
+        added = (self._sums[step.y] for step in self._readers.get(name, ()) if step.y in self._sums)
+        return next((each.zero_point(name) for each in added), 0)
+
+    def _dtype(self, name: str) -> np.dtype[Any]:
+        """Return the dtype of a value's bytes in planes."""
+        writer = self._writers.get(name)
+        if writer is not None:
+            return writer.y_dtype
+        reader = self._readers[name][0]
+        return reader.x_dtypes[reader.inputs.index(name)]
+
+    def _choose_blocks(self) -> dict[str, ChannelBlocks]:
+        """Return the values that lie in blocks, and how; a residual has the border of the sum that it is part of."""
+        chosen = {*self._sums, *(each.residual for each in self._sums.values())}
+        for name in dict.fromkeys((*self._readers, *self._writers)):
+            readers = len(self._convolutions_of(name))
+            is_ours = name in self._sums or (name in self._able and name not in self._sum_of)
+            if readers >= (1 if is_ours else _WORTH_A_TURN):
+                chosen.add(name)
+        borders: dict[str, _Border] = {}
+        for name in chosen:
+            pads = [geometry.pads for geometry in self._convolutions_of(name).values()]
+            borders[name] = _largest([(0, 0, 0, 0), *pads])
+        for equal in _connected((name, each.residual) for name, each in self._sums.items()):
+            borders.update(dict.fromkeys(equal, _largest([borders[name] for name in equal])))
+        return {
+            name: ChannelBlocks(*shape, borders[name], self._pad(name))
+            for name in chosen
+            if (shape := self._shapes[name]) is not None and len(shape) == _IMAGE_AXES
+        }
+
+    def _prepare(self) -> dict[str, tuple[LaidOutStep, ...]]:
+        """Return the convolutions that read or write blocks, by what they write; note those that do not fit."""
+        prepared: dict[str, tuple[LaidOutStep, ...]] = {}
+        for own in self._able:
+            layer, y = self._writers[own], self._sum_of.get(own, own)
+            if not isinstance(layer, SparseStep):
+                continue
+            x_layout = self._blocks.get(layer.x) if own in self._convolutions_of(layer.x) else None
+            if x_layout is None and y not in self._blocks:
+                continue
+            steps = self._over_blocks(layer, x_layout, y)
+            if steps is None:
+                self.unfit.add(own)
+            else:
+                prepared[y] = steps
+        return prepared
+
+    def _over_blocks(self, layer: SparseStep, x_layout: ChannelBlocks | None, y: str) -> tuple[LaidOutStep, ...] | None:
+        """Return the step of a layer up to `y`, what it writes or the sum; with that of the Add where it is apart."""
+        added = self._sums.get(y)
+        apart = added and self._addition_apart(added)
+        written, y_layout = y, self._blocks.get(y)
+        if apart is not None:
+            written = layer.y
+            y_layout = apart.layouts[apart.inputs.index(in_blocks(written))]
+        inside = added if apart is None else None
+        layouts = BlockedLayouts(x_layout, y_layout, inside and inside.addition)
+        operands = (layer.packed, layer.epilogue, self._threads, layouts)
+        prepare = layer.kernel.prepare_blocked
+        launch = prepare and prepare(self._able[layer.y], layer.x_dtype, layer.y_dtype, *operands)
+        if launch is None:
+            return None
+        arrays = [(layer.x, layer.x_dtype, x_layout)]
+        if inside is not None:
+            arrays.append((inside.residual, _BYTE, self._blocks[inside.residual]))
+        name, dtype, shape = written, layer.y_dtype, self._shapes[written] or ()
+        if y_layout is not None:
+            name, dtype, shape = in_blocks(written), _BYTE, y_layout.array_shape
+        step = LaidOutStep(
+            layer.kernel.name,
+            layer.name,
+            tuple(each if layout is None else in_blocks(each) for each, _, layout in arrays),
+            tuple(each if layout is None else _BYTE for _, each, layout in arrays),
+            name,
+            dtype,
+            shape,
+            launch,
+            tuple(layout for *_, layout in arrays),
+            y_layout,
+        )
+        return (step,) if apart is None else (step, apart)
+
+    def _addition_apart(self, added: _Sum) -> LaidOutStep | None:
+        """Return an Add of uint8 as a step over blocks; None for one that the layer computes.
+
+        On Zen 5 a pass of its own takes less time than what the sum adds to the layer (docs/kernels.md). Only the layer
+        knows int8 in blocks. The pass adds borders, too; a sum whose border must hold another byte is the layer's.
+        """
+        step, own, other, addition = added
+        if any(dtype != _BYTE for dtype in (*addition.dtypes, addition.y_dtype)):
+            return None
+        layout = self._blocks[step.y]
+        layouts = {own: replace(layout, pad=added.zero_point(own)), other: self._blocks[other]}
+        a, b = (layouts[name] for name in step.inputs)
+        if layout.has_border and sum_of_bytes(addition.parameters, a.pad, b.pad) != layout.pad:
+            return None
+        shape, inputs = layout.array_shape, tuple(map(in_blocks, step.inputs))
+        launch = prepare_quantised_add(math.prod(shape), _BYTE, _BYTE, _BYTE, addition.parameters, self._threads)
+        types = ((_BYTE, _BYTE), in_blocks(step.y), _BYTE, shape)
+        return LaidOutStep(step.op_type, step.name, inputs, *types, launch, (a, b), layout, inputs)
+
+    def steps(self) -> tuple[BindableStep, ...]:
+        """Return all steps, those that turn values included."""
+        done: list[BindableStep] = [self._to_blocks(name) for name in self._blocks if name not in self._writers]
+        for step in self._steps:
+            name = step.y
+            if name in self._sum_of:
+                continue
+            convolution = self._convolutions.get(name)
+            done.extend([step] if convolution is None else convolution)
+            if name not in self._blocks:
+                continue
+            if convolution is None:
+                done.append(self._to_blocks(name))
+            elif self._is_read_in_planes(name):
+                done.append(self._to_planes(name, step.y_dtype))
+        return tuple(done)
+
+    def _is_read_in_planes(self, name: str) -> bool:
+        if name in self._kept:
+            return True
+        for step in self._readers.get(name, ()):
+            reading: Sequence[BindableStep] = self._convolutions.get(self._sum_of.get(step.y, step.y), (step,))
+            if any(name in each.inputs for each in reading):
+                return True
+        return False
+
+    def _to_planes(self, name: str, dtype: np.dtype[Any]) -> LaidOutStep:
+        layout = self._blocks[name]
+        launch = prepare_to_planes(layout, dtype, self._threads)
+        types = ((_BYTE,), name, dtype, layout.shape)
+        return LaidOutStep("Layout", "c8 to planes", (in_blocks(name),), *types, launch, (layout,), None)
+
+    def _to_blocks(self, name: str) -> LaidOutStep:
+        layout, dtype = self._blocks[name], self._dtype(name)
+        launch = prepare_to_blocks(layout, dtype, self._threads)
+        types = ((dtype,), in_blocks(name), _BYTE, layout.array_shape)
+        return LaidOutStep("Layout", "planes to c8", (name,), *types, launch, (None,), layout)
+
+
+def _connected(pairs: Iterable[tuple[str, str]]) -> list[list[str]]:
+    """Return the sets of names that pairs connect, over however many others."""
+    neighbours: dict[str, list[str]] = {}
+    for one, other in pairs:
+        neighbours.setdefault(one, []).append(other)
+        neighbours.setdefault(other, []).append(one)
+    found: list[list[str]] = []
+    seen: set[str] = set()
+    for first in neighbours:
+        if first in seen:
+            continue
+        seen.add(first)
+        together = [first]
+        for name in together:  # it grows meanwhile
+            new = [other for other in neighbours[name] if other not in seen]
+            seen.update(new)
+            together.extend(dict.fromkeys(new))
+        found.append(together)
+    return found
+
+
+def _unsigned(zero_point: int, dtype: np.dtype[Any]) -> int:
+    """Return a zero point of bytes as it lies in blocks."""
+    return zero_point + (128 if dtype.char == "b" else 0)
+
+
+def _largest(borders: Sequence[_Border]) -> _Border:
+    top, left, bottom, right = (max(sides) for sides in zip(*borders, strict=True))
+    return top, left, bottom, right

@@ -1,0 +1,76 @@
+"""What was decided about a model's layers before kernels are chosen."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import onnx_ir as ir
+
+from sparse_rt.graph.layer import Layer
+from sparse_rt.plan.report import Trial
+
+__all__ = ["Decide", "Decisions", "Draft", "LayerDecision"]
+
+
+@dataclass(frozen=True)
+class LayerDecision:
+    """How a layer that a sparse kernel fits shall run.
+
+    Attributes
+    ----------
+    kernel
+        Name of the kernel of ours, sparse or dense; None leaves the layer to onnxruntime.
+    reason
+        In words, for the report.
+    tried
+        What was measured.
+    """
+
+    kernel: str | None
+    reason: str
+    tried: tuple[Trial, ...] = ()
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """What was decided about a model.
+
+    Attributes
+    ----------
+    layers
+        By the name of the value that the layer's operator writes. Others take the best sparse kernel.
+    whole
+        Why onnxruntime runs the whole model; None if it does not.
+    tried
+        The whole plans that were measured.
+    """
+
+    layers: Mapping[str, LayerDecision] = field(default_factory=dict)
+    whole: str | None = None
+    tried: tuple[Trial, ...] = ()
+
+    def of(self, name: str) -> LayerDecision | None:
+        """Return the decision about the layer whose operator writes the value of that name."""
+        found = self.layers.get(name)
+        if self.whole is not None:
+            return LayerDecision(None, self.whole, () if found is None else found.tried)
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class Draft:
+    """A model on its way to a plan: what decisions can be made from.
+
+    Attributes
+    ----------
+    model
+        Prepared; see :func:`sparse_rt.plan.prepare.prepare.prepare`.
+    layers
+        All of them, also those that no sparse kernel fits.
+    """
+
+    model: ir.Model
+    layers: Sequence[Layer]
+
+
+#: Decides about a model between finding its layers and choosing their kernels.
+Decide = Callable[[Draft], Decisions]

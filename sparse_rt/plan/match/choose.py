@@ -1,0 +1,172 @@
+"""Choose a kernel for each layer, or say why none fits."""
+
+import math
+from dataclasses import dataclass
+
+from sparse_rt_kernels.cpu import isa
+from sparse_rt_kernels.product import registry
+
+from sparse_rt import formats
+from sparse_rt.formats import CompressedWeight
+from sparse_rt.graph.layer import Layer
+from sparse_rt.graph.mapped import release
+from sparse_rt.plan.decisions import LayerDecision
+from sparse_rt.plan.flip import flip_kernel
+from sparse_rt.plan.match.fusion import Fusion, fuse
+from sparse_rt.plan.match.operands import Refusal, operands
+from sparse_rt.plan.match.packing import PackedWeights
+from sparse_rt.plan.match.replacement import Replacement
+from sparse_rt.plan.prepare.quantise_input import quantise_input
+from sparse_rt.plan.report import LayerReport
+from sparse_rt.plan.steps.convolution import Convolution
+from sparse_rt.plan.steps.sparse_step import SparseStep
+
+__all__ = ["Choice", "choose"]
+
+_MAX_AXES = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """The decision about one layer.
+
+    Attributes
+    ----------
+    report
+        For the user.
+    replacement
+        What the sparse kernel replaces and how it runs; None for a layer that stays in onnxruntime.
+    """
+
+    report: LayerReport
+    replacement: Replacement | None = None
+
+
+def choose(
+    layer: Layer,
+    ir_version: int,
+    tier: str | None = None,
+    decision: LayerDecision | None = None,
+    packed: PackedWeights | None = None,
+) -> Choice:
+    """Settle how `layer` runs: pack its weight for a kernel, or report why it stays in onnxruntime.
+
+    `tier` is the most specific tier of kernels to use; None leaves it to the CPU. `decision` is what measurements, or
+    an estimate, say of a layer that a kernel fits; None takes the best sparse kernel. `packed` holds the weights that
+    layers of the same model share.
+
+    Raises
+    ------
+    FormatError
+        The model's compressed weight is corrupt.
+    """
+    if decision is not None and decision.kernel is None and layer.reason is None:
+        # What stays dense is not encoded, but a corrupt file is refused all the same.
+        stored = None if layer.stored is None else _compressed(layer)
+        return Choice(_report(layer, stored, None, decision.reason, decision))
+    compressed = _compressed(layer)
+    if compressed is None:
+        return Choice(_report(layer, None, None, layer.reason or "the weight is not constant"))
+    if layer.form == "dynamic":
+        layer = quantise_input(layer)
+    fusion = fuse(layer, ir_version)
+    try:
+        name = None if decision is None else decision.kernel
+        step = _step(fusion, compressed, ir_version, tier, name, PackedWeights() if packed is None else packed)
+    except Refusal as refusal:
+        return Choice(_report(layer, compressed, None, str(refusal)))
+    reason = f"2:4 holds, and {step.kernel.name} is the best kernel for {step.kernel.dtype} on this CPU"
+    if decision is not None and decision.kernel == step.kernel.name:
+        reason = decision.reason
+    candidates = (fusion.x, layer.x_zero_point, fusion.scale)
+    reads = tuple(value for value in candidates if value is not None and value.name in step.inputs)
+    replacement = Replacement(step, reads, fusion.y, fusion.absorbed)
+    return Choice(_report(layer, compressed, step.kernel.name, reason, decision), replacement)
+
+
+def _compressed(layer: Layer) -> CompressedWeight | None:
+    if layer.reason is not None and layer.stored is None:
+        return None
+    compressed = layer.compressed
+    if compressed is not None and layer.stored is not None:
+        # The kernels trust their operands: a corrupt file is refused here.
+        formats.check(compressed, f"layer '{layer.name}'")
+    return compressed
+
+
+def _report(
+    layer: Layer,
+    compressed: CompressedWeight | None,
+    kernel: str | None,
+    reason: str,
+    decision: LayerDecision | None = None,
+) -> LayerReport:
+    holds = layer.reason is None or compressed is not None
+    return LayerReport(
+        name=layer.name,
+        op_type=layer.op_type,
+        shape=layer.shape,
+        pattern="2:4" if holds else None,
+        density=layer.density(),
+        dtype=str(layer.dtype),
+        kernel=kernel,
+        reason=reason,
+        dense_bytes=math.prod(layer.shape) * layer.dtype.itemsize if layer.shape else 0,
+        compressed_bytes=formats.compressed_nbytes(layer.shape, layer.dtype) if holds else None,
+        tried=() if decision is None else decision.tried,
+    )
+
+
+def _step(
+    fusion: Fusion,
+    compressed: CompressedWeight,
+    ir_version: int,
+    tier: str | None,
+    name: str | None,
+    packed: PackedWeights,
+) -> SparseStep:
+    layer = fusion.layer
+    if layer.reason is not None:
+        raise Refusal(layer.reason)
+    if 0 in layer.shape:
+        raise Refusal("the weight is empty")
+    if len(layer.shape) - 2 > _MAX_AXES:
+        raise Refusal(f"expected at most 2 spatial axes, got {len(layer.shape) - 2}")
+    if layer.kind == "conv_transpose":
+        compressed = flip_kernel(compressed)
+    found = operands(fusion, compressed.values, ir_version)
+    kernel = _kernel(found.dtype, tier, name)
+    is_shared = layer.weight is not None and layer.weight.readers > 1
+    weight = packed.of(kernel, found.values, compressed.index, is_shared)
+    release(compressed.values)
+    release(compressed.index)
+    return SparseStep(
+        name=layer.name,
+        x=str(fusion.x.name),
+        y=str(fusion.y.name),
+        x_dtype=found.x_dtype,
+        y_dtype=found.y_dtype,
+        kernel=kernel,
+        packed=weight,
+        epilogue=found.epilogue,
+        n=layer.shape[0],
+        channels=layer.shape[1],
+        side=layer.constant_side,
+        convolution=None if layer.kind == "matmul" else Convolution.of(layer, found.pad_value),
+        x_zero_point=found.x_zero_point,
+        scale=found.scale,
+        pad_value=found.pad_value,
+        requantisation=found.requantisation,
+        x_rank=2 if layer.op_type in ("Gemm", "QGemm") else None,
+    )
+
+
+def _kernel(dtype: str, tier: str | None, name: str | None) -> registry.Kernel:
+    """Return the kernel of that name; where it does not fit, or none is named, the best sparse one."""
+    for kernel in registry.kernels() if name is not None else ():
+        if kernel.name == name and kernel.dtype == dtype and kernel.isa in isa.supported_tiers(tier):
+            return kernel
+    try:
+        return registry.select(dtype, tier)
+    except LookupError as error:
+        raise Refusal(f"no kernel for {dtype} fits this CPU") from error

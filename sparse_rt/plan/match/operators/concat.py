@@ -1,0 +1,55 @@
+"""Concat of float32, or of dequantised bytes that are quantised again."""
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+from sparse_rt_kernels.between.elementwise import Quantisation
+
+from sparse_rt.plan.match import constants
+from sparse_rt.plan.match.operators.context import Context, Ending
+from sparse_rt.plan.match.replacement import Replacement
+from sparse_rt.plan.steps.concat_step import ConcatStep
+
+__all__ = ["match"]
+
+_REAL = np.dtype(np.float32)
+
+
+def match(node: ir.Node, context: Context) -> Replacement | None:
+    """Match Concat of values that are no constants."""
+    values = [value for value in node.inputs if value is not None]
+    if node.domain != "" or len(values) != len(node.inputs) or any(map(context.is_constant, values)):
+        return None
+    end = context.ending(node, clips=False)
+    if end.quantised is not None:
+        found = [source for value in values if (source := context.quantised(value)) is not None]
+        fit = len(found) == len(values) and all(one[1].dtype == end.quantised.dtype for one in found)
+        return _quantised(node, found, end, end.quantised) if fit else None
+    if not all(map(context.is_float, values)):
+        return None
+    axis, y = node.attributes.get_int("axis"), node.outputs[0]
+    names = tuple(str(value.name) for value in values)
+    step = ConcatStep(str(node.name), names, str(y.name), _REAL, axis, (None,) * len(values))
+    return Replacement(step, tuple(values), y, (node,))
+
+
+def _quantised(
+    node: ir.Node,
+    sources: list[tuple[ir.Value, constants.Quantisation]],
+    end: Ending,
+    y: constants.Quantisation,
+) -> Replacement:
+    tables = tuple(None if one.is_same(y) else _table(one, y) for _, one in sources)
+    names = tuple(str(value.name) for value, _ in sources)
+    axis = node.attributes.get_int("axis")
+    step = ConcatStep(str(node.name), names, str(end.y.name), y.dtype, axis, tables)
+    return Replacement(step, tuple(value for value, _ in sources), end.y, end.absorbed)
+
+
+def _table(x: constants.Quantisation, y: constants.Quantisation) -> NDArray[np.generic]:
+    """Return what each byte of x becomes, as DequantizeLinear and QuantizeLinear compute it."""
+    bytes_of_x = np.arange(256, dtype=np.uint8).view(x.dtype).astype(np.float32)
+    with np.errstate(over="ignore", under="ignore"):
+        values = (bytes_of_x - np.float32(x.zero_point)) * np.float32(x.scale)
+    target = Quantisation(float(y.scale), y.zero_point)
+    return np.array([target.quantise(float(value), y.dtype) for value in values], y.dtype)

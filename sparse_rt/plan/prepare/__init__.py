@@ -1,0 +1,1 @@
+"""Bring a model to the form in which its layers are found."""

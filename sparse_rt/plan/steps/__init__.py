@@ -1,0 +1,1 @@
+"""The frozen steps that a plan is made of."""

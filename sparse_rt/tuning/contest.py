@@ -1,0 +1,123 @@
+"""Decide about whole plans: as it is, as its single layers suggest, or all of it in onnxruntime."""
+
+import contextlib
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+
+from sparse_rt_kernels.threads.pool import ThreadPool
+
+from sparse_rt.errors import SparseRTWarning, message
+from sparse_rt.plan.decisions import Decisions, LayerDecision
+from sparse_rt.plan.plan import Plan
+from sparse_rt.plan.report import Trial
+from sparse_rt.plan.steps.step import Environment
+from sparse_rt.tuning.judge import PLAN, TUNED, fastest_plan, judge_whole
+from sparse_rt.tuning.layer_race import ONNXRUNTIME
+from sparse_rt.tuning.race import Race, quiet
+
+__all__ = ["contest", "followed"]
+
+_TURN_SECONDS = 0.03
+#: The reason in a plan that onnxruntime runs whole, until it is known by how much that is faster.
+_UNDER_WAY = "kept dense"
+
+
+def contest(
+    plan: Plan,
+    names: Sequence[str],
+    decisions: Decisions,
+    build: Callable[[Decisions], Plan],
+    feeds: Environment,
+    pool: ThreadPool,
+    race: Race,
+    seconds: float,
+) -> tuple[Plan, Decisions]:
+    """Race whole plans; return the one to run, and the decisions that lead to it.
+
+    Parameters
+    ----------
+    plan
+        With the best sparse kernel for every layer.
+    names
+        Of the values that the layers' operators write, in the order of the plan's reports.
+    decisions
+        What single layers suggest.
+    build
+        Makes a plan by decisions, its kernels compiled.
+    feeds
+        For all of them.
+    pool, race, seconds
+        To time with.
+    """
+    plans = {PLAN: plan}
+    outputs = [item.name for item in plan.signature.outputs]
+    if followed(plan, names, decisions) is None:
+        try:
+            tuned = build(decisions)
+            tuned.run(outputs, feeds, pool)
+            plans[TUNED] = tuned
+        except Exception as error:
+            # The plan at hand is right, so this costs speed only; it is an error of sparse_rt all the same.
+            fact = f"{type(error).__name__}: {error}"
+            text = message("tuning", "a plan by the measurements of layers", fact, "Sparse kernels run; please report.")
+            warnings.warn(text, SparseRTWarning, stacklevel=2)
+    with contextlib.suppress(Exception):  # what onnxruntime does not load, or run, as a whole cannot win
+        whole = build(replace(decisions, whole=_UNDER_WAY))
+        whole.run(outputs, feeds, pool)
+        plans[ONNXRUNTIME] = whole
+    runs: dict[str, Callable[[], object]] = {
+        name: partial(_run_as_session, plan, outputs, feeds, pool) for name, plan in plans.items()
+    }
+    # On one thread no engine has workers that could disturb the next one.
+    times = race(runs, seconds, _TURN_SECONDS, quiet if pool.threads > 1 else None)
+    chosen = fastest_plan(times)
+    if chosen == PLAN:
+        decisions = _as_it_is(plan, names, decisions)
+    tried = tuple(Trial(name, round(1e6 * found, 2)) for name, found in times.items())
+    decisions = replace(decisions, whole=judge_whole(times), tried=tried)
+    return _reported(plans[chosen], names, decisions), decisions
+
+
+def followed(plan: Plan, names: Sequence[str], decisions: Decisions) -> Plan | None:
+    """Return `plan` with the reasons of decisions that it follows already, None if it does not."""
+    if decisions.whole is not None or any(
+        decision.kernel != kernel for decision, kernel in _beside(decisions, names, plan)
+    ):
+        return None
+    return _reported(plan, names, decisions)
+
+
+def _run_as_session(plan: Plan, outputs: Sequence[str], feeds: Environment, pool: ThreadPool) -> None:
+    """Run a plan with what a session does around it."""
+    if plan.stock is not None:
+        plan.stock.session.run(outputs, feeds)
+    else:
+        plan.run(plan.signature.output_names(outputs), plan.signature.checked(feeds), pool)
+
+
+def _beside(decisions: Decisions, names: Sequence[str], plan: Plan) -> list[tuple[LayerDecision, str | None]]:
+    """Return each decision with the kernel that the layer has in `plan`."""
+    kernels = {name: report.kernel for name, report in zip(names, plan.reports, strict=True)}
+    return [(decision, kernels[name]) for name, decision in decisions.layers.items()]
+
+
+def _as_it_is(plan: Plan, names: Sequence[str], decisions: Decisions) -> Decisions:
+    """Return the decisions that lead to `plan`, with what was tried."""
+    reason = "2:4 holds; another way was faster for this layer alone, but not within the whole model"
+    kept = [
+        decision if decision.kernel == kernel else LayerDecision(kernel, reason, decision.tried)
+        for decision, kernel in _beside(decisions, names, plan)
+    ]
+    return Decisions(dict(zip(decisions.layers, kept, strict=True)))
+
+
+def _reported(plan: Plan, names: Sequence[str], decisions: Decisions) -> Plan:
+    """Return the plan with the reasons and figures of the decisions that it follows."""
+    reports = []
+    for name, report in zip(names, plan.reports, strict=True):
+        decision = decisions.of(name)
+        is_due = report.reason == _UNDER_WAY or (decisions.whole is None and name in decisions.layers)
+        reports.append(replace(report, reason=decision.reason, tried=decision.tried) if decision and is_due else report)
+    return replace(plan, reports=tuple(reports), tried=decisions.tried)

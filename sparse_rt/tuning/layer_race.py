@@ -1,0 +1,110 @@
+"""Time one layer: its sparse kernel, a dense kernel of ours, onnxruntime."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from numpy.typing import NDArray
+from sparse_rt_kernels.product import registry
+from sparse_rt_kernels.threads.pool import ThreadPool
+
+from sparse_rt.errors import SparseRTError
+from sparse_rt.graph.layer import Layer
+from sparse_rt.plan.decisions import Draft, LayerDecision
+from sparse_rt.plan.islands.onnxruntime_step import open_island
+from sparse_rt.plan.match.choose import choose
+from sparse_rt.plan.match.fusion import fuse
+from sparse_rt.plan.options import SessionOptions
+from sparse_rt.plan.report import Trial
+from sparse_rt.plan.steps.sparse_step import SparseStep
+from sparse_rt.plan.steps.step import Environment, Step
+from sparse_rt.tuning.single_layer import cut_layer
+
+__all__ = ["ONNXRUNTIME", "race_ways", "ways_of_layer"]
+
+ONNXRUNTIME = "onnxruntime"
+_ONNX_NAMES = {"float32": "float", "float64": "double"}
+
+
+def ways_of_layer(
+    draft: Draft, layer: Layer, step: SparseStep, arrays: Mapping[str, NDArray[Any]], options: SessionOptions
+) -> dict[str, Step]:
+    """Return the ways to run a layer.
+
+    Parameters
+    ----------
+    draft, layer, step
+        The layer, and its sparse step.
+    arrays
+        What the step reads.
+    options
+        Of the session.
+    """
+    ways: dict[str, Step] = {step.kernel.name: step}
+    dense = _dense_step(draft, layer, step, options)
+    if dense is not None:
+        ways[dense.kernel.name] = dense
+    stock = _onnxruntime_step(draft, layer, arrays, options)
+    if stock is not None:
+        ways[ONNXRUNTIME] = stock
+    return ways
+
+
+def race_ways(
+    ways: Mapping[str, Step],
+    arrays: Mapping[str, NDArray[Any]],
+    pool: ThreadPool,
+    time: Callable[[Mapping[str, Callable[[], object]]], dict[str, float]],
+) -> tuple[Trial, ...]:
+    """Return what each way to run a layer took.
+
+    Parameters
+    ----------
+    ways
+        Those of :func:`ways_of_layer`.
+    arrays
+        What they read.
+    pool
+        Of the session.
+    time
+        Returns the median seconds of a run of each candidate.
+    """
+    values: Environment = dict(arrays)
+    runs: dict[str, Callable[[], object]] = {name: partial(way.run, values, pool) for name, way in ways.items()}
+    for name in list(runs):
+        try:
+            runs[name]()  # compiles, which is none of the race
+        except Exception:  # onnxruntime raises what it likes
+            del runs[name]
+    return tuple(Trial(name, round(1e6 * found, 2)) for name, found in time(runs).items())
+
+
+def _dense_step(draft: Draft, layer: Layer, step: SparseStep, options: SessionOptions) -> SparseStep | None:
+    """Return the same layer on a dense kernel of ours."""
+    try:
+        kernel = registry.select(step.kernel.dtype, options.kernel_tier, form="dense")
+    except LookupError:
+        return None
+    chosen = choose(layer, draft.model.ir_version, options.kernel_tier, LayerDecision(kernel.name, ""))
+    replacement = chosen.replacement
+    found = None if replacement is None else replacement.step
+    # What one of them absorbs and the other does not would be an unfair race.
+    return found if isinstance(found, SparseStep) and (found.inputs, found.y) == (step.inputs, step.y) else None
+
+
+def _onnxruntime_step(
+    draft: Draft, layer: Layer, arrays: Mapping[str, NDArray[Any]], options: SessionOptions
+) -> Step | None:
+    """Return the layer with what its kernel absorbs as an island of its own."""
+    kinds = {
+        name: (f"tensor({_ONNX_NAMES.get(array.dtype.name, array.dtype.name)})", list(array.shape))
+        for name, array in arrays.items()
+    }
+    island = cut_layer(draft.model, fuse(layer, draft.model.ir_version), kinds)
+    if not set(island.inputs) <= set(arrays):
+        # A layer that quantises its own input is two steps here.
+        return None
+    try:
+        return open_island(island, options)
+    except SparseRTError:
+        return None
