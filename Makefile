@@ -17,7 +17,7 @@ backend: $(VENV)/.installed
 
 # Every candidate of tuning made the winner, for all graphs, forms and sources: an hour or more. `make test` takes a few.
 candidates: $(VENV)/.installed
-	SPARSE_RT_ALL_CANDIDATES=1 $(BIN)/python -m pytest -q tests/models/test_forced_tuning.py
+	SPARSE_RT_ALL_CANDIDATES=1 $(BIN)/python -m pytest -q tests/tuning/test_forced_tuning.py
 
 # Random models, in every way that they can run, against stock onnxruntime; FUZZ="--seconds 60 --first 0".
 FUZZ ?= --seconds 600
@@ -36,7 +36,7 @@ layouts: $(VENV)/.installed
 # Every attribute of convolutions over 1 to 9 pixels, and random ones of two axes, against onnxruntime.
 LAYERS ?= 5000
 convolutions: $(VENV)/.installed
-	$(BIN)/python -m tests.models.test_convolutions $(LAYERS)
+	$(BIN)/python -m tests.plan.steps.test_convolution $(LAYERS)
 
 # Compressed models in older versions of onnxruntime; see tests/versions/lane.py.
 versions: $(VENV)/.installed
@@ -48,7 +48,7 @@ lowest: $(LOWEST)/.installed
 
 # Threads, signals, forks, and processes killed while they compile; about ten minutes.
 stress: $(VENV)/.installed
-	SPARSE_RT_STRESS=10 $(BIN)/python -m pytest tests/stress tests/models/test_forks.py
+	SPARSE_RT_STRESS=10 $(BIN)/python -m pytest tests/stress tests/test_forks.py
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff format --check .

@@ -13,7 +13,7 @@ from sparse_rt.bench.layers import OTHERS, compare_layers
 from sparse_rt.bench.named import named_dense_model
 from sparse_rt.bench.profile import NodeTime, layers_of_nodes, node_times, owner_of
 from sparse_rt.errors import SparseRTError
-from tests.models.test_forks import WIDTH, network
+from tests.test_forks import WIDTH, network
 
 MODEL = """<ir_version: 8, opset_import: ["" : 17]>
 net (float[1, 4] x) => (float[1, 4] y) <float[4, 4] w1 = {WEIGHT}, float[4, 4] w2 = {WEIGHT}> {

@@ -20,9 +20,16 @@ import llvmlite.binding as llvm
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ROOT / "tests" / "kernels"
 #: Kernels of the registry, whose tests have the tier in their names, and what reads the machine code of all others.
-SUITE = ("test_conformance", "test_tiers", "test_tier_assembly")
+SUITE = ("test_conformance", "cpu/test_isa", "test_tier_assembly")
 #: Native tasks of all tiers: plain vectors, as wide as the CPU's.
-TASKS = ("test_team", "test_elementwise", "test_pooling", "test_depthwise", "test_word_images", "test_attention")
+TASKS = (
+    "threads/test_workers",
+    "between/test_elementwise",
+    "between/test_pooling",
+    "between/test_depthwise",
+    "between/test_direct_convolution",
+    "between/test_attention",
+)
 
 BASE = "sse sse2 sse3 ssse3 sse4.1 sse4.2 popcnt cx8 cx16 cmov mmx fxsr 64bit sahf"
 AVX2 = f"{BASE} avx avx2 fma f16c bmi bmi2 lzcnt movbe xsave"
@@ -63,7 +70,8 @@ def run(lane):
     rooms = (*tasks, *SUITE) if runs else SUITE[-1:]
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as cache:
-        selected = ("-k", " or ".join((f"__{tier}", "test_tier", *tasks)))
+        names = [room.rpartition("/")[2] for room in tasks]
+        selected = ("-k", " or ".join((f"__{tier}", "test_tier", "test_isa", *names)))
         files = [str(ROOMS / f"{room}.py") for room in rooms]
         command = (sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *files, *selected)
         done = subprocess.run(

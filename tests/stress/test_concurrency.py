@@ -19,7 +19,7 @@ import pytest
 
 import sparse_rt as srt
 from tests.models.onnx_models import normal, stock
-from tests.models.test_forks import WIDTH, hammering, network
+from tests.test_forks import WIDTH, hammering, network
 
 TIMES = int(os.environ.get("SPARSE_RT_STRESS", "1"))
 ROWS = (1, 3, 8, 17, 40, 64, 5, 100)

@@ -29,19 +29,19 @@ _SECURITY = "Security"
 _PROOF = "Nets"
 
 _NETWORKS = "tests/models/test_image_networks.py"
-_TUNING = "tests/models/test_tuning.py"
-_TRACE = "tests/models/test_trace.py"
-_FORKS = "tests/models/test_forks.py"
-_ISLANDS = "tests/models/test_island_threads.py"
+_TUNING = "tests/tuning/test_tuner.py"
+_TRACE = "tests/plan/test_trace.py"
+_FORKS = "tests/test_forks.py"
+_ISLANDS = "tests/plan/islands/test_island_threads.py"
 _STRESS = "tests/stress/test_concurrency.py"
-_OUTPUT = "tests/files/test_output_file.py"
+_OUTPUT = "tests/test_output_file.py"
 _QUANTIZE = "tests/quantize/test_quantize.py"
 _COMMANDS = "tests/cli/test_commands.py"
 _FUNCTIONS = "tests/graph/test_local_functions.py"
-_EDGES = "tests/kernels/test_elementwise_edges.py"
-_EXTERNAL = "tests/reading/test_external_data.py"
-_CACHE = "tests/kernels/test_cache_folder.py"
-_CODE = "tests/kernels/test_machine_code.py"
+_EDGES = "tests/kernels/between/test_elementwise_edges.py"
+_EXTERNAL = "tests/test_external.py"
+_CACHE = "tests/kernels/jit/test_cache_folder.py"
+_CODE = "tests/kernels/jit/test_machine_code.py"
 _BOUNDARY = "tests/test_boundary.py"
 _GROWTH = "tests/models/test_growth.py"
 
@@ -70,28 +70,28 @@ PROMISES = (
     Promise(
         _LAYOUTS,
         "Kernels over blocks fill their borders and read no byte of others",
-        ("tests/kernels/test_channel_blocks.py",),
+        ("tests/kernels/product/test_nchwc8.py",),
     ),
     Promise(
         _LAYOUTS,
         "Steps that disagree on a value's layout or type are found when shapes are bound",
-        ("tests/models/test_check.py",),
+        ("tests/plan/bind/test_check.py",),
     ),
     Promise(
         _LAYOUTS,
         "`verify` judges the plan that `run` takes: a wrong step, kernel or layout is exit 1 and named",
-        ("tests/models/test_verify_mutations.py",),
+        ("tests/verify/test_verify_mutations.py",),
     ),
     Promise(
         _LAYOUTS,
         '`verify`: exact where arithmetic is, "cannot say" within the reference\'s own noise; hostile input is named',
-        ("tests/models/test_verify_rules.py",),
+        ("tests/verify/test_outputs.py",),
     ),
     Promise(
         _LAYOUTS,
         "Whatever wins tuning runs right, open sizes too, also when read back by a later session",
         (
-            "tests/models/test_forced_tuning.py",
+            "tests/tuning/test_forced_tuning.py",
             f"{_TUNING}::test_a_dense_kernel_is_packed_as_it_wants_where_sizes_are_open",
         ),
     ),
@@ -116,7 +116,7 @@ PROMISES = (
     Promise(
         _LAYOUTS,
         "Threads do not multiply with islands, and stay on the CPUs that the process may use",
-        (_ISLANDS, "tests/kernels/test_placement.py", "tests/kernels/test_allowance.py"),
+        (_ISLANDS, "tests/kernels/cpu/test_placement.py", "tests/kernels/cpu/test_allowance.py"),
     ),
     Promise(
         _LAYOUTS,
@@ -146,9 +146,9 @@ PROMISES = (
     Promise(
         _ANSWERS,
         "Compressed layers left to onnxruntime run the right body",
-        ("tests/models/test_compressed_islands.py",),
+        ("tests/plan/islands/test_compressed_islands.py",),
     ),
-    Promise(_ANSWERS, "A Pad joins a convolution only where it pads with zeros", ("tests/models/test_pad.py",)),
+    Promise(_ANSWERS, "A Pad joins a convolution only where it pads with zeros", ("tests/plan/prepare/test_pad.py",)),
     Promise(
         _ANSWERS,
         "External data is found beside the model, wherever in the model it is named",
@@ -160,17 +160,21 @@ PROMISES = (
     Promise(
         _ANSWERS,
         "A fusion knows the ranks and axes that it relies on",
-        ("tests/graph/test_ranks.py", "tests/models/test_assumed_shapes.py"),
+        ("tests/graph/test_ranks.py", "tests/plan/match/test_assumed_shapes.py"),
     ),
     Promise(
-        _ANSWERS, "Convolutions: every attribute as in onnxruntime, errors too", ("tests/models/test_convolutions.py",)
+        _ANSWERS,
+        "Convolutions: every attribute as in onnxruntime, errors too",
+        ("tests/plan/steps/test_convolution.py",),
     ),
     Promise(_ANSWERS, "Kernels between layers keep their bounds on inputs made to break them", (_EDGES,)),
-    Promise(_ANSWERS, "Clip with one bound, none, NaN or infinities", ("tests/models/test_bounds.py",)),
+    Promise(
+        _ANSWERS, "Clip with one bound, none, NaN or infinities", ("tests/plan/match/operators/test_activation.py",)
+    ),
     Promise(
         _ANSWERS,
         "Scales of 0, NaN, denormal and huge; pools of every size",
-        ("tests/models/test_extreme_scales.py", "tests/models/test_pooled_sizes.py"),
+        ("tests/plan/match/test_extreme_scales.py", "tests/plan/match/operators/test_window.py"),
     ),
     Promise(
         _ANSWERS,
@@ -185,7 +189,7 @@ PROMISES = (
     Promise(
         _READING,
         "Each form of a model that stock onnxruntime opens is opened and runs the same, others are a ModelError",
-        ("tests/reading/test_forms.py",),
+        ("tests/graph/test_forms.py",),
     ),
     Promise(
         _READING, "Links, hub caches, odd paths and numbers of external data as stock onnxruntime decides", (_EXTERNAL,)
@@ -193,13 +197,13 @@ PROMISES = (
     Promise(
         _READING,
         "No image ends the process, however little pooling leaves of it",
-        ("tests/models/test_empty_pools.py",),
+        ("tests/test_empty_pools.py",),
     ),
-    Promise(_READING, "Local functions are inlined as they mean", ("tests/models/test_inline.py",)),
+    Promise(_READING, "Local functions are inlined as they mean", ("tests/plan/prepare/test_inline.py",)),
     Promise(
         _READING,
         "Hostile content is refused by name",
-        ("tests/reading/test_hostile.py", "tests/models/test_damaged_models.py"),
+        ("tests/graph/test_well_formed.py", "tests/graph/test_damaged_models.py"),
     ),
     Promise(_READING, "ONNX's own test suite: a sample never differs from stock", ("tests/backend/test_sample.py",)),
     Promise(_RESOURCES, "Public functions raise only SparseRTError, with the cause", (_BOUNDARY,)),
@@ -211,19 +215,19 @@ PROMISES = (
             f"{_CACHE}::test_every_damaged_byte_is_noticed",
             f"{_CACHE}::test_what_stands_in_a_files_place_is_not_read",
             f"{_CACHE}::test_what_numba_does_not_understand_is_compiled_again",
-            "tests/models/test_cache_failures.py",
+            "tests/tuning/test_store.py",
         ),
     ),
     Promise(_RESOURCES, "Work grows linearly with a model's nodes; nesting costs no more than its depth", (_GROWTH,)),
     Promise(
         _RESOURCES,
         "A new shape is bound at little cost, bit for bit as step by step; thousands of them in bounded memory",
-        ("tests/models/test_binding.py",),
+        ("tests/plan/bind/test_binding.py",),
     ),
     Promise(
         _RESOURCES,
         "What killed processes left is removed by the next",
-        (f"{_OUTPUT}::test_what_a_killed_process_left_is_removed_by_the_next", "tests/files/test_scratch.py"),
+        (f"{_OUTPUT}::test_what_a_killed_process_left_is_removed_by_the_next", "tests/test_scratch.py"),
     ),
     Promise(
         _RESOURCES,
@@ -236,7 +240,7 @@ PROMISES = (
     Promise(
         _RESOURCES,
         "A failed write leaves an old model, and its external data",
-        ("tests/files/test_model_writer.py",),
+        ("tests/graph/test_model_writer.py",),
     ),
     Promise(
         _RESOURCES, "Peak memory of `compress` and `prune` is below twice the model", ("tests/graph/test_memory.py",)

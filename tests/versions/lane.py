@@ -120,7 +120,7 @@ def judge(version: str, folder: Path, names: dict[str, str]) -> int:
 
 def judge_islands(version: str) -> int:
     """Return whether the tests of our own islands fail in a version."""
-    command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/models/test_compressed_islands.py"]
+    command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/plan/islands/test_compressed_islands.py"]
     result = run(version, command, ours=True)
     lines = result.stdout.strip().splitlines()
     print(f"onnxruntime {version}, our islands: {lines[-1] if lines else result.stderr[-300:]}")

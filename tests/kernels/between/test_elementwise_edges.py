@@ -10,7 +10,7 @@ from sparse_rt_kernels.between import elementwise
 from sparse_rt_kernels.between.elementwise import Quantisation, QuantisedRows
 from sparse_rt_kernels.threads.pool import ThreadPool
 
-from tests.kernels.test_elementwise import dequantised, onnx_run
+from tests.kernels.between.test_elementwise import dequantised, onnx_run
 
 pytestmark = pytest.mark.skipif(bool(config.DISABLE_JIT), reason="machine code only")
 

@@ -462,7 +462,12 @@ def test_other_versions_measure_again(tuned, monkeypatch):
     tuned(fake)
     races = len(fake.raced)
     for number, (owner, name, value) in enumerate(
-        [(keys.ort, "__version__", "0.1"), (keys, "_planning", lambda: "x"), (keys.compilation, "cache_key", lambda: "y")], 2
+        [
+            (keys.ort, "__version__", "0.1"),
+            (keys, "_planning", lambda: "x"),
+            (keys.compilation, "cache_key", lambda: "y"),
+        ],
+        2,
     ):
         with monkeypatch.context() as changed:
             changed.setattr(owner, name, value)

@@ -11,7 +11,7 @@ import pytest
 import sparse_rt as srt
 from sparse_rt.plan.islands.island_threads import island_threads
 from tests.models.onnx_models import stock
-from tests.models.test_forks import WIDTH, network
+from tests.test_forks import WIDTH, network
 
 PROGRAM = """
 import os, sys

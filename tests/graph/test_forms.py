@@ -9,7 +9,7 @@ import pytest
 from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 
 import sparse_rt as srt
-from tests.reading import forms
+from tests.graph import forms
 
 X = np.random.default_rng(1).standard_normal((2, 32)).astype(np.float32)
 # Stock does not look at a tensor that nobody reads; a shape that lies is refused wherever it is.

@@ -6,7 +6,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 import sparse_rt as srt
-from tests.reading import forms
+from tests.graph import forms
 
 USES = (srt.InferenceSession, srt.compress, srt.prune, srt.verify)
 

@@ -124,7 +124,7 @@ def test_a_fifo_is_written_through(tmp_path):
 @pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
 def test_standard_output(name, tmp_path):
     """Whether it is a pipe or a file, in which what was written before stays."""
-    code = f"from tests.files.test_output_file import write; print('a', flush=True); write({name!r}, b'b'); print('c')"
+    code = f"from tests.test_output_file import write; print('a', flush=True); write({name!r}, b'b'); print('c')"
     run = [sys.executable, "-c", code]
     assert subprocess.run(run, check=True, capture_output=True).stdout == b"a\nbc\n"
     path = tmp_path / "out"

@@ -15,7 +15,7 @@ from sparse_rt.cli.file_size import model_bytes
 from sparse_rt.graph import model_io
 from sparse_rt.graph.compress import compress_model
 from sparse_rt.graph.model_writer import write
-from tests.reading import forms
+from tests.graph import forms
 
 X = {"x": np.random.default_rng(1).standard_normal((2, 32)).astype(np.float32)}
 
