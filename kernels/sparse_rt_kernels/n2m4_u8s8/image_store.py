@@ -9,9 +9,9 @@ from typing import Any, Final
 from llvmlite import ir
 
 from sparse_rt_kernels.jit.compiler import cgutils
-from sparse_rt_kernels.n2m4_u8s8.fused import Requantiser, store_planes
 from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS
 from sparse_rt_kernels.n2m4_u8s8.residual import Residual
+from sparse_rt_kernels.product.u8s8.requantise import Requantiser, store_planes
 from sparse_rt_kernels.vectors import simd
 
 __all__ = ["BLOCKS", "PLANES", "SUMS", "SUMS_OF_SECOND", "store_blocks", "store_in_planes", "store_sums"]

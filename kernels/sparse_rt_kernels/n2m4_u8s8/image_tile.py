@@ -8,7 +8,6 @@ from typing import Any
 from llvmlite import ir
 
 from sparse_rt_kernels.jit.compiler import cgutils, types
-from sparse_rt_kernels.n2m4_u8s8.fused import Requantiser
 from sparse_rt_kernels.n2m4_u8s8.image_store import (
     PLANES,
     SUMS,
@@ -20,6 +19,7 @@ from sparse_rt_kernels.n2m4_u8s8.image_store import (
 from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS, STEP
 from sparse_rt_kernels.n2m4_u8s8.micro import multiply_step
 from sparse_rt_kernels.n2m4_u8s8.residual import Residual
+from sparse_rt_kernels.product.u8s8.requantise import Requantiser
 from sparse_rt_kernels.vectors import simd
 
 __all__ = ["FEW_RUNS", "OUT_PLACES", "PIXELS", "PLACES_BYTES", "image_tiles"]

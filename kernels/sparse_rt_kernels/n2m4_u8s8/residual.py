@@ -7,9 +7,9 @@ from llvmlite import ir
 from numpy.typing import NDArray
 
 from sparse_rt_kernels.between.elementwise.quantised_add import quotients
-from sparse_rt_kernels.n2m4_u8s8.fused import Requantiser, narrow_rows
 from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS, STEP
 from sparse_rt_kernels.product.registry import Addition
+from sparse_rt_kernels.product.u8s8.requantise import Requantiser, narrow_rows
 from sparse_rt_kernels.threads.workspace import aligned_empty
 from sparse_rt_kernels.vectors import simd
 from sparse_rt_kernels.vectors.quantisation import byte_fields, is_signed

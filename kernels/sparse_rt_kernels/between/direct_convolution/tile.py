@@ -9,7 +9,7 @@ from typing import Any, Final
 from llvmlite import ir
 
 from sparse_rt_kernels.jit.compiler import cgutils, types
-from sparse_rt_kernels.n2m4_u8s8.fused import Requantiser, store_planes
+from sparse_rt_kernels.product.u8s8.requantise import Requantiser, store_planes
 from sparse_rt_kernels.vectors import simd
 
 __all__ = ["CHANNELS", "PIXELS", "bytes_row", "floats_row"]
