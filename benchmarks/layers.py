@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import record
-from benchmarks.contest import Contest, hold, open_engines
+from benchmarks.comparison import Contest, hold, open_engines
 from benchmarks.layer_models import DTYPES, SUITES, LayerShape, build_layer, layer_feeds, load_suite
 from sparse_rt.bench.process import EngineProcess
 from sparse_rt.feeds import write_npz

@@ -34,7 +34,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import fresh_process, record
-from benchmarks.contest import OURS, Contest, hold, open_engines
+from benchmarks.comparison import OURS, Contest, hold, open_engines
 from benchmarks.limit import KERNEL_LIMITS, sparse_share, speed_limit
 from benchmarks.models.networks import DTYPES, NETWORKS, cache_folder, compressed_file, dense_file
 from sparse_rt.feeds import write_npz

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import record
-from benchmarks.contest import OURS, Contest, hold
+from benchmarks.comparison import OURS, Contest, hold
 from benchmarks.models.networks import DTYPES, NETWORKS, cache_folder, dense_file
 from benchmarks.models.variety import VARIETY
 from sparse_rt.bench.process import EngineProcess

@@ -17,13 +17,13 @@ from sparse_rt.plan.plan import Plan
 from sparse_rt.plan.report import Trial
 from sparse_rt.plan.steps.sparse_step import SparseStep
 from sparse_rt.tuning import records
-from sparse_rt.tuning.default import HAND_OVER_MICROSECONDS
+from sparse_rt.tuning.decide import judge_layer
+from sparse_rt.tuning.estimate import HAND_OVER_MICROSECONDS
 from sparse_rt.tuning.hand_over import hand_over_microseconds
-from sparse_rt.tuning.judge import judge_layer
 from sparse_rt.tuning.keys import layer_key
-from sparse_rt.tuning.layer_race import ONNXRUNTIME, race_ways, ways_of_layer
+from sparse_rt.tuning.measure import Race
+from sparse_rt.tuning.measure_layer import ONNXRUNTIME, race_ways, ways_of_layer
 from sparse_rt.tuning.observe import Input
-from sparse_rt.tuning.race import Race
 from sparse_rt.tuning.store import Store
 
 __all__ = ["LayerTuning"]

@@ -21,12 +21,12 @@ from sparse_rt.plan.plan import Plan
 from sparse_rt.plan.steps.step import Environment
 from sparse_rt.plan.warm_up import warm_up
 from sparse_rt.tuning import records
-from sparse_rt.tuning.contest import contest, followed
-from sparse_rt.tuning.default import estimated_decisions
+from sparse_rt.tuning.estimate import estimated_decisions
 from sparse_rt.tuning.keys import model_key, surroundings
 from sparse_rt.tuning.layer_tuning import LayerTuning
+from sparse_rt.tuning.measure import Race, race
+from sparse_rt.tuning.measure_plan import contest, followed
 from sparse_rt.tuning.observe import layer_inputs
-from sparse_rt.tuning.race import Race, race
 from sparse_rt.tuning.store import Store
 
 __all__ = ["Tuner"]

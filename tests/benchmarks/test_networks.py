@@ -5,7 +5,7 @@ import logging
 import onnx_ir as ir
 import pytest
 
-from benchmarks.contest import Contest
+from benchmarks.comparison import Contest
 from benchmarks.limit import share_of, speed_limit
 from benchmarks.models import dlrm, mobilenet_v2
 from benchmarks.models.quantise import quantise_static

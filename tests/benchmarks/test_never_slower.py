@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from benchmarks.contest import Contest
+from benchmarks.comparison import Contest
 from benchmarks.models.networks import dense_file
 from benchmarks.models.variety import VARIETY
 from benchmarks.never_slower import result, table_row

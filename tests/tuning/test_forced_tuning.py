@@ -14,7 +14,7 @@ import sparse_rt as srt
 from sparse_rt.tuning import tuner
 from sparse_rt.tuning.store import Store
 from tests.models.agreement import agree_end_to_end, agree_step_by_step
-from tests.models.forced_races import CANDIDATES, has_dense_kernels, no_race
+from tests.models.forced_measurements import CANDIDATES, has_dense_kernels, no_race
 from tests.models.graphs.builder import Sizes
 from tests.models.graphs.table import FIXED, FORMS, GRAPHS, compressed, dense
 

@@ -19,13 +19,13 @@ from sparse_rt.plan import warm_up
 from sparse_rt.plan.decisions import Decisions, Draft, LayerDecision
 from sparse_rt.plan.prepare.prepare import prepare
 from sparse_rt.plan.report import Trial
-from sparse_rt.tuning import default, keys, layer_tuning, records, tuner
-from sparse_rt.tuning.judge import PLAN, TUNED, fastest_plan, judge_layer, judge_whole
-from sparse_rt.tuning.layer_race import ONNXRUNTIME
+from sparse_rt.tuning import estimate, keys, layer_tuning, records, tuner
+from sparse_rt.tuning.decide import PLAN, TUNED, fastest_plan, judge_layer, judge_whole
 from sparse_rt.tuning.layer_tuning import LayerTuning
-from sparse_rt.tuning.race import quiet, race
+from sparse_rt.tuning.measure import quiet, race
+from sparse_rt.tuning.measure_layer import ONNXRUNTIME
 from sparse_rt.tuning.store import Store
-from tests.models.forced_races import FakeRace, has_dense_kernels, no_race
+from tests.models.forced_measurements import FakeRace, has_dense_kernels, no_race
 from tests.models.onnx_models import INT64, info, model, node, normal, sparse, stock
 
 needs_jit = pytest.mark.skipif(config.DISABLE_JIT, reason="nothing is tuned without machine code")
@@ -184,13 +184,13 @@ def test_the_whole_model_goes_where_it_is_fastest():
 
 
 def test_what_selection_saves():
-    assert default.saved_microseconds("u8s8", 128, 768, 768) > 30
-    assert default.saved_microseconds("f32", 128, 768, 768) > 100
-    assert default.saved_microseconds("f32", 512, 256, 16) < 0  # turning x and y costs more
-    assert default.saved_microseconds("f32", 512, 16, 512) < 0
-    assert default.saved_microseconds("f32", 512, 64, 128) > 0
-    assert default.saved_microseconds("f32", 8, 16, 16) > 0  # few rows: nothing is turned
-    assert default.saved_microseconds("u8s8", 1, 16, 8) < default.saved_microseconds("u8s8", 24, 16, 8)
+    assert estimate.saved_microseconds("u8s8", 128, 768, 768) > 30
+    assert estimate.saved_microseconds("f32", 128, 768, 768) > 100
+    assert estimate.saved_microseconds("f32", 512, 256, 16) < 0  # turning x and y costs more
+    assert estimate.saved_microseconds("f32", 512, 16, 512) < 0
+    assert estimate.saved_microseconds("f32", 512, 64, 128) > 0
+    assert estimate.saved_microseconds("f32", 8, 16, 16) > 0  # few rows: nothing is turned
+    assert estimate.saved_microseconds("u8s8", 1, 16, 8) < estimate.saved_microseconds("u8s8", 24, 16, 8)
 
 
 def draft_of(m, n, k, rng):
@@ -202,18 +202,18 @@ def draft_of(m, n, k, rng):
 
 
 def test_the_estimate_looks_at_sizes_alone(rng, monkeypatch):
-    monkeypatch.setattr(default.isa, "cpu_features", lambda: frozenset({"avx2", "fma"}))
-    kept = default.estimated_decisions(draft_of(60000, 16, 16, rng)).layers["y"]
+    monkeypatch.setattr(estimate.isa, "cpu_features", lambda: frozenset({"avx2", "fma"}))
+    kept = estimate.estimated_decisions(draft_of(60000, 16, 16, rng)).layers["y"]
     assert kept.kernel is None
     assert "kept dense: n = 16, k = 16, selection is estimated to cost" in kept.reason
     for m in (8, "rows"):  # little to lose, or nobody knows
-        assert not default.estimated_decisions(draft_of(m, 16, 16, rng)).layers
-    assert not default.estimated_decisions(draft_of(60000, 64, 64, rng)).layers
+        assert not estimate.estimated_decisions(draft_of(m, 16, 16, rng)).layers
+    assert not estimate.estimated_decisions(draft_of(60000, 64, 64, rng)).layers
 
 
 def test_portable_kernels_are_estimated_to_lose(rng, monkeypatch):
-    monkeypatch.setattr(default.isa, "cpu_features", frozenset)
-    kept = default.estimated_decisions(draft_of(8, 16, 16, rng)).layers["y"]
+    monkeypatch.setattr(estimate.isa, "cpu_features", frozenset)
+    kept = estimate.estimated_decisions(draft_of(8, 16, 16, rng)).layers["y"]
     assert kept.kernel is None
     assert "portable" in kept.reason
 

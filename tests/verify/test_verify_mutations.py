@@ -24,7 +24,7 @@ from sparse_rt.plan.steps.operator_step import OperatorStep
 from sparse_rt.plan.steps.sparse_step import SparseStep
 from sparse_rt.tuning import tuner
 from sparse_rt.tuning.store import Store
-from tests.models.forced_races import CANDIDATES, has_dense_kernels
+from tests.models.forced_measurements import CANDIDATES, has_dense_kernels
 from tests.models.graphs.builder import Graph, Sizes
 
 SIZES = Sizes(batch=1, channels=16, height=14, width=14)

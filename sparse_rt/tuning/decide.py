@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from sparse_rt.plan.decisions import LayerDecision
 from sparse_rt.plan.report import Trial
-from sparse_rt.tuning.layer_race import ONNXRUNTIME
+from sparse_rt.tuning.measure_layer import ONNXRUNTIME
 
 __all__ = ["PLAN", "TUNED", "fastest_plan", "judge_layer", "judge_whole"]
 

@@ -13,9 +13,9 @@ from sparse_rt.plan.decisions import Decisions, LayerDecision
 from sparse_rt.plan.plan import Plan
 from sparse_rt.plan.report import Trial
 from sparse_rt.plan.steps.step import Environment
-from sparse_rt.tuning.judge import PLAN, TUNED, fastest_plan, judge_whole
-from sparse_rt.tuning.layer_race import ONNXRUNTIME
-from sparse_rt.tuning.race import Race, quiet
+from sparse_rt.tuning.decide import PLAN, TUNED, fastest_plan, judge_whole
+from sparse_rt.tuning.measure import Race, quiet
+from sparse_rt.tuning.measure_layer import ONNXRUNTIME
 
 __all__ = ["contest", "followed"]
 

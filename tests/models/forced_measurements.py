@@ -4,8 +4,8 @@ import itertools
 
 from sparse_rt_kernels.cpu import isa
 
-from sparse_rt.tuning.judge import PLAN, TUNED
-from sparse_rt.tuning.layer_race import ONNXRUNTIME
+from sparse_rt.tuning.decide import PLAN, TUNED
+from sparse_rt.tuning.measure_layer import ONNXRUNTIME
 
 __all__ = ["CANDIDATES", "FakeRace", "MixedRace", "has_dense_kernels", "no_race"]
 
