@@ -10,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from sparse_rt import patterns
+from sparse_rt import sparsity
 
 __all__ = ["DTYPES", "SUITES", "LayerShape", "build_layer", "layer_feeds", "load_suite"]
 
@@ -79,7 +79,7 @@ def _conv_shape(batch: int, layer: dict[str, Any]) -> LayerShape:
 def _weight(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
     """Return a random weight, output channels first, that holds 2:4 along its second axis."""
     weight = rng.standard_normal(shape, np.float32)
-    return weight * patterns.magnitude_mask(weight, patterns.parse("2:4"))
+    return weight * sparsity.magnitude_mask(weight, sparsity.parse("2:4"))
 
 
 def _quantised(weight: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:

@@ -9,7 +9,7 @@ import onnxruntime as ort
 from sparse_rt.bench.profile import NodeTime, layers_of_nodes, node_times, owner_of
 from sparse_rt.feeds import read_npz
 from sparse_rt.graph import model_io
-from sparse_rt.graph.layers import find_layers
+from sparse_rt.graph.layers.find import find_layers
 
 __all__ = ["KERNEL_LIMITS", "share_of", "sparse_share", "speed_limit"]
 

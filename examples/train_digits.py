@@ -45,12 +45,12 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
+from sparse_rt.patterns import magnitude_mask
 from torch import nn
 from torch.nn import functional
 
 from sparse_rt import demo_data
 from sparse_rt.demo_data import DENSE_MODEL, SPARSE_INT8_MODEL, SPARSE_MODEL, TEST_IMAGES, scale_images
-from sparse_rt.patterns import magnitude_mask
 
 FloatArray = npt.NDArray[np.float32]
 ByteArray = npt.NDArray[np.uint8]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         SparseRTError,
         SparseRTWarning,
     )
-    from sparse_rt.graph.compress import compress
+    from sparse_rt.graph.passes.compress import compress
     from sparse_rt.prune import prune
     from sparse_rt.session import InferenceSession, LayerReport, SessionOptions
     from sparse_rt.verify import VerifyReport, verify
@@ -61,7 +61,7 @@ _HOMES = {
     "SessionOptions": "sparse_rt.session",
     "LayerReport": "sparse_rt.session",
     "prune": "sparse_rt.prune",
-    "compress": "sparse_rt.graph.compress",
+    "compress": "sparse_rt.graph.passes.compress",
     "verify": "sparse_rt.verify",
     "VerifyReport": "sparse_rt.verify",
     "SparseRTError": "sparse_rt.errors",

@@ -14,12 +14,12 @@ import pytest
 from onnxruntime.capi import onnxruntime_pybind11_state as native
 
 import sparse_rt as srt
-from sparse_rt import feeds, formats, patterns
+from sparse_rt import feeds, formats, sparsity
 from sparse_rt.bench import bench
 from sparse_rt.boundary import public
 from sparse_rt.errors import also
 from sparse_rt.formats import CompressedWeight
-from sparse_rt.graph.compress import compress_model
+from sparse_rt.graph.passes.compress import compress_model
 from sparse_rt.prune import prune_model
 from sparse_rt.quantize import quantize_file
 from tests.models.onnx_models import info, model, node, sparse
@@ -101,8 +101,8 @@ def attacks(function, seed, rounds):
 
 
 WEIGHTS = [
-    *(patterns.parse, patterns.find, patterns.check, patterns.holds, patterns.require, patterns.magnitude_mask),
-    *(patterns.density, formats.encode, formats.decode, formats.encode_matrix, formats.decode_matrix, formats.check),
+    *(sparsity.parse, sparsity.find, sparsity.check, sparsity.holds, sparsity.require, sparsity.magnitude_mask),
+    *(sparsity.density, formats.encode, formats.decode, formats.encode_matrix, formats.decode_matrix, formats.check),
     *(formats.to_nvidia_metadata, formats.from_nvidia_metadata),
 ]
 

@@ -13,8 +13,8 @@ import sparse_rt as srt
 from sparse_rt import stock
 from sparse_rt.cli.file_size import model_bytes
 from sparse_rt.graph import model_io
-from sparse_rt.graph.compress import compress_model
 from sparse_rt.graph.model_writer import write
+from sparse_rt.graph.passes.compress import compress_model
 from tests.graph import forms
 
 X = {"x": np.random.default_rng(1).standard_normal((2, 32)).astype(np.float32)}

@@ -14,7 +14,7 @@ import onnx
 from benchmarks.models import bert, dlrm, mobilenet_v2, resnet50
 from benchmarks.models.quantise import Feeds, quantise_static
 from sparse_rt.graph import model_io, model_writer
-from sparse_rt.graph.compress import compress_model
+from sparse_rt.graph.passes.compress import compress_model
 from sparse_rt.prune import prune
 
 __all__ = ["DTYPES", "NETWORKS", "Network", "cache_folder", "compressed_file", "dense_file"]

@@ -8,8 +8,8 @@ import onnx_ir as ir
 
 from sparse_rt.bench.profile import NodeTime, layers_of_nodes, node_times, owner_of
 from sparse_rt.bench.report import LayerTiming
-from sparse_rt.graph.layer import Layer
-from sparse_rt.graph.layers import find_layers
+from sparse_rt.graph.layers.find import find_layers
+from sparse_rt.graph.layers.layer import Layer
 
 __all__ = ["OTHERS", "compare_layers", "compare_profiles"]
 

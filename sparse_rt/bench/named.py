@@ -5,8 +5,8 @@ from pathlib import Path
 import onnx_ir as ir
 
 from sparse_rt.graph import model_io, model_writer
-from sparse_rt.graph.decompress import decompress_model
-from sparse_rt.graph.layers import find_layers
+from sparse_rt.graph.layers.find import find_layers
+from sparse_rt.graph.passes.decompress import decompress_model
 
 __all__ = ["named_dense_file", "named_dense_model"]
 

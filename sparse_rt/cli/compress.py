@@ -8,7 +8,7 @@ import typer
 from sparse_rt.cli.options import Json, Model, Output
 
 if TYPE_CHECKING:
-    from sparse_rt.graph.compress import LayerCompression
+    from sparse_rt.graph.passes.compress import LayerCompression
 
 __all__ = ["compress"]
 
@@ -35,7 +35,7 @@ def compress(
     from sparse_rt.cli.file_size import model_bytes
     from sparse_rt.cli.json_file import STDOUT, write_json
     from sparse_rt.graph import model_io, model_writer
-    from sparse_rt.graph.compress import compress_model
+    from sparse_rt.graph.passes.compress import compress_model
 
     source = model_io.read(model, custom_operators=True)
     result = compress_model(source, sparsity)

@@ -10,7 +10,7 @@ from sparse_rt.cli.options import Threads
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from sparse_rt.graph.layer import Layer
+    from sparse_rt.graph.layers.layer import Layer
 
 __all__ = ["demo"]
 
@@ -61,7 +61,7 @@ def _heading(console: Any, text: str) -> None:
 def _compress(path: Path) -> Path:
     """Write the compressed twin of a model beside it and return its path."""
     from sparse_rt.graph import model_io, model_writer
-    from sparse_rt.graph.compress import compress_model
+    from sparse_rt.graph.passes.compress import compress_model
 
     target = path.with_name(f"{path.stem}_compressed.onnx")
     model_writer.write(compress_model(model_io.read(path)).model, target)
@@ -103,7 +103,7 @@ def _show_index_bytes(model: Path, console: Any) -> None:
     """Print rows of one layer's weights and what the file stores instead."""
     from sparse_rt.cli.console import table
     from sparse_rt.graph import model_io
-    from sparse_rt.graph.layers import find_layers
+    from sparse_rt.graph.layers.find import find_layers
 
     layers = [layer for layer in find_layers(model_io.read(model)) if layer.stored is not None]
     matrices = [layer for layer in layers if layer.kind == "matmul"] or layers

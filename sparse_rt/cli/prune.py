@@ -66,12 +66,12 @@ def _refuse_what_magnitude_cannot_use(
     density: float | None, method: str, calib: Path | None, config: Path | None, pattern: str
 ) -> None:
     """Raise rather than ignore an option, so that nobody believes it had an effect."""
-    from sparse_rt import patterns
+    from sparse_rt import sparsity
     from sparse_rt.errors import ConfigError, message
 
     if method != _MAGNITUDE:
         raise ConfigError(message("--method", f"'{_MAGNITUDE}'", f"'{method}'"))
-    wanted = patterns.parse(pattern)
+    wanted = sparsity.parse(pattern)
     if density is not None and density != wanted.n / wanted.m:
         fact = f"{density:g} for the pattern {wanted}"
         raise ConfigError(message("--density", f"{wanted.n / wanted.m:g}", fact, "Leave it out."))

@@ -13,7 +13,7 @@ import onnx
 import onnx_ir as ir
 
 from sparse_rt.errors import ModelError, SparseRTWarning, message
-from sparse_rt.graph.bodies import functions_for, written
+from sparse_rt.graph.decode.n2m4 import functions_for, written
 from sparse_rt.graph.fingerprint import fingerprint
 from sparse_rt.graph.operators import (
     COMPRESSED,

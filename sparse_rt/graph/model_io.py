@@ -13,7 +13,7 @@ from sparse_rt import arguments
 from sparse_rt.errors import ModelError, SparseRTError, message
 from sparse_rt.external import ExternalData, check_regular, model_tensors
 from sparse_rt.graph import mapped, well_formed
-from sparse_rt.graph.layers import find_layers
+from sparse_rt.graph.layers.find import find_layers
 from sparse_rt.graph.local_functions import lacks_functions, renew_functions
 from sparse_rt.graph.nesting import check_nesting
 from sparse_rt.graph.normal_form import TYPED_DATA, normalise

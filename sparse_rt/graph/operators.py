@@ -14,7 +14,7 @@ from typing import Any
 
 import onnx_ir as ir
 
-from sparse_rt.graph.layer import Form, Kind, Side
+from sparse_rt.graph.layers.layer import Form, Kind, Side
 
 __all__ = [
     "ALG",

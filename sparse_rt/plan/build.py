@@ -16,10 +16,10 @@ from sparse_rt import stock
 from sparse_rt.empty_pools import POOLS, may_be_empty
 from sparse_rt.errors import FeedError, ModelError, message
 from sparse_rt.graph import model_io
-from sparse_rt.graph.decompress import decompress_model, decompressed_nbytes
-from sparse_rt.graph.layers import find_layers
+from sparse_rt.graph.layers.find import find_layers
+from sparse_rt.graph.layers.ranks import find_ranks
 from sparse_rt.graph.model_io import ModelSource
-from sparse_rt.graph.ranks import find_ranks
+from sparse_rt.graph.passes.decompress import decompress_model, decompressed_nbytes
 from sparse_rt.plan.bind.residual import absorb_additions
 from sparse_rt.plan.decisions import Decide, Decisions, Draft
 from sparse_rt.plan.islands.island import cut

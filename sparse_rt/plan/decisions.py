@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
-from sparse_rt.graph.layer import Layer
+from sparse_rt.graph.layers.layer import Layer
 from sparse_rt.plan.report import Trial
 
 __all__ = ["Decide", "Decisions", "Draft", "LayerDecision"]

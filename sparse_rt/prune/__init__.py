@@ -1,5 +1,5 @@
 """Choose which weights go: one-shot magnitude pruning."""
 
-from sparse_rt.prune.magnitude import LayerPruning, PruneResult, prune, prune_model
+from sparse_rt.prune.apply import LayerPruning, PruneResult, prune, prune_model
 
 __all__ = ["LayerPruning", "PruneResult", "prune", "prune_model"]

@@ -5,9 +5,9 @@ import onnx_ir as ir
 
 from sparse_rt.errors import ModelError, message
 from sparse_rt.graph import model_io
+from sparse_rt.graph.layers.weights import constant_array
 from sparse_rt.graph.names import fresh_name, value_names
 from sparse_rt.graph.operators import DOMAIN
-from sparse_rt.graph.weights import constant_array
 
 __all__ = ["MIN_OPSET", "prepare"]
 

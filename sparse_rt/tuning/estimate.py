@@ -4,7 +4,7 @@ import math
 
 from sparse_rt_kernels.cpu import isa
 
-from sparse_rt.graph.layer import Layer
+from sparse_rt.graph.layers.layer import Layer
 from sparse_rt.plan.decisions import Decisions, Draft, LayerDecision
 
 __all__ = ["HAND_OVER_MICROSECONDS", "estimated_decisions", "saved_microseconds"]

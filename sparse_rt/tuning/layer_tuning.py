@@ -8,7 +8,7 @@ from typing import Any
 
 from sparse_rt_kernels.threads.pool import ThreadPool
 
-from sparse_rt.graph.layer import Layer
+from sparse_rt.graph.layers.layer import Layer
 from sparse_rt.plan.decisions import Decisions, Draft, LayerDecision
 from sparse_rt.plan.islands.onnxruntime_step import OnnxRuntimeStep
 from sparse_rt.plan.match.fusion import fuse

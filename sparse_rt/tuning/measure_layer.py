@@ -9,7 +9,7 @@ from sparse_rt_kernels.product import registry
 from sparse_rt_kernels.threads.pool import ThreadPool
 
 from sparse_rt.errors import SparseRTError
-from sparse_rt.graph.layer import Layer
+from sparse_rt.graph.layers.layer import Layer
 from sparse_rt.plan.decisions import Draft, LayerDecision
 from sparse_rt.plan.islands.onnxruntime_step import open_island
 from sparse_rt.plan.match.choose import choose

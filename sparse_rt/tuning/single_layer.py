@@ -2,7 +2,7 @@
 
 import onnx_ir as ir
 
-from sparse_rt.graph.layers import find_layers
+from sparse_rt.graph.layers.find import find_layers
 from sparse_rt.plan.islands.island import Island, cut
 from sparse_rt.plan.match.fusion import Fusion, fuse
 from sparse_rt.plan.signature import NodeArg

@@ -15,7 +15,7 @@ import onnx
 from numpy.typing import NDArray
 
 from sparse_rt import stock
-from sparse_rt.graph.layer import Layer
+from sparse_rt.graph.layers.layer import Layer
 
 __all__ = [
     "C",

@@ -10,8 +10,8 @@ from typing import Literal
 
 import onnx_ir as ir
 
-from sparse_rt.graph.layer import Layer
-from sparse_rt.graph.layers import find_layers
+from sparse_rt.graph.layers.find import find_layers
+from sparse_rt.graph.layers.layer import Layer
 
 __all__ = ["exact_outputs", "is_sum_of_integers"]
 

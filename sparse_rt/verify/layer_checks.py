@@ -9,9 +9,9 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from sparse_rt.errors import FeedError, ModelError
-from sparse_rt.graph.layer import Layer
-from sparse_rt.graph.layers import find_layers
-from sparse_rt.graph.weights import constant_array
+from sparse_rt.graph.layers.find import find_layers
+from sparse_rt.graph.layers.layer import Layer
+from sparse_rt.graph.layers.weights import constant_array
 from sparse_rt.plan.match.fusion import Fusion, fuse
 from sparse_rt.plan.prepare.quantise_input import quantise_input
 from sparse_rt.plan.steps.sparse_step import SparseStep

@@ -18,8 +18,8 @@ from sparse_rt.boundary import public
 from sparse_rt.errors import ModelError, SparseRTError, message
 from sparse_rt.feeds import random_feeds
 from sparse_rt.graph import model_io, model_writer
-from sparse_rt.graph.decompress import decompress_model, decompressed_nbytes
-from sparse_rt.graph.layers import find_layers
+from sparse_rt.graph.layers.find import find_layers
+from sparse_rt.graph.passes.decompress import decompress_model, decompressed_nbytes
 from sparse_rt.plan.prepare.prepare import prepare
 from sparse_rt.plan.signature import is_exchangeable
 from sparse_rt.scratch import ScratchFolder
@@ -78,8 +78,8 @@ def verify(
         The dense model, with the same names for nodes and values; weights are then compared as well. By default
         `model` itself, which stock onnxruntime runs too. While it decodes the weights it takes many times their size;
         so where they are larger than :data:`DECOMPRESS_LIMIT`, or this onnxruntime would misread the file, the default
-        reference is the dense model that :func:`sparse_rt.graph.decompress.decompress_model` makes, in a temporary
-        folder.
+        reference is the dense model that :func:`sparse_rt.graph.passes.decompress.decompress_model` makes, in a
+        temporary folder.
     feeds
         An array for each input; random ones by default, see :func:`sparse_rt.feeds.random_feeds`.
     batch, seed

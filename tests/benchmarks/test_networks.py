@@ -11,7 +11,7 @@ from benchmarks.models import dlrm, mobilenet_v2
 from benchmarks.models.quantise import quantise_static
 from benchmarks.networks import result, table_row
 from sparse_rt.bench.profile import NodeTime, layers_of_nodes
-from sparse_rt.graph.layers import find_layers
+from sparse_rt.graph.layers.find import find_layers
 from sparse_rt.prune import prune
 
 CONTEST = Contest(

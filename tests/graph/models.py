@@ -8,7 +8,7 @@ import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
 from sparse_rt.graph import model_io
-from sparse_rt.graph.decompress import decompress_model
+from sparse_rt.graph.passes.decompress import decompress_model
 from tests import naive
 
 IR_VERSION = 8

@@ -5,7 +5,7 @@ import onnx_ir as ir
 import pytest
 from onnx import helper
 
-from sparse_rt.graph.bodies import DECODE, functions_for
+from sparse_rt.graph.decode.n2m4 import DECODE, functions_for
 from sparse_rt.graph.operators import COMPRESSED, MIN_OPSET
 from tests import naive
 from tests.graph import models

@@ -7,9 +7,9 @@ from onnx import helper, numpy_helper
 
 import sparse_rt
 from sparse_rt.errors import ConfigError
-from sparse_rt.graph import compress as compress_module
 from sparse_rt.graph import model_io
-from sparse_rt.graph.compress import compress, compress_model
+from sparse_rt.graph.passes import compress as compress_module
+from sparse_rt.graph.passes.compress import compress, compress_model
 from tests import naive
 from tests.graph import models
 

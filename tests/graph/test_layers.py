@@ -6,8 +6,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from sparse_rt.errors import FormatError, ModelError
 from sparse_rt.graph import model_io
-from sparse_rt.graph.compress import compress
-from sparse_rt.graph.layers import find_layers
+from sparse_rt.graph.layers.find import find_layers
+from sparse_rt.graph.passes.compress import compress
 from tests.graph import models
 from tests.graph.test_compress import gemm, qdq, qlinear_matmul
 

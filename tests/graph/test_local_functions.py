@@ -14,10 +14,10 @@ import sparse_rt as srt
 from sparse_rt import stock
 from sparse_rt.errors import ModelError, SparseRTWarning
 from sparse_rt.graph import model_io
-from sparse_rt.graph.compress import compress
-from sparse_rt.graph.decompress import decompress_model
 from sparse_rt.graph.fingerprint import fingerprint
 from sparse_rt.graph.operators import COMPRESSED
+from sparse_rt.graph.passes.compress import compress
+from sparse_rt.graph.passes.decompress import decompress_model
 from tests.graph import models
 
 DATA = Path(__file__).parent / "data"

@@ -12,7 +12,7 @@ from tests.graph import models
 # getrusage's peak would be the parent's.
 _CODE = """
 import re, sys
-import sparse_rt.graph.compress, sparse_rt.prune, rich.table
+import sparse_rt.graph.passes.compress, sparse_rt.prune, rich.table
 from sparse_rt.cli import main
 peak = lambda: int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
 before = peak()

@@ -5,8 +5,8 @@ import pytest
 from onnx import helper
 
 from sparse_rt.graph import model_io
-from sparse_rt.graph.compress import compress, compress_model
-from sparse_rt.graph.layers import find_layers
+from sparse_rt.graph.layers.find import find_layers
+from sparse_rt.graph.passes.compress import compress, compress_model
 from sparse_rt.prune import prune
 from tests.graph import models
 from tests.graph.test_compress import compress_all

@@ -10,7 +10,7 @@ from onnx import helper, numpy_helper
 
 from sparse_rt.errors import ModelError
 from sparse_rt.graph import model_io, model_writer
-from sparse_rt.graph.compress import compress, compress_model
+from sparse_rt.graph.passes.compress import compress, compress_model
 from tests.graph import models
 
 

@@ -5,8 +5,8 @@ import onnx_ir as ir
 import pytest
 from onnx import helper
 
-from sparse_rt.graph.layers import find_layers
-from sparse_rt.graph.ranks import find_ranks
+from sparse_rt.graph.layers.find import find_layers
+from sparse_rt.graph.layers.ranks import find_ranks
 from tests.graph import models
 
 FOUR = [2, 3, 4, 5]

@@ -9,7 +9,7 @@ from onnxruntime.quantization import QuantFormat
 from benchmarks.models import bert, resnet50
 from benchmarks.models.quantise import quantise_dynamic, quantise_static
 from sparse_rt.graph import model_io
-from sparse_rt.graph.compress import compress_model
+from sparse_rt.graph.passes.compress import compress_model
 from sparse_rt.prune import prune
 from tests.graph import models
 

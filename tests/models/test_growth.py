@@ -18,7 +18,7 @@ from sparse_rt.plan.decisions import Draft
 from sparse_rt.plan.match import packing
 from sparse_rt.plan.prepare import prepare as prepare_module
 from sparse_rt.plan.steps.sparse_step import SparseStep
-from sparse_rt.prune import magnitude
+from sparse_rt.prune import apply
 from sparse_rt.tuning import keys
 from tests.models import chains
 from tests.models.onnx_models import compare, info, model, node, normal, sparse
@@ -237,6 +237,6 @@ def test_a_shared_weight_is_pruned_and_compressed_once(monkeypatch):
     proto = chains.products(20)
     srt.compress(proto)
     assert len(encoded) == 1
-    pruned = counted(monkeypatch, magnitude, "_prune")
+    pruned = counted(monkeypatch, apply, "_prune")
     srt.prune(chains.dense_products(20))
     assert len(pruned) == 1

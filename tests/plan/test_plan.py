@@ -12,7 +12,7 @@ from sparse_rt_kernels.product import registry
 from sparse_rt_kernels.threads.pool import ThreadPool
 
 from sparse_rt import formats
-from sparse_rt.graph.layers import find_layers
+from sparse_rt.graph.layers.find import find_layers
 from sparse_rt.plan import warm_up as warm_up_module
 from sparse_rt.plan.bind.segment import Segment
 from sparse_rt.plan.flip import flip_kernel

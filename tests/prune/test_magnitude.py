@@ -6,7 +6,7 @@ from onnx import helper, numpy_helper
 
 from sparse_rt.errors import ConfigError, PatternError
 from sparse_rt.graph import model_io
-from sparse_rt.graph.compress import compress, compress_model
+from sparse_rt.graph.passes.compress import compress, compress_model
 from sparse_rt.prune import prune, prune_model
 from tests import naive
 from tests.graph import models

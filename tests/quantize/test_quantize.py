@@ -7,7 +7,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from sparse_rt.errors import FeedError, ModelError
-from sparse_rt.graph.compress import compress
+from sparse_rt.graph.passes.compress import compress
 from sparse_rt.quantize import quantize_file
 
 RNG = np.random.default_rng(0)

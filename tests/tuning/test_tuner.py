@@ -14,7 +14,7 @@ from sparse_rt_kernels.cpu import isa
 
 import sparse_rt as srt
 from benchmarks.models.quantise import quantise_static
-from sparse_rt.graph.layers import find_layers
+from sparse_rt.graph.layers.find import find_layers
 from sparse_rt.plan import warm_up
 from sparse_rt.plan.decisions import Decisions, Draft, LayerDecision
 from sparse_rt.plan.prepare.prepare import prepare

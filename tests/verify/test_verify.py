@@ -11,7 +11,7 @@ from onnx import numpy_helper
 
 import sparse_rt as srt
 from sparse_rt.errors import FeedError, ModelError
-from sparse_rt.graph.layers import find_layers
+from sparse_rt.graph.layers.find import find_layers
 from sparse_rt.graph.model_io import read
 from sparse_rt.verify.bounds import EPS, C, elementwise_bound, end_to_end_tolerance, noise_tolerance
 from sparse_rt.verify.compare import bounded, exact, rms_distance, rms_within, within

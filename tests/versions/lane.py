@@ -20,7 +20,7 @@ import onnx
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "kernels")]
 
-from sparse_rt.graph.compress import compress  # noqa: E402
+from sparse_rt.graph.passes.compress import compress  # noqa: E402
 from tests.versions import cases  # noqa: E402
 
 #: Each with the Pythons that it has wheels for: the oldest that is promised, three from between, the last that ignores

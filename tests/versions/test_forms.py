@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from sparse_rt.graph.compress import compress
 from sparse_rt.graph.operators import COMPRESSED
+from sparse_rt.graph.passes.compress import compress
 from tests.graph import models
 from tests.versions import cases
 

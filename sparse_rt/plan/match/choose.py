@@ -8,7 +8,7 @@ from sparse_rt_kernels.product import registry
 
 from sparse_rt import formats
 from sparse_rt.formats import CompressedWeight
-from sparse_rt.graph.layer import Layer
+from sparse_rt.graph.layers.layer import Layer
 from sparse_rt.graph.mapped import release
 from sparse_rt.plan.decisions import LayerDecision
 from sparse_rt.plan.flip import flip_kernel

@@ -7,7 +7,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from sparse_rt.graph.weights import constant_array
+from sparse_rt.graph.layers.weights import constant_array
 
 __all__ = ["Quantisation", "float_constant", "is_scale", "per_channel", "quantisation_of", "scalar"]
 

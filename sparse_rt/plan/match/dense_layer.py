@@ -14,8 +14,8 @@ from sparse_rt_kernels.between.depthwise import prepare_depthwise
 from sparse_rt_kernels.product import registry
 from sparse_rt_kernels.product.registry import PreparedCall
 
-from sparse_rt.graph import gates
-from sparse_rt.graph.layer import Layer
+from sparse_rt.graph.layers import gates
+from sparse_rt.graph.layers.layer import Layer
 from sparse_rt.plan.match.fusion import fuse
 from sparse_rt.plan.match.operands import Operands, Refusal, operands
 from sparse_rt.plan.match.packing import pack_dense

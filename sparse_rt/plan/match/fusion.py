@@ -6,8 +6,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from sparse_rt.graph.layer import Layer
-from sparse_rt.graph.weights import constant_array
+from sparse_rt.graph.layers.layer import Layer
+from sparse_rt.graph.layers.weights import constant_array
 from sparse_rt.plan.match.constants import Quantisation, float_constant, per_channel, quantisation_of, scalar
 
 __all__ = ["Fusion", "channel_position", "clip_bounds", "clip_twice", "fuse", "is_dynamic_scale", "sole_consumer"]

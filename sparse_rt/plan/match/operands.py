@@ -8,8 +8,8 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
 
-from sparse_rt.graph.layer import Layer
-from sparse_rt.graph.weights import constant_array
+from sparse_rt.graph.layers.layer import Layer
+from sparse_rt.graph.layers.weights import constant_array
 from sparse_rt.plan.match.constants import float_constant, is_scale, per_channel, scalar
 from sparse_rt.plan.match.fusion import Fusion, channel_position
 from sparse_rt.plan.steps.epilogues import Requantisation, accumulator_fits, float_epilogue

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from sparse_rt.graph.layers import is_layer
+from sparse_rt.graph.layers.find import is_layer
+from sparse_rt.graph.layers.weights import constant_array, constant_tensor
 from sparse_rt.graph.mapped import forget
-from sparse_rt.graph.weights import constant_array, constant_tensor
 
 __all__ = ["SMALL", "fold"]
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
+from sparse_rt.graph.layers.weights import constant_array
 from sparse_rt.graph.operators import COMPRESSED, DOMAIN
-from sparse_rt.graph.weights import constant_array
 
 __all__ = ["absorb_pads"]
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import onnx_ir as ir
 
-from sparse_rt.graph.layer import Layer
+from sparse_rt.graph.layers.layer import Layer
 
 __all__ = ["quantise_input"]
 

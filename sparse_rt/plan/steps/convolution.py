@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sparse_rt_kernels.product.geometry import ConvGeometry
 
 from sparse_rt.errors import FeedError, message
-from sparse_rt.graph.layer import AttributeValue, Layer
+from sparse_rt.graph.layers.layer import AttributeValue, Layer
 
 __all__ = ["Convolution"]
 

@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from sparse_rt.graph.weights import constant_array
+from sparse_rt.graph.layers.weights import constant_array
 from sparse_rt.plan.steps.step import Shape
 
 __all__ = ["View"]

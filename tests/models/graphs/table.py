@@ -6,7 +6,7 @@ import onnx_ir as ir
 
 from benchmarks.models.quantise import quantise_static
 from sparse_rt.graph import model_io
-from sparse_rt.graph.compress import compress_model
+from sparse_rt.graph.passes.compress import compress_model
 from tests.models.graphs import convolutional, perceptrons, transformers
 
 _MODULES = (convolutional, perceptrons, transformers)

@@ -10,7 +10,7 @@ from onnx import helper
 
 import sparse_rt as srt
 from sparse_rt.errors import SparseRTWarning
-from sparse_rt.graph.compress import compress
+from sparse_rt.graph.passes.compress import compress
 from sparse_rt.plan.islands.onnxruntime_step import OnnxRuntimeStep
 from tests import naive
 from tests.graph import models

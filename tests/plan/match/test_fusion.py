@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import sparse_rt as srt
-from sparse_rt.graph.compress import compress
+from sparse_rt.graph.passes.compress import compress
 from tests.models.onnx_models import (
     UINT8,
     compare,

@@ -5,7 +5,7 @@ import onnx_ir as ir
 import pytest
 
 from sparse_rt.graph import model_io
-from sparse_rt.graph.compress import compress
+from sparse_rt.graph.passes.compress import compress
 from sparse_rt.plan.prepare.prepare import prepare
 from tests.models.onnx_models import INT64, info, model, node, normal, sparse, sparse_session, stock
 

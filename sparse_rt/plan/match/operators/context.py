@@ -9,7 +9,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from sparse_rt_kernels.between import elementwise as kernels
 
-from sparse_rt.graph.weights import constant_array
+from sparse_rt.graph.layers.weights import constant_array
 from sparse_rt.plan.match.constants import Quantisation, quantisation_of
 from sparse_rt.plan.match.fusion import clip_bounds, clip_twice, sole_consumer
 
@@ -92,7 +92,7 @@ class Source:
 class Context:
     """The model's version, the axes of values, the nodes that are taken already, and the dtypes known so far.
 
-    Of axes only what is certain counts; see :func:`sparse_rt.graph.ranks.find_ranks`.
+    Of axes only what is certain counts; see :func:`sparse_rt.graph.layers.ranks.find_ranks`.
 
     Nodes are matched in topological order, so that a dtype is known before it is asked for.
     """

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sparse_rt_kernels.between.elementwise import NormOutputs, Quantisation, prepare_layer_norm
 from sparse_rt_kernels.threads.launch import Launch
 
-from sparse_rt.graph.weights import constant_array
+from sparse_rt.graph.layers.weights import constant_array
 from sparse_rt.plan.match.fusion import sole_consumer
 from sparse_rt.plan.match.operators.context import Context, Source
 from sparse_rt.plan.match.replacement import Replacement

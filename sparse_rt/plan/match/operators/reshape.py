@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import onnx_ir as ir
 
-from sparse_rt.graph.weights import constant_array
+from sparse_rt.graph.layers.weights import constant_array
 from sparse_rt.plan.match.operators.context import Context
 from sparse_rt.plan.match.replacement import Replacement
 from sparse_rt.plan.steps.reshape_step import ReshapeStep

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from sparse_rt.graph.layer import Layer
-from sparse_rt.graph.layers import match
+from sparse_rt.graph.layers.find import match
+from sparse_rt.graph.layers.layer import Layer
+from sparse_rt.graph.layers.weights import LINKS, ConstantWeight
 from sparse_rt.graph.operators import DenseForm
-from sparse_rt.graph.weights import LINKS, ConstantWeight
 
 __all__ = ["Candidate", "candidate_of", "stay_dense"]
 

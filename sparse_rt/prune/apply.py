@@ -7,13 +7,13 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from sparse_rt import arguments, patterns
+from sparse_rt import arguments, sparsity
 from sparse_rt.boundary import public
 from sparse_rt.errors import ConfigError, ModelError, message
 from sparse_rt.graph import mapped, model_io
-from sparse_rt.graph.layer import Layer
-from sparse_rt.graph.layers import find_layers
-from sparse_rt.graph.sharing import Candidate, candidate_of, stay_dense
+from sparse_rt.graph.layers.find import find_layers
+from sparse_rt.graph.layers.layer import Layer
+from sparse_rt.graph.layers.sharing import Candidate, candidate_of, stay_dense
 
 __all__ = ["LayerPruning", "PruneResult", "prune", "prune_model"]
 
@@ -92,9 +92,9 @@ def prune_model(model: ir.Model, pattern: str = "2:4") -> PruneResult:
     """
     if not isinstance(model, ir.Model):
         raise ModelError(message("model", "an onnx_ir.Model", type(model).__name__))
-    wanted = patterns.parse(pattern)
-    if wanted != patterns.TWO_FOUR:
-        raise ConfigError(message("pattern", f"'{patterns.TWO_FOUR}'", f"'{wanted}'", "Other patterns come later."))
+    wanted = sparsity.parse(pattern)
+    if wanted != sparsity.TWO_FOUR:
+        raise ConfigError(message("pattern", f"'{sparsity.TWO_FOUR}'", f"'{wanted}'", "Other patterns come later."))
     result = model.clone()
     layers = find_layers(result)
     before = [layer.density() for layer in layers]
@@ -138,9 +138,9 @@ def _prune(candidate: Candidate) -> float:
     dense = candidate.layer.dense_weight()
     pruned = np.empty_like(dense)  # of the same strides
     total = kept = 0.0
-    for part in patterns.blocks(dense, patterns.TWO_FOUR.m):
+    for part in sparsity.blocks(dense, sparsity.TWO_FOUR.m):
         piece = dense[part]
-        pruned[part] = np.where(patterns.magnitude_mask(piece), piece, dense.dtype.type(0))
+        pruned[part] = np.where(sparsity.magnitude_mask(piece), piece, dense.dtype.type(0))
         total += _magnitude(piece)
         kept += _magnitude(pruned[part])
         mapped.release(piece)

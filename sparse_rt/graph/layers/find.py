@@ -10,14 +10,14 @@ import onnx_ir as ir
 
 from sparse_rt.errors import ModelError, message
 from sparse_rt.formats import CompressedWeight
-from sparse_rt.graph import gates
-from sparse_rt.graph.attributes import resolve
-from sparse_rt.graph.dense_weight import DenseWeight
-from sparse_rt.graph.layer import AttributeValue, Kind, Layer
+from sparse_rt.graph.layers import gates
+from sparse_rt.graph.layers.attributes import resolve
+from sparse_rt.graph.layers.dense_weight import DenseWeight
+from sparse_rt.graph.layers.layer import AttributeValue, Kind, Layer
+from sparse_rt.graph.layers.ranks import find_ranks
+from sparse_rt.graph.layers.stored import canonical_shape, stored_weight
+from sparse_rt.graph.layers.weights import ConstantWeight, constant_array, trace
 from sparse_rt.graph.operators import COMPRESSED, DOMAIN, FORMS, INPUTS, MICROSOFT, VERSION, DenseForm
-from sparse_rt.graph.ranks import find_ranks
-from sparse_rt.graph.stored import canonical_shape, stored_weight
-from sparse_rt.graph.weights import ConstantWeight, constant_array, trace
 
 __all__ = ["ELSEWHERE", "Match", "find_layers", "is_layer", "match"]
 

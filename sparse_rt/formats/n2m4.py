@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sparse_rt import arguments, patterns
+from sparse_rt import arguments, sparsity
 from sparse_rt.boundary import public
 from sparse_rt.errors import FormatError, PatternError, message
 
@@ -159,11 +159,11 @@ def encode(weight: NDArray[Any], where: str = "weight", *, prune: bool = False) 
     arguments.flag(f"{where}: prune", prune, FormatError)
     _require_weight(weight, where)
     if prune:
-        weight = np.where(patterns.magnitude_mask(weight), weight, weight.dtype.type(0))
+        weight = np.where(sparsity.magnitude_mask(weight), weight, weight.dtype.type(0))
     found = encode_if_it_holds(weight)
     if found is None:
-        patterns.require(weight, where=where)
-        raise PatternError(message(where, str(patterns.TWO_FOUR), "values that have changed meanwhile"))
+        sparsity.require(weight, where=where)
+        raise PatternError(message(where, str(sparsity.TWO_FOUR), "values that have changed meanwhile"))
     return found
 
 
@@ -185,7 +185,7 @@ def encode_if_it_holds(weight: NDArray[Any]) -> CompressedWeight | None:
 def _blocks(weight: NDArray[Any]) -> Iterator[tuple[slice, slice]]:
     """Cut a weight into pieces that are pieces of values and index as well."""
     if weight.ndim == 2 or weight.strides[1] <= weight.strides[0]:
-        yield from patterns.blocks(weight, 8)  # an index byte describes 8 channels
+        yield from sparsity.blocks(weight, 8)  # an index byte describes 8 channels
     else:
         yield slice(None), slice(None)  # k runs over the kernel first: channels lie apart
 
@@ -193,7 +193,7 @@ def _blocks(weight: NDArray[Any]) -> Iterator[tuple[slice, slice]]:
 def _encode(weight: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.uint8], bool]:
     """Return the values, a byte for each pair of groups that tells its nonzero elements, and whether 2:4 holds."""
     matrix = _matrix_view(weight)
-    nonzero = patterns.magnitude_bits(matrix) != 0
+    nonzero = sparsity.magnitude_bits(matrix) != 0
     # A missing second group reads as empty.
     pairs = np.packbits(nonzero, axis=1, bitorder="little")
     rows, k4 = matrix.shape

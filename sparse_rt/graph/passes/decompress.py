@@ -9,8 +9,8 @@ import onnx_ir as ir
 
 from sparse_rt import formats
 from sparse_rt.formats import CompressedWeight
-from sparse_rt.graph.layer import Layer
-from sparse_rt.graph.layers import find_layers
+from sparse_rt.graph.layers.find import find_layers
+from sparse_rt.graph.layers.layer import Layer
 from sparse_rt.graph.names import Names, fresh_name, value_names
 from sparse_rt.graph.operators import COMPRESSED, DOMAIN, FILTER_SHAPE, INPUTS, VERSION_KEY, DenseForm
 

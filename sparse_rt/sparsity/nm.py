@@ -160,7 +160,7 @@ def _positions(weight: NDArray[Any]) -> int:
 
 def _require_pattern(pattern: Pattern) -> None:
     if not isinstance(pattern, Pattern):
-        raise PatternError(message("pattern", "a Pattern", type(pattern).__name__, "Write patterns.parse('2:4')."))
+        raise PatternError(message("pattern", "a Pattern", type(pattern).__name__, "Write sparsity.parse('2:4')."))
 
 
 def _require_axes(weight: NDArray[Any]) -> None:

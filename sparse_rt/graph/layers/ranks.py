@@ -9,8 +9,8 @@ from typing import Final
 import numpy as np
 import onnx_ir as ir
 
-from sparse_rt.graph.layer import Layer
-from sparse_rt.graph.weights import constant_array, constant_tensor
+from sparse_rt.graph.layers.layer import Layer
+from sparse_rt.graph.layers.weights import constant_array, constant_tensor
 
 __all__ = ["find_ranks"]
 

@@ -8,19 +8,19 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from sparse_rt import arguments, patterns
+from sparse_rt import arguments, sparsity
 from sparse_rt.boundary import public
 from sparse_rt.errors import ConfigError, ModelError, message
 from sparse_rt.formats import CompressedWeight
 from sparse_rt.graph import mapped, model_io
-from sparse_rt.graph.gates import compressed_nbytes
-from sparse_rt.graph.layer import Layer
-from sparse_rt.graph.layers import find_layers
+from sparse_rt.graph.layers.find import find_layers
+from sparse_rt.graph.layers.gates import compressed_nbytes
+from sparse_rt.graph.layers.layer import Layer
+from sparse_rt.graph.layers.sharing import Candidate, candidate_of, stay_dense
+from sparse_rt.graph.layers.weights import ConstantWeight
 from sparse_rt.graph.local_functions import add_functions, raise_ir_version
 from sparse_rt.graph.names import Names, fresh_name, value_names
 from sparse_rt.graph.operators import ALG, DOMAIN, FILTER_SHAPE, INPUTS, MIN_OPSET, VERSION_KEY
-from sparse_rt.graph.sharing import Candidate, candidate_of, stay_dense
-from sparse_rt.graph.weights import ConstantWeight
 from sparse_rt.version import __version__
 
 __all__ = ["FOLDING_LIMIT", "CompressResult", "LayerCompression", "compress", "compress_model"]
@@ -160,7 +160,7 @@ def _report(layer: Layer, reason: str | None) -> LayerCompression:
         op_type=layer.op_type,
         shape=layer.shape,
         dtype=str(layer.dtype) if constant else "",
-        pattern=None if reason else str(patterns.TWO_FOUR),
+        pattern=None if reason else str(sparsity.TWO_FOUR),
         density=layer.density(),
         dense_bytes=nbytes,
         compressed_bytes=nbytes if reason else compressed_nbytes(layer.shape, layer.dtype.itemsize),

@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from sparse_rt import formats
 from sparse_rt.formats import CompressedWeight
-from sparse_rt.graph.dense_weight import DenseWeight
+from sparse_rt.graph.layers.dense_weight import DenseWeight
 
 __all__ = ["AttributeValue", "Form", "Kind", "Layer", "Side"]
 
@@ -100,7 +100,7 @@ class Layer:
     """True when at most the values of the weight stand in the way: pruning could make the layer qualify."""
 
     rank: int | None = None
-    """How many axes y has; None where only a run can tell. See :func:`sparse_rt.graph.ranks.find_ranks`."""
+    """How many axes y has; None where only a run can tell. See :func:`sparse_rt.graph.layers.ranks.find_ranks`."""
 
     stored: CompressedWeight | None = None
     """The compressed weight in the file, for nodes of the ``sparse_rt`` domain; None for dense nodes."""

@@ -12,9 +12,9 @@ import onnx_ir as ir
 from sparse_rt import formats
 from sparse_rt.errors import FormatError, ModelError, message
 from sparse_rt.formats import CompressedWeight
-from sparse_rt.graph.gates import allowed_ranks, rank_fits
+from sparse_rt.graph.layers.gates import allowed_ranks, rank_fits
+from sparse_rt.graph.layers.weights import constant_array
 from sparse_rt.graph.operators import ALG, FILTER_SHAPE, DenseForm
-from sparse_rt.graph.weights import constant_array
 
 __all__ = ["canonical_shape", "stored_weight"]
 

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from sparse_rt import formats, patterns
+from sparse_rt import formats, sparsity
 from sparse_rt.formats import CompressedWeight
 
 __all__ = ["DenseWeight"]
@@ -47,7 +47,7 @@ class DenseWeight:
             array = self._load()
             if array.nbytes <= _SMALL:
                 self._compressed = formats.encode_if_it_holds(array)
-            violation = None if self._compressed is not None else patterns.check(array)
+            violation = None if self._compressed is not None else sparsity.check(array)
             self._reason = (None if violation is None else f"not 2:4: {violation}",)
         return self._reason[0]
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from sparse_rt.graph.layer import AttributeValue
+from sparse_rt.graph.layers.layer import AttributeValue
+from sparse_rt.graph.layers.weights import ConstantWeight
 from sparse_rt.graph.operators import DenseForm
-from sparse_rt.graph.weights import ConstantWeight
 
 __all__ = [
     "allowed_ranks",

@@ -6,7 +6,7 @@ from types import MappingProxyType
 import onnx_ir as ir
 
 from sparse_rt.errors import ModelError, message
-from sparse_rt.graph.layer import AttributeValue
+from sparse_rt.graph.layers.layer import AttributeValue
 from sparse_rt.graph.operators import DenseForm
 
 __all__ = ["resolve"]

@@ -1,0 +1,1 @@
+"""How stored weights are decoded in standard ONNX operators, one function body a format."""

@@ -1,0 +1,1 @@
+"""What changes a whole model: compress its layers, and decompress them."""
