@@ -1,4 +1,4 @@
-"""Rival engines on one model: each in a process of its own, with the same number of threads, in alternating turns."""
+"""Engines on one model: each in a process of its own, with the same number of threads, in alternating turns."""
 
 import importlib.util
 import sys
@@ -11,7 +11,7 @@ from pathlib import Path
 from sparse_rt.bench.process import EngineProcess
 from sparse_rt.bench.statistics import Ratio, ratio_of_medians, summarise
 
-__all__ = ["OURS", "Contest", "hold", "open_engines"]
+__all__ = ["OURS", "Comparison", "compare", "open_engines"]
 
 OURS = "sparse_rt"
 _LOAD_TIMEOUT = 900.0
@@ -20,7 +20,7 @@ _LEAST_TURNS = 3
 
 
 @dataclass(frozen=True)
-class Contest:
+class Comparison:
     """What the engines, ours among them, took for one model."""
 
     turns: dict[str, list[list[float]]]
@@ -51,7 +51,7 @@ def open_engines(stack: ExitStack) -> dict[str, EngineProcess]:
     return engines
 
 
-def hold(
+def compare(
     engines: Mapping[str, EngineProcess],
     dense: Path,
     ours: Path,
@@ -60,7 +60,7 @@ def hold(
     threads: int,
     seconds: float,
     turn_seconds: float,
-) -> Contest:
+) -> Comparison:
     """Let every engine load its file and run it in turns of about `turn_seconds`, for `seconds`.
 
     There are three turns at least; who begins changes from one to the next.
@@ -72,13 +72,13 @@ def hold(
         engine.request("feed", _LOAD_TIMEOUT, path=str(feeds))
         one = min(engine.request("turn", _TURN_TIMEOUT, runs=3)["times"])
         runs[name] = max(1, int(turn_seconds / one))
-    contest = Contest({name: [] for name in engines}, versions)
+    found = Comparison({name: [] for name in engines}, versions)
     order = list(engines)
     start = time.perf_counter()
-    while len(contest.turns[OURS]) < _LEAST_TURNS or time.perf_counter() - start < seconds:
+    while len(found.turns[OURS]) < _LEAST_TURNS or time.perf_counter() - start < seconds:
         for name in order:
             # The first run of a turn pays for the caches that the other engines filled.
             times = engines[name].request("turn", _TURN_TIMEOUT, runs=runs[name] + 1)["times"][1:]
-            contest.turns[name].append(times)
+            found.turns[name].append(times)
         order.append(order.pop(0))
-    return contest
+    return found

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import record
-from benchmarks.comparison import Contest, hold, open_engines
+from benchmarks.comparison import Comparison, compare, open_engines
 from benchmarks.layer_models import DTYPES, SUITES, LayerShape, build_layer, layer_feeds, load_suite
 from sparse_rt.bench.process import EngineProcess
 from sparse_rt.feeds import write_npz
@@ -28,18 +28,18 @@ from sparse_rt.feeds import write_npz
 _TURN_SECONDS = 0.04
 
 
-def _hold(
+def _compare(
     engines: dict[str, EngineProcess], shape: LayerShape, dtype: str, threads: int, seconds: float, folder: Path
-) -> Contest:
+) -> Comparison:
     path, feeds = folder / "layer.onnx", folder / "feeds.npz"
     onnx.save_model(build_layer(shape, dtype), path)
     write_npz(feeds, layer_feeds(shape, dtype))
-    return hold(engines, path, path, feeds, threads=threads, seconds=seconds, turn_seconds=_TURN_SECONDS)
+    return compare(engines, path, path, feeds, threads=threads, seconds=seconds, turn_seconds=_TURN_SECONDS)
 
 
-def _row(shape: LayerShape, contest: Contest) -> dict[str, Any]:
-    ratios = {name: ratio.value for name, ratio in contest.ratios().items()}
-    return {"layer": shape.name, "m": shape.m, "n": shape.n, "k": shape.k, "best": contest.best(), "ratios": ratios}
+def _row(shape: LayerShape, comparison: Comparison) -> dict[str, Any]:
+    ratios = {name: ratio.value for name, ratio in comparison.ratios().items()}
+    return {"layer": shape.name, "m": shape.m, "n": shape.n, "k": shape.k, "best": comparison.best(), "ratios": ratios}
 
 
 def _print_suite(console: Console, title: str, rows: Sequence[dict[str, Any]]) -> dict[str, float]:
@@ -80,9 +80,9 @@ def main() -> None:
                 for threads in options.threads:
                     rows = []
                     for shape in shapes:
-                        contest = _hold(engines, shape, dtype, threads, options.seconds, folder)
-                        versions = contest.versions
-                        rows.append(_row(shape, contest))
+                        comparison = _compare(engines, shape, dtype, threads, options.seconds, folder)
+                        versions = comparison.versions
+                        rows.append(_row(shape, comparison))
                     title = f"{suite}, {dtype}, {threads} thread{'s' * (threads > 1)}"
                     summary = _print_suite(console, title, rows)
                     suites.append({"suite": suite, "dtype": dtype, "threads": threads, **summary, "layers": rows})

@@ -34,7 +34,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import fresh_process, record
-from benchmarks.comparison import OURS, Contest, hold, open_engines
+from benchmarks.comparison import OURS, Comparison, compare, open_engines
 from benchmarks.limit import KERNEL_LIMITS, sparse_share, speed_limit
 from benchmarks.models.networks import DTYPES, NETWORKS, cache_folder, compressed_file, dense_file
 from sparse_rt.feeds import write_npz
@@ -55,25 +55,27 @@ def _measure(
         write_npz(feeds, NETWORKS[name].feeds()[0])
         with ExitStack() as running:
             engines = open_engines(running)
-            contest = hold(engines, dense, ours, feeds, threads=threads, seconds=seconds, turn_seconds=_TURN_SECONDS)
+            comparison = compare(
+                engines, dense, ours, feeds, threads=threads, seconds=seconds, turn_seconds=_TURN_SECONDS
+            )
         share = sparse_share(dense, feeds, threads)
-        # After the contest: kernels are compiled by now, and files in the system's cache.
+        # After that: kernels are compiled by now, and files in the system's cache.
         fresh: dict[str, list[dict[str, float]]] = {engine: [] for engine in fresh_process.ENGINES}
         for _ in range(_STARTS):
             for engine, found in fresh.items():
                 found.append(fresh_process.measure(engine, ours if engine == OURS else dense, feeds, threads))
-    row = {"model": name, "dtype": dtype, "threads": threads, **result(contest, share, KERNEL_LIMITS[dtype], fresh)}
-    return row, contest.versions
+    row = {"model": name, "dtype": dtype, "threads": threads, **result(comparison, share, KERNEL_LIMITS[dtype], fresh)}
+    return row, comparison.versions
 
 
 def result(
-    contest: Contest, share: float, kernel_limit: float, fresh: Mapping[str, Sequence[Mapping[str, float]]]
+    comparison: Comparison, share: float, kernel_limit: float, fresh: Mapping[str, Sequence[Mapping[str, float]]]
 ) -> dict[str, Any]:
     """Return what was found about one model: times in seconds, memory in bytes.
 
     Parameters
     ----------
-    contest
+    comparison
         Of all engines.
     share
         Part of the dense engine's time in layers that hold 2:4.
@@ -83,9 +85,9 @@ def result(
         What new processes with each of two engines said, see :func:`benchmarks.fresh_process.measure`.
     """
     found: dict[str, Any] = {
-        "medians": contest.medians(),
-        "ratios": {name: asdict(ratio) for name, ratio in contest.ratios().items()},
-        "best": contest.best(),
+        "medians": comparison.medians(),
+        "ratios": {name: asdict(ratio) for name, ratio in comparison.ratios().items()},
+        "best": comparison.best(),
         "share": share,
         "limit": speed_limit(share, kernel_limit),
     }

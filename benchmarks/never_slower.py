@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import record
-from benchmarks.comparison import OURS, Contest, hold
+from benchmarks.comparison import OURS, Comparison, compare
 from benchmarks.models.networks import DTYPES, NETWORKS, cache_folder, dense_file
 from benchmarks.models.variety import VARIETY
 from sparse_rt.bench.process import EngineProcess
@@ -36,19 +36,19 @@ _DENSE = "onnxruntime"
 _TURN_SECONDS = 0.05
 
 
-def _measure(path: Path, feeds: Mapping[str, Any], threads: int, seconds: float) -> Contest:
+def _measure(path: Path, feeds: Mapping[str, Any], threads: int, seconds: float) -> Comparison:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sparse_rt-never_slower-")))
         write_npz(folder / "feeds.npz", feeds)
         engines = {name: stack.enter_context(EngineProcess(name)) for name in (_DENSE, OURS)}
-        return hold(
+        return compare(
             engines, path, path, folder / "feeds.npz", threads=threads, seconds=seconds, turn_seconds=_TURN_SECONDS
         )
 
 
-def result(contest: Contest) -> dict[str, Any]:
+def result(comparison: Comparison) -> dict[str, Any]:
     """Return what was found about one model, times in seconds."""
-    return {"medians": contest.medians(), "ratio": asdict(contest.ratios()[_DENSE])}
+    return {"medians": comparison.medians(), "ratio": asdict(comparison.ratios()[_DENSE])}
 
 
 def table_row(row: Mapping[str, Any]) -> list[str]:
@@ -101,9 +101,9 @@ def main() -> None:
         for dtype in options.dtype:
             path = dense_file(options.models, name, dtype, _MODELS)
             for threads in options.threads:
-                contest = _measure(path, _MODELS[name].feeds()[0], threads, options.seconds)
-                versions = contest.versions
-                rows.append({"model": name, "dtype": dtype, "threads": threads, **result(contest)})
+                comparison = _measure(path, _MODELS[name].feeds()[0], threads, options.seconds)
+                versions = comparison.versions
+                rows.append({"model": name, "dtype": dtype, "threads": threads, **result(comparison)})
                 console.print(f"{name}, {dtype}, threads {threads}: {rows[-1]['ratio']['value']:.2f}")
     _print(console, rows)
     origin = record.provenance(versions)

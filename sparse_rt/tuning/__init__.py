@@ -1,1 +1,1 @@
-"""Choice by measurement: what is timed, how it is judged, and where decisions are kept."""
+"""Choice by measurement: what is timed, how it is decided from that, and where decisions are kept."""

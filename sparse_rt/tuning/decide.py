@@ -6,7 +6,7 @@ from sparse_rt.plan.decisions import LayerDecision
 from sparse_rt.plan.report import Trial
 from sparse_rt.tuning.measure_layer import ONNXRUNTIME
 
-__all__ = ["PLAN", "TUNED", "fastest_plan", "judge_layer", "judge_whole"]
+__all__ = ["PLAN", "TUNED", "fastest_plan", "decide_layer", "decide_whole"]
 
 #: The plan that every layer's sparse kernel is part of, and the one that follows the measurements of layers.
 PLAN, TUNED = "plan", "tuned plan"
@@ -17,7 +17,7 @@ _LAYER_MARGIN = 1.05
 _TUNED_MARGIN = 1.01
 
 
-def judge_layer(sparse: str, n: int, tried: Sequence[Trial], hand_over: float) -> LayerDecision:
+def decide_layer(sparse: str, n: int, tried: Sequence[Trial], hand_over: float) -> LayerDecision:
     """Return how a layer runs.
 
     Parameters
@@ -63,7 +63,7 @@ def fastest_plan(times: Mapping[str, float]) -> str:
     return chosen
 
 
-def judge_whole(times: Mapping[str, float]) -> str | None:
+def decide_whole(times: Mapping[str, float]) -> str | None:
     """Return why onnxruntime runs the whole model, None if our plan does."""
     if fastest_plan(times) != ONNXRUNTIME:
         return None

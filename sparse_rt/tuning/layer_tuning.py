@@ -17,12 +17,12 @@ from sparse_rt.plan.plan import Plan
 from sparse_rt.plan.report import Trial
 from sparse_rt.plan.steps.sparse_step import SparseStep
 from sparse_rt.tuning import records
-from sparse_rt.tuning.decide import judge_layer
+from sparse_rt.tuning.decide import decide_layer
 from sparse_rt.tuning.estimate import HAND_OVER_MICROSECONDS
 from sparse_rt.tuning.hand_over import hand_over_microseconds
 from sparse_rt.tuning.keys import layer_key
-from sparse_rt.tuning.measure import Race
-from sparse_rt.tuning.measure_layer import ONNXRUNTIME, race_ways, ways_of_layer
+from sparse_rt.tuning.measure import Measure
+from sparse_rt.tuning.measure_layer import ONNXRUNTIME, measure_layer, ways_of_layer
 from sparse_rt.tuning.observe import Input
 from sparse_rt.tuning.store import Store
 
@@ -40,7 +40,7 @@ class LayerTuning:
         Of the session.
     store, around
         Where measurements are kept, and what they depend on beside the layer.
-    race
+    measure
         Times candidates.
     seconds
         How long all measurements may take, and again how long what they need may take to be made ready; compilation not
@@ -53,14 +53,14 @@ class LayerTuning:
         pool: ThreadPool,
         store: Store,
         around: Mapping[str, Any],
-        race: Race,
+        measure: Measure,
         seconds: float,
     ) -> None:
         self._options = options
         self._pool = pool
         self._store = store
         self._around = around
-        self._race = race
+        self._measure = measure
         self._left = self._share = self._to_prepare = seconds
         #: What handing over costs each kind of layer, in microseconds.
         self._beside: dict[str, float] = {}
@@ -96,16 +96,16 @@ class LayerTuning:
         for (layer, step, found), kind in zip(layers, kinds, strict=True):
             if any(trial.candidate == step.kernel.name for trial in tried[kind]):
                 beside = 0.0 if step in beside_islands else self._hand_over(kind, step, found, tried[kind])
-                decided[str(layer.y.name)] = judge_layer(step.kernel.name, layer.shape[0], tried[kind], beside)
+                decided[str(layer.y.name)] = decide_layer(step.kernel.name, layer.shape[0], tried[kind], beside)
         return Decisions(decided)
 
     def _tried(self, draft: Draft, layer: Layer, step: SparseStep, inputs: Mapping[str, Input]) -> tuple[Trial, ...]:
-        """Race the ways to run a layer."""
+        """Measure the ways to run a layer."""
         arrays = {name: item.array() for name, item in inputs.items()}
         start = time.perf_counter()
         ways = ways_of_layer(draft, layer, step, arrays, self._options)
         self._to_prepare -= time.perf_counter() - start
-        return race_ways(ways, arrays, self._pool, self._time)
+        return measure_layer(ways, arrays, self._pool, self._time)
 
     def _hand_over(self, kind: str, step: SparseStep, inputs: Mapping[str, Input], tried: Sequence[Trial]) -> float:
         """Return what leaving for onnxruntime costs a kind of layer; measured once, and only where it may matter."""
@@ -125,7 +125,7 @@ class LayerTuning:
         """Time candidates in the share of one layer."""
         start = time.perf_counter()
         try:
-            return self._race(candidates, max(0.0, self._share), _TURN_SECONDS)
+            return self._measure(candidates, max(0.0, self._share), _TURN_SECONDS)
         finally:
             self._left -= time.perf_counter() - start
 

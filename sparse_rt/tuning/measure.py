@@ -5,11 +5,11 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-__all__ = ["Race", "quiet", "race"]
+__all__ = ["Measure", "quiet", "measure"]
 
 _MOST_ROUNDS = 7
 _LEAST_ROUNDS = 3
-#: After the least number of rounds, the race is over if all others take this many times as long as the fastest.
+#: After the least number of rounds, the measurement is over if all others take this many times as long as the fastest.
 _CLEAR = 1.2
 #: Of a turn.
 _LEAST_RUNS = 2
@@ -21,8 +21,8 @@ _STEP = 0.008
 _BUSY = 0.3
 
 
-class Race(Protocol):
-    """The form of :func:`race`."""
+class Measure(Protocol):
+    """The form of :func:`measure`."""
 
     def __call__(
         self,
@@ -35,7 +35,7 @@ class Race(Protocol):
         ...
 
 
-def race(
+def measure(
     candidates: Mapping[str, Callable[[], object]],
     seconds: float,
     turn: float,

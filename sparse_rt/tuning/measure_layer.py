@@ -20,7 +20,7 @@ from sparse_rt.plan.steps.sparse_step import SparseStep
 from sparse_rt.plan.steps.step import Environment, Step
 from sparse_rt.tuning.single_layer import cut_layer
 
-__all__ = ["ONNXRUNTIME", "race_ways", "ways_of_layer"]
+__all__ = ["ONNXRUNTIME", "measure_layer", "ways_of_layer"]
 
 ONNXRUNTIME = "onnxruntime"
 _ONNX_NAMES = {"float32": "float", "float64": "double"}
@@ -50,7 +50,7 @@ def ways_of_layer(
     return ways
 
 
-def race_ways(
+def measure_layer(
     ways: Mapping[str, Step],
     arrays: Mapping[str, NDArray[Any]],
     pool: ThreadPool,
@@ -73,7 +73,7 @@ def race_ways(
     runs: dict[str, Callable[[], object]] = {name: partial(way.run, values, pool) for name, way in ways.items()}
     for name in list(runs):
         try:
-            runs[name]()  # compiles, which is none of the race
+            runs[name]()  # compiles, which is not measured
         except Exception:  # onnxruntime raises what it likes
             del runs[name]
     return tuple(Trial(name, round(1e6 * found, 2)) for name, found in time(runs).items())
@@ -88,7 +88,7 @@ def _dense_step(draft: Draft, layer: Layer, step: SparseStep, options: SessionOp
     chosen = choose(layer, draft.model.ir_version, options.kernel_tier, LayerDecision(kernel.name, ""))
     replacement = chosen.replacement
     found = None if replacement is None else replacement.step
-    # What one of them absorbs and the other does not would be an unfair race.
+    # What one of them absorbs and the other does not would not be a fair comparison.
     return found if isinstance(found, SparseStep) and (found.inputs, found.y) == (step.inputs, step.y) else None
 
 

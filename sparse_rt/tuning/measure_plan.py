@@ -13,28 +13,28 @@ from sparse_rt.plan.decisions import Decisions, LayerDecision
 from sparse_rt.plan.plan import Plan
 from sparse_rt.plan.report import Trial
 from sparse_rt.plan.steps.step import Environment
-from sparse_rt.tuning.decide import PLAN, TUNED, fastest_plan, judge_whole
-from sparse_rt.tuning.measure import Race, quiet
+from sparse_rt.tuning.decide import PLAN, TUNED, decide_whole, fastest_plan
+from sparse_rt.tuning.measure import Measure, quiet
 from sparse_rt.tuning.measure_layer import ONNXRUNTIME
 
-__all__ = ["contest", "followed"]
+__all__ = ["followed", "measure_plan"]
 
 _TURN_SECONDS = 0.03
 #: The reason in a plan that onnxruntime runs whole, until it is known by how much that is faster.
 _UNDER_WAY = "kept dense"
 
 
-def contest(
+def measure_plan(
     plan: Plan,
     names: Sequence[str],
     decisions: Decisions,
     build: Callable[[Decisions], Plan],
     feeds: Environment,
     pool: ThreadPool,
-    race: Race,
+    measure: Measure,
     seconds: float,
 ) -> tuple[Plan, Decisions]:
-    """Race whole plans; return the one to run, and the decisions that lead to it.
+    """Measure whole plans; return the one to run, and the decisions that lead to it.
 
     Parameters
     ----------
@@ -48,8 +48,8 @@ def contest(
         Makes a plan by decisions, its kernels compiled.
     feeds
         For all of them.
-    pool, race, seconds
-        To time with.
+    pool, measure, seconds
+        To measure with.
     """
     plans = {PLAN: plan}
     outputs = [item.name for item in plan.signature.outputs]
@@ -71,12 +71,12 @@ def contest(
         name: partial(_run_as_session, plan, outputs, feeds, pool) for name, plan in plans.items()
     }
     # On one thread no engine has workers that could disturb the next one.
-    times = race(runs, seconds, _TURN_SECONDS, quiet if pool.threads > 1 else None)
+    times = measure(runs, seconds, _TURN_SECONDS, quiet if pool.threads > 1 else None)
     chosen = fastest_plan(times)
     if chosen == PLAN:
         decisions = _as_it_is(plan, names, decisions)
     tried = tuple(Trial(name, round(1e6 * found, 2)) for name, found in times.items())
-    decisions = replace(decisions, whole=judge_whole(times), tried=tried)
+    decisions = replace(decisions, whole=decide_whole(times), tried=tried)
     return _reported(plans[chosen], names, decisions), decisions
 
 

@@ -24,8 +24,8 @@ from sparse_rt.tuning import records
 from sparse_rt.tuning.estimate import estimated_decisions
 from sparse_rt.tuning.keys import model_key, surroundings
 from sparse_rt.tuning.layer_tuning import LayerTuning
-from sparse_rt.tuning.measure import Race, race
-from sparse_rt.tuning.measure_plan import contest, followed
+from sparse_rt.tuning.measure import measure
+from sparse_rt.tuning.measure_plan import followed, measure_plan
 from sparse_rt.tuning.observe import layer_inputs
 from sparse_rt.tuning.store import Store
 
@@ -165,26 +165,22 @@ class Tuner:
             return plan
         seconds = float(self._options.tuning_seconds)
         layers = LayerTuning(
-            self._options, self._pool, self._store, self._around, _race(), _LAYERS_SHARE * seconds
+            self._options, self._pool, self._store, self._around, measure, _LAYERS_SHARE * seconds
         ).decisions(draft, plan, inputs)
         del draft, inputs  # weights, which whole plans have again
-        improved, decisions = contest(
+        improved, decisions = measure_plan(
             plan,
             self._names,
             layers,
             lambda wanted: self._build(source, lambda _: wanted),
             feeds,
             self._pool,
-            _race(),
+            measure,
             (1 - _LAYERS_SHARE) * seconds,
         )
         self._store.write("model", self._key, records.of_decisions(decisions))
         warm_up(improved, self._pool)
         return improved
-
-
-def _race() -> Race:
-    return race
 
 
 def _has_known_shapes(plan: Plan) -> bool:

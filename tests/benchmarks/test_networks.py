@@ -5,7 +5,7 @@ import logging
 import onnx_ir as ir
 import pytest
 
-from benchmarks.comparison import Contest
+from benchmarks.comparison import Comparison
 from benchmarks.limit import share_of, speed_limit
 from benchmarks.models import dlrm, mobilenet_v2
 from benchmarks.models.quantise import quantise_static
@@ -14,7 +14,7 @@ from sparse_rt.bench.profile import NodeTime, layers_of_nodes
 from sparse_rt.graph.layers.find import find_layers
 from sparse_rt.prune import prune
 
-CONTEST = Contest(
+COMPARISON = Comparison(
     {"onnxruntime": [[4.0, 4.0]] * 3, "openvino": [[3.0]] * 3, "sparse_rt": [[2.0]] * 3}, {"sparse_rt": "1"}
 )
 FRESH = {
@@ -29,15 +29,15 @@ def test_limit(share, limit):
 
 
 def test_best_dense_engine_and_ratios():
-    assert CONTEST.best() == "openvino"
-    assert CONTEST.medians() == {"onnxruntime": 4, "openvino": 3, "sparse_rt": 2}
-    assert {name: ratio.value for name, ratio in CONTEST.ratios().items()} == {"onnxruntime": 2, "openvino": 1.5}
+    assert COMPARISON.best() == "openvino"
+    assert COMPARISON.medians() == {"onnxruntime": 4, "openvino": 3, "sparse_rt": 2}
+    assert {name: ratio.value for name, ratio in COMPARISON.ratios().items()} == {"onnxruntime": 2, "openvino": 1.5}
 
 
 @pytest.mark.parametrize(("ours", "cells"), [(2.0, ["2.00", "1.50", "1.50 [1.50, 1.50]"]), (6.0, ["0.67", "0.50"])])
 def test_table_row(ours, cells):
-    contest = Contest({**CONTEST.turns, "sparse_rt": [[ours]] * 3}, {})
-    row = {"model": "net", "dtype": "int8", "threads": 2, **result(contest, 1.0, 1.65, FRESH)}
+    comparison = Comparison({**COMPARISON.turns, "sparse_rt": [[ours]] * 3}, {})
+    row = {"model": "net", "dtype": "int8", "threads": 2, **result(comparison, 1.0, 1.65, FRESH)}
     found = table_row(row, ["onnxruntime", "openvino"])
     assert found[:3] == ["net", "int8", "2"]
     assert found[3 : 3 + len(cells)] == cells

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from benchmarks.comparison import Contest
+from benchmarks.comparison import Comparison
 from benchmarks.models.networks import dense_file
 from benchmarks.models.variety import VARIETY
 from benchmarks.never_slower import result, table_row
@@ -13,8 +13,8 @@ from sparse_rt import InferenceSession, SessionOptions
 
 @pytest.mark.parametrize(("ours", "cells"), [(2.0, ["2.00 [2.00, 2.00]", ""]), (5.0, ["0.80 [0.80, 0.80]", "loses"])])
 def test_table_row(ours, cells):
-    contest = Contest({"onnxruntime": [[4.0, 4.0]] * 3, "sparse_rt": [[ours]] * 3}, {})
-    row = {"model": "net", "dtype": "int8", "threads": 2, **result(contest)}
+    comparison = Comparison({"onnxruntime": [[4.0, 4.0]] * 3, "sparse_rt": [[ours]] * 3}, {})
+    row = {"model": "net", "dtype": "int8", "threads": 2, **result(comparison)}
     assert table_row(row) == ["net", "int8", "2", "4000", f"{ours * 1e3:.4g}", *cells]
 
 

@@ -327,7 +327,7 @@ def test_an_operator_that_is_one_step_off_in_one_place(form, op_type, monkeypatc
 def tuned(monkeypatch, tmp_path):
     def make(candidate):
         monkeypatch.setenv("SPARSE_RT_TUNING", "on")
-        monkeypatch.setattr(tuner, "race", CANDIDATES[candidate]())
+        monkeypatch.setattr(tuner, "measure", CANDIDATES[candidate]())
         monkeypatch.setattr(tuner, "Store", lambda: Store(tmp_path / "tuning"))
 
     return make
