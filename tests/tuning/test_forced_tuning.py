@@ -14,7 +14,7 @@ import sparse_rt as srt
 from sparse_rt.tuning import tuner
 from sparse_rt.tuning.store import Store
 from tests.models.agreement import agree_end_to_end, agree_step_by_step
-from tests.models.forced_measurements import CANDIDATES, has_dense_kernels, no_race
+from tests.models.forced_measurements import CANDIDATES, has_dense_kernels, no_measure
 from tests.models.graphs.builder import Sizes
 from tests.models.graphs.table import FIXED, FORMS, GRAPHS, compressed, dense
 
@@ -65,8 +65,8 @@ def test_every_winner_is_right_and_is_read_back(combination, monkeypatch, tmp_pa
     reference, _ = dense(name, form, sizes)
     monkeypatch.setattr(tuner, "Store", lambda: Store(tmp_path / "tuning"))
     described = []
-    for race in (CANDIDATES[candidate](), no_race):
-        monkeypatch.setattr(tuner, "race", race)
+    for measure in (CANDIDATES[candidate](), no_measure):
+        monkeypatch.setattr(tuner, "measure", measure)
         session = srt.InferenceSession(SOURCES[source](proto, tmp_path), srt.SessionOptions(2, tuning="on"))
         agree_end_to_end(session, reference, feeds, form)
         agree_end_to_end(session, reference, feeds, form)

@@ -1,18 +1,63 @@
-"""Tuned sessions whatever their cache does: right answers, no error, only time."""
+"""What is kept is read again, or measured again; whatever the cache does costs time only."""
 
 import json
 import os
 import shutil
+import threading
 
 import numpy as np
 import pytest
-from numba.core import config
 from sparse_rt_kernels.jit import trusted_files
 
 import sparse_rt as srt
+from sparse_rt.tuning.store import Store
+from tests.models.forced_measurements import needs_jit
 from tests.models.onnx_models import info, model, node, normal, sparse, stock
 
-pytestmark = pytest.mark.skipif(bool(config.DISABLE_JIT), reason="nothing is tuned without machine code")
+
+def test_the_store_returns_what_was_written(tmp_path):
+    store = Store(tmp_path / "new")
+    assert store.read("layer", {"n": 8}) is None
+    store.write("layer", {"n": 8}, {"a": 1})
+    assert store.read("layer", {"n": 8}) == {"key": {"n": 8}, "a": 1}
+    assert store.read("layer", {"n": 9}) is None
+    assert store.read("model", {"n": 8}) is None
+    (path,) = (tmp_path / "new").iterdir()
+    assert json.loads(path.read_text())["key"] == {"n": 8}
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[]", b"3", b'{"key": {"n": 9}}', b'{"a": 1}'])
+def test_a_damaged_file_was_never_written(tmp_path, content):
+    store = Store(tmp_path)
+    store.write("layer", {"n": 8}, {"a": 1})
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(content)
+    assert store.read("layer", {"n": 8}) is None
+    store.write("layer", {"n": 8}, {"a": 2})
+    assert store.read("layer", {"n": 8})["a"] == 2
+
+
+def test_where_nothing_can_be_written_nothing_is_kept(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    store = Store(tmp_path / "file" / "folder")
+    store.write("layer", {"n": 8}, {"a": 1})
+    assert store.read("layer", {"n": 8}) is None
+
+
+def test_writers_at_once_leave_whole_files(tmp_path):
+    store = Store(tmp_path)
+
+    def work(number):
+        for _ in range(30):
+            store.write("layer", {"n": 8}, {"text": str(number) * 1000})
+            assert set(store.read("layer", {"n": 8})["text"]) <= set("0123")
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [path.suffix for path in tmp_path.iterdir()] == [".json"]
 
 
 def with_all(value, document):
@@ -75,6 +120,7 @@ def cache(check, tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
+@needs_jit
 @pytest.mark.parametrize("kind", NASTY)
 def test_measurements_that_say_anything(cache, check, kind):
     check()
@@ -86,6 +132,7 @@ def test_measurements_that_say_anything(cache, check, kind):
     check("on")
 
 
+@needs_jit
 @pytest.mark.parametrize("kind", ["file", "FIFO", "folder", "loop", "nowhere"])
 def test_what_stands_in_a_files_place(cache, check, kind):
     check()
@@ -103,11 +150,13 @@ def test_what_stands_in_a_files_place(cache, check, kind):
     check()
 
 
+@needs_jit
 def test_a_file_in_the_folders_place(cache, check):
     cache.write_text("no folder")
     check()
 
 
+@needs_jit
 def test_a_folder_that_is_deleted_between_and_during_sessions(cache, check, monkeypatch):
     check()
     shutil.rmtree(cache)
@@ -119,6 +168,7 @@ def test_a_folder_that_is_deleted_between_and_during_sessions(cache, check, monk
     check()
 
 
+@needs_jit
 @pytest.mark.parametrize("number", [28, 30, 13, 5, 24, 122, 116])
 def test_a_file_system_that_refuses(cache, check, monkeypatch, number):
     def refuse(*arguments, **options):
@@ -132,6 +182,7 @@ def test_a_file_system_that_refuses(cache, check, monkeypatch, number):
             check()
 
 
+@needs_jit
 def test_a_full_disk(cache, check):
     resource = pytest.importorskip("resource")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
