@@ -14,7 +14,7 @@ from sparse_rt_kernels.cpu.settings import settings
 from sparse_rt_kernels.jit import machine_code
 from sparse_rt_kernels.jit.compilation import Compiled, compiled_code
 from sparse_rt_kernels.jit.compiler import emitter, external, types
-from sparse_rt_kernels.vectors.simd import I64
+from sparse_rt_kernels.jit.llvm import I64
 
 __all__ = ["as_int", "builtin", "is_available", "kernel_entry"]
 

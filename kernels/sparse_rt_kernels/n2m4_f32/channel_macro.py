@@ -16,9 +16,10 @@ from sparse_rt_kernels.n2m4_f32 import channel_micro, transpose_micro
 from sparse_rt_kernels.n2m4_f32.call import Call
 from sparse_rt_kernels.n2m4_f32.macro import run_panels
 from sparse_rt_kernels.n2m4_f32.panels import pixels_into_panel
-from sparse_rt_kernels.n2m4_f32.tiling import CHANNELS, LANES, MAX_VECTORS, REDUCTION, Work, panel_bounds, panel_count
+from sparse_rt_kernels.n2m4_f32.tiling import CHANNELS, MAX_VECTORS, REDUCTION, Work, panel_bounds, panel_count
 from sparse_rt_kernels.product.indirection import Gather, lane_origins
 from sparse_rt_kernels.threads.workspace import as_matrix
+from sparse_rt_kernels.vectors.registers import LANES, REGISTER
 
 __all__ = [
     "MAX_ROWS",
@@ -34,7 +35,6 @@ __all__ = [
 #: Rows of the tallest register tile: as many accumulators, with weights, control, x and constants in the other seven.
 MAX_ROWS: Final = 25
 
-_BYTES = LANES * 4
 _OCTET_BYTES = REDUCTION * 4
 _STRIP = LANES // CHANNELS
 # Octets that the register tile calls ahead where it does not call the next tiles: 2 KiB of values.
@@ -149,10 +149,10 @@ def _spread_panel(panel: int, vectors: int, size: int, octets: int, x: int, offs
         offsets[lane] = lane // size * (octets + 1) * pitch + lane % size * _OCTET_BYTES
     table = int(np.intp(offsets.ctypes.data))
     for octet in range(0, octets, 2):
-        source = panel + octet * REDUCTION * vectors * _BYTES
+        source = panel + octet * REDUCTION * vectors * REGISTER
         for vector in range(vectors):
             place = table + vector * LANES * 8
-            channel_micro.spread_block(source + vector * _BYTES, vectors * _BYTES, place, x + octet * pitch, pitch)
+            channel_micro.spread_block(source + vector * REGISTER, vectors * REGISTER, place, x + octet * pitch, pitch)
     return 0
 
 
@@ -180,7 +180,7 @@ def _finish_strip(
     out, residual = call.out + at, call.residual + at if call.residual != 0 else 0
     if call.is_conv:
         # A residual is added, and the sum clipped, while it is transposed.
-        out, pitch, residual = finished, _BYTES, 0
+        out, pitch, residual = finished, REGISTER, 0
         if call.residual != 0:
             low, high = np.float32(-np.inf), np.float32(np.inf)
     for first in range(0, rows, size):
@@ -193,10 +193,12 @@ def _finish_strip(
     if call.is_conv:
         stride = call.lanes * 4
         for row in range(0, rows, LANES):
-            here, last = finished + row * _BYTES, min(LANES, rows - row)
+            here, last = finished + row * REGISTER, min(LANES, rows - row)
             at = ((image * call.n + channel) * call.lanes + first_lane + row) * 4
             other = call.residual + at if call.residual != 0 else 0
-            transpose_micro.transpose_out(here, _BYTES, other, clip[0], clip[1], call.out + at, stride, channels, last)
+            transpose_micro.transpose_out(
+                here, REGISTER, other, clip[0], clip[1], call.out + at, stride, channels, last
+            )
     return 0
 
 
@@ -232,7 +234,7 @@ def run_rows(
         x = panel + ((length + 2) * REDUCTION * width * 4 if call.is_conv else 0)
         stride = tile_bytes(rows, size)
         finished = x + _group_items(length, width, size) * 4
-        all_sums = finished + (width * _BYTES if call.is_conv else 0)
+        all_sums = finished + (width * REGISTER if call.is_conv else 0)
         source = call.x + image * gather.channels * gather.height * gather.width * 4
         table = as_matrix(lane_table, 3, width)
         if call.is_conv:
@@ -262,7 +264,7 @@ def run_rows(
                     rows_tile(
                         size,
                         x + group * group_bytes,
-                        weights + at * _BYTES,
+                        weights + at * REGISTER,
                         positions + at * CHANNELS,
                         call.octets,
                         octets,

@@ -11,24 +11,19 @@ from typing import Any
 from llvmlite import ir
 
 from sparse_rt_kernels.jit.compiler import cgutils, types
-from sparse_rt_kernels.n2m4_f32.tiling import CHANNELS, LANES, REDUCTION
+from sparse_rt_kernels.jit.llvm import F32, I32, I64
+from sparse_rt_kernels.n2m4_f32.tiling import CHANNELS, REDUCTION
 from sparse_rt_kernels.vectors import simd
+from sparse_rt_kernels.vectors.registers import FLOATS, LANES, REGISTER
 
 __all__ = ["add_rows", "finish_rows", "rows_tile", "slots_summed", "spread_block", "spread_row", "store_octets"]
 
-_VECTOR = simd.vector(simd.F32, LANES)
-_HALF = simd.vector(simd.F32, REDUCTION)
-_CONTROL = simd.vector(simd.I32, LANES)
-_BYTES = LANES * 4
+_HALF = simd.vector(F32, REDUCTION)
 _OCTET_BYTES = REDUCTION * 4
 _SLOTS = LANES // CHANNELS
 # Lane 4 s + c is slot s of channel c: where its two bits lie in the four index bytes, and the element that 0 names.
 _SHIFTS = [8 * channel + 2 * slot for slot in range(_SLOTS) for channel in range(CHANNELS)]
 _FIRST = [4 * (slot // 2) + slot % 2 for slot in range(_SLOTS) for _ in range(CHANNELS)]
-
-
-def _int(value: int) -> Any:
-    return ir.Constant(simd.I64, value)
 
 
 def _at(builder: Any, address: Any, offset: Any) -> Any:
@@ -38,7 +33,7 @@ def _at(builder: Any, address: Any, offset: Any) -> Any:
 def _not_finite(builder: Any, total: Any) -> Any:
     """Return nonzero if a lane of `total`, a sum of 0 * x, is NaN."""
     mask = builder.fcmp_unordered("uno", total, total)
-    return builder.zext(builder.bitcast(mask, ir.IntType(LANES)), simd.I64)
+    return builder.zext(builder.bitcast(mask, ir.IntType(LANES)), I64)
 
 
 def _widened(builder: Any, half: Any) -> Any:
@@ -57,7 +52,7 @@ def slots_summed(builder: Any, rows: list[Any]) -> Any:
 
     Rows that do not exist give 0.
     """
-    rows = rows + [ir.Constant(_VECTOR, None)] * (_SLOTS - len(rows))
+    rows = rows + [ir.Constant(FLOATS, None)] * (_SLOTS - len(rows))
 
     def halved(a: Any, b: Any, first: tuple[int, int], second: tuple[int, int]) -> Any:
         return simd.fadd(builder, _quarters(builder, a, b, first), _quarters(builder, a, b, second))
@@ -68,21 +63,21 @@ def slots_summed(builder: Any, rows: list[Any]) -> Any:
 
 def _control(builder: Any, index: Any) -> Any:
     """Return for each lane the element of 8 that it meets, from 4 index bytes at address `index`."""
-    named = simd.load(builder, simd.pointer(builder, index), simd.I32, CHANNELS)
-    named = simd.shift_right(builder, simd.broadcast(builder, named, LANES), simd.constant(simd.I32, _SHIFTS))
-    named = simd.bitwise_and(builder, named, simd.constant(simd.I32, [3] * LANES))
-    return simd.add(builder, named, simd.constant(simd.I32, _FIRST))
+    named = simd.load(builder, simd.pointer(builder, index), I32, CHANNELS)
+    named = simd.shift_right(builder, simd.broadcast(builder, named, LANES), simd.constant(I32, _SHIFTS))
+    named = simd.bitwise_and(builder, named, simd.constant(I32, [3] * LANES))
+    return simd.add(builder, named, simd.constant(I32, _FIRST))
 
 
 def _add_octet(builder: Any, accumulators: list[list[Any]], x: Any, tiles: list[tuple[Any, Any]]) -> None:
     """Add the products of 8 reduction elements: `tiles` are addresses of values and index, a column of slots each."""
     decoded = [
-        (simd.load(builder, simd.pointer(builder, values), _VECTOR, _BYTES), _control(builder, index))
+        (simd.load(builder, simd.pointer(builder, values), FLOATS, REGISTER), _control(builder, index))
         for values, index in tiles
     ]
     for row, slots in enumerate(accumulators):
         # Half a register: a load of a whole one would cross a cache line every second time.
-        eight = simd.load(builder, _at(builder, x, _int(row * _OCTET_BYTES)), _HALF, _OCTET_BYTES)
+        eight = simd.load(builder, _at(builder, x, I64(row * _OCTET_BYTES)), _HALF, _OCTET_BYTES)
         held = _widened(builder, eight)
         for slot, (weights, control) in zip(slots, decoded, strict=True):
             met = simd.permute(builder, held, control)
@@ -93,7 +88,7 @@ def add_rows(builder: Any, accumulators: list[Any], x: Any, weights: Any, index:
     """Add the products of 8 reduction elements of one tile, whose values are in the register `weights`."""
     control = _control(builder, index)
     for row, slot in enumerate(accumulators):
-        eight = simd.load(builder, _at(builder, x, _int(row * _OCTET_BYTES)), _HALF, _OCTET_BYTES)
+        eight = simd.load(builder, _at(builder, x, I64(row * _OCTET_BYTES)), _HALF, _OCTET_BYTES)
         met = simd.permute(builder, _widened(builder, eight), control)
         builder.store(simd.fma(builder, met, weights, builder.load(slot)), slot)
 
@@ -106,15 +101,15 @@ class _Weights:
 
     def __init__(self, builder: Any, values: Any, index: Any, skipped: list[Any], ahead: Any) -> None:
         self._values, self._index, self._skipped = values, index, skipped
-        self._values_ahead, self._index_ahead = (builder.mul(ahead, _int(size)) for size in (_BYTES, CHANNELS))
+        self._values_ahead, self._index_ahead = (builder.mul(ahead, I64(size)) for size in (REGISTER, CHANNELS))
 
     def at(self, builder: Any, octet: Any) -> list[tuple[Any, Any]]:
         """Return the addresses of values and index of `octet` of each tile."""
         here = [builder.add(first, octet) for first in self._skipped]
         return [
             (
-                builder.add(self._values, builder.mul(place, _int(_BYTES))),
-                builder.add(self._index, builder.mul(place, _int(CHANNELS))),
+                builder.add(self._values, builder.mul(place, I64(REGISTER))),
+                builder.add(self._index, builder.mul(place, I64(CHANNELS))),
             )
             for place in here
         ]
@@ -175,44 +170,42 @@ def rows_tile(
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         *_, x, values, index, tile_octets, octets, ahead, sums, stride, tiles_read, resumed = given
         height, width = rows.literal_value, tiles.literal_value
-        accumulators = [[cgutils.alloca_once(builder, _VECTOR) for _ in range(width)] for _ in range(height)]
+        accumulators = [[cgutils.alloca_once(builder, FLOATS) for _ in range(width)] for _ in range(height)]
         for slot in itertools.chain(*accumulators):
-            builder.store(ir.Constant(_VECTOR, None), slot)
+            builder.store(ir.Constant(FLOATS, None), slot)
         # A tile that does not exist reads the first one instead.
         skipped = [
-            builder.select(
-                builder.icmp_signed("<", _int(tile), tiles_read), builder.mul(tile_octets, _int(tile)), _int(0)
-            )
+            builder.select(builder.icmp_signed("<", I64(tile), tiles_read), builder.mul(tile_octets, I64(tile)), I64(0))
             for tile in range(width)
         ]
         weights = _Weights(builder, values, index, skipped, ahead)
 
         def add(first: Any, count: int) -> None:
-            octets = [builder.add(first, _int(octet)) for octet in range(count)]
+            octets = [builder.add(first, I64(octet)) for octet in range(count)]
             met = [weights.at(builder, octet) for octet in octets]
             if height > 1:
                 weights.call_ahead(builder, met)
             for octet, here in zip(octets, met, strict=True):
-                at = builder.add(x, builder.mul(octet, _int(height * _OCTET_BYTES)))
+                at = builder.add(x, builder.mul(octet, I64(height * _OCTET_BYTES)))
                 _add_octet(builder, accumulators, at, here)
 
         turn = unrolled.literal_value
-        whole = builder.sub(octets, builder.urem(octets, _int(turn)))
-        with cgutils.for_range_slice(builder, _int(0), whole, _int(turn), simd.I64, inc=True) as (octet, _):
+        whole = builder.sub(octets, builder.urem(octets, I64(turn)))
+        with cgutils.for_range_slice(builder, I64(0), whole, I64(turn), I64, inc=True) as (octet, _):
             add(octet, turn)
         if turn > 1:
-            with cgutils.for_range_slice(builder, whole, octets, _int(1), simd.I64, inc=True) as (octet, _):
+            with cgutils.for_range_slice(builder, whole, octets, I64(1), I64, inc=True) as (octet, _):
                 add(octet, 1)
-        again = builder.icmp_signed("!=", resumed, _int(0))
-        zero = ir.Constant(_VECTOR, None)
+        again = builder.icmp_signed("!=", resumed, I64(0))
+        zero = ir.Constant(FLOATS, None)
         for row, tile in itertools.product(range(0, height, _SLOTS), range(width)):
             held = [builder.load(slots[tile]) for slots in accumulators[row : row + _SLOTS]]
             total = slots_summed(builder, held)
-            offset = builder.add(builder.mul(stride, _int(tile)), _int(row * CHANNELS * 4))
+            offset = builder.add(builder.mul(stride, I64(tile)), I64(row * CHANNELS * 4))
             place = _at(builder, sums, offset)
-            before = builder.select(again, simd.load(builder, place, _VECTOR, _BYTES), zero)
-            simd.store(builder, place, simd.fadd(builder, before, total), _BYTES)
-        return _int(0)
+            before = builder.select(again, simd.load(builder, place, FLOATS, REGISTER), zero)
+            simd.store(builder, place, simd.fadd(builder, before, total), REGISTER)
+        return I64(0)
 
     return types.intp(rows, tiles, unrolled, *[types.intp] * 10), generate
 
@@ -233,15 +226,15 @@ def spread_row(context: Any, source: Any, columns: Any, octets: Any, out: Any, p
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         source, columns, octets, out, pitch = given
-        zero = ir.Constant(_VECTOR, None)
-        total = cgutils.alloca_once(builder, _VECTOR)
+        zero = ir.Constant(FLOATS, None)
+        total = cgutils.alloca_once(builder, FLOATS)
         builder.store(zero, total)
-        with cgutils.for_range(builder, builder.sdiv(builder.add(octets, _int(1)), _int(2))) as loop:
-            done = builder.mul(loop.index, _int(LANES))
-            place = _at(builder, source, builder.mul(done, _int(4)))
-            value = simd.load_first(builder, place, _VECTOR, builder.sub(columns, done))
+        with cgutils.for_range(builder, builder.sdiv(builder.add(octets, I64(1)), I64(2))) as loop:
+            done = builder.mul(loop.index, I64(LANES))
+            place = _at(builder, source, builder.mul(done, I64(4)))
+            value = simd.load_first(builder, place, FLOATS, builder.sub(columns, done))
             builder.store(simd.fma(builder, zero, value, builder.load(total)), total)
-            store_octets(builder, value, builder.add(out, builder.mul(builder.mul(loop.index, _int(2)), pitch)), pitch)
+            store_octets(builder, value, builder.add(out, builder.mul(builder.mul(loop.index, I64(2)), pitch)), pitch)
         return _not_finite(builder, builder.load(total))
 
     return types.intp(*[types.intp] * 5), generate
@@ -257,13 +250,13 @@ def spread_block(context: Any, source: Any, stride: Any, offsets: Any, out: Any,
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         source, stride, offsets, out, pitch = given
         block = [
-            simd.load(builder, _at(builder, source, builder.mul(stride, _int(row))), _VECTOR, _BYTES)
+            simd.load(builder, _at(builder, source, builder.mul(stride, I64(row))), FLOATS, REGISTER)
             for row in range(LANES)
         ]
         for lane, value in enumerate(simd.transpose(builder, block)):
-            offset = simd.load(builder, _at(builder, offsets, _int(8 * lane)), simd.I64, 8)
+            offset = simd.load(builder, _at(builder, offsets, I64(8 * lane)), I64, 8)
             store_octets(builder, value, builder.add(out, offset), pitch)
-        return _int(0)
+        return I64(0)
 
     return types.intp(*[types.intp] * 5), generate
 
@@ -297,27 +290,27 @@ def finish_rows(
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         sums, stride, bias, residual, low, high, out, out_stride, rows, channels = given
         tiles = [
-            simd.load(builder, _at(builder, sums, builder.mul(stride, _int(tile))), _VECTOR, _BYTES)
+            simd.load(builder, _at(builder, sums, builder.mul(stride, I64(tile))), FLOATS, REGISTER)
             for tile in range(_SLOTS)
         ]
-        shift = simd.load_first(builder, simd.pointer(builder, bias), _VECTOR, channels)
+        shift = simd.load_first(builder, simd.pointer(builder, bias), FLOATS, channels)
         least, most = simd.broadcast(builder, low, LANES), simd.broadcast(builder, high, LANES)
         # Without a residual none of its channels are read, and that from memory that is there: a load with all lanes
         # masked off takes hundreds of cycles where there is no page.
-        is_absent = builder.icmp_signed("==", residual, _int(0))
-        added = builder.select(is_absent, _int(0), channels)
+        is_absent = builder.icmp_signed("==", residual, I64(0))
+        added = builder.select(is_absent, I64(0), channels)
         residual = builder.select(is_absent, out, residual)
         for row in range(_SLOTS):
             half = (0, 1) if row < 2 else (2, 3)
             left, right = (_quarters(builder, tiles[first], tiles[first + 1], half) for first in (0, 2))
             result = simd.fadd(builder, _quarters(builder, left, right, (row % 2, row % 2 + 2)), shift)
-            with builder.if_then(builder.icmp_signed("<", _int(row), rows)):
-                offset = builder.mul(out_stride, _int(row))
-                other = simd.load_first(builder, _at(builder, residual, offset), _VECTOR, added)
+            with builder.if_then(builder.icmp_signed("<", I64(row), rows)):
+                offset = builder.mul(out_stride, I64(row))
+                other = simd.load_first(builder, _at(builder, residual, offset), FLOATS, added)
                 # larger and smaller return their second operand if it is NaN.
                 clipped = simd.larger(builder, least, simd.fadd(builder, result, other))
                 simd.store_first(builder, _at(builder, out, offset), simd.smaller(builder, most, clipped), channels)
-        return _int(0)
+        return I64(0)
 
     signature = types.intp(*[types.intp] * 4, types.float32, types.float32, *[types.intp] * 4)
     return signature, generate

@@ -9,20 +9,12 @@ from typing import Any
 from llvmlite import ir
 
 from sparse_rt_kernels.jit.compiler import cgutils, types
+from sparse_rt_kernels.jit.llvm import I32, I64
 from sparse_rt_kernels.n2m4_f32 import channel_micro
-from sparse_rt_kernels.n2m4_f32.lanes import (
-    BYTES,
-    MASK,
-    OFFSETS,
-    VECTOR,
-    bits_of,
-    mask_of,
-    not_finite,
-    returns_intp,
-    word,
-)
-from sparse_rt_kernels.n2m4_f32.tiling import LANES, REDUCTION
+from sparse_rt_kernels.n2m4_f32.lanes import bits_of, mask_of, not_finite, returns_intp
+from sparse_rt_kernels.n2m4_f32.tiling import REDUCTION
 from sparse_rt_kernels.vectors import simd
+from sparse_rt_kernels.vectors.registers import FLOATS, LANES, MASK, REGISTER, WORDS
 
 __all__ = [
     "copy_lanes",
@@ -41,13 +33,13 @@ def _larger_magnitude(builder: Any, value: Any, largest: Any) -> Any:
     A float is finite if its bits without the sign are less than those of infinity: a maximum of integers takes one
     cycle, and waits for no more than the one before.
     """
-    bits = builder.and_(builder.bitcast(value, OFFSETS), simd.constant(simd.I32, [0x7FFFFFFF] * LANES))
+    bits = builder.and_(builder.bitcast(value, WORDS), simd.constant(I32, [0x7FFFFFFF] * LANES))
     return builder.select(builder.icmp_signed(">", bits, largest), bits, largest)
 
 
 def _has_not_finite(builder: Any, largest: Any) -> Any:
     """Return for each lane whether the largest magnitude, as bits, is that of infinity or NaN."""
-    return builder.icmp_signed(">=", largest, simd.constant(simd.I32, [0x7F800000] * LANES))
+    return builder.icmp_signed(">=", largest, simd.constant(I32, [0x7F800000] * LANES))
 
 
 @simd.emitter
@@ -61,14 +53,14 @@ def spread_rest(context: Any, rest: Any, source: Any, out: Any) -> Any:
         _, source, out = given
         rows = rest.literal_value
         block = [
-            simd.load(builder, simd.element(builder, simd.pointer(builder, source), row * BYTES), VECTOR, BYTES)
+            simd.load(builder, simd.element(builder, simd.pointer(builder, source), row * REGISTER), FLOATS, REGISTER)
             for row in range(LANES)
         ]
         for row, value in enumerate(simd.transpose(builder, block)[:rows]):
             channel_micro.store_octets(
-                builder, value, builder.add(out, word(row * REDUCTION * 4)), word(rows * REDUCTION * 4)
+                builder, value, builder.add(out, I64(row * REDUCTION * 4)), I64(rows * REDUCTION * 4)
             )
-        return word(0)
+        return I64(0)
 
     return types.intp(rest, types.intp, types.intp), generate
 
@@ -79,9 +71,9 @@ def lanes_on_line(context: Any, offsets: Any, base: Any, step: Any) -> Any:
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         offsets, base, step = given
-        found = simd.load(builder, simd.pointer(builder, offsets), OFFSETS, 4)
-        step, base = builder.trunc(step, simd.I32), builder.trunc(base, simd.I32)
-        line = simd.multiply(builder, simd.broadcast(builder, step, LANES), simd.constant(simd.I32, range(LANES)))
+        found = simd.load(builder, simd.pointer(builder, offsets), WORDS, 4)
+        step, base = builder.trunc(step, I32), builder.trunc(base, I32)
+        line = simd.multiply(builder, simd.broadcast(builder, step, LANES), simd.constant(I32, range(LANES)))
         line = simd.add(builder, line, simd.broadcast(builder, base, LANES))
         return bits_of(builder, builder.icmp_signed("==", found, line))
 
@@ -101,14 +93,14 @@ def first_lane(context: Any, bits: Any) -> Any:
 def _masked_load(builder: Any, source: Any, step: int, lanes: Any, held: Any) -> Any:
     """Return ``source[step * l]`` in the lanes l of the mask `lanes`, and `held` in the others."""
     if step == 1:
-        return simd.load_masked(builder, source, VECTOR, lanes, held)
-    zero, none = ir.Constant(VECTOR, None), ir.Constant(MASK, None)
+        return simd.load_masked(builder, source, FLOATS, lanes, held)
+    zero, none = ir.Constant(FLOATS, None), ir.Constant(MASK, None)
     halves = []
     for half in range(2):
         # Element 2 * i of a half is lane i of it; the elements between are not read.
         spread = [LANES if i % 2 else LANES // 2 * half + i // 2 for i in range(LANES)]
         wanted = simd.shuffle(builder, lanes, none, spread)
-        halves.append(simd.load_masked(builder, simd.element(builder, source, half * BYTES), VECTOR, wanted, zero))
+        halves.append(simd.load_masked(builder, simd.element(builder, source, half * REGISTER), FLOATS, wanted, zero))
     return builder.select(lanes, simd.shuffle(builder, halves[0], halves[1], range(0, 2 * LANES, 2)), held)
 
 
@@ -124,22 +116,22 @@ def copy_lanes(
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         source, stride, _, mask, kept, out, out_stride, rows = given
-        lanes, kept_lanes, zero = mask_of(builder, mask), mask_of(builder, kept), ir.Constant(VECTOR, None)
+        lanes, kept_lanes, zero = mask_of(builder, mask), mask_of(builder, kept), ir.Constant(FLOATS, None)
         source_at, out_at = cgutils.alloca_once_value(builder, source), cgutils.alloca_once_value(builder, out)
-        largest_at = cgutils.alloca_once_value(builder, ir.Constant(OFFSETS, None))
+        largest_at = cgutils.alloca_once_value(builder, ir.Constant(WORDS, None))
 
         def copy(keep: bool) -> None:
             with cgutils.for_range(builder, rows):
                 place = simd.pointer(builder, builder.load(out_at))
-                held = simd.load_masked(builder, place, VECTOR, kept_lanes, zero) if keep else zero
+                held = simd.load_masked(builder, place, FLOATS, kept_lanes, zero) if keep else zero
                 here = simd.pointer(builder, builder.load(source_at))
                 value = _masked_load(builder, here, step.literal_value, lanes, held)
-                simd.store(builder, place, value, BYTES)
+                simd.store(builder, place, value, REGISTER)
                 builder.store(_larger_magnitude(builder, value, builder.load(largest_at)), largest_at)
                 builder.store(builder.add(builder.load(source_at), stride), source_at)
                 builder.store(builder.add(builder.load(out_at), out_stride), out_at)
 
-        with builder.if_else(builder.icmp_signed("==", kept, word(0))) as (first, further):
+        with builder.if_else(builder.icmp_signed("==", kept, I64(0))) as (first, further):
             with first:
                 copy(False)
             with further:
@@ -172,15 +164,12 @@ def copy_rows(context: Any, vectors: Any, source: Any, stride: Any, copies: Any,
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         _, source, stride, copies, out, rows = given
-        width, none = vectors.literal_value, ir.Constant(OFFSETS, None)
+        width, none = vectors.literal_value, ir.Constant(WORDS, None)
         table = [
-            [
-                simd.load(builder, simd.pointer(builder, builder.add(copies, word(32 * v + at))), simd.I64, 8)
-                for at in (8, 16)
-            ]
+            [simd.load(builder, simd.pointer(builder, builder.add(copies, I64(32 * v + at))), I64, 8) for at in (8, 16)]
             for v in range(width)
         ]
-        plan = [(builder.mul(base, word(4)), mask_of(builder, lanes)) for base, lanes in table]
+        plan = [(builder.mul(base, I64(4)), mask_of(builder, lanes)) for base, lanes in table]
         source_at, out_at = cgutils.alloca_once_value(builder, source), cgutils.alloca_once_value(builder, out)
         # Neighbouring vectors do not wait for each other's maximum.
         largest = [cgutils.alloca_once_value(builder, none) for _ in range(2)]
@@ -188,12 +177,12 @@ def copy_rows(context: Any, vectors: Any, source: Any, stride: Any, copies: Any,
             here, to = builder.load(source_at), simd.pointer(builder, builder.load(out_at))
             for vector, (base, lanes) in enumerate(plan):
                 place = simd.pointer(builder, builder.add(here, base))
-                value = simd.load_masked(builder, place, VECTOR, lanes, ir.Constant(VECTOR, None))
-                simd.store(builder, simd.element(builder, to, vector * BYTES), value, BYTES)
+                value = simd.load_masked(builder, place, FLOATS, lanes, ir.Constant(FLOATS, None))
+                simd.store(builder, simd.element(builder, to, vector * REGISTER), value, REGISTER)
                 slot = largest[vector % 2]
                 builder.store(_larger_magnitude(builder, value, builder.load(slot)), slot)
             builder.store(builder.add(here, stride), source_at)
-            builder.store(builder.add(builder.load(out_at), word(width * BYTES)), out_at)
+            builder.store(builder.add(builder.load(out_at), I64(width * REGISTER)), out_at)
         return bits_of(builder, builder.or_(*(_has_not_finite(builder, builder.load(slot)) for slot in largest)))
 
     return types.intp(vectors, *[types.intp] * 5), generate
@@ -208,9 +197,9 @@ def gather_lanes(context: Any, source: Any, offsets: Any, out: Any) -> Any:
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         source, offsets, out = given
-        where = simd.load(builder, simd.pointer(builder, offsets), OFFSETS, 4)
-        value = simd.gather(builder, simd.pointer(builder, source), where, VECTOR)
-        simd.store(builder, simd.pointer(builder, out), value, BYTES)
+        where = simd.load(builder, simd.pointer(builder, offsets), WORDS, 4)
+        value = simd.gather(builder, simd.pointer(builder, source), where, FLOATS)
+        simd.store(builder, simd.pointer(builder, out), value, REGISTER)
         return not_finite(builder, [value])
 
     return returns_intp(3), generate
@@ -221,7 +210,7 @@ def zero_lanes(context: Any, out: Any) -> Any:
     """``out[l] = 0`` for 16 lanes; `out` is 64-byte aligned."""
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
-        simd.store(builder, simd.pointer(builder, given[0]), ir.Constant(VECTOR, None), BYTES)
-        return word(0)
+        simd.store(builder, simd.pointer(builder, given[0]), ir.Constant(FLOATS, None), REGISTER)
+        return I64(0)
 
     return returns_intp(1), generate

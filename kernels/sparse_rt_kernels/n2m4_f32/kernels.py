@@ -10,7 +10,6 @@ from sparse_rt_kernels.n2m4_f32 import channel_macro, portable, simd_calls, weig
 from sparse_rt_kernels.n2m4_f32.simd_calls import float_epilogue
 from sparse_rt_kernels.n2m4_f32.tiling import (
     CHANNELS,
-    LANES,
     MAX_VECTORS,
     PORTABLE_VECTORS,
     REDUCTION,
@@ -27,6 +26,7 @@ from sparse_rt_kernels.product.indirection import gather_of
 from sparse_rt_kernels.product.registry import Kernel, PackedWeight, prepared_conv, prepared_matmul
 from sparse_rt_kernels.threads.pool import ThreadPool
 from sparse_rt_kernels.threads.workspace import scratch
+from sparse_rt_kernels.vectors.registers import LANES
 
 __all__ = ["PORTABLE", "SIMD", "SIMD_CHANNEL_LANES", "SIMD_ROW_LANES"]
 

@@ -5,24 +5,15 @@ from typing import Any
 from llvmlite import ir
 
 from sparse_rt_kernels.jit.compiler import types
-from sparse_rt_kernels.n2m4_f32.tiling import LANES
+from sparse_rt_kernels.jit.llvm import I64
 from sparse_rt_kernels.vectors import simd
+from sparse_rt_kernels.vectors.registers import FLOATS, LANES, MASK
 
-__all__ = ["BYTES", "MASK", "OFFSETS", "VECTOR", "bits_of", "clipped", "mask_of", "not_finite", "returns_intp", "word"]
-
-VECTOR = simd.vector(simd.F32, LANES)
-OFFSETS = simd.vector(simd.I32, LANES)
-MASK = simd.vector(ir.IntType(1), LANES)
-BYTES = LANES * 4
-
-
-def word(value: int) -> Any:
-    """Return an i64 constant."""
-    return ir.Constant(simd.I64, value)
+__all__ = ["bits_of", "clipped", "mask_of", "not_finite", "returns_intp"]
 
 
 def returns_intp(arguments: int) -> Any:
-    """Return the signature of so many words that returns a word."""
+    """Return the signature of so many words that returns a I64."""
     return types.intp(*[types.intp] * arguments)
 
 
@@ -33,13 +24,13 @@ def mask_of(builder: Any, bits: Any) -> Any:
 
 def bits_of(builder: Any, mask: Any) -> Any:
     """Return a mask of lanes as the low 16 bits of an i64."""
-    return builder.zext(builder.bitcast(mask, ir.IntType(LANES)), simd.I64)
+    return builder.zext(builder.bitcast(mask, ir.IntType(LANES)), I64)
 
 
 def not_finite(builder: Any, values: list[Any]) -> Any:
     """Return, as 16 bits, the lanes in which any of `values` is infinite or NaN."""
     # 0 * x is NaN exactly for those, and a NaN stays in the sum. Four sums do not wait for each other.
-    zero = ir.Constant(VECTOR, None)
+    zero = ir.Constant(FLOATS, None)
     totals = [zero] * min(4, len(values))
     for number, value in enumerate(values):
         totals[number % 4] = simd.fma(builder, zero, value, totals[number % 4])

@@ -19,7 +19,6 @@ from sparse_rt_kernels.n2m4_f32.portable import multiply_tile
 from sparse_rt_kernels.n2m4_f32.tiling import (
     CHANNELS,
     FEWEST_BESIDE,
-    LANES,
     MAX_VECTORS,
     MOST_BESIDE,
     MOST_REST,
@@ -31,13 +30,13 @@ from sparse_rt_kernels.n2m4_f32.tiling import (
 )
 from sparse_rt_kernels.product.indirection import Gather, lane_origins
 from sparse_rt_kernels.threads.workspace import as_matrix
+from sparse_rt_kernels.vectors.registers import LANES, REGISTER
 
 __all__ = ["float_scratch", "run_panels"]
 
 #: Rows of a copy plan: every lane of the widest panel on its own.
 COPIES = MAX_VECTORS * LANES
 
-_BYTES = LANES * 4
 # Bytes of the weights of one tile and 8 reduction elements.
 _WEIGHT_BYTES = 4 * CHANNELS * 4
 _PAGE = 4096
@@ -133,7 +132,7 @@ def _sums_to_rows(call: Call, block: Block, work: Work, clip: tuple[np.float32, 
     8 rows at a time, 128 channels each: rows that are a multiple of 4096 bytes apart lie in the same few lines of L1,
     and with 16 of them, or shorter pieces, a line takes 8 to 25 cycles instead of 3.
     """
-    stride = block.vectors * _BYTES
+    stride = block.vectors * REGISTER
     first = work.first_tile * CHANNELS
     last = min(call.n, work.last_tile * CHANNELS)
     rows = min(block.vectors * LANES, call.last_lane - block.first_lane)
@@ -205,7 +204,7 @@ def _rest_into_rows(
     k0, k = block.first_octet * REDUCTION, block.octets * REDUCTION
     spoiled = pixels_into_panel(gather, source, 1, k0, k, panel, table, copies)
     for octet in range(0, block.octets, 2):
-        here = panel + octet * REDUCTION * _BYTES
+        here = panel + octet * REDUCTION * REGISTER
         if block.rest == 1:
             copy_micro.spread_rest(1, here, out + octet * REDUCTION * 4)
         else:
@@ -248,13 +247,13 @@ def _finish_rest(call: Call, block: Block, work: Work, clip: tuple[np.float32, n
     for tile in range(work.first_tile, work.last_tile, LANES // CHANNELS):
         channel = tile * CHANNELS
         channels = min(LANES, min(call.n, work.last_tile * CHANNELS) - channel)
-        sums = floats + places.sums_at * 4 + (tile - work.first_tile) * _BYTES
+        sums = floats + places.sums_at * 4 + (tile - work.first_tile) * REGISTER
         bias = call.bias + channel * 4
-        channel_micro.finish_rows(sums, _BYTES, bias, 0, low, high, finished, _BYTES, call.rest, channels)
+        channel_micro.finish_rows(sums, REGISTER, bias, 0, low, high, finished, REGISTER, call.rest, channels)
         at = ((block.image * call.n + channel) * call.lanes + call.last_lane) * 4
         residual = call.residual + at if call.residual != 0 else 0
         transpose_micro.transpose_out(
-            finished, _BYTES, residual, clip[0], clip[1], call.out + at, stride, channels, call.rest
+            finished, REGISTER, residual, clip[0], clip[1], call.out + at, stride, channels, call.rest
         )
     return 0
 
@@ -267,7 +266,7 @@ def _ending(
 
     Sums of a matrix product that a residual is added to are clipped later, while they are transposed.
     """
-    stride, channel = block.vectors * _BYTES, tile * CHANNELS
+    stride, channel = block.vectors * REGISTER, tile * CHANNELS
     low, high = np.float32(-np.inf), np.float32(np.inf)
     if not is_last:
         return Ending(0, low, high, 0, sums, stride, CHANNELS, LANES)
@@ -318,7 +317,7 @@ def _multiply_tiles(
             ahead = further * _WEIGHT_BYTES - number * ahead
         if block.rest:
             rest = rest_places(block.rest_at, block.length)
-            rest_sums = panel + rest.sums_at * 4 + number * _BYTES
+            rest_sums = panel + rest.sums_at * 4 + number * REGISTER
             if spoiled:
                 _skip_zeros_of_rest(block, tile, values, index, floats, rest.sums_at + number * LANES)
             x = panel + rest.rows_at * 4

@@ -6,19 +6,15 @@ from numpy.typing import NDArray
 from sparse_rt_kernels.jit.compilation import kernel_jit
 from sparse_rt_kernels.n2m4_f32 import copy_micro, transpose_micro
 from sparse_rt_kernels.n2m4_f32.call import Call
-from sparse_rt_kernels.n2m4_f32.tiling import (
-    CHANNELS,
-    LANES,
-    MAX_VECTORS,
-)
+from sparse_rt_kernels.n2m4_f32.tiling import CHANNELS, MAX_VECTORS
 from sparse_rt_kernels.product.indirection import Gather, lane_offsets
+from sparse_rt_kernels.vectors.registers import LANES, REGISTER
 
 __all__ = ["COPIES", "pixels_into_panel", "rows_into_panel"]
 
 #: Rows of a copy plan: every lane of the widest panel on its own.
 COPIES = MAX_VECTORS * LANES
 
-_BYTES = LANES * 4
 # Bytes of the weights of one tile and 8 reduction elements.
 _WEIGHT_BYTES = 4 * CHANNELS * 4
 _PAGE = 4096
@@ -36,14 +32,14 @@ _MOST_STEP = 2
 def _zero_rows(panel: int, vectors: int, first: int, last: int) -> int:
     """Zero rows [first, last) of a panel."""
     for vector in range(first * vectors, last * vectors):
-        copy_micro.zero_lanes(panel + vector * _BYTES)
+        copy_micro.zero_lanes(panel + vector * REGISTER)
     return 0
 
 
 @kernel_jit
 def rows_into_panel(call: Call, first_row: int, vectors: int, k0: int, length: int, panel: int) -> int:
     """``panel[k, p] = x[first_row + p, k0 + k]`` for k < length, zero beyond x. Returns 0 if all are finite."""
-    stride = vectors * _BYTES
+    stride = vectors * REGISTER
     present = max(0, min(length, call.columns - k0))
     ahead = 0
     if call.x_stride >= _PAGE:
@@ -61,7 +57,7 @@ def rows_into_panel(call: Call, first_row: int, vectors: int, k0: int, length: i
                 call.last_lane - row,
                 present - k,
                 ahead,
-                panel + vector * _BYTES + k * stride,
+                panel + vector * REGISTER + k * stride,
                 stride,
             )
     _zero_rows(panel, vectors, -(-present // LANES) * LANES, length)
@@ -78,7 +74,7 @@ def _plan_copies(offsets: NDArray[np.int32], vectors: int, step: int, copies: ND
     count = 0
     table = int(np.intp(offsets.ctypes.data))
     for vector in range(vectors):
-        here = table + vector * _BYTES
+        here = table + vector * REGISTER
         left = ~copy_micro.lanes_on_line(here, -1, 0) & 0xFFFF
         first, kept = count, 0
         while left != 0 and count - first < _MOST_PIECES and step <= _MOST_STEP:
@@ -109,12 +105,12 @@ def _copy_channels(
 ) -> int:
     """Carry out one row of the copy plan for `rows` input channels. Returns 0 if all are finite."""
     vector, base, lanes, kept = copy[0], copy[1], copy[2], copy[3]
-    to = out + vector * _BYTES
+    to = out + vector * REGISTER
     spoiled = 0
     if lanes < 0:
         for row in range(rows):
             spoiled |= copy_micro.gather_lanes(
-                source + row * source_stride, offsets + vector * _BYTES, to + row * out_stride
+                source + row * source_stride, offsets + vector * REGISTER, to + row * out_stride
             )
     elif step == 1:
         spoiled = copy_micro.copy_lanes(source + base * 4, source_stride, 1, lanes, kept, to, out_stride, rows)
@@ -167,7 +163,7 @@ def pixels_into_panel(
     `lanes` is (3, 16 * vectors): each lane's row and column of :func:`lane_origins`, and room for offsets. Returns 0 if
     all are finite.
     """
-    row_bytes = vectors * _BYTES
+    row_bytes = vectors * REGISTER
     image_bytes = gather.height * gather.width * 4
     padded = -(-gather.channels // 4) * 4
     end = min(k0 + length, padded * gather.kernel_rows * gather.kernel_columns)

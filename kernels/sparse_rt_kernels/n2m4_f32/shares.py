@@ -8,7 +8,6 @@ from sparse_rt_kernels.n2m4_f32.call import Call
 from sparse_rt_kernels.n2m4_f32.tiling import (
     CHANNELS,
     FEWEST_BESIDE,
-    LANES,
     MAX_VECTORS,
     MOST_BESIDE,
     MOST_REST,
@@ -19,6 +18,7 @@ from sparse_rt_kernels.n2m4_f32.tiling import (
     panel_count,
     split_work,
 )
+from sparse_rt_kernels.vectors.registers import LANES
 
 __all__ = ["Share", "lane_parts", "split_call"]
 

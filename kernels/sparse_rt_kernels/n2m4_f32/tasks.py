@@ -9,9 +9,10 @@ from sparse_rt_kernels.n2m4_f32.call import Call
 from sparse_rt_kernels.n2m4_f32.channel_macro import run_rows
 from sparse_rt_kernels.n2m4_f32.macro import run_panels
 from sparse_rt_kernels.n2m4_f32.panels import COPIES
-from sparse_rt_kernels.n2m4_f32.tiling import CHANNELS, LANES, MAX_VECTORS, Work
+from sparse_rt_kernels.n2m4_f32.tiling import CHANNELS, MAX_VECTORS, Work
 from sparse_rt_kernels.product.indirection import Gather
 from sparse_rt_kernels.threads.workspace import as_pointer
+from sparse_rt_kernels.vectors.registers import LANES
 
 __all__ = ["CALL", "SHARE", "share_task", "task_bytes"]
 

@@ -9,32 +9,34 @@ from typing import Any
 from llvmlite import ir
 
 from sparse_rt_kernels.jit.compiler import cgutils, types
+from sparse_rt_kernels.jit.llvm import F32, I32, I64
 from sparse_rt_kernels.n2m4_f32 import channel_micro
-from sparse_rt_kernels.n2m4_f32.lanes import BYTES, VECTOR, clipped, word
-from sparse_rt_kernels.n2m4_f32.tiling import CHANNELS, LANES, REDUCTION
+from sparse_rt_kernels.n2m4_f32.lanes import clipped
+from sparse_rt_kernels.n2m4_f32.tiling import CHANNELS, REDUCTION
 from sparse_rt_kernels.vectors import simd
+from sparse_rt_kernels.vectors.registers import FLOATS, LANES, REGISTER
 
 __all__ = ["tile", "tile_and_rest"]
 
 
 def _load_accumulators(builder: Any, accumulators: list[list[Any]], partial: Any) -> None:
     """Start from the partial sums at address `partial`, (4, 16 * vectors) float32, or from zero if it is 0."""
-    with builder.if_else(builder.icmp_signed("==", partial, word(0))) as (fresh, resumed):
+    with builder.if_else(builder.icmp_signed("==", partial, I64(0))) as (fresh, resumed):
         with fresh:
             for row in accumulators:
                 for slot in row:
-                    builder.store(ir.Constant(VECTOR, None), slot)
+                    builder.store(ir.Constant(FLOATS, None), slot)
         with resumed:
             base = simd.pointer(builder, partial)
             for channel, row in enumerate(accumulators):
                 for vector, slot in enumerate(row):
-                    place = simd.element(builder, base, (channel * len(row) + vector) * BYTES)
-                    builder.store(simd.load(builder, place, VECTOR, BYTES), slot)
+                    place = simd.element(builder, base, (channel * len(row) + vector) * REGISTER)
+                    builder.store(simd.load(builder, place, FLOATS, REGISTER), slot)
 
 
 def _load_index(builder: Any, address: Any) -> Any:
     """Load the indexes of 4 channels, as an atomic load: LLVM leaves it where it stands."""
-    return builder.load_atomic(builder.inttoptr(address, simd.I32.as_pointer()), "monotonic", CHANNELS)
+    return builder.load_atomic(builder.inttoptr(address, I32.as_pointer()), "monotonic", CHANNELS)
 
 
 def _multiply(
@@ -55,20 +57,20 @@ def _multiply(
     A turn's indexes are loaded a turn early. The CPU works off loads in order: behind those of a whole turn, the load
     would come so late that the addresses made of it keep the FMAs waiting (8 of 56 cycles on Zen 5).
     """
-    row_bytes = len(accumulators[0]) * BYTES
+    row_bytes = len(accumulators[0]) * REGISTER
     panel_at = cgutils.alloca_once_value(builder, panel)
     values_at = cgutils.alloca_once_value(builder, values)
     index_at = cgutils.alloca_once_value(builder, index)
     rest_at = cgutils.alloca_once_value(builder, rest_x)
     loaded_at = cgutils.alloca_once_value(builder, _load_index(builder, index))
-    index_ahead = builder.add(index, builder.ashr(ahead, word(4)))
+    index_ahead = builder.add(index, builder.ashr(ahead, I64(4)))
     for line in range(2):
         simd.prefetch(builder, simd.element(builder, simd.pointer(builder, index_ahead), line * 64), 1)
-    last_index = builder.add(index, builder.mul(builder.sub(octets, word(1)), word(CHANNELS)))
+    last_index = builder.add(index, builder.mul(builder.sub(octets, I64(1)), I64(CHANNELS)))
     with cgutils.for_range(builder, octets):
-        positions = builder.zext(builder.load(loaded_at), simd.I64)
+        positions = builder.zext(builder.load(loaded_at), I64)
         here = builder.load(index_at)
-        further = builder.select(builder.icmp_signed("<", here, last_index), word(CHANNELS), word(0))
+        further = builder.select(builder.icmp_signed("<", here, last_index), I64(CHANNELS), I64(0))
         builder.store(builder.add(here, further), index_at)
         builder.store(_load_index(builder, builder.load(index_at)), loaded_at)
         octet_rows = builder.load(panel_at)
@@ -76,27 +78,27 @@ def _multiply(
         simd.prefetch(builder, simd.element(builder, weights, ahead), 1)
         # One load for all weights of 8 elements: FMAs with a memory operand keep the load ports busy and leave a
         # shuffle port idle, so each weight is broadcast from the register, by one shuffle after one for its slot.
-        held = simd.in_register(builder, simd.load(builder, weights, VECTOR, BYTES))
+        held = simd.in_register(builder, simd.load(builder, weights, FLOATS, REGISTER))
         for slot in range(4):
             # Slot 0 and 1 belong to the first group of 4 rows; the second slot of a group names e1..e3.
             first_row = 4 * (slot // 2) + slot % 2
             of_slot = [slot * CHANNELS + lane % CHANNELS for lane in range(LANES)]
             quads = simd.in_register(builder, simd.shuffle(builder, held, held, of_slot))
             for channel in range(CHANNELS):
-                named = builder.and_(builder.lshr(positions, word(8 * channel + 2 * slot)), word(3))
-                row = builder.add(octet_rows, builder.mul(named, word(row_bytes)))
-                row = simd.pointer(builder, builder.add(row, word(first_row * row_bytes)))
+                named = builder.and_(builder.lshr(positions, I64(8 * channel + 2 * slot)), I64(3))
+                row = builder.add(octet_rows, builder.mul(named, I64(row_bytes)))
+                row = simd.pointer(builder, builder.add(row, I64(first_row * row_bytes)))
                 of_channel = [lane // CHANNELS * CHANNELS + channel for lane in range(LANES)]
                 weight = simd.shuffle(builder, quads, quads, of_channel)
                 for vector, place in enumerate(accumulators[channel]):
-                    x = simd.load(builder, simd.element(builder, row, vector * BYTES), VECTOR, BYTES)
+                    x = simd.load(builder, simd.element(builder, row, vector * REGISTER), FLOATS, REGISTER)
                     builder.store(simd.fma(builder, weight, x, builder.load(place)), place)
         if rest:
             channel_micro.add_rows(builder, rest, builder.load(rest_at), held, here)
-            after = builder.add(builder.load(rest_at), word(len(rest) * REDUCTION * 4))
+            after = builder.add(builder.load(rest_at), I64(len(rest) * REDUCTION * 4))
             builder.store(after, rest_at)
-        builder.store(builder.add(octet_rows, word(REDUCTION * row_bytes)), panel_at)
-        builder.store(builder.add(builder.load(values_at), word(4 * CHANNELS * 4)), values_at)
+        builder.store(builder.add(octet_rows, I64(REDUCTION * row_bytes)), panel_at)
+        builder.store(builder.add(builder.load(values_at), I64(4 * CHANNELS * 4)), values_at)
 
 
 def _store_results(builder: Any, accumulators: list[list[Any]], ending: Any) -> None:
@@ -104,15 +106,15 @@ def _store_results(builder: Any, accumulators: list[list[Any]], ending: Any) -> 
     bias, low, high, residual, base, stride, channels, last_lanes = (
         builder.extract_value(ending, number) for number in range(8)
     )
-    with builder.if_else(builder.icmp_signed("!=", bias, word(0))) as (finished, partial):
+    with builder.if_else(builder.icmp_signed("!=", bias, I64(0))) as (finished, partial):
         with finished:
             _finish(builder, accumulators, (bias, low, high, residual), (base, stride, channels, last_lanes))
         with partial:
             for channel, row in enumerate(accumulators):
-                target = simd.pointer(builder, builder.add(base, builder.mul(stride, word(channel))))
+                target = simd.pointer(builder, builder.add(base, builder.mul(stride, I64(channel))))
                 for vector, slot in enumerate(row):
-                    place = simd.element(builder, target, vector * BYTES)
-                    simd.store(builder, place, builder.load(slot), BYTES)
+                    place = simd.element(builder, target, vector * REGISTER)
+                    simd.store(builder, place, builder.load(slot), REGISTER)
 
 
 def _finish(
@@ -122,8 +124,8 @@ def _finish(
     bias, low, high, residual = added
     base, stride, channels, last_lanes = out
     low, high = simd.broadcast(builder, low, LANES), simd.broadcast(builder, high, LANES)
-    has_residual = builder.icmp_signed("!=", residual, word(0))
-    last_is_full = builder.icmp_signed(">=", last_lanes, word(LANES))
+    has_residual = builder.icmp_signed("!=", residual, I64(0))
+    last_is_full = builder.icmp_signed(">=", last_lanes, I64(LANES))
 
     def finish(channel: int, shift: Any, offset: Any, *, adds: bool) -> None:
         target = simd.pointer(builder, builder.add(base, offset))
@@ -133,11 +135,11 @@ def _finish(
         def store(vector: int, slot: Any, lanes: Any) -> None:
             result = simd.fadd(builder, builder.load(slot), shift)
             if adds:
-                place = simd.element(builder, other, vector * BYTES)
+                place = simd.element(builder, other, vector * REGISTER)
                 whole = lanes is None
-                read = simd.load(builder, place, VECTOR, 4) if whole else simd.load_first(builder, place, VECTOR, lanes)
+                read = simd.load(builder, place, FLOATS, 4) if whole else simd.load_first(builder, place, FLOATS, lanes)
                 result = simd.fadd(builder, result, read)
-            place, result = simd.element(builder, target, vector * BYTES), clipped(builder, result, low, high)
+            place, result = simd.element(builder, target, vector * REGISTER), clipped(builder, result, low, high)
             if lanes is None:
                 simd.store(builder, place, result, 4)
             else:
@@ -152,10 +154,10 @@ def _finish(
                 store(*last, last_lanes)
 
     for channel in range(len(accumulators)):
-        with builder.if_then(builder.icmp_signed("<", word(channel), channels)):
-            shift = simd.load(builder, simd.pointer(builder, builder.add(bias, word(channel * 4))), simd.F32, 4)
+        with builder.if_then(builder.icmp_signed("<", I64(channel), channels)):
+            shift = simd.load(builder, simd.pointer(builder, builder.add(bias, I64(channel * 4))), F32, 4)
             shift = simd.broadcast(builder, shift, LANES)
-            offset = builder.mul(stride, word(channel))
+            offset = builder.mul(stride, I64(channel))
             with builder.if_else(has_residual) as (with_residual, bare):
                 with with_residual:
                     finish(channel, shift, offset, adds=True)
@@ -210,11 +212,11 @@ def tile(
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         _, panel, values, index, octets, ahead, partial, ending = given
         width = vectors.literal_value
-        accumulators = [[cgutils.alloca_once(builder, VECTOR) for _ in range(width)] for _ in range(CHANNELS)]
+        accumulators = [[cgutils.alloca_once(builder, FLOATS) for _ in range(width)] for _ in range(CHANNELS)]
         _load_accumulators(builder, accumulators, partial)
         _multiply(builder, accumulators, panel, values, index, octets, ahead, [], panel)
         _store_results(builder, accumulators, ending)
-        return word(0)
+        return I64(0)
 
     return types.intp(vectors, *[types.intp] * 6, ending), generate
 
@@ -251,17 +253,17 @@ def tile_and_rest(
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         _, _, panel, values, index, octets, ahead, partial, ending, rest_x, rest_sums = given
         width = vectors.literal_value
-        accumulators = [[cgutils.alloca_once(builder, VECTOR) for _ in range(width)] for _ in range(CHANNELS)]
-        zero = ir.Constant(VECTOR, None)
+        accumulators = [[cgutils.alloca_once(builder, FLOATS) for _ in range(width)] for _ in range(CHANNELS)]
+        zero = ir.Constant(FLOATS, None)
         rows = [cgutils.alloca_once_value(builder, zero) for _ in range(rest.literal_value)]
         _load_accumulators(builder, accumulators, partial)
         _multiply(builder, accumulators, panel, values, index, octets, ahead, rows, rest_x)
         place = simd.pointer(builder, rest_sums)
-        before = simd.load(builder, place, VECTOR, BYTES)
-        before = builder.select(builder.icmp_signed("!=", partial, word(0)), before, zero)
+        before = simd.load(builder, place, FLOATS, REGISTER)
+        before = builder.select(builder.icmp_signed("!=", partial, I64(0)), before, zero)
         total = channel_micro.slots_summed(builder, [builder.load(row) for row in rows])
-        simd.store(builder, place, simd.fadd(builder, before, total), BYTES)
+        simd.store(builder, place, simd.fadd(builder, before, total), REGISTER)
         _store_results(builder, accumulators, ending)
-        return word(0)
+        return I64(0)
 
     return types.intp(vectors, rest, *[types.intp] * 6, ending, types.intp, types.intp), generate

@@ -4,11 +4,11 @@ from typing import Final, NamedTuple
 
 from sparse_rt_kernels.cpu.caches import level1_bytes, level2_bytes
 from sparse_rt_kernels.jit.compilation import kernel_arithmetic
+from sparse_rt_kernels.vectors.registers import LANES
 
 __all__ = [
     "CHANNELS",
     "FEWEST_BESIDE",
-    "LANES",
     "MAX_VECTORS",
     "MOST_BESIDE",
     "MOST_REST",
@@ -26,8 +26,6 @@ __all__ = [
     "split_work",
 ]
 
-#: Floats of one vector: lanes are activation rows (output pixels, tokens).
-LANES: Final = 16
 #: Vectors of the widest register tile.
 MAX_VECTORS: Final = 6
 #: Vectors of a panel of the portable loops.

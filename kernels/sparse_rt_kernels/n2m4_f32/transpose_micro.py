@@ -7,16 +7,17 @@ The IR is plain ``<16 x float>``: LLVM splits it for CPUs with narrower register
 from typing import Any
 
 from sparse_rt_kernels.jit.compiler import cgutils, types
-from sparse_rt_kernels.n2m4_f32.lanes import BYTES, VECTOR, clipped, not_finite, returns_intp, word
-from sparse_rt_kernels.n2m4_f32.tiling import LANES
+from sparse_rt_kernels.jit.llvm import F32, I64
+from sparse_rt_kernels.n2m4_f32.lanes import clipped, not_finite, returns_intp
 from sparse_rt_kernels.vectors import simd
+from sparse_rt_kernels.vectors.registers import FLOATS, LANES, REGISTER
 
 __all__ = ["HALF", "transpose_half_out", "transpose_in", "transpose_out"]
 
 #: Rows of a block that :func:`transpose_half_out` writes.
 HALF = LANES // 2
 
-_HALF_VECTOR = simd.vector(simd.F32, HALF)
+_HALF_VECTOR = simd.vector(F32, HALF)
 # The even quarters of two registers; the odd ones.
 _QUARTERS = [[4 * quarter + lane for quarter in range(odd, 8, 2) for lane in range(4)] for odd in range(2)]
 
@@ -61,26 +62,24 @@ def transpose_in(
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         source, stride, rows, columns, ahead, out, out_stride = given
-        places = [simd.pointer(builder, builder.add(source, builder.mul(stride, word(row)))) for row in range(LANES)]
-        held = [cgutils.alloca_once(builder, VECTOR) for _ in places]
-        with builder.if_then(builder.icmp_signed("!=", ahead, word(0))):
+        places = [simd.pointer(builder, builder.add(source, builder.mul(stride, I64(row)))) for row in range(LANES)]
+        held = [cgutils.alloca_once(builder, FLOATS) for _ in places]
+        with builder.if_then(builder.icmp_signed("!=", ahead, I64(0))):
             for place in places:
                 simd.prefetch(builder, simd.element(builder, place, ahead))
-        full = builder.and_(
-            builder.icmp_signed(">=", rows, word(LANES)), builder.icmp_signed(">=", columns, word(LANES))
-        )
+        full = builder.and_(builder.icmp_signed(">=", rows, I64(LANES)), builder.icmp_signed(">=", columns, I64(LANES)))
         with builder.if_else(full) as (whole, ragged):
             with whole:
                 for place, slot in zip(places, held, strict=True):
-                    builder.store(simd.load(builder, place, VECTOR, 4), slot)
+                    builder.store(simd.load(builder, place, FLOATS, 4), slot)
             with ragged:
                 for row, (place, slot) in enumerate(zip(places, held, strict=True)):
-                    present = builder.select(builder.icmp_signed("<", word(row), rows), columns, word(0))
-                    builder.store(simd.load_first(builder, place, VECTOR, present), slot)
+                    present = builder.select(builder.icmp_signed("<", I64(row), rows), columns, I64(0))
+                    builder.store(simd.load_first(builder, place, FLOATS, present), slot)
         block = [builder.load(slot) for slot in held]
         for row, value in enumerate(_turn(builder, block)):
-            place = simd.pointer(builder, builder.add(out, builder.mul(out_stride, word(row))))
-            simd.store(builder, place, value, BYTES)
+            place = simd.pointer(builder, builder.add(out, builder.mul(out_stride, I64(row))))
+            simd.store(builder, place, value, REGISTER)
         return not_finite(builder, block)
 
     return returns_intp(7), generate
@@ -101,18 +100,18 @@ def _store_rows(builder: Any, rows: list[Any], added: tuple[Any, Any, Any], out:
 
     def store(*, adds: bool, whole: bool) -> None:
         for number, value in enumerate(rows):
-            offset = builder.mul(stride, word(number))
+            offset = builder.mul(stride, I64(number))
             place, other = (simd.pointer(builder, builder.add(first, offset)) for first in (base, residual))
             if whole:
-                total = simd.fadd(builder, value, simd.load(builder, other, VECTOR, 4)) if adds else value
+                total = simd.fadd(builder, value, simd.load(builder, other, FLOATS, 4)) if adds else value
                 simd.store(builder, place, clipped(builder, total, low, high) if adds else total, 4)
                 continue
-            with builder.if_then(builder.icmp_signed("<", word(number), count)):
-                total = simd.fadd(builder, value, simd.load_first(builder, other, VECTOR, columns)) if adds else value
+            with builder.if_then(builder.icmp_signed("<", I64(number), count)):
+                total = simd.fadd(builder, value, simd.load_first(builder, other, FLOATS, columns)) if adds else value
                 simd.store_first(builder, place, clipped(builder, total, low, high) if adds else total, columns)
 
-    is_whole = builder.icmp_signed("==", builder.add(count, columns), word(len(rows) + LANES))
-    with builder.if_else(builder.icmp_signed("!=", residual, word(0))) as (added_to, bare):
+    is_whole = builder.icmp_signed("==", builder.add(count, columns), I64(len(rows) + LANES))
+    with builder.if_else(builder.icmp_signed("!=", residual, I64(0))) as (added_to, bare):
         for branch, adds in ((added_to, True), (bare, False)):
             with branch, builder.if_else(is_whole) as (full, ragged):
                 with full:
@@ -145,7 +144,7 @@ def transpose_half_out(
         source, stride, residual, low, high, *out = given
         halves = [
             simd.load(
-                builder, simd.pointer(builder, builder.add(source, builder.mul(stride, word(j)))), _HALF_VECTOR, 32
+                builder, simd.pointer(builder, builder.add(source, builder.mul(stride, I64(j)))), _HALF_VECTOR, 32
             )
             for j in range(LANES)
         ]
@@ -156,7 +155,7 @@ def transpose_half_out(
         order = [[4 * x + lane for x in (q, 4 + q, 2 + q, 6 + q) for lane in range(4)] for q in range(2)]
         turned = [simd.shuffle(builder, quarters[j], quarters[4 + j], order[q]) for q in range(2) for j in range(4)]
         _store_rows(builder, turned, (residual, low, high), tuple(out))
-        return word(0)
+        return I64(0)
 
     return _writes_out(), generate
 
@@ -183,10 +182,10 @@ def transpose_out(
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         source, stride, residual, low, high, *out = given
         block = [
-            simd.load(builder, simd.pointer(builder, builder.add(source, builder.mul(stride, word(row)))), VECTOR, 64)
+            simd.load(builder, simd.pointer(builder, builder.add(source, builder.mul(stride, I64(row)))), FLOATS, 64)
             for row in range(LANES)
         ]
         _store_rows(builder, simd.transpose(builder, block), (residual, low, high), tuple(out))
-        return word(0)
+        return I64(0)
 
     return _writes_out(), generate

@@ -6,31 +6,24 @@ Like every emitter of this family it returns an intp: Numba may drop a call that
 from collections.abc import Sequence
 from typing import Any
 
-from llvmlite import ir
-
 from sparse_rt_kernels.jit.compiler import cgutils, types
+from sparse_rt_kernels.jit.llvm import I32, I64
 from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS, ROWS
 from sparse_rt_kernels.n2m4_u8s8.micro import Octets, multiply_loop
 from sparse_rt_kernels.product.u8s8.requantise import Requantiser, store_planes
 from sparse_rt_kernels.vectors import simd
+from sparse_rt_kernels.vectors.registers import REGISTER, WORDS
 
 __all__ = ["tiles_to_bytes"]
-
-_WORDS = simd.vector(simd.I32, CHANNELS)
-_REGISTER = 64
-
-
-def _int(value: int) -> Any:
-    return ir.Constant(simd.I64, value)
 
 
 def _store_rows(builder: Any, four: Any, out: Any, stride: Any, first: int) -> None:
     """Store 4 rows of 16 channels."""
-    words = simd.bitcast(builder, four, _WORDS)
+    words = simd.bitcast(builder, four, WORDS)
     rows = simd.shuffle(builder, words, words, [4 * lane + row for row in range(4) for lane in range(4)])
     for row in range(4):
         value = simd.shuffle(builder, rows, rows, range(4 * row, 4 * row + 4))
-        simd.store(builder, simd.pointer(builder, builder.add(out, builder.mul(stride, _int(first + row)))), value)
+        simd.store(builder, simd.pointer(builder, builder.add(out, builder.mul(stride, I64(first + row)))), value)
 
 
 def _store(
@@ -53,17 +46,17 @@ class _Walk:
     """Where a run of tiles has got to: slots of the accumulators, and of the addresses that move on."""
 
     def __init__(self, builder: Any, x: Any, sums: Any, out: Any) -> None:
-        self._slots = [cgutils.alloca_once(builder, _WORDS) for _ in range(ROWS)]
+        self._slots = [cgutils.alloca_once(builder, WORDS) for _ in range(ROWS)]
         self._x, self._sums, self._out = (cgutils.alloca_once_value(builder, each) for each in (x, sums, out))
 
     def multiply(self, builder: Any, strides: Sequence[Any], operands: Sequence[Any], resume: Any, start: Any) -> Any:
         """Return the sums of one tile, `start` and sums so far included."""
         for slot in self._slots:
             builder.store(start, slot)
-        with builder.if_then(builder.icmp_signed("!=", resume, _int(0)), likely=False):
+        with builder.if_then(builder.icmp_signed("!=", resume, I64(0)), likely=False):
             sums = simd.pointer(builder, builder.load(self._sums))
             for row, slot in enumerate(self._slots):
-                so_far = simd.load(builder, simd.element(builder, sums, row * _REGISTER), _WORDS, _REGISTER)
+                so_far = simd.load(builder, simd.element(builder, sums, row * REGISTER), WORDS, REGISTER)
                 builder.store(simd.add(builder, so_far, start), slot)
         multiply_loop(builder, self._slots, Octets(builder.load(self._x), *strides), *operands)
         return [builder.load(slot) for slot in self._slots]
@@ -74,7 +67,7 @@ class _Walk:
 
     def advance(self, builder: Any, x: Any, out: Any) -> None:
         """Move on to the next tile, so many bytes of activations and of outputs away."""
-        for place, step in ((self._x, x), (self._sums, _int(ROWS * _REGISTER)), (self._out, out)):
+        for place, step in ((self._x, x), (self._sums, I64(ROWS * REGISTER)), (self._out, out)):
             builder.store(builder.add(builder.load(place), step), place)
 
 
@@ -132,14 +125,14 @@ def tiles_to_bytes(
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         _, tiles, x, row_stride, step_stride, tile_stride, values, controls, steps, sums, resume, *rest = given
         out, stride, offset, row_sums, shift, *operands = rest
-        correction = simd.load(builder, simd.pointer(builder, row_sums), _WORDS)
-        shifts = simd.broadcast(builder, builder.trunc(shift, simd.I32), CHANNELS)
-        start = simd.load(builder, simd.pointer(builder, offset), _WORDS)
+        correction = simd.load(builder, simd.pointer(builder, row_sums), WORDS)
+        shifts = simd.broadcast(builder, builder.trunc(shift, I32), CHANNELS)
+        start = simd.load(builder, simd.pointer(builder, offset), WORDS)
         start = simd.subtract(builder, start, simd.multiply(builder, correction, shifts))
         requantiser = Requantiser(builder, operands)
         walk = _Walk(builder, x, sums, out)
         in_planes = bool(planes.literal_value)
-        out_bytes = _int(ROWS) if in_planes else builder.mul(stride, _int(ROWS))
+        out_bytes = I64(ROWS) if in_planes else builder.mul(stride, I64(ROWS))
 
         def run(plain: bool) -> None:
             with cgutils.for_range(builder, tiles):
@@ -153,7 +146,7 @@ def tiles_to_bytes(
                 run(True)
             with general:
                 run(False)
-        return _int(0)
+        return I64(0)
 
     operands = [*[types.intp] * 5, types.float32, types.float32, types.intp, types.intp]
     return types.intp(planes, *[types.intp] * 12, *operands), generate

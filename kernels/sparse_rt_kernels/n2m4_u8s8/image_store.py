@@ -9,10 +9,11 @@ from typing import Any, Final
 from llvmlite import ir
 
 from sparse_rt_kernels.jit.compiler import cgutils
-from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS
+from sparse_rt_kernels.jit.llvm import I8, I64
 from sparse_rt_kernels.n2m4_u8s8.residual import Residual
 from sparse_rt_kernels.product.u8s8.requantise import Requantiser, store_planes
 from sparse_rt_kernels.vectors import simd
+from sparse_rt_kernels.vectors.registers import REGISTER, WORDS
 
 __all__ = ["BLOCKS", "PLANES", "SUMS", "SUMS_OF_SECOND", "store_blocks", "store_in_planes", "store_sums"]
 
@@ -24,9 +25,7 @@ SUMS: Final = 2
 #: As SUMS, where the convolution's own bytes are the second operand of the add.
 SUMS_OF_SECOND: Final = 3
 
-_WORDS = simd.vector(simd.I32, CHANNELS)
 _FOUR = 4
-_REGISTER = 64
 
 
 def store_in_planes(
@@ -86,19 +85,19 @@ def store_sums(
         Bytes from 8 channels to the next 8.
     """
     length = len(sums) // count
-    held = cgutils.alloca_once(builder, ir.ArrayType(_WORDS, len(sums)))
-    held.align = _REGISTER
-    base = builder.bitcast(held, simd.I8.as_pointer())
+    held = cgutils.alloca_once(builder, ir.ArrayType(WORDS, len(sums)))
+    held.align = REGISTER
+    base = builder.bitcast(held, I8.as_pointer())
     for row, each in enumerate(sums):
-        simd.store(builder, simd.element(builder, base, row * _REGISTER), each, _REGISTER)
+        simd.store(builder, simd.element(builder, base, row * REGISTER), each, REGISTER)
     # From an address that LLVM does not know: it would keep the sums in registers, and other operands in memory.
-    base = simd.pointer(builder, simd.in_order(builder, builder.ptrtoint(held, simd.I64)))
+    base = simd.pointer(builder, simd.in_order(builder, builder.ptrtoint(held, I64)))
     for run in range(count):
         own = [
-            simd.load(builder, simd.element(builder, base, (run * length + row) * _REGISTER), _WORDS, _REGISTER)
+            simd.load(builder, simd.element(builder, base, (run * length + row) * REGISTER), WORDS, REGISTER)
             for row in range(length)
         ]
-        offset = simd.load(builder, simd.element(builder, runs, 8 * run), simd.I64, 8)
+        offset = simd.load(builder, simd.element(builder, runs, 8 * run), I64, 8)
         rows = residual.rows(builder, requantiser, own, plain, builder.add(other, offset), stride)
         fours = [residual.narrow(builder, four) for four in _fours(rows)]
         _store_run(builder, fours, builder.add(out, offset), stride, length)
@@ -114,8 +113,8 @@ def _store_run(builder: Any, fours: list[Any], out: Any, stride: Any, length: in
 
     4 channels of 4 pixels lie in every 16 bytes, and become 8 channels of a pixel in every 8.
     """
-    words = [simd.bitcast(builder, four, _WORDS) for four in fours]
-    octets = simd.vector(simd.I64, _FOUR * len(words))
+    words = [simd.bitcast(builder, four, WORDS) for four in fours]
+    octets = simd.vector(I64, _FOUR * len(words))
     mask = ir.Constant(ir.VectorType(ir.IntType(1), octets.count), [int(at < length) for at in range(octets.count)])
     for plane in range(2):
         lanes = [
@@ -125,7 +124,7 @@ def _store_run(builder: Any, fours: list[Any], out: Any, stride: Any, length: in
             for half in (0, 1)
         ]
         value = simd.bitcast(builder, simd.shuffle(builder, words[0], words[-1], lanes), octets)
-        place = simd.pointer(builder, builder.add(out, builder.mul(stride, ir.Constant(simd.I64, plane))))
+        place = simd.pointer(builder, builder.add(out, builder.mul(stride, I64(plane))))
         if octets.count == length:
             simd.store(builder, place, value)
         else:

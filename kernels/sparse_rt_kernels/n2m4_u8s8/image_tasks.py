@@ -16,10 +16,10 @@ from sparse_rt_kernels.n2m4_u8s8.image_tile import FEW_RUNS, OUT_PLACES, PIXELS,
 from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS, STEP
 from sparse_rt_kernels.product.u8s8.image_moves import copy_octets, split_octets, turn_pixels
 from sparse_rt_kernels.product.u8s8.moves import fill_bytes, put_octet
+from sparse_rt_kernels.vectors.registers import REGISTER
 
 __all__ = ["IMAGE", "image_task"]
 
-_REGISTER = 64
 _FEW_SEVENS, _FEW_FOURS = FEW_RUNS[7], FEW_RUNS[4]
 
 #: `images` images of `channels` channels, cut into `units` units each, of which `row_parts` ranges are tasks. `pad` is
@@ -232,7 +232,7 @@ def image_task(length: int, distance: int, ending: int) -> TaskFunction:
     def multiply(a: Any, block: int, image: int, scratch: int, end: int, few_end: int, out: int, other: int) -> int:
         """Multiply the listed tiles with a block of 16 channels, and store the outputs."""
         channel = block * CHANNELS
-        values, index = a.values + block * a.steps * _REGISTER, a.index + block * a.steps * CHANNELS
+        values, index = a.values + block * a.steps * REGISTER, a.index + block * a.steps * CHANNELS
         controls = scratch + a.controls
         micro.expand_index(index, a.steps, controls)
         image_tiles(

@@ -5,9 +5,8 @@ Like every emitter of this family it returns an intp: Numba may drop a call that
 
 from typing import Any
 
-from llvmlite import ir
-
 from sparse_rt_kernels.jit.compiler import cgutils, types
+from sparse_rt_kernels.jit.llvm import I32, I64
 from sparse_rt_kernels.n2m4_u8s8.image_store import (
     PLANES,
     SUMS,
@@ -21,6 +20,7 @@ from sparse_rt_kernels.n2m4_u8s8.micro import multiply_step
 from sparse_rt_kernels.n2m4_u8s8.residual import Residual
 from sparse_rt_kernels.product.u8s8.requantise import Requantiser
 from sparse_rt_kernels.vectors import simd
+from sparse_rt_kernels.vectors.registers import BYTES, REGISTER, WORDS
 
 __all__ = ["FEW_RUNS", "OUT_PLACES", "PIXELS", "PLACES_BYTES", "image_tiles"]
 
@@ -31,14 +31,6 @@ FEW_RUNS = {7: 3, 4: 4}
 #: Bytes of a tile's entry in a list: the places of up to 7 runs in the image, and from byte 64 on in the output.
 PLACES_BYTES = 128
 OUT_PLACES = 64
-
-_WORDS = simd.vector(simd.I32, CHANNELS)
-_BYTES = simd.vector(simd.I8, 64)
-_REGISTER = 64
-
-
-def _int(value: int) -> Any:
-    return ir.Constant(simd.I64, value)
 
 
 def _multiply(
@@ -56,19 +48,19 @@ def _multiply(
     moving = [cgutils.alloca_once_value(builder, simd.pointer(builder, each)) for each in (words, values, controls)]
     with cgutils.for_range(builder, steps):
         word, value, control = (builder.load(place) for place in moving)
-        offset = builder.sext(simd.load(builder, word, simd.I32, 4), simd.I64)
-        weight = simd.load(builder, value, _WORDS, _REGISTER)
-        chosen = simd.load(builder, control, _BYTES, _REGISTER)
-        simd.prefetch(builder, simd.element(builder, value, builder.mul(steps, _int(_REGISTER))))
+        offset = builder.sext(simd.load(builder, word, I32, 4), I64)
+        weight = simd.load(builder, value, WORDS, REGISTER)
+        chosen = simd.load(builder, control, BYTES, REGISTER)
+        simd.prefetch(builder, simd.element(builder, value, builder.mul(steps, I64(REGISTER))))
         starts = [simd.element(builder, run, offset) for run in runs]
         places = [simd.element(builder, start, pixel * distance) for start in starts for pixel in range(length)]
         multiply_step(builder, slots, places, weight, chosen, 1)
-        for place, pointer, size in zip(moving, (word, value, control), (4, _REGISTER, _REGISTER), strict=True):
+        for place, pointer, size in zip(moving, (word, value, control), (4, REGISTER, REGISTER), strict=True):
             builder.store(simd.element(builder, pointer, size), place)
 
 
 def _places(builder: Any, entry: Any, first: int, count: int) -> list[Any]:
-    return [simd.load(builder, simd.element(builder, entry, first + 8 * run), simd.I64, 8) for run in range(count)]
+    return [simd.load(builder, simd.element(builder, entry, first + 8 * run), I64, 8) for run in range(count)]
 
 
 def _call_next(builder: Any, runs: list[Any], pixels: int, base: Any, stride: Any, write: bool) -> None:
@@ -77,7 +69,7 @@ def _call_next(builder: Any, runs: list[Any], pixels: int, base: Any, stride: An
     That is where runs go on, or near it; tiles of few steps do not hide what the last cache takes.
     """
     for run in runs:
-        here = builder.add(builder.add(base, run), _int(pixels * STEP))
+        here = builder.add(builder.add(base, run), I64(pixels * STEP))
         for place in (here, builder.add(here, stride)):
             simd.prefetch(builder, simd.pointer(builder, place), 1, write)
 
@@ -141,9 +133,9 @@ def image_tiles(
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         places, end, base, words, values, controls, steps, out, stride, other, addition, *epilogue = given[4:]
         offset, row_sums, shift, *operands = epilogue
-        correction = simd.load(builder, simd.pointer(builder, row_sums), _WORDS)
-        shifts = simd.broadcast(builder, builder.trunc(shift, simd.I32), CHANNELS)
-        start = simd.load(builder, simd.pointer(builder, offset), _WORDS)
+        correction = simd.load(builder, simd.pointer(builder, row_sums), WORDS)
+        shifts = simd.broadcast(builder, builder.trunc(shift, I32), CHANNELS)
+        start = simd.load(builder, simd.pointer(builder, offset), WORDS)
         start = simd.subtract(builder, start, simd.multiply(builder, correction, shifts))
         requantiser = Requantiser(builder, operands)
         is_plain = requantiser.is_plain(builder)
@@ -151,13 +143,13 @@ def image_tiles(
         if ending.literal_value in (SUMS, SUMS_OF_SECOND):
             residual = Residual(builder, addition, ending.literal_value == SUMS)
         count = runs.literal_value
-        slots = [cgutils.alloca_once(builder, _WORDS) for _ in range(count * length.literal_value)]
-        step = _int(PLACES_BYTES)
+        slots = [cgutils.alloca_once(builder, WORDS) for _ in range(count * length.literal_value)]
+        step = I64(PLACES_BYTES)
 
         def store(entry: Any, plain: bool) -> None:
             sums = [builder.load(slot) for slot in slots]
             if ending.literal_value == PLANES:
-                first = simd.load(builder, simd.element(builder, entry, OUT_PLACES), simd.I64, 8)
+                first = simd.load(builder, simd.element(builder, entry, OUT_PLACES), I64, 8)
                 store_in_planes(builder, requantiser, sums, plain, builder.add(out, first), stride)
             elif residual is None:
                 outs = [builder.add(out, each) for each in _places(builder, entry, OUT_PLACES, count)]
@@ -166,7 +158,7 @@ def image_tiles(
                 runs = simd.element(builder, entry, OUT_PLACES)
                 store_sums(builder, requantiser, sums, plain, runs, count, out, stride, residual, other)
 
-        with cgutils.for_range_slice(builder, places, end, step, simd.I64, inc=True) as (place, _):
+        with cgutils.for_range_slice(builder, places, end, step, I64, inc=True) as (place, _):
             entry = simd.pointer(builder, place)
             for slot in slots:
                 builder.store(start, slot)
@@ -181,7 +173,7 @@ def image_tiles(
                     store(entry, True)
                 with general:
                     store(entry, False)
-        return _int(0)
+        return I64(0)
 
     operands = [*[types.intp] * 5, types.float32, types.float32, types.intp, types.intp]
     return types.intp(length, runs, distance, ending, *[types.intp] * 11, *operands), generate

@@ -8,32 +8,26 @@ from typing import Any, NamedTuple
 from llvmlite import ir
 
 from sparse_rt_kernels.jit.compiler import cgutils, types
+from sparse_rt_kernels.jit.llvm import I8, I64
 from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS
 from sparse_rt_kernels.vectors import simd
+from sparse_rt_kernels.vectors.registers import BYTES, REGISTER, WORDS
 
 __all__ = ["Octets", "expand_index", "expand_step", "multiply_loop", "multiply_step", "start_tile", "tile"]
 
-_BYTES = simd.vector(simd.I8, 64)
-_WORDS = simd.vector(simd.I32, 16)
-#: Bytes of one register: of a step's controls, of a step's values, of one row of accumulators.
-_REGISTER = 64
 #: Rows whose bytes are picked ahead of the row that is multiplied. One after the other (0, as LLVM would have it) the
 #: two compete for the pipe that both can use: 17.1 cycles a step of 24 rows, and 16.6 with 5, all that registers hold.
 _AHEAD = 5
 
 
-def _int(value: int) -> Any:
-    return ir.Constant(simd.I64, value)
-
-
 def expand_step(builder: Any, index: Any) -> Any:
     """Return the controls of one step from the byte pointer to its 16 index bytes."""
     # A 64-bit word holds two zero-extended index bytes, at bits 0 and 32.
-    shifts = simd.constant(simd.I8, [0, 2, 4, 6, 32, 34, 36, 38] * 8)
-    packed = simd.widen_byte(builder, simd.load(builder, index, simd.vector(simd.I8, CHANNELS), CHANNELS))
-    bits = simd.multishift(builder, shifts, simd.bitcast(builder, packed, _BYTES))
-    bits = simd.bitwise_and(builder, bits, simd.constant(simd.I8, [3] * 64))
-    return simd.add(builder, bits, simd.constant(simd.I8, [0, 1, 4, 5] * 16))
+    shifts = simd.constant(I8, [0, 2, 4, 6, 32, 34, 36, 38] * 8)
+    packed = simd.widen_byte(builder, simd.load(builder, index, simd.vector(I8, CHANNELS), CHANNELS))
+    bits = simd.multishift(builder, shifts, simd.bitcast(builder, packed, BYTES))
+    bits = simd.bitwise_and(builder, bits, simd.constant(I8, [3] * 64))
+    return simd.add(builder, bits, simd.constant(I8, [0, 1, 4, 5] * 16))
 
 
 @simd.emitter
@@ -51,12 +45,12 @@ def expand_index(context: Any, index: Any, steps: Any, controls: Any) -> Any:
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         index, steps, controls = given
         with cgutils.for_range(builder, steps) as loop:
-            source = simd.pointer(builder, builder.add(index, builder.mul(loop.index, _int(CHANNELS))))
-            place = simd.pointer(builder, builder.add(controls, builder.mul(loop.index, _int(_REGISTER))))
-            simd.store(builder, place, expand_step(builder, source), _REGISTER)
-            following = builder.add(builder.ptrtoint(source, simd.I64), builder.mul(steps, _int(CHANNELS)))
+            source = simd.pointer(builder, builder.add(index, builder.mul(loop.index, I64(CHANNELS))))
+            place = simd.pointer(builder, builder.add(controls, builder.mul(loop.index, I64(REGISTER))))
+            simd.store(builder, place, expand_step(builder, source), REGISTER)
+            following = builder.add(builder.ptrtoint(source, I64), builder.mul(steps, I64(CHANNELS)))
             simd.prefetch(builder, simd.pointer(builder, following))
-        return _int(0)
+        return I64(0)
 
     return types.intp(types.intp, types.intp, types.intp), generate
 
@@ -72,12 +66,12 @@ def multiply_step(
 
     def multiply() -> None:
         slot, chosen = waiting.pop(0)
-        chosen = simd.bitcast(builder, simd.in_order(builder, chosen), _WORDS)
+        chosen = simd.bitcast(builder, simd.in_order(builder, chosen), WORDS)
         total = simd.dot_u8s8(builder, builder.load(slot), chosen, values)
         builder.store(simd.in_order(builder, total), slot)
 
     for place, slot in zip(octets, accumulators, strict=True):
-        lanes = simd.bitcast(builder, simd.broadcast(builder, simd.load(builder, place, simd.I64), 8), _BYTES)
+        lanes = simd.bitcast(builder, simd.broadcast(builder, simd.load(builder, place, I64), 8), BYTES)
         waiting.append((slot, simd.in_order(builder, simd.shuffle_bytes(builder, lanes, control))))
         if len(waiting) > ahead:
             multiply()
@@ -104,36 +98,36 @@ def multiply_loop(
     # Every third row has a pointer of its own, which the two after it are 1 and 2 strides away from: an address of
     # one instruction each. Marked, or LLVM would keep 24 offsets, more than there are registers.
     firsts = [
-        cgutils.alloca_once_value(builder, builder.add(octets.first, builder.mul(octets.row, _int(row))))
+        cgutils.alloca_once_value(builder, builder.add(octets.first, builder.mul(octets.row, I64(row))))
         for row in range(0, len(accumulators), 3)
     ]
     moving = [cgutils.alloca_once_value(builder, address) for address in (values, controls)]
     with cgutils.for_range(builder, steps):
         thirds = [simd.in_order(builder, builder.load(place)) for place in firsts]
         value, control = (builder.load(place) for place in moving)
-        weight = simd.load(builder, simd.pointer(builder, value), _WORDS, _REGISTER)
-        chosen = simd.load(builder, simd.pointer(builder, control), _BYTES, _REGISTER)
-        simd.prefetch(builder, simd.pointer(builder, builder.add(value, builder.mul(steps, _int(_REGISTER)))))
+        weight = simd.load(builder, simd.pointer(builder, value), WORDS, REGISTER)
+        chosen = simd.load(builder, simd.pointer(builder, control), BYTES, REGISTER)
+        simd.prefetch(builder, simd.pointer(builder, builder.add(value, builder.mul(steps, I64(REGISTER)))))
         places = [
-            simd.pointer(builder, builder.add(thirds[row // 3], builder.mul(octets.row, _int(row % 3))))
+            simd.pointer(builder, builder.add(thirds[row // 3], builder.mul(octets.row, I64(row % 3))))
             for row in range(len(accumulators))
         ]
         multiply_step(builder, accumulators, places, weight, chosen)
         for place, address in zip(firsts, thirds, strict=True):
             builder.store(builder.add(address, octets.step), place)
         for place, address in zip(moving, (value, control), strict=True):
-            builder.store(builder.add(address, _int(_REGISTER)), place)
+            builder.store(builder.add(address, I64(REGISTER)), place)
 
 
 def start_tile(builder: Any, slots: list[Any], sums: Any, resume: Any) -> list[Any]:
     """Set accumulators to zero, or to the sums so far; return the places of their sums."""
     out = simd.pointer(builder, sums)
-    places = [simd.element(builder, out, row * _REGISTER) for row in range(len(slots))]
+    places = [simd.element(builder, out, row * REGISTER) for row in range(len(slots))]
     for slot in slots:
-        builder.store(ir.Constant(_WORDS, None), slot)
-    with builder.if_then(builder.icmp_signed("!=", resume, _int(0))):
+        builder.store(ir.Constant(WORDS, None), slot)
+    with builder.if_then(builder.icmp_signed("!=", resume, I64(0))):
         for place, slot in zip(places, slots, strict=True):
-            builder.store(simd.load(builder, place, _WORDS, _REGISTER), slot)
+            builder.store(simd.load(builder, place, WORDS, REGISTER), slot)
     return places
 
 
@@ -168,11 +162,11 @@ def tile(
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         _, x, row_stride, step_stride, values, controls, steps, sums, resume = given
-        slots = [cgutils.alloca_once(builder, _WORDS) for _ in range(rows.literal_value)]
+        slots = [cgutils.alloca_once(builder, WORDS) for _ in range(rows.literal_value)]
         places = start_tile(builder, slots, sums, resume)
         multiply_loop(builder, slots, Octets(x, row_stride, step_stride), values, controls, steps)
         for slot, place in zip(slots, places, strict=True):
-            simd.store(builder, place, builder.load(slot), _REGISTER)
-        return _int(0)
+            simd.store(builder, place, builder.load(slot), REGISTER)
+        return I64(0)
 
     return types.intp(rows, *[types.intp] * 8), generate

@@ -10,11 +10,11 @@ from sparse_rt_kernels.n2m4_u8s8.few_rows import stream_few, stream_pair, stream
 from sparse_rt_kernels.n2m4_u8s8.fused import tiles_to_bytes
 from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS, ROWS, STEP
 from sparse_rt_kernels.product.u8s8.finish import BYTE, FLOAT32, INT32, finish_planes, finish_rows
+from sparse_rt_kernels.vectors.registers import REGISTER
 
 __all__ = ["Epilogue", "Output", "Rows", "Scratch", "Weight", "multiply_block", "multiply_few", "packed_rows"]
 
 _PANEL_STEP = ROWS * STEP
-_REGISTER = 64
 
 
 class Weight(NamedTuple):
@@ -93,10 +93,10 @@ def _multiply_rest(
     """Multiply fewer than 24 packed rows with 16 channels: tiles of 16 and 8 with expanded controls, then streams."""
     if rows >= 16:
         micro.tile(16, panel, STEP, _PANEL_STEP, values, controls, steps, sums, resume)
-        panel, sums, rows = panel + 16 * STEP, sums + 16 * _REGISTER, rows - 16
+        panel, sums, rows = panel + 16 * STEP, sums + 16 * REGISTER, rows - 16
     if rows >= 8:
         micro.tile(8, panel, STEP, _PANEL_STEP, values, controls, steps, sums, resume)
-        panel, sums, rows = panel + 8 * STEP, sums + 8 * _REGISTER, rows - 8
+        panel, sums, rows = panel + 8 * STEP, sums + 8 * REGISTER, rows - 8
     return stream_few(rows, panel, _PANEL_STEP, values, index, steps, sums, resume)
 
 
@@ -154,7 +154,7 @@ def _store_block(epilogue: Epilogue, channel: int, channels: int, sums: int, fir
         pixel = first + row - image * out.pixels
         count = min(16, rows - row, out.pixels - pixel)
         target = out.address + image * out.image_stride + channel * out.stride + pixel * out.itemsize
-        _finish_planes(epilogue, channel, channels, sums + row * _REGISTER, count, target, out.stride)
+        _finish_planes(epilogue, channel, channels, sums + row * REGISTER, count, target, out.stride)
         row += count
     return 0
 
@@ -260,7 +260,7 @@ def multiply_block(
     channel = block * CHANNELS
     channels = min(CHANNELS, weight.n - channel)
     at = block * weight.steps
-    values, index = weight.values + at * _REGISTER, weight.indexes + at * CHANNELS
+    values, index = weight.values + at * REGISTER, weight.indexes + at * CHANNELS
     if rows < ROWS:
         controls, most = scratch.controls, scratch.steps
         stream_rows(rows, x_rows.rest, _PANEL_STEP, values, index, weight.steps, controls, most, scratch.sums)
@@ -275,7 +275,7 @@ def multiply_block(
             count = min(ROWS, rows - row)
             x = x_rows.address + row // ROWS * x_rows.tile + step * x_rows.step
             # Sums outlive their tile only where the reduction is blocked.
-            sums = scratch.sums if weight.steps <= scratch.steps else scratch.sums + row * _REGISTER
+            sums = scratch.sums if weight.steps <= scratch.steps else scratch.sums + row * REGISTER
             if fused and count == ROWS:
                 tiles = (rows - row) // ROWS
                 done = _tiles_to_bytes(
@@ -292,7 +292,7 @@ def multiply_block(
             if is_last:
                 _store_block(epilogue, channel, channels, sums, first + row, count, out)
             row += count
-        values, index = values + steps * _REGISTER, index + steps * CHANNELS
+        values, index = values + steps * REGISTER, index + steps * CHANNELS
     return 0
 
 
@@ -302,7 +302,7 @@ def multiply_few(weight: Weight, first: int, rows: int, scratch: Scratch, epilog
     steps, controls, most = weight.steps, scratch.controls, scratch.steps
     block = weight.first_block
     while block < weight.last_block:
-        values, index = weight.values + block * steps * _REGISTER, weight.indexes + block * steps * CHANNELS
+        values, index = weight.values + block * steps * REGISTER, weight.indexes + block * steps * CHANNELS
         pair = min(2, weight.last_block - block)
         if pair == 2:
             stream_pair(rows, scratch.panel, rows * STEP, values, index, steps, controls, most, scratch.sums)
@@ -310,7 +310,7 @@ def multiply_few(weight: Weight, first: int, rows: int, scratch: Scratch, epilog
             stream_rows(rows, scratch.panel, rows * STEP, values, index, steps, controls, most, scratch.sums)
         for each in range(pair):
             channel = (block + each) * CHANNELS
-            sums = scratch.sums + each * ROWS * _REGISTER
+            sums = scratch.sums + each * ROWS * REGISTER
             _store_block(epilogue, channel, min(CHANNELS, weight.n - channel), sums, first, rows, out)
         block += pair
     return 0

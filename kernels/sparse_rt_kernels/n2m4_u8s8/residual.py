@@ -7,22 +7,18 @@ from llvmlite import ir
 from numpy.typing import NDArray
 
 from sparse_rt_kernels.between.elementwise.quantised_add import quotients
+from sparse_rt_kernels.jit.llvm import F32, I8, I16, I32
 from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS, STEP
 from sparse_rt_kernels.product.registry import Addition
 from sparse_rt_kernels.product.u8s8.requantise import Requantiser, narrow_rows
 from sparse_rt_kernels.threads.workspace import aligned_empty
 from sparse_rt_kernels.vectors import simd
 from sparse_rt_kernels.vectors.quantisation import byte_fields, is_signed
+from sparse_rt_kernels.vectors.registers import BYTES, FLOATS, LONGS, ROUNDER, WORDS
 
 __all__ = ["Residual", "addition_record"]
 
-_FLOATS = simd.vector(simd.F32, CHANNELS)
-_WORDS = simd.vector(simd.I32, CHANNELS)
-_BYTES = simd.vector(simd.I8, 64)
-_OCTETS = simd.vector(simd.I64, 8)
 _PIXELS = 8
-#: Added to a float of magnitude below 2**22 it rounds it half to even, and leaves the integer in the low bits.
-_ROUNDER: Final = 1.5 * 2.0**23
 _ROUNDER_BITS: Final = 0x4B400000
 #: A float of which a byte is the low bits is this and the byte.
 _BYTE_FLOAT: Final = 2.0**23
@@ -55,7 +51,7 @@ def addition_record(addition: Addition, zero_point: int, low: float, high: float
     ratios = (a_ratio, b_ratio) if addition.is_first else (b_ratio, a_ratio)
     y_zero_point, least, most, _ = byte_fields(parameters.y, addition.y_dtype, parameters.low, parameters.high)
     bounds = (_ROUNDER_BITS + int(np.rint(bound)) for bound in (low, high))
-    zeros = (zero_point - _ROUNDER, -_BYTE_FLOAT - (128 if is_signed(other) else 0))
+    zeros = (zero_point - ROUNDER, -_BYTE_FLOAT - (128 if is_signed(other) else 0))
     # Registers are loaded from it: each should be one cache line.
     record = aligned_empty(_RECORD.itemsize).view(_RECORD)
     record[list(_INTEGERS)] = (*bounds, y_zero_point, least, most)
@@ -79,11 +75,11 @@ class Residual:
         def field(name: str, kind: Any) -> Any:
             return simd.load(builder, simd.element(builder, base, places[name][1]), kind, 4)
 
-        words = {name: field(name, simd.I32) for name in _INTEGERS}
+        words = {name: field(name, I32) for name in _INTEGERS}
         self._low, self._high = (simd.broadcast(builder, words[name], CHANNELS) for name in ("low", "high"))
-        self._reals = {name: simd.broadcast(builder, field(name, simd.F32), CHANNELS) for name in _REALS}
-        self._zero_point = simd.broadcast(builder, builder.trunc(words["zero_point"], simd.I16), 32)
-        bounds = (builder.trunc(words[name], simd.I8) for name in ("least", "most"))
+        self._reals = {name: simd.broadcast(builder, field(name, F32), CHANNELS) for name in _REALS}
+        self._zero_point = simd.broadcast(builder, builder.trunc(words["zero_point"], I16), 32)
+        bounds = (builder.trunc(words[name], I8) for name in ("least", "most"))
         self._least, self._most = (simd.broadcast(builder, bound, 64) for bound in bounds)
 
     def rows(
@@ -93,8 +89,8 @@ class Residual:
         mask = ir.Constant(ir.VectorType(ir.IntType(1), _PIXELS), [int(pixel < len(sums)) for pixel in range(_PIXELS)])
         octets = []
         for each in (place, builder.add(place, stride)):
-            loaded = simd.load_masked(builder, simd.pointer(builder, each), _OCTETS, mask, ir.Constant(_OCTETS, None))
-            octets.append(simd.bitcast(builder, loaded, _BYTES))
+            loaded = simd.load_masked(builder, simd.pointer(builder, each), LONGS, mask, ir.Constant(LONGS, None))
+            octets.append(simd.bitcast(builder, loaded, BYTES))
         return [
             self._row(builder, requantiser.scaled(builder, one, plain), self._pixel(builder, octets, pixel))
             for pixel, one in enumerate(sums)
@@ -112,9 +108,9 @@ class Residual:
         such floats are as good as.
         """
         reals = self._reals
-        value = simd.fadd(builder, value, simd.constant(simd.F32, [_ROUNDER] * CHANNELS))
-        bits = simd.larger_int(builder, simd.bitcast(builder, value, _WORDS), self._low)
-        value = simd.bitcast(builder, simd.smaller_int(builder, bits, self._high), _FLOATS)
+        value = simd.fadd(builder, value, simd.constant(F32, [ROUNDER] * CHANNELS))
+        bits = simd.larger_int(builder, simd.bitcast(builder, value, WORDS), self._low)
+        value = simd.bitcast(builder, simd.smaller_int(builder, bits, self._high), FLOATS)
         value = simd.fadd(builder, value, reals["zero"])
         a, b = (value, reals["ratio"]), (residual, reals["residual_ratio"])
         if not self._is_first:
@@ -127,8 +123,8 @@ class Residual:
 
         Bytes that the mask leaves out stay as they are in the control.
         """
-        control = simd.load(builder, simd.element(builder, self._base, 64 * pixel), _BYTES)
+        control = simd.load(builder, simd.element(builder, self._base, 64 * pixel), BYTES)
         picked = simd.permute_two(builder, octets[0], control, octets[1])
         lowest = ir.Constant(ir.VectorType(ir.IntType(1), 64), [int(byte % 4 == 0) for byte in range(64)])
-        floats = simd.bitcast(builder, builder.select(lowest, picked, control), _FLOATS)
+        floats = simd.bitcast(builder, builder.select(lowest, picked, control), FLOATS)
         return simd.fadd(builder, floats, self._reals["residual_zero"])

@@ -9,30 +9,24 @@ from typing import Any
 from llvmlite import ir
 
 from sparse_rt_kernels.jit.compiler import cgutils, types
+from sparse_rt_kernels.jit.llvm import I8, I64
 from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS, ROWS, STEP
 from sparse_rt_kernels.n2m4_u8s8.micro import expand_step, multiply_step, start_tile
 from sparse_rt_kernels.vectors import simd
+from sparse_rt_kernels.vectors.registers import BYTES, REGISTER, WORDS
 
 __all__ = ["expanding_tile", "stream_tile"]
 
-_BYTES = simd.vector(simd.I8, 64)
-_WORDS = simd.vector(simd.I32, 16)
-#: Bytes of one register: of a step's controls, of a step's values, of one row of accumulators.
-_REGISTER = 64
 #: Steps whose indexes fill one register.
-_GROUP = _REGISTER // CHANNELS
+_GROUP = REGISTER // CHANNELS
 #: How many bytes ahead of their use a tile of many rows calls values into L1: from memory, without it, 31 cycles a step
 #: instead of 16; where they are in L3 it makes no difference.
 _AHEAD = 8192
 
 
-def _int(value: int) -> Any:
-    return ir.Constant(simd.I64, value)
-
-
 def _load_group(builder: Any, index: Any) -> Any:
     """Return the 64 index bytes of 4 steps, each channel's 4 bytes side by side: one byte shuffle for 4 steps."""
-    indexes = simd.load(builder, index, _BYTES)
+    indexes = simd.load(builder, index, BYTES)
     by_channel = [CHANNELS * step + channel for channel in range(CHANNELS) for step in range(_GROUP)]
     return simd.shuffle(builder, indexes, indexes, by_channel)
 
@@ -40,9 +34,9 @@ def _load_group(builder: Any, index: Any) -> Any:
 def _expand_one(builder: Any, group: Any, step: int) -> Any:
     """Return the controls of one step of a group: two channels share the 64-bit word that shifts select from."""
     shifts = [first + 8 * step + slot for first in (0, 32) for slot in (0, 2, 4, 6)] * 8
-    bits = simd.multishift(builder, simd.constant(simd.I8, shifts), group)
-    bits = simd.bitwise_and(builder, bits, simd.constant(simd.I8, [3] * 64))
-    return simd.add(builder, bits, simd.constant(simd.I8, [0, 1, 4, 5] * 16))
+    bits = simd.multishift(builder, simd.constant(I8, shifts), group)
+    bits = simd.bitwise_and(builder, bits, simd.constant(I8, [3] * 64))
+    return simd.add(builder, bits, simd.constant(I8, [0, 1, 4, 5] * 16))
 
 
 def _multiply_blocks(
@@ -50,10 +44,10 @@ def _multiply_blocks(
 ) -> None:
     """Add one step's products of several blocks of channels, which share the broadcasts: one dot product a row."""
     for row in range(len(accumulators[0])):
-        octet = simd.load(builder, simd.element(builder, panel, row * STEP), simd.I64, STEP)
-        lanes = simd.bitcast(builder, simd.broadcast(builder, octet, 8), _BYTES)
+        octet = simd.load(builder, simd.element(builder, panel, row * STEP), I64, STEP)
+        lanes = simd.bitcast(builder, simd.broadcast(builder, octet, 8), BYTES)
         for slots, weight, control in zip(accumulators, values, controls, strict=True):
-            chosen = simd.bitcast(builder, simd.shuffle_bytes(builder, lanes, control), _WORDS)
+            chosen = simd.bitcast(builder, simd.shuffle_bytes(builder, lanes, control), WORDS)
             builder.store(simd.dot_u8s8(builder, builder.load(slots[row]), chosen, weight), slots[row])
 
 
@@ -63,7 +57,7 @@ class _Stream:
     def __init__(self, builder: Any, shape: tuple[int, int, int], pointers: list[Any], strides: list[Any]) -> None:
         chains, blocks, rows = shape
         self.accumulators = [
-            [[cgutils.alloca_once(builder, _WORDS) for _ in range(rows)] for _ in range(blocks)] for _ in range(chains)
+            [[cgutils.alloca_once(builder, WORDS) for _ in range(rows)] for _ in range(blocks)] for _ in range(chains)
         ]
         self._places = [cgutils.alloca_once_value(builder, simd.pointer(builder, each)) for each in pointers]
         self._panel_step, self._values_block, self._index_block = strides
@@ -83,14 +77,14 @@ class _Stream:
                 expanded = [[expand_step(builder, each) for each in indexes]]
             for step, controls in enumerate(expanded):
                 loaded = [
-                    simd.load(builder, simd.element(builder, each, step * _REGISTER), _WORDS, _REGISTER)
+                    simd.load(builder, simd.element(builder, each, step * REGISTER), WORDS, REGISTER)
                     for each in weights
                 ]
                 accumulators = self.accumulators[step % len(self.accumulators)]
                 _multiply_blocks(builder, accumulators, panel, loaded, controls)
                 panel = simd.element(builder, panel, self._panel_step)
             builder.store(panel, self._places[0])
-            builder.store(simd.element(builder, values, unrolled * _REGISTER), self._places[1])
+            builder.store(simd.element(builder, values, unrolled * REGISTER), self._places[1])
             builder.store(simd.element(builder, index, unrolled * CHANNELS), self._places[2])
 
 
@@ -140,18 +134,18 @@ def stream_tile(
         first, *others = stream.accumulators
         places = []
         for block, slots in enumerate(first):
-            places.append(start_tile(builder, slots, builder.add(sums, _int(block * ROWS * _REGISTER)), resume))
+            places.append(start_tile(builder, slots, builder.add(sums, I64(block * ROWS * REGISTER)), resume))
         for slot in (slot for chain in others for slots in chain for slot in slots):
-            builder.store(ir.Constant(_WORDS, None), slot)
-        stream.run(builder, builder.udiv(steps, _int(_GROUP)), _GROUP)
-        stream.run(builder, builder.urem(steps, _int(_GROUP)), 1)
+            builder.store(ir.Constant(WORDS, None), slot)
+        stream.run(builder, builder.udiv(steps, I64(_GROUP)), _GROUP)
+        stream.run(builder, builder.urem(steps, I64(_GROUP)), 1)
         for block in range(shape[1]):
             for row, place in enumerate(places[block]):
                 total = builder.load(first[block][row])
                 for chain in others:
                     total = simd.add(builder, total, builder.load(chain[block][row]))
-                simd.store(builder, place, total, _REGISTER)
-        return _int(0)
+                simd.store(builder, place, total, REGISTER)
+        return I64(0)
 
     return types.intp(rows, chains, blocks, *[types.intp] * 9), generate
 
@@ -160,19 +154,19 @@ def _expand_steps(builder: Any, index: Any, count: Any, controls: Any) -> None:
     """Store the controls of `count` steps; `index` and `controls` are addresses."""
 
     def put(step: Any, value: Any) -> None:
-        place = builder.add(controls, builder.mul(step, _int(_REGISTER)))
-        simd.store(builder, simd.pointer(builder, place), value, _REGISTER)
+        place = builder.add(controls, builder.mul(step, I64(REGISTER)))
+        simd.store(builder, simd.pointer(builder, place), value, REGISTER)
 
     def source(step: Any) -> Any:
-        return simd.pointer(builder, builder.add(index, builder.mul(step, _int(CHANNELS))))
+        return simd.pointer(builder, builder.add(index, builder.mul(step, I64(CHANNELS))))
 
-    whole = builder.sub(count, builder.urem(count, _int(_GROUP)))
-    with cgutils.for_range_slice(builder, _int(0), whole, _int(_GROUP), simd.I64, inc=True) as (first, _):
-        simd.prefetch(builder, simd.element(builder, source(first), _AHEAD * CHANNELS // _REGISTER), 1)
+    whole = builder.sub(count, builder.urem(count, I64(_GROUP)))
+    with cgutils.for_range_slice(builder, I64(0), whole, I64(_GROUP), I64, inc=True) as (first, _):
+        simd.prefetch(builder, simd.element(builder, source(first), _AHEAD * CHANNELS // REGISTER), 1)
         group = _load_group(builder, source(first))
         for step in range(_GROUP):
-            put(builder.add(first, _int(step)), _expand_one(builder, group, step))
-    with cgutils.for_range_slice(builder, whole, count, _int(1), simd.I64, inc=True) as (step, _):
+            put(builder.add(first, I64(step)), _expand_one(builder, group, step))
+    with cgutils.for_range_slice(builder, whole, count, I64(1), I64, inc=True) as (step, _):
         put(step, expand_step(builder, source(step)))
 
 
@@ -208,26 +202,26 @@ def expanding_tile(
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         _, panel, panel_step, values, index, steps, chunk, controls, sums, resume = given
-        slots = [cgutils.alloca_once(builder, _WORDS) for _ in range(rows.literal_value)]
+        slots = [cgutils.alloca_once(builder, WORDS) for _ in range(rows.literal_value)]
         places = start_tile(builder, slots, sums, resume)
-        with cgutils.for_range_slice(builder, _int(0), steps, chunk, simd.I64, inc=True) as (first, _):
+        with cgutils.for_range_slice(builder, I64(0), steps, chunk, I64, inc=True) as (first, _):
             left = builder.sub(steps, first)
             count = builder.select(builder.icmp_signed("<", left, chunk), left, chunk)
-            _expand_steps(builder, builder.add(index, builder.mul(first, _int(CHANNELS))), count, controls)
+            _expand_steps(builder, builder.add(index, builder.mul(first, I64(CHANNELS))), count, controls)
             with cgutils.for_range(builder, count) as loop:
                 step = builder.add(first, loop.index)
-                place = simd.pointer(builder, builder.add(values, builder.mul(step, _int(_REGISTER))))
+                place = simd.pointer(builder, builder.add(values, builder.mul(step, I64(REGISTER))))
                 simd.prefetch(builder, simd.element(builder, place, _AHEAD), 1)
-                weight = simd.load(builder, place, _WORDS, _REGISTER)
-                expanded = simd.pointer(builder, builder.add(controls, builder.mul(loop.index, _int(_REGISTER))))
-                control = simd.load(builder, expanded, _BYTES, _REGISTER)
+                weight = simd.load(builder, place, WORDS, REGISTER)
+                expanded = simd.pointer(builder, builder.add(controls, builder.mul(loop.index, I64(REGISTER))))
+                control = simd.load(builder, expanded, BYTES, REGISTER)
                 octets = builder.add(panel, builder.mul(step, panel_step))
                 places_of_rows = [
-                    simd.pointer(builder, builder.add(octets, _int(row * STEP))) for row in range(len(slots))
+                    simd.pointer(builder, builder.add(octets, I64(row * STEP))) for row in range(len(slots))
                 ]
                 multiply_step(builder, slots, places_of_rows, weight, control)
         for slot, place in zip(slots, places, strict=True):
-            simd.store(builder, place, builder.load(slot), _REGISTER)
-        return _int(0)
+            simd.store(builder, place, builder.load(slot), REGISTER)
+        return I64(0)
 
     return types.intp(rows, *[types.intp] * 9), generate

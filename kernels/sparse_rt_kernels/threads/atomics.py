@@ -9,6 +9,7 @@ from typing import Any
 from llvmlite import ir
 
 from sparse_rt_kernels.jit.compiler import cgutils, types
+from sparse_rt_kernels.jit.llvm import I64
 from sparse_rt_kernels.vectors import simd
 
 __all__ = ["call_task", "compare_exchange", "exchange", "fetch_add", "load", "pause"]
@@ -18,7 +19,7 @@ _IS_X86 = platform.machine() in {"x86_64", "AMD64"}
 
 
 def _word(builder: Any, address: Any) -> Any:
-    return builder.inttoptr(address, simd.I64.as_pointer())
+    return builder.inttoptr(address, I64.as_pointer())
 
 
 @simd.emitter
@@ -26,7 +27,7 @@ def load(context: Any, address: Any) -> Any:
     """Return the word at `address`."""
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
-        return builder.load_atomic(_word(builder, given[0]), _ORDER, align=8, typ=simd.I64)
+        return builder.load_atomic(_word(builder, given[0]), _ORDER, align=8, typ=I64)
 
     return types.intp(types.intp), generate
 
@@ -57,7 +58,7 @@ def compare_exchange(context: Any, address: Any, expected: Any, value: Any) -> A
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         pair = builder.cmpxchg(_word(builder, given[0]), given[1], given[2], _ORDER, _ORDER)
-        return builder.zext(builder.extract_value(pair, 1), simd.I64)
+        return builder.zext(builder.extract_value(pair, 1), I64)
 
     return types.intp(types.intp, types.intp, types.intp), generate
 
@@ -70,7 +71,7 @@ def pause(context: Any) -> Any:
         if _IS_X86:
             kind = ir.FunctionType(ir.VoidType(), [])
             builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.sse2.pause"), [])
-        return ir.Constant(simd.I64, 0)
+        return I64(0)
 
     return types.intp(), generate
 
@@ -82,7 +83,7 @@ def call_task(
     """Call the C function at the address `function` with seven words; see :func:`.compilation.kernel_task`."""
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
-        kind = ir.FunctionType(simd.I64, [simd.I64] * 7)
+        kind = ir.FunctionType(I64, [I64] * 7)
         return builder.call(builder.inttoptr(given[0], kind.as_pointer()), given[1:])
 
     return types.intp(*[types.intp] * 8), generate

@@ -9,19 +9,16 @@ from typing import Any
 from llvmlite import ir
 
 from sparse_rt_kernels.jit.compiler import cgutils, types
+from sparse_rt_kernels.jit.llvm import F32, I8, I32, I64
 from sparse_rt_kernels.tiled_f32.shape import REDUCTION
 from sparse_rt_kernels.vectors import simd
 
 __all__ = ["copy_lanes", "finish_plane", "finish_rows", "gather_lanes", "tile", "transpose_in", "zero_bytes"]
 
 
-def _int(value: int) -> Any:
-    return ir.Constant(simd.I64, value)
-
-
 def _at(builder: Any, base: Any, index: Any, size: Any) -> Any:
     """Return the byte pointer `index` items of `size` bytes after the address `base`."""
-    size = _int(size) if isinstance(size, int) else size
+    size = I64(size) if isinstance(size, int) else size
     return simd.pointer(builder, builder.add(base, builder.mul(index, size)))
 
 
@@ -41,7 +38,7 @@ def _spoiled(builder: Any, total: Any) -> Any:
     """Return the lanes that :func:`_spoil` noted as bits of an i64."""
     noted = builder.load(total)
     bits = builder.bitcast(builder.fcmp_unordered("uno", noted, noted), ir.IntType(noted.type.count))
-    return builder.zext(bits, simd.I64)
+    return builder.zext(bits, I64)
 
 
 # --- the register tile -----------------------------------------------------------------------------------------------
@@ -52,13 +49,13 @@ def _sparse_octet(builder: Any, slots: list[list[Any]], rows: Any, values: Any, 
     channels, vectors, kind = len(slots), len(slots[0]), slots[0][0].type.pointee
     register = 4 * kind.count
     packed = simd.load(builder, index, ir.IntType(8 * channels))
-    packed = builder.zext(packed, simd.I64)
+    packed = builder.zext(packed, I64)
     for slot in range(4):
         for channel in range(channels):
-            named = builder.and_(builder.lshr(packed, _int(8 * channel + 2 * slot)), _int(3))
-            row = simd.element(builder, rows, builder.mul(named, _int(vectors * register)))
+            named = builder.and_(builder.lshr(packed, I64(8 * channel + 2 * slot)), I64(3))
+            row = simd.element(builder, rows, builder.mul(named, I64(vectors * register)))
             row = simd.element(builder, row, (4 * (slot // 2) + slot % 2) * vectors * register)
-            weight = simd.load(builder, simd.element(builder, values, 4 * (slot * channels + channel)), simd.F32, 4)
+            weight = simd.load(builder, simd.element(builder, values, 4 * (slot * channels + channel)), F32, 4)
             weight = simd.broadcast(builder, weight, kind.count)
             for vector, place in enumerate(slots[channel]):
                 x = simd.load(builder, simd.element(builder, row, vector * register), kind, register)
@@ -72,7 +69,7 @@ def _dense_octet(builder: Any, slots: list[list[Any]], rows: Any, values: Any) -
     for k in range(REDUCTION):
         weights = []
         for channel in range(channels):
-            weight = simd.load(builder, simd.element(builder, values, 4 * (k * channels + channel)), simd.F32, 4)
+            weight = simd.load(builder, simd.element(builder, values, 4 * (k * channels + channel)), F32, 4)
             weights.append(simd.broadcast(builder, weight, kind.count))
         for vector in range(vectors):
             place = simd.element(builder, rows, (k * vectors + vector) * register)
@@ -113,7 +110,7 @@ def tile(
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         *_, panel, values, index, octets, sums, resume = given
-        kind = simd.vector(simd.F32, lanes.literal_value)
+        kind = simd.vector(F32, lanes.literal_value)
         width, depth, register = vectors.literal_value, channels.literal_value, 4 * lanes.literal_value
         slots = [[cgutils.alloca_once(builder, kind) for _ in range(width)] for _ in range(depth)]
         flat = [slot for row in slots for slot in row]
@@ -121,7 +118,7 @@ def tile(
         places = [simd.element(builder, out, number * register) for number in range(len(flat))]
         for slot in flat:
             builder.store(ir.Constant(kind, None), slot)
-        with builder.if_then(builder.icmp_signed("!=", resume, _int(0))):
+        with builder.if_then(builder.icmp_signed("!=", resume, I64(0))):
             for place, slot in zip(places, flat, strict=True):
                 builder.store(simd.load(builder, place, kind, register), slot)
         moving = [cgutils.alloca_once_value(builder, simd.pointer(builder, one)) for one in (panel, values, index)]
@@ -137,7 +134,7 @@ def tile(
                 builder.store(simd.element(builder, pointer, size), place)
         for place, slot in zip(places, flat, strict=True):
             simd.store(builder, place, builder.load(slot), register)
-        return _int(0)
+        return I64(0)
 
     return types.intp(lanes, vectors, channels, is_sparse, *[types.intp] * 6), generate
 
@@ -148,9 +145,9 @@ def tile(
 def _load_square(builder: Any, kind: Any, source: Any, stride: Any, rows: Any, columns: Any, slots: list[Any]) -> None:
     """Load as many rows as there are lanes; zeros beyond `rows` and `columns`, where memory is not read."""
     size = kind.count
-    whole = builder.icmp_signed(">=", rows, _int(size))
-    whole = builder.and_(whole, builder.icmp_signed(">=", columns, _int(size)))
-    places = [_at(builder, source, _int(row), stride) for row in range(size)]
+    whole = builder.icmp_signed(">=", rows, I64(size))
+    whole = builder.and_(whole, builder.icmp_signed(">=", columns, I64(size)))
+    places = [_at(builder, source, I64(row), stride) for row in range(size)]
     with builder.if_else(whole) as (full, ragged):
         with full:
             for place, slot in zip(places, slots, strict=True):
@@ -158,7 +155,7 @@ def _load_square(builder: Any, kind: Any, source: Any, stride: Any, rows: Any, c
         with ragged:
             for row, (place, slot) in enumerate(zip(places, slots, strict=True)):
                 builder.store(ir.Constant(kind, None), slot)
-                with builder.if_then(builder.icmp_signed("<", _int(row), rows)):
+                with builder.if_then(builder.icmp_signed("<", I64(row), rows)):
                     builder.store(simd.load_first(builder, place, kind, columns), slot)
 
 
@@ -176,20 +173,20 @@ def transpose_in(
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         _, source, stride, rows, columns, out, out_stride = given
         size = lanes.literal_value
-        kind = simd.vector(simd.F32, size)
+        kind = simd.vector(F32, size)
         slots = [cgutils.alloca_once(builder, kind) for _ in range(size)]
         total = _clean(builder, kind)
-        squares = builder.udiv(builder.add(columns, _int(size - 1)), _int(size))
+        squares = builder.udiv(builder.add(columns, I64(size - 1)), I64(size))
         with cgutils.for_range(builder, squares) as loop:
-            first = builder.mul(loop.index, _int(size))
+            first = builder.mul(loop.index, I64(size))
             left = builder.sub(columns, first)
-            _load_square(builder, kind, builder.add(source, builder.mul(first, _int(4))), stride, rows, left, slots)
+            _load_square(builder, kind, builder.add(source, builder.mul(first, I64(4))), stride, rows, left, slots)
             block = [builder.load(slot) for slot in slots]
             for value in block:
                 _spoil(builder, total, value)
             base = builder.add(out, builder.mul(first, out_stride))
             for column, value in enumerate(simd.transpose(builder, block)):
-                simd.store(builder, _at(builder, base, _int(column), out_stride), value, 4 * size)
+                simd.store(builder, _at(builder, base, I64(column), out_stride), value, 4 * size)
         return _spoiled(builder, total)
 
     return types.intp(lanes, *[types.intp] * 6), generate
@@ -204,7 +201,7 @@ def copy_lanes(context: Any, lanes: Any, source: Any, stride: Any, count: Any, o
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         _, source, stride, count, out, out_stride = given
-        kind = simd.vector(simd.F32, lanes.literal_value)
+        kind = simd.vector(F32, lanes.literal_value)
         total = _clean(builder, kind)
         with cgutils.for_range(builder, count) as loop:
             value = simd.load(builder, _at(builder, source, loop.index, stride), kind, 4)
@@ -227,9 +224,9 @@ def gather_lanes(
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         _, source, stride, offsets, count, out, out_stride = given
         size = lanes.literal_value
-        kind = simd.vector(simd.F32, size)
+        kind = simd.vector(F32, size)
         total = _clean(builder, kind)
-        where = simd.load(builder, simd.pointer(builder, offsets), simd.vector(simd.I32, size), 4)
+        where = simd.load(builder, simd.pointer(builder, offsets), simd.vector(I32, size), 4)
         with cgutils.for_range(builder, count) as loop:
             value = simd.gather(builder, _at(builder, source, loop.index, stride), where, kind)
             simd.store(builder, _at(builder, out, loop.index, out_stride), value, 4 * size)
@@ -244,8 +241,8 @@ def zero_bytes(context: Any, out: Any, count: Any) -> Any:
     """Store zeros at `count` addresses from `out` on."""
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
-        cgutils.memset(builder, simd.pointer(builder, given[0]), given[1], ir.Constant(simd.I8, 0))
-        return _int(0)
+        cgutils.memset(builder, simd.pointer(builder, given[0]), given[1], I8(0))
+        return I64(0)
 
     return types.intp(types.intp, types.intp), generate
 
@@ -282,22 +279,22 @@ def finish_rows(
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         _, sums, stride, bias, low, high, out, out_stride, rows, columns = given
         size = lanes.literal_value
-        kind = simd.vector(simd.F32, size)
-        block = [simd.load(builder, _at(builder, sums, _int(row), stride), kind, 4 * size) for row in range(size)]
+        kind = simd.vector(F32, size)
+        block = [simd.load(builder, _at(builder, sums, I64(row), stride), kind, 4 * size) for row in range(size)]
         shift = simd.load_first(builder, simd.pointer(builder, bias), kind, columns)
         turned = [
             _clipped(builder, simd.fadd(builder, value, shift), low, high) for value in simd.transpose(builder, block)
         ]
-        whole = builder.icmp_signed("==", builder.add(rows, columns), _int(2 * size))
+        whole = builder.icmp_signed("==", builder.add(rows, columns), I64(2 * size))
         with builder.if_else(whole) as (full, ragged):
             with full:
                 for row, value in enumerate(turned):
-                    simd.store(builder, _at(builder, out, _int(row), out_stride), value, 4)
+                    simd.store(builder, _at(builder, out, I64(row), out_stride), value, 4)
             with ragged:
                 for row, value in enumerate(turned):
-                    with builder.if_then(builder.icmp_signed("<", _int(row), rows)):
-                        simd.store_first(builder, _at(builder, out, _int(row), out_stride), value, columns)
-        return _int(0)
+                    with builder.if_then(builder.icmp_signed("<", I64(row), rows)):
+                        simd.store_first(builder, _at(builder, out, I64(row), out_stride), value, columns)
+        return I64(0)
 
     floats = [types.float32] * 2
     return types.intp(lanes, *[types.intp] * 3, *floats, *[types.intp] * 4), generate
@@ -310,15 +307,15 @@ def finish_plane(context: Any, lanes: Any, sums: Any, bias: Any, low: Any, high:
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         _, sums, bias, low, high, out, count = given
         size = lanes.literal_value
-        kind = simd.vector(simd.F32, size)
-        shift = simd.broadcast(builder, simd.load(builder, simd.pointer(builder, bias), simd.F32, 4), size)
+        kind = simd.vector(F32, size)
+        shift = simd.broadcast(builder, simd.load(builder, simd.pointer(builder, bias), F32, 4), size)
         value = simd.fadd(builder, simd.load(builder, simd.pointer(builder, sums), kind, 4 * size), shift)
         value, place = _clipped(builder, value, low, high), simd.pointer(builder, out)
-        with builder.if_else(builder.icmp_signed("==", count, _int(size))) as (full, ragged):
+        with builder.if_else(builder.icmp_signed("==", count, I64(size))) as (full, ragged):
             with full:
                 simd.store(builder, place, value, 4)
             with ragged:
                 simd.store_first(builder, place, value, count)
-        return _int(0)
+        return I64(0)
 
     return types.intp(lanes, types.intp, types.intp, types.float32, types.float32, types.intp, types.intp), generate

@@ -8,6 +8,7 @@ from typing import Any
 from llvmlite import ir
 
 from sparse_rt_kernels.jit.compiler import cgutils, types
+from sparse_rt_kernels.jit.llvm import I8, I16, I32, I64
 from sparse_rt_kernels.tiled_u8s8.shape import Shape
 from sparse_rt_kernels.tiled_u8s8.weight import CHANNELS
 from sparse_rt_kernels.vectors import simd
@@ -15,13 +16,9 @@ from sparse_rt_kernels.vectors import simd
 __all__ = ["expand", "tile", "widen"]
 
 
-def _int(value: int) -> Any:
-    return ir.Constant(simd.I64, value)
-
-
 def _at(builder: Any, base: Any, index: Any, size: int) -> Any:
     """Return the byte pointer `index` items of `size` bytes after the address `base`."""
-    return simd.pointer(builder, builder.add(base, builder.mul(index, _int(size))))
+    return simd.pointer(builder, builder.add(base, builder.mul(index, I64(size))))
 
 
 def _shape(*literals: Any) -> Shape:
@@ -34,19 +31,19 @@ def _shape(*literals: Any) -> Shape:
 def _pair(builder: Any, quads: Any, pair: int) -> Any:
     """Return bytes 2 * pair and 2 * pair + 1 of each 4 as int16."""
     lanes = quads.type.count
-    of_bytes = simd.bitcast(builder, quads, simd.vector(simd.I8, 4 * lanes))
+    of_bytes = simd.bitcast(builder, quads, simd.vector(I8, 4 * lanes))
     chosen = [4 * lane + 2 * pair + part for lane in range(lanes) for part in (0, 1)]
     half = simd.shuffle(builder, of_bytes, of_bytes, chosen)
-    return builder.sext(half, simd.vector(simd.I16, 2 * lanes))
+    return builder.sext(half, simd.vector(I16, 2 * lanes))
 
 
 def _spread(builder: Any, bits: Any, moves: list[tuple[int, int]], base: int) -> Any:
     """Return, in each lane, 2-bit fields moved by `moves` (where from, where to), plus the constant `base`."""
     lanes = bits.type.count
-    total = simd.constant(simd.I32, [base] * lanes)
+    total = simd.constant(I32, [base] * lanes)
     for start, end in moves:
-        field = simd.bitwise_and(builder, bits, simd.constant(simd.I32, [3 << start] * lanes))
-        shift = simd.constant(simd.I32, [abs(end - start)] * lanes)
+        field = simd.bitwise_and(builder, bits, simd.constant(I32, [3 << start] * lanes))
+        shift = simd.constant(I32, [abs(end - start)] * lanes)
         total = simd.add(builder, total, builder.shl(field, shift) if end >= start else builder.lshr(field, shift))
     return total
 
@@ -94,7 +91,7 @@ def expand(
         *_, values, index, steps, operands = given
         shape = _shape(lanes, has_dot, is_sparse)
         width, quads = shape.lanes, 1 if shape.is_sparse else 2
-        words = simd.vector(simd.I32, width)
+        words = simd.vector(I32, width)
         with cgutils.for_range(builder, steps) as loop:
             source = _at(builder, values, loop.index, 4 * CHANNELS * quads)
             for half in range(CHANNELS // width):
@@ -105,14 +102,14 @@ def expand(
                 made = [[value] for value in _values(builder, shape, stored)]
                 if shape.is_sparse:
                     place = simd.element(builder, _at(builder, index, loop.index, CHANNELS), width * half)
-                    bits = simd.widen_byte(builder, simd.load(builder, place, simd.vector(simd.I8, width)))
+                    bits = simd.widen_byte(builder, simd.load(builder, place, simd.vector(I8, width)))
                     for turn, control in zip(made, _controls(builder, shape, bits), strict=True):
                         turn.append(control)
-                step = builder.add(loop.index, builder.mul(steps, _int(half)))
+                step = builder.add(loop.index, builder.mul(steps, I64(half)))
                 out = _at(builder, operands, step, shape.operand_bytes)
                 for number, operand in enumerate(operand for turn in made for operand in turn):
                     simd.store(builder, simd.element(builder, out, number * 4 * width), operand, 4 * width)
-        return _int(0)
+        return I64(0)
 
     return types.intp(lanes, has_dot, is_sparse, *[types.intp] * 4), generate
 
@@ -123,13 +120,13 @@ def widen(context: Any, source: Any, count: Any, out: Any) -> Any:
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         source, count, out = given
-        with cgutils.for_range(builder, builder.udiv(count, _int(64))) as loop:
+        with cgutils.for_range(builder, builder.udiv(count, I64(64))) as loop:
             for part in range(4):
                 place = simd.element(builder, _at(builder, source, loop.index, 64), part * 16)
-                value = simd.load(builder, place, simd.vector(simd.I8, 16), 16)
+                value = simd.load(builder, place, simd.vector(I8, 16), 16)
                 target_ = simd.element(builder, _at(builder, out, loop.index, 128), part * 32)
-                simd.store(builder, target_, builder.zext(value, simd.vector(simd.I16, 16)), 32)
-        return _int(0)
+                simd.store(builder, target_, builder.zext(value, simd.vector(I16, 16)), 32)
+        return I64(0)
 
     return types.intp(*[types.intp] * 3), generate
 
@@ -139,12 +136,12 @@ def widen(context: Any, source: Any, count: Any, out: Any) -> Any:
 
 def _multiply_add(builder: Any, shape: Shape, total: Any, x: Any, operands: list[Any]) -> Any:
     """Return `total` plus one turn's products of a broadcast piece of a row."""
-    words, of_bytes = total.type, simd.vector(simd.I8, 4 * shape.lanes)
+    words, of_bytes = total.type, simd.vector(I8, 4 * shape.lanes)
     if shape.is_sparse:
         x = simd.shuffle_bytes(builder, simd.bitcast(builder, x, of_bytes), operands[1])
     if shape.has_dot:
         return simd.dot_u8s8(builder, total, simd.bitcast(builder, x, words), operands[0])
-    pairs = simd.vector(simd.I16, 2 * shape.lanes)
+    pairs = simd.vector(I16, 2 * shape.lanes)
     product = simd.dot_s16(builder, simd.bitcast(builder, x, pairs), simd.bitcast(builder, operands[0], pairs))
     return simd.add(builder, total, product)
 
@@ -152,8 +149,8 @@ def _multiply_add(builder: Any, shape: Shape, total: Any, x: Any, operands: list
 def _multiply_step(builder: Any, shape: Shape, slots: list[Any], panel: Any, operands: Any) -> None:
     """Add one step's products to every row's accumulator."""
     register = 4 * shape.lanes
-    words, of_bytes = simd.vector(simd.I32, shape.lanes), simd.vector(simd.I8, register)
-    item = simd.I64 if shape.turn_bytes == 8 else simd.I32
+    words, of_bytes = simd.vector(I32, shape.lanes), simd.vector(I8, register)
+    item = I64 if shape.turn_bytes == 8 else I32
     for turn in range(shape.turns):
         first = turn * (1 + shape.is_sparse)
         held = [simd.load(builder, simd.element(builder, operands, first * register), words, register)]
@@ -200,13 +197,13 @@ def tile(
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         *_, panel, operands, steps, sums, resume = given
         shape = _shape(lanes, has_dot, is_sparse)
-        words, register = simd.vector(simd.I32, shape.lanes), 4 * shape.lanes
+        words, register = simd.vector(I32, shape.lanes), 4 * shape.lanes
         slots = [cgutils.alloca_once(builder, words) for _ in range(rows.literal_value)]
         out = simd.pointer(builder, sums)
         places = [simd.element(builder, out, row * 4 * CHANNELS) for row in range(len(slots))]
         for slot in slots:
             builder.store(ir.Constant(words, None), slot)
-        with builder.if_then(builder.icmp_signed("!=", resume, _int(0))):
+        with builder.if_then(builder.icmp_signed("!=", resume, I64(0))):
             for place, slot in zip(places, slots, strict=True):
                 builder.store(simd.load(builder, place, words, register), slot)
         panel_at = cgutils.alloca_once_value(builder, simd.pointer(builder, panel))
@@ -218,6 +215,6 @@ def tile(
             builder.store(simd.element(builder, read, shape.operand_bytes), operands_at)
         for place, slot in zip(places, slots, strict=True):
             simd.store(builder, place, builder.load(slot), register)
-        return _int(0)
+        return I64(0)
 
     return types.intp(lanes, has_dot, is_sparse, rows, *[types.intp] * 5), generate

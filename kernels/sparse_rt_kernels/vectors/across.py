@@ -5,8 +5,8 @@ from typing import Any
 
 from sparse_rt_kernels.jit.compiler import types
 from sparse_rt_kernels.vectors import simd
-from sparse_rt_kernels.vectors.lanes import FLOATS, LANES
 from sparse_rt_kernels.vectors.loops import zero
+from sparse_rt_kernels.vectors.registers import FLOATS, LANES
 
 __all__ = ["fold_largest", "fold_sums", "combine_across"]
 

@@ -4,13 +4,13 @@ import math
 from collections.abc import Sequence
 from typing import Any, Final
 
+from sparse_rt_kernels.jit.llvm import I32
 from sparse_rt_kernels.vectors import simd
-from sparse_rt_kernels.vectors.lanes import FLOATS, WORDS, constant, multiply_add
+from sparse_rt_kernels.vectors.lanes import constant, multiply_add
+from sparse_rt_kernels.vectors.registers import FLOATS, ROUNDER, WORDS
 
 __all__ = ["exponential"]
 
-#: Added to a float of magnitude below 2**22 it rounds it half to even, as an integer in the low bits of the sum.
-_ROUNDER: Final = 1.5 * 2.0**23
 #: ln 2 in two parts; the first has so few bits that its product with an exponent is exact.
 _LN2_HIGH: Final = 355.0 / 512.0
 _LN2_LOW: Final = math.log(2.0) - _LN2_HIGH
@@ -29,8 +29,8 @@ def exponential(builder: Any, values: Sequence[Any], *, reaches_zero: bool = Tru
     """
     # larger gives its second operand if either is NaN.
     inside = [simd.larger(builder, constant(_LEAST), x) for x in values]
-    shifted = [multiply_add(builder, x, constant(1.0 / math.log(2.0)), constant(_ROUNDER)) for x in inside]
-    whole = [simd.fsubtract(builder, n, constant(_ROUNDER)) for n in shifted]
+    shifted = [multiply_add(builder, x, constant(1.0 / math.log(2.0)), constant(ROUNDER)) for x in inside]
+    whole = [simd.fsubtract(builder, n, constant(ROUNDER)) for n in shifted]
     rest = [multiply_add(builder, n, constant(-_LN2_HIGH), x) for n, x in zip(whole, inside, strict=True)]
     rest = [multiply_add(builder, n, constant(-_LN2_LOW), r) for n, r in zip(whole, rest, strict=True)]
     powers = [constant(1.0 / math.factorial(_DEGREE)) for _ in values]
@@ -38,7 +38,7 @@ def exponential(builder: Any, values: Sequence[Any], *, reaches_zero: bool = Tru
         term = constant(1.0 / math.factorial(power))
         powers = [multiply_add(builder, value, r, term) for value, r in zip(powers, rest, strict=True)]
     # n, in the low bits of `shifted`, is added to the exponent of the value.
-    bits = simd.constant(simd.I32, [1 << 23] * 16)
+    bits = simd.constant(I32, [1 << 23] * 16)
     exponents = [simd.multiply(builder, simd.bitcast(builder, n, WORDS), bits) for n in shifted]
     words = [simd.bitcast(builder, value, WORDS) for value in powers]
     sums = [simd.add(builder, word, exponent) for word, exponent in zip(words, exponents, strict=True)]

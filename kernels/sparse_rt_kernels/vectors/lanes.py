@@ -1,16 +1,13 @@
 """What vector loops emit to get 16 floats from memory and back."""
 
-from typing import Any, Final
-
-from llvmlite import ir
+from typing import Any
 
 from sparse_rt_kernels.cpu import isa
+from sparse_rt_kernels.jit.llvm import F32, I8, I64
 from sparse_rt_kernels.vectors import simd
+from sparse_rt_kernels.vectors.registers import FLOATS, LANES, WORDS
 
 __all__ = [
-    "FLOATS",
-    "LANES",
-    "WORDS",
     "broadcast_float",
     "constant",
     "has_fma",
@@ -23,20 +20,17 @@ __all__ = [
     "store_floats",
 ]
 
-LANES: Final = 16
-FLOATS = simd.vector(simd.F32, LANES)
-WORDS = simd.vector(simd.I32, LANES)
-_BYTES = simd.vector(simd.I8, LANES)
+_BYTES = simd.vector(I8, LANES)
 
 
 def _count_from(builder: Any, rest: Any, first: int) -> Any:
     """Return how many of `rest` elements (an IR i64) are left from element `first` on."""
-    return builder.sub(rest, ir.Constant(simd.I64, first))
+    return builder.sub(rest, I64(first))
 
 
 def _mask(builder: Any, rest: Any, first: int) -> Any:
     left = simd.broadcast(builder, _count_from(builder, rest, first), LANES)
-    return builder.icmp_signed("<", simd.constant(simd.I64, range(LANES)), left)
+    return builder.icmp_signed("<", simd.constant(I64, range(LANES)), left)
 
 
 def _place(builder: Any, address: Any, nbytes: int) -> Any:
@@ -107,7 +101,7 @@ def broadcast_float(builder: Any, scalar: Any) -> Any:
 
 def constant(value: float) -> Any:
     """Return 16 lanes of a float32 that is known now."""
-    return simd.constant(simd.F32, [value] * LANES)
+    return simd.constant(F32, [value] * LANES)
 
 
 def has_fma() -> bool:

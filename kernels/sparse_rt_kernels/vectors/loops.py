@@ -3,26 +3,24 @@
 from collections.abc import Callable
 from typing import Any
 
-from llvmlite import ir
-
 from sparse_rt_kernels.jit.compiler import cgutils
+from sparse_rt_kernels.jit.llvm import I64
 from sparse_rt_kernels.threads.parts import UNIT
-from sparse_rt_kernels.vectors import simd
 
 __all__ = ["each_choice", "each_unit", "zero"]
 
 
 def zero() -> Any:
     """Return 0 as an IR i64: what an emitter returns."""
-    return ir.Constant(simd.I64, 0)
+    return I64(0)
 
 
 def each_unit(builder: Any, count: Any, body: Callable[[Any, Any], None]) -> None:
     """Emit ``body(first element, None)`` for every whole unit, then ``body(first element, rest)`` for what is left."""
-    unit = ir.Constant(simd.I64, UNIT)
-    rest = builder.and_(count, ir.Constant(simd.I64, UNIT - 1))
+    unit = I64(UNIT)
+    rest = builder.and_(count, I64(UNIT - 1))
     whole = builder.sub(count, rest)
-    with cgutils.for_range_slice(builder, zero(), whole, unit, simd.I64, inc=True) as (first, _):
+    with cgutils.for_range_slice(builder, zero(), whole, unit, I64, inc=True) as (first, _):
         body(first, None)
     with builder.if_then(builder.icmp_signed(">", rest, zero())):
         body(whole, rest)

@@ -10,9 +10,11 @@ from typing import Any, Final
 from llvmlite import ir
 
 from sparse_rt_kernels.jit.compiler import cgutils, types
+from sparse_rt_kernels.jit.llvm import F32, I32, I64
 from sparse_rt_kernels.vectors import lanes, simd
 from sparse_rt_kernels.vectors.loops import each_choice, each_unit, zero
 from sparse_rt_kernels.vectors.quantised_rows import FIRSTS, row_reader
+from sparse_rt_kernels.vectors.registers import FLOATS
 
 __all__ = ["add_rows", "normalise_row", "squares_about", "sum_units", "total_of"]
 
@@ -22,7 +24,7 @@ _STRETCH: Final = 4096
 
 
 def _by_four(builder: Any, at: Any) -> Any:
-    return builder.mul(at, ir.Constant(simd.I64, 4))
+    return builder.mul(at, I64(4))
 
 
 def _store(builder: Any, y: Any, at: Any, values: list[Any], rest: Any) -> None:
@@ -37,19 +39,19 @@ def sum_units(builder: Any, count: Any, partial: Any, terms: Callable[[Any, Any,
     They go to the address `partial`. Four totals take turns, so that none waits for itself. After 4096 elements they
     are put aside and begin again: what is added to a large sum one by one loses digits, always the same ones.
     """
-    slots = [cgutils.alloca_once(builder, lanes.FLOATS) for _ in FIRSTS]
-    whole = cgutils.alloca_once(builder, lanes.FLOATS)
-    builder.store(ir.Constant(lanes.FLOATS, None), whole)
+    slots = [cgutils.alloca_once(builder, FLOATS) for _ in FIRSTS]
+    whole = cgutils.alloca_once(builder, FLOATS)
+    builder.store(ir.Constant(FLOATS, None), whole)
 
     def unit(at: Any, rest: Any) -> None:
         totals = terms(at, rest, [builder.load(slot) for slot in slots])
         for total, slot in zip(totals, slots, strict=True):
             builder.store(total, slot)
 
-    stretch = ir.Constant(simd.I64, _STRETCH)
-    with cgutils.for_range_slice(builder, zero(), count, stretch, simd.I64, inc=True) as (start, _):
+    stretch = I64(_STRETCH)
+    with cgutils.for_range_slice(builder, zero(), count, stretch, I64, inc=True) as (start, _):
         for slot in slots:
-            builder.store(ir.Constant(lanes.FLOATS, None), slot)
+            builder.store(ir.Constant(FLOATS, None), slot)
         left = builder.sub(count, start)
         length = builder.select(builder.icmp_signed("<", left, stretch), left, stretch)
         each_unit(builder, length, lambda at, rest: unit(builder.add(start, at), rest))
@@ -63,8 +65,8 @@ def sum_units(builder: Any, count: Any, partial: Any, terms: Callable[[Any, Any,
 def _first_of(builder: Any, base: Any, read: Callable[[Any, Any], list[Any]], is_quantised: int) -> Any:
     """Return the first element of a row as a float32."""
     if not is_quantised:
-        return simd.load(builder, simd.pointer(builder, base), simd.F32, 4)
-    return builder.extract_element(read(zero(), ir.Constant(simd.I64, 1))[0], simd.I32(0))
+        return simd.load(builder, simd.pointer(builder, base), F32, 4)
+    return builder.extract_element(read(zero(), I64(1))[0], I32(0))
 
 
 def _distances(builder: Any, values: list[Any], origins: Any, rest: Any) -> list[Any]:
@@ -83,7 +85,7 @@ def total_of(context: Any, x: Any, y: Any, count: Any, partial: Any, x_block: An
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         x, y, count, partial, x_block = given
-        origin = cgutils.alloca_once(builder, simd.F32)
+        origin = cgutils.alloca_once(builder, F32)
 
         def total(is_quantised: int) -> None:
             read = row_reader(builder, x, x_block, is_quantised)
@@ -115,7 +117,7 @@ def add_rows(context: Any, a: Any, b: Any, y: Any, count: Any, partial: Any, a_b
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         a, b, y, count, partial, a_block, b_block = given
-        origin = cgutils.alloca_once(builder, simd.F32)
+        origin = cgutils.alloca_once(builder, F32)
 
         def add(a_quantised: int, b_quantised: int) -> None:
             readers = (row_reader(builder, a, a_block, a_quantised), row_reader(builder, b, b_block, b_quantised))

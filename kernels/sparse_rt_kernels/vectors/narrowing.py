@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from sparse_rt_kernels.cpu import isa
+from sparse_rt_kernels.jit.llvm import F32, I8, I16
 from sparse_rt_kernels.vectors import simd
-from sparse_rt_kernels.vectors.lanes import WORDS, broadcast_float, constant, has_fma
+from sparse_rt_kernels.vectors.lanes import broadcast_float, constant, has_fma
+from sparse_rt_kernels.vectors.registers import ROUNDER, WORDS
 
 __all__ = ["Divisor", "to_bytes"]
 
-#: Added to a float of magnitude below 2**22 it rounds it half to even, as an integer in the low bits of the sum.
-_ROUNDER: Final = 1.5 * 2.0**23
 #: More than any quotient that does not saturate, and what int32 can still hold.
 _MOST_QUOTIENT: Final = 1024.0
 
@@ -48,7 +48,7 @@ class Divisor:
 
 def _bytes_of(builder: Any, value: Any, lanes: int) -> Any:
     """Return the low byte of an i64 in every lane."""
-    return simd.broadcast(builder, builder.trunc(value, simd.I8), lanes)
+    return simd.broadcast(builder, builder.trunc(value, I8), lanes)
 
 
 def to_bytes(builder: Any, values: Sequence[Any], fields: Sequence[Any]) -> Any:
@@ -63,7 +63,7 @@ def to_bytes(builder: Any, values: Sequence[Any], fields: Sequence[Any]) -> Any:
         result = simd.larger_byte(builder, result, _bytes_of(builder, least, 64))
         result = simd.smaller_byte(builder, result, _bytes_of(builder, most, 64))
     else:
-        bounds = [builder.sitofp(builder.sub(bound, zero_point), simd.F32) for bound in (least, most)]
+        bounds = [builder.sitofp(builder.sub(bound, zero_point), F32) for bound in (least, most)]
         low, high = (broadcast_float(builder, bound) for bound in bounds)
         result = _rounded(builder, values, low, high)
         result = simd.add(builder, result, _bytes_of(builder, zero_point, 64))
@@ -73,17 +73,17 @@ def to_bytes(builder: Any, values: Sequence[Any], fields: Sequence[Any]) -> Any:
 def _saturated(builder: Any, values: Sequence[Any], zero_point: Any) -> Any:
     """Round by conversion and saturate while narrowing: 9 instructions for 64 bytes."""
     words = [simd.nearest_int(builder, value) for value in values]
-    shift = simd.broadcast(builder, builder.trunc(zero_point, simd.I16), 32)
+    shift = simd.broadcast(builder, builder.trunc(zero_point, I16), 32)
     halves = [simd.add_saturated(builder, simd.pack_int16(builder, words[i], words[i + 1]), shift) for i in (0, 2)]
     packed = simd.bitcast(builder, simd.pack_uint8(builder, halves[0], halves[1]), WORDS)
     # Packing works within 16 bytes: 4 of each of the vectors lie there side by side.
     ordered = simd.shuffle(builder, packed, packed, [4 * lane + part for part in range(4) for lane in range(4)])
-    return simd.bitcast(builder, ordered, simd.vector(simd.I8, 64))
+    return simd.bitcast(builder, ordered, simd.vector(I8, 64))
 
 
 def _rounded(builder: Any, values: Sequence[Any], low: Any, high: Any) -> Any:
     """Round by adding a number so large that the sum has no bits left for fractions, of any vector width."""
-    rounder = constant(_ROUNDER)
+    rounder = constant(ROUNDER)
     narrow = []
     for value in values:
         inside = simd.smaller(builder, simd.larger(builder, value, low), high)

@@ -5,17 +5,18 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-from llvmlite import ir
 from numpy.typing import NDArray
 
+from sparse_rt_kernels.jit.llvm import F32, I32, I64
 from sparse_rt_kernels.threads.parts import UNIT
 from sparse_rt_kernels.vectors import lanes, simd
 from sparse_rt_kernels.vectors.quantisation import Quantisation, is_signed
+from sparse_rt_kernels.vectors.registers import FLOATS, LANES
 
 __all__ = ["FIRSTS", "QuantisedRows", "block_address", "row_reader", "rows_block"]
 
 #: Where the vectors of a unit begin.
-FIRSTS: Final = range(0, UNIT, lanes.LANES)
+FIRSTS: Final = range(0, UNIT, LANES)
 #: Byte offsets in the block of :func:`rows_block`.
 _SCALE, _ZERO_POINT, _WORD, _BIAS = 0, 4, 8, 12
 #: The lowest bit of its significand is 1: it plus a byte is its bits and the byte's.
@@ -67,7 +68,7 @@ def row_reader(builder: Any, base: Any, block: Any, is_quantised: int) -> Callab
     """
 
     def by_four(at: Any) -> Any:
-        return builder.mul(at, ir.Constant(simd.I64, 4))
+        return builder.mul(at, I64(4))
 
     def read_floats(at: Any, rest: Any) -> list[Any]:
         source = builder.add(base, by_four(at))
@@ -77,11 +78,11 @@ def row_reader(builder: Any, base: Any, block: Any, is_quantised: int) -> Callab
         return read_floats
     held = simd.pointer(builder, block)
     scale, zero_point = (
-        lanes.broadcast_float(builder, simd.load(builder, simd.element(builder, held, place), simd.F32, 4))
+        lanes.broadcast_float(builder, simd.load(builder, simd.element(builder, held, place), F32, 4))
         for place in (_SCALE, _ZERO_POINT)
     )
-    lift = simd.broadcast(builder, simd.load(builder, simd.element(builder, held, _WORD), simd.I32, 4), lanes.LANES)
-    bias = builder.add(block, ir.Constant(simd.I64, _BIAS))
+    lift = simd.broadcast(builder, simd.load(builder, simd.element(builder, held, _WORD), I32, 4), LANES)
+    bias = builder.add(block, I64(_BIAS))
 
     def read_bytes(at: Any, rest: Any) -> list[Any]:
         source, biases = builder.add(base, at), builder.add(bias, by_four(at))
@@ -90,7 +91,7 @@ def row_reader(builder: Any, base: Any, block: Any, is_quantised: int) -> Callab
             # In the low bits of 2**23 a byte is converted by one xor. The difference of two bytes is exact; product and
             # sum are rounded one after the other.
             word = simd.bitwise_xor(builder, lanes.load_words(builder, source, first, rest), lift)
-            value = simd.bitcast(builder, word, lanes.FLOATS)
+            value = simd.bitcast(builder, word, FLOATS)
             value = simd.fmultiply(builder, simd.fsubtract(builder, value, zero_point), scale)
             value = simd.fadd(builder, value, lanes.load_floats(builder, biases, first, rest))
             values.append(lanes.kept(builder, value, first, rest))

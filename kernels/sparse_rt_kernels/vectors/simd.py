@@ -16,6 +16,7 @@ from llvmlite import ir
 from numpy.typing import NDArray
 
 from sparse_rt_kernels.jit.compiler import cgutils, emitter
+from sparse_rt_kernels.jit.llvm import F32, I8, I16, I32, I64
 
 __all__ = [
     "emitter",
@@ -67,12 +68,6 @@ __all__ = [
 
 Array = NDArray[Any]
 P = ParamSpec("P")
-
-I8 = ir.IntType(8)
-I16 = ir.IntType(16)
-I32 = ir.IntType(32)
-I64 = ir.IntType(64)
-F32 = ir.FloatType()
 
 
 class Operation(Generic[P]):
@@ -134,7 +129,7 @@ def pointer(builder: Any, address: Any) -> Any:
 def element(builder: Any, base: Any, offset: Any) -> Any:
     """Return the byte pointer `base` moved by `offset` bytes, an IR integer or a Python int."""
     if isinstance(offset, int):
-        offset = ir.Constant(I64, offset)
+        offset = I64(offset)
     return builder.gep(base, [offset], source_etype=I8)
 
 
@@ -520,10 +515,10 @@ def nearest_int(builder: Any, a: Any) -> Any:
     """<16 x float> to int32, half to even; -2**31 for NaN and for what int32 does not hold: vcvtps2dq."""
     kind = vector(I32, 16)
     name = "llvm.x86.avx512.mask.cvtps2dq.512"
-    signature = ir.FunctionType(kind, [a.type, kind, ir.IntType(16), I32])
+    signature = ir.FunctionType(kind, [a.type, kind, I16, I32])
     function = cgutils.get_or_insert_function(builder.module, signature, name)
     # All lanes, in the rounding mode that the thread is in.
-    return builder.call(function, [a, ir.Constant(kind, None), ir.Constant(ir.IntType(16), -1), I32(4)])
+    return builder.call(function, [a, ir.Constant(kind, None), I16(-1), I32(4)])
 
 
 def _pack_meaning(dtype: Any) -> Callable[[Array, Array], Array]:

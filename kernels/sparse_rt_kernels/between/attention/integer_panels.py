@@ -5,26 +5,26 @@ from typing import Any, Final
 from llvmlite import ir
 
 from sparse_rt_kernels.jit.compiler import cgutils, types
+from sparse_rt_kernels.jit.llvm import F32, I8, I32, I64
 from sparse_rt_kernels.vectors import simd
-from sparse_rt_kernels.vectors.lanes import LANES, WORDS, broadcast_float, load_floats
+from sparse_rt_kernels.vectors.lanes import broadcast_float, load_floats
 from sparse_rt_kernels.vectors.loops import each_choice, each_unit, zero
 from sparse_rt_kernels.vectors.narrowing import Divisor, to_bytes
 from sparse_rt_kernels.vectors.quantised_rows import FIRSTS, row_reader
+from sparse_rt_kernels.vectors.registers import BYTES, LANES, REGISTER, WORDS
 
 __all__ = ["column_starts", "interleave_rows", "quantise_row", "row_total", "weigh_row"]
 
-_REGISTER: Final = 64
-_BYTES: Final = simd.vector(simd.I8, _REGISTER)
-_ONES: Final = simd.constant(simd.I32, [0x01010101] * LANES)
+_ONES: Final = simd.constant(I32, [0x01010101] * LANES)
 
 
 def _kept_bytes(builder: Any, value: Any, rest: Any) -> Any:
     """Return 64 bytes with 0 for those from `rest` on."""
     if rest is None:
         return value
-    short = builder.trunc(rest, simd.I8)
-    mask = builder.icmp_signed("<", simd.constant(simd.I8, range(_REGISTER)), simd.broadcast(builder, short, _REGISTER))
-    return builder.select(mask, value, ir.Constant(_BYTES, None))
+    short = builder.trunc(rest, I8)
+    mask = builder.icmp_signed("<", simd.constant(I8, range(REGISTER)), simd.broadcast(builder, short, REGISTER))
+    return builder.select(mask, value, ir.Constant(BYTES, None))
 
 
 @simd.emitter
@@ -63,11 +63,11 @@ def weigh_row(context: Any, x: Any, y: Any, count: Any, zero_point: Any, factor:
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         x, y, count, zero_point, factor = given
-        factors, most = broadcast_float(builder, factor), simd.constant(simd.F32, [1024.0] * LANES)
-        fields = [zero_point, *(ir.Constant(simd.I64, number) for number in (0, 255, 0))]
+        factors, most = broadcast_float(builder, factor), simd.constant(F32, [1024.0] * LANES)
+        fields = [zero_point, *(I64(number) for number in (0, 255, 0))]
 
         def unit(at: Any, rest: Any) -> None:
-            source = builder.add(x, builder.mul(at, ir.Constant(simd.I64, 4)))
+            source = builder.add(x, builder.mul(at, I64(4)))
             values = [simd.fmultiply(builder, load_floats(builder, source, first, rest), factors) for first in FIRSTS]
             values = [simd.smaller(builder, most, value) for value in values]
             result = _kept_bytes(builder, to_bytes(builder, values, fields), rest)
@@ -87,7 +87,7 @@ def row_total(context: Any, x: Any, registers: Any, partial_sums: Any) -> Any:
         x, registers, partial_sums = given
         slot = cgutils.alloca_once_value(builder, ir.Constant(WORDS, None))
         with cgutils.for_range(builder, registers) as loop:
-            place = simd.pointer(builder, builder.add(x, builder.mul(loop.index, ir.Constant(simd.I64, _REGISTER))))
+            place = simd.pointer(builder, builder.add(x, builder.mul(loop.index, I64(REGISTER))))
             value = simd.load(builder, place, WORDS)
             builder.store(simd.dot_u8s8(builder, builder.load(slot), value, _ONES), slot)
         simd.store(builder, simd.pointer(builder, partial_sums), builder.load(slot), 4)
@@ -105,9 +105,9 @@ def column_starts(context: Any, x: Any, stride: Any, steps: Any, y: Any, factor:
         slot = cgutils.alloca_once_value(builder, ir.Constant(WORDS, None))
         with cgutils.for_range(builder, steps) as loop:
             place = simd.pointer(builder, builder.add(x, builder.mul(loop.index, stride)))
-            value = simd.load(builder, place, WORDS, _REGISTER)
+            value = simd.load(builder, place, WORDS, REGISTER)
             builder.store(simd.dot_u8s8(builder, builder.load(slot), _ONES, value), slot)
-        factors, starts = (simd.broadcast(builder, builder.trunc(one, simd.I32), LANES) for one in (factor, start))
+        factors, starts = (simd.broadcast(builder, builder.trunc(one, I32), LANES) for one in (factor, start))
         product = simd.multiply(builder, builder.load(slot), factors)
         simd.store(builder, simd.pointer(builder, y), simd.subtract(builder, starts, product), 4)
         return zero()
@@ -121,18 +121,18 @@ def interleave_rows(context: Any, x: Any, stride: Any, registers: Any, y: Any) -
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         x, stride, registers, y = given
-        sixteen = simd.vector(simd.I8, LANES)
+        sixteen = simd.vector(I8, LANES)
         with cgutils.for_range(builder, registers) as loop:
-            at = builder.add(x, builder.mul(loop.index, ir.Constant(simd.I64, LANES)))
+            at = builder.add(x, builder.mul(loop.index, I64(LANES)))
             words = None
             for row in range(4):
-                place = simd.pointer(builder, builder.add(at, builder.mul(stride, ir.Constant(simd.I64, row))))
+                place = simd.pointer(builder, builder.add(at, builder.mul(stride, I64(row))))
                 word = simd.widen_byte(builder, simd.load(builder, place, sixteen))
                 if row:
-                    word = builder.shl(word, simd.constant(simd.I32, [8 * row] * LANES))
+                    word = builder.shl(word, simd.constant(I32, [8 * row] * LANES))
                 words = word if words is None else builder.or_(words, word)
-            to = builder.add(y, builder.mul(loop.index, ir.Constant(simd.I64, _REGISTER)))
-            simd.store(builder, simd.pointer(builder, to), words, _REGISTER)
+            to = builder.add(y, builder.mul(loop.index, I64(REGISTER)))
+            simd.store(builder, simd.pointer(builder, to), words, REGISTER)
         return zero()
 
     return types.intp(*[types.intp] * 4), generate

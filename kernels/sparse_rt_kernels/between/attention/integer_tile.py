@@ -1,22 +1,20 @@
 """The register tile of attention's products of bytes, and what their sums become: scores, or bytes of the context."""
 
 from collections.abc import Callable
-from typing import Any, Final
-
-from llvmlite import ir
+from typing import Any
 
 from sparse_rt_kernels.jit.compilation import kernel_jit
 from sparse_rt_kernels.jit.compiler import cgutils, types
+from sparse_rt_kernels.jit.llvm import I32, I64
 from sparse_rt_kernels.vectors import simd
-from sparse_rt_kernels.vectors.lanes import LANES, WORDS, broadcast_float
+from sparse_rt_kernels.vectors.lanes import broadcast_float
+from sparse_rt_kernels.vectors.registers import LANES, REGISTER, WORDS
 
 __all__ = ["context_bytes", "scores"]
 
-_REGISTER: Final = 64
-
 
 def _address(builder: Any, base: Any, stride: Any, count: int) -> Any:
-    return builder.add(base, builder.mul(stride, ir.Constant(simd.I64, count)))
+    return builder.add(base, builder.mul(stride, I64(count)))
 
 
 def _sums(builder: Any, height: int, width: int, given: list[Any]) -> list[list[Any]]:
@@ -24,23 +22,23 @@ def _sums(builder: Any, height: int, width: int, given: list[Any]) -> list[list[
     a, a_stride, b, b_stride, starts, shifts, steps = given
     sources = [simd.pointer(builder, _address(builder, a, a_stride, row)) for row in range(height)]
     first = [
-        simd.load(builder, simd.element(builder, simd.pointer(builder, starts), _REGISTER * column), WORDS, _REGISTER)
+        simd.load(builder, simd.element(builder, simd.pointer(builder, starts), REGISTER * column), WORDS, REGISTER)
         for column in range(width)
     ]
     slots = []
     for row in range(height):
         place = simd.element(builder, simd.pointer(builder, shifts), 4 * row)
-        shift = simd.broadcast(builder, simd.load(builder, place, simd.I32, 4), LANES)
+        shift = simd.broadcast(builder, simd.load(builder, place, I32, 4), LANES)
         slots.append([cgutils.alloca_once_value(builder, simd.add(builder, start, shift)) for start in first])
     here = cgutils.alloca_once_value(builder, simd.pointer(builder, b))
     with cgutils.for_range(builder, steps) as loop:
         line = builder.load(here)
         columns = [
-            simd.load(builder, simd.element(builder, line, _REGISTER * at), WORDS, _REGISTER) for at in range(width)
+            simd.load(builder, simd.element(builder, line, REGISTER * at), WORDS, REGISTER) for at in range(width)
         ]
-        offset = builder.shl(loop.index, ir.Constant(simd.I64, 2))
+        offset = builder.shl(loop.index, I64(2))
         for source, row_slots in zip(sources, slots, strict=True):
-            four = simd.load(builder, simd.element(builder, source, offset), simd.I32, 4)
+            four = simd.load(builder, simd.element(builder, source, offset), I32, 4)
             bytes_ = simd.broadcast(builder, four, LANES)
             for column, slot in zip(columns, row_slots, strict=True):
                 builder.store(simd.dot_u8s8(builder, builder.load(slot), bytes_, column), slot)
@@ -66,16 +64,16 @@ def _store_scores(builder: Any, words: list[Any], to: Any, scale: Any) -> None:
     """Store what the rounded scores stand for, as float32."""
     factor = broadcast_float(builder, scale)
     for number, word in enumerate(words):
-        place = simd.element(builder, simd.pointer(builder, to), _REGISTER * number)
-        simd.store(builder, place, simd.fmultiply(builder, simd.to_float(builder, word), factor), _REGISTER)
+        place = simd.element(builder, simd.pointer(builder, to), REGISTER * number)
+        simd.store(builder, place, simd.fmultiply(builder, simd.to_float(builder, word), factor), REGISTER)
 
 
 def _store_bytes(builder: Any, words: list[Any], to: Any, columns: Any, shift: Any) -> None:
     """Store `columns` bytes, after `shift` is added to each."""
-    shifts = simd.broadcast(builder, builder.trunc(shift, simd.I32), LANES)
+    shifts = simd.broadcast(builder, builder.trunc(shift, I32), LANES)
     for number, word in enumerate(words):
         place = simd.element(builder, simd.pointer(builder, to), LANES * number)
-        left = builder.sub(columns, ir.Constant(simd.I64, LANES * number))
+        left = builder.sub(columns, I64(LANES * number))
         simd.store_first(builder, place, simd.narrow_to_byte(builder, simd.add(builder, word, shifts)), left)
 
 
@@ -83,7 +81,7 @@ def _each_tile(builder: Any, rows: Any, vectors: Any, tile: Callable[[int, int],
     """Emit ``tile(height, registers)`` for the tallest tile of at most `rows` rows; return its height."""
 
     def at_least(value: Any, least: int) -> Any:
-        return builder.icmp_signed(">=", value, ir.Constant(simd.I64, least))
+        return builder.icmp_signed(">=", value, I64(least))
 
     def widths(height: int) -> None:
         with builder.if_else(at_least(vectors, 2), likely=True) as (pair, single):
@@ -100,7 +98,7 @@ def _each_tile(builder: Any, rows: Any, vectors: Any, tile: Callable[[int, int],
                 widths(4)
             with one:
                 widths(1)
-    heights = [ir.Constant(simd.I64, height) for height in (8, 4, 1)]
+    heights = [I64(height) for height in (8, 4, 1)]
     return builder.select(at_least(rows, 8), heights[0], builder.select(at_least(rows, 4), *heights[1:]))
 
 
@@ -169,7 +167,7 @@ def _byte_tile(
                 words = [rounding.words(builder, value) for value in values]
                 _store_bytes(builder, words, _address(builder, y, y_stride, row), columns, zero_point)
 
-        vectors = builder.udiv(builder.add(columns, ir.Constant(simd.I64, LANES - 1)), ir.Constant(simd.I64, LANES))
+        vectors = builder.udiv(builder.add(columns, I64(LANES - 1)), I64(LANES))
         return _each_tile(builder, rows, vectors, tile)
 
     return types.intp(*[types.intp] * 12, *[types.float32] * 3), generate
@@ -207,7 +205,7 @@ def scores(
         float32.
     """
     for column in range(0, vectors, 2):
-        right, begin, to = b + _REGISTER * column, starts + _REGISTER * column, y + _REGISTER * column
+        right, begin, to = b + REGISTER * column, starts + REGISTER * column, y + REGISTER * column
         row = 0
         while row < rows:
             row += _score_tile(

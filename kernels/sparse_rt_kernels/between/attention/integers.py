@@ -21,15 +21,16 @@ from sparse_rt_kernels.between.attention.rows import exponentials, scaled_larges
 from sparse_rt_kernels.cpu import isa
 from sparse_rt_kernels.jit.compilation import kernel_jit
 from sparse_rt_kernels.jit.compiler import carray, types
+from sparse_rt_kernels.jit.llvm import I32
 from sparse_rt_kernels.threads.launch import Launch, Phase
 from sparse_rt_kernels.threads.parts import part_bounds
 from sparse_rt_kernels.threads.workspace import as_pointer
 from sparse_rt_kernels.vectors import simd
 from sparse_rt_kernels.vectors.across import combine_across, fold_largest, fold_sums
-from sparse_rt_kernels.vectors.lanes import LANES, WORDS
 from sparse_rt_kernels.vectors.loops import zero
 from sparse_rt_kernels.vectors.quantisation import BYTE_FIELDS, Quantisation, byte_fields
 from sparse_rt_kernels.vectors.quantised_rows import QuantisedRows, rows_block
+from sparse_rt_kernels.vectors.registers import LANES, REGISTER, WORDS
 
 __all__ = ["ByteOperand", "ByteTensor", "QuantisedAttention", "are_bytes_available", "prepare_quantised_attention"]
 
@@ -47,7 +48,6 @@ _RECORD = np.dtype(
         *PLACES,
     ]
 )
-_REGISTER: Final = 64
 #: Partial results of a group of rows, its results, its largest scores, and what is added to its sums.
 _STATE_BYTES: Final = GROUP * 64 + 3 * 64
 #: Of one product of bytes, and of one score's exponential and its share of rounding, on one core.
@@ -105,8 +105,8 @@ def _fold_shifts(context: Any, x: Any, y: Any, factor: Any) -> Any:
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         x, y, factor = given
         source = simd.pointer(builder, x)
-        rows = [simd.load(builder, simd.element(builder, source, _REGISTER * row), WORDS, 4) for row in range(LANES)]
-        minus = builder.trunc(builder.neg(factor), simd.I32)
+        rows = [simd.load(builder, simd.element(builder, source, REGISTER * row), WORDS, 4) for row in range(LANES)]
+        minus = builder.trunc(builder.neg(factor), I32)
         totals = simd.multiply(builder, combine_across(builder, rows, simd.add), simd.broadcast(builder, minus, LANES))
         simd.store(builder, simd.pointer(builder, y), totals, 4)
         return zero()
@@ -122,7 +122,7 @@ def _whole(count: int, unit: int) -> int:
 @kernel_jit
 def _lay_out_keys(a: Any, key: int, block: int, scratch: int) -> int:
     """Make words of 4 bytes of the keys, (size / 4, keys, 4) int8, and what each key's sums begin with."""
-    staged, wide = scratch + a.staged_at, _whole(a.size, _REGISTER)
+    staged, wide = scratch + a.staged_at, _whole(a.size, REGISTER)
     stride, steps = 4 * _whole(a.keys, 16), (a.size + 3) // 4
     for row in range(a.keys):
         quantise_row(
@@ -147,7 +147,7 @@ def _lay_out_keys(a: Any, key: int, block: int, scratch: int) -> int:
 @kernel_jit
 def _lay_out_values(a: Any, value: int, block: int, scratch: int) -> int:
     """Make words of 4 keys' bytes, (keys / 4, value_size, 4) int8, and what each column's sums begin with."""
-    staged, wide = scratch + a.staged_at, _whole(a.value_size, _REGISTER)
+    staged, wide = scratch + a.staged_at, _whole(a.value_size, REGISTER)
     stride, steps = 4 * _whole(a.value_size, 16), (a.keys + 3) // 4
     for row in range(a.keys):
         quantise_row(
@@ -166,7 +166,7 @@ def _lay_out_values(a: Any, value: int, block: int, scratch: int) -> int:
     starts = scratch + a.values_at
     panel = starts + stride
     for step in range(steps):
-        interleave_rows(staged + 4 * step * wide, wide, stride // _REGISTER, panel + step * stride)
+        interleave_rows(staged + 4 * step * wide, wide, stride // REGISTER, panel + step * stride)
     start = a.keys * a.weights_zero * (a.value_zero_point - 128)
     for first in range(0, a.value_size, 16):
         column_starts(panel + 4 * first, stride, steps, starts + 4 * first, a.weights_zero, start)
@@ -176,9 +176,9 @@ def _lay_out_values(a: Any, value: int, block: int, scratch: int) -> int:
 @kernel_jit
 def _group(a: Any, query: int, block: int, mask: int, out: int, scratch: int, rows: int) -> int:
     """Attend with a group of rows of one head to all its keys."""
-    wide, key_stride, value_stride = _whole(a.size, _REGISTER), 4 * _whole(a.keys, 16), 4 * _whole(a.value_size, 16)
+    wide, key_stride, value_stride = _whole(a.size, REGISTER), 4 * _whole(a.keys, 16), 4 * _whole(a.value_size, 16)
     bytes_, scored, weights = scratch + a.bytes_at, scratch + a.scores_at, scratch + a.weights_at
-    weight_stride = _whole(a.keys, _REGISTER)
+    weight_stride = _whole(a.keys, REGISTER)
     partial = scratch + a.state_at
     results_at, largest_at = partial + GROUP * 64, partial + GROUP * 64 + 64
     shifts = largest_at + 64
@@ -197,7 +197,7 @@ def _group(a: Any, query: int, block: int, mask: int, out: int, scratch: int, ro
             0,
             np.float32(a.query_scale),
         )
-        row_total(place, wide // _REGISTER, partial + 64 * row)
+        row_total(place, wide // REGISTER, partial + 64 * row)
     _fold_shifts(partial, shifts, a.key_zero_point - 128)
     scores(
         bytes_,
@@ -210,7 +210,7 @@ def _group(a: Any, query: int, block: int, mask: int, out: int, scratch: int, ro
         scored,
         key_stride,
         rows,
-        key_stride // _REGISTER,
+        key_stride // REGISTER,
         np.float32(a.scores_factor),
         np.float32(a.scores_low),
         np.float32(a.scores_high),
@@ -227,7 +227,7 @@ def _group(a: Any, query: int, block: int, mask: int, out: int, scratch: int, ro
         factor = np.float32(1) / results[row] / np.float32(a.weights_scale)
         place = weights + row * weight_stride
         weigh_row(scored + row * key_stride, place, a.keys, a.weights_zero, factor)
-        row_total(place, weight_stride // _REGISTER, partial + 64 * row)
+        row_total(place, weight_stride // REGISTER, partial + 64 * row)
     _fold_shifts(partial, shifts, a.value_zero_point - 128)
     context_bytes(
         weights,
@@ -327,13 +327,13 @@ def prepare_quantised_attention(attention: Attention, bytes_: QuantisedAttention
     units = a.batch * a.heads
     row_nanoseconds = a.keys * ((a.size + a.value_size) * _NANOSECONDS + _SCORE_NANOSECONDS)
     blocks = Blocks.of(a, 4 * (a.size + a.value_size), a.queries, row_nanoseconds, threads)
-    padded = [-(-size // _REGISTER) * _REGISTER for size in (a.size, a.value_size, a.keys)]
+    padded = [-(-size // REGISTER) * REGISTER for size in (a.size, a.value_size, a.keys)]
     key_stride, value_stride = 4 * (-(-a.keys // 16) * 16), 4 * (-(-a.value_size // 16) * 16)
     # Transposing writes whole squares of 16 words.
     values_at = key_stride * (1 + -(-a.size // 64) * 16)
     staged_at = values_at + value_stride * (1 + -(-a.keys // 4))
-    query_at = staged_at + (a.keys + 4) * max(padded[:2]) + _REGISTER
-    scores_at = query_at + GROUP * padded[0] + _REGISTER
+    query_at = staged_at + (a.keys + 4) * max(padded[:2]) + REGISTER
+    scores_at = query_at + GROUP * padded[0] + REGISTER
     weights_at = scores_at + GROUP * key_stride
     state_at = weights_at + GROUP * padded[2]
     sizes = (a.size, a.size, a.value_size)

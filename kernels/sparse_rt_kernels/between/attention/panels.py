@@ -1,18 +1,15 @@
 """Keys and values of one head, laid out for the register tile."""
 
-from typing import Any, Final
-
-from llvmlite import ir
+from typing import Any
 
 from sparse_rt_kernels.jit.compilation import kernel_jit
 from sparse_rt_kernels.jit.compiler import types
+from sparse_rt_kernels.jit.llvm import I64
 from sparse_rt_kernels.vectors import simd
-from sparse_rt_kernels.vectors.lanes import FLOATS, LANES
 from sparse_rt_kernels.vectors.loops import zero
+from sparse_rt_kernels.vectors.registers import FLOATS, LANES, REGISTER
 
 __all__ = ["copy_rows", "transpose_rows"]
-
-_REGISTER: Final = 64
 
 
 @simd.emitter
@@ -25,17 +22,17 @@ def _transpose_square(context: Any, x: Any, x_stride: Any, y: Any, y_stride: Any
         def move(is_whole: bool) -> None:
             loaded = []
             for row in range(LANES):
-                at = simd.pointer(builder, builder.add(x, builder.mul(x_stride, ir.Constant(simd.I64, row))))
+                at = simd.pointer(builder, builder.add(x, builder.mul(x_stride, I64(row))))
                 if is_whole:
                     loaded.append(simd.load(builder, at, FLOATS, 4))
                     continue
-                is_there = builder.icmp_signed("<", ir.Constant(simd.I64, row), rows)
+                is_there = builder.icmp_signed("<", I64(row), rows)
                 loaded.append(simd.load_first(builder, at, FLOATS, builder.select(is_there, columns, zero())))
             for column, value in enumerate(simd.transpose(builder, loaded)):
-                to = builder.add(y, builder.mul(y_stride, ir.Constant(simd.I64, column)))
-                simd.store(builder, simd.pointer(builder, to), value, _REGISTER)
+                to = builder.add(y, builder.mul(y_stride, I64(column)))
+                simd.store(builder, simd.pointer(builder, to), value, REGISTER)
 
-        full = ir.Constant(simd.I64, LANES)
+        full = I64(LANES)
         is_whole = builder.and_(builder.icmp_signed(">=", rows, full), builder.icmp_signed(">=", columns, full))
         with builder.if_else(is_whole) as (whole, partial):
             with whole:
@@ -64,7 +61,7 @@ def _copy_register(context: Any, x: Any, y: Any, count: Any) -> Any:
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         x, y, count = given
         value = simd.load_first(builder, simd.pointer(builder, x), FLOATS, count)
-        simd.store(builder, simd.pointer(builder, y), value, _REGISTER)
+        simd.store(builder, simd.pointer(builder, y), value, REGISTER)
         return zero()
 
     return types.intp(*[types.intp] * 3), generate

@@ -3,20 +3,21 @@
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 
 from sparse_rt_kernels.jit.compiler import cgutils, types
+from sparse_rt_kernels.jit.llvm import I64
 from sparse_rt_kernels.vectors import lanes, simd
 from sparse_rt_kernels.vectors.exponential import exponential
 from sparse_rt_kernels.vectors.loops import each_choice, each_unit, zero
 from sparse_rt_kernels.vectors.moments import sum_units
 from sparse_rt_kernels.vectors.quantised_rows import FIRSTS
+from sparse_rt_kernels.vectors.registers import FLOATS
 
 __all__ = ["exponentials", "scale_row", "scaled_largest"]
 
 
 def _by_four(builder: Any, at: Any) -> Any:
-    return builder.mul(at, ir.Constant(simd.I64, 4))
+    return builder.mul(at, I64(4))
 
 
 @simd.emitter
@@ -29,7 +30,7 @@ def scaled_largest(context: Any, x: Any, mask: Any, count: Any, partial: Any, sc
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         x, mask, count, partial, scale = given
         factor, least = lanes.broadcast_float(builder, scale), lanes.constant(-np.inf)
-        slots = [cgutils.alloca_once(builder, lanes.FLOATS) for _ in FIRSTS]
+        slots = [cgutils.alloca_once(builder, FLOATS) for _ in FIRSTS]
         for slot in slots:
             builder.store(least, slot)
 

@@ -6,15 +6,15 @@ from llvmlite import ir
 
 from sparse_rt_kernels.jit.compilation import kernel_jit
 from sparse_rt_kernels.jit.compiler import cgutils, types
+from sparse_rt_kernels.jit.llvm import F32, I64
 from sparse_rt_kernels.vectors import simd
-from sparse_rt_kernels.vectors.lanes import FLOATS
 from sparse_rt_kernels.vectors.loops import zero
+from sparse_rt_kernels.vectors.registers import FLOATS, REGISTER
 
 __all__ = ["HEIGHT", "multiply"]
 
 #: Rows of the tallest tile: with 2 registers of columns 16 accumulators, which 10 loads feed.
 HEIGHT: Final = 8
-_REGISTER: Final = 64
 
 
 @simd.emitter
@@ -40,10 +40,7 @@ def _tile(
         height, width = rows.literal_value, vectors.literal_value
         _, _, a, a_stride, b, b_stride, y, y_stride, k, accumulates = given
         sources, places = (
-            [
-                simd.pointer(builder, builder.add(base, builder.mul(stride, ir.Constant(simd.I64, row))))
-                for row in range(height)
-            ]
+            [simd.pointer(builder, builder.add(base, builder.mul(stride, I64(row)))) for row in range(height)]
             for base, stride in ((a, a_stride), (y, y_stride))
         )
         none = ir.Constant(FLOATS, None)
@@ -53,24 +50,24 @@ def _tile(
                 with branch:
                     for place, row in zip(places, slots, strict=True):
                         for column, slot in enumerate(row):
-                            at = simd.element(builder, place, _REGISTER * column)
-                            builder.store(none if is_fresh else simd.load(builder, at, FLOATS, _REGISTER), slot)
+                            at = simd.element(builder, place, REGISTER * column)
+                            builder.store(none if is_fresh else simd.load(builder, at, FLOATS, REGISTER), slot)
         here = cgutils.alloca_once_value(builder, simd.pointer(builder, b))
         with cgutils.for_range(builder, k) as loop:
             line = builder.load(here)
             columns = [
-                simd.load(builder, simd.element(builder, line, _REGISTER * c), FLOATS, _REGISTER) for c in range(width)
+                simd.load(builder, simd.element(builder, line, REGISTER * c), FLOATS, REGISTER) for c in range(width)
             ]
-            offset = builder.shl(loop.index, ir.Constant(simd.I64, 2))
+            offset = builder.shl(loop.index, I64(2))
             for source, row in zip(sources, slots, strict=True):
-                item = simd.load(builder, simd.element(builder, source, offset), simd.F32, 4)
+                item = simd.load(builder, simd.element(builder, source, offset), F32, 4)
                 factor = simd.broadcast(builder, item, 16)
                 for column, slot in zip(columns, row, strict=True):
                     builder.store(simd.fma(builder, factor, column, builder.load(slot)), slot)
             builder.store(simd.element(builder, line, b_stride), here)
         for place, row in zip(places, slots, strict=True):
             for column, slot in enumerate(row):
-                simd.store(builder, simd.element(builder, place, _REGISTER * column), builder.load(slot), _REGISTER)
+                simd.store(builder, simd.element(builder, place, REGISTER * column), builder.load(slot), REGISTER)
         return zero()
 
     return types.intp(rows, vectors, *[types.intp] * 8), generate
@@ -94,7 +91,7 @@ def multiply(
     `b` and `y` and their strides are multiples of 64 bytes.
     """
     for column in range(0, vectors, 2):
-        right, out = b + _REGISTER * column, y + _REGISTER * column
+        right, out = b + REGISTER * column, y + REGISTER * column
         wide = vectors - column >= 2
         row = 0
         while row < rows:

@@ -7,10 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparse_rt_kernels.product.geometry import ConvGeometry
+from sparse_rt_kernels.vectors.registers import REGISTER
 
 __all__ = ["Blocks", "blocks_of"]
-
-_BYTES = 64
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -41,9 +40,9 @@ class Blocks:
 def _rows(geometry: ConvGeometry, registers: int) -> int:
     """Return how many output rows a block can have; one byte is left for padding."""
     g = geometry
-    input_rows = (registers * _BYTES - 1) // g.width
+    input_rows = (registers * REGISTER - 1) // g.width
     fitting = (input_rows - 1) // g.strides[0] + 1 if input_rows else 0
-    return min(_BYTES // g.out_width, g.out_height, fitting)
+    return min(REGISTER // g.out_width, g.out_height, fitting)
 
 
 def _bits(flags: NDArray[Any]) -> NDArray[np.uint64]:
@@ -54,7 +53,7 @@ def _bits(flags: NDArray[Any]) -> NDArray[np.uint64]:
 
 def blocks_of(geometry: ConvGeometry) -> Blocks | None:
     """Return the blocks of a plane; None if not even one output row fits, nor a part of it that divides it."""
-    return _blocks_of_rows(geometry) if geometry.out_width <= _BYTES else _blocks_of_columns(geometry)
+    return _blocks_of_rows(geometry) if geometry.out_width <= REGISTER else _blocks_of_columns(geometry)
 
 
 def _taps(geometry: ConvGeometry, vectors: int) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -74,32 +73,32 @@ def _blocks_of_rows(geometry: ConvGeometry) -> Blocks | None:
         return None
     count = -(-g.out_height // most)
     rows = -(-g.out_height // count)
-    last = registers * _BYTES - 1
+    last = registers * REGISTER - 1
     starts = np.arange(count)[:, None] * rows * g.strides[0] - g.pads[0] + np.arange(g.kernel[0]) * g.dilations[0]
     places = np.ascontiguousarray(starts * g.width, np.int64)
     lanes = np.arange(last + 1)
     read = places[..., None] + lanes
     masks = _bits((read >= 0) & (read < g.height * g.width) & (lanes < last))
-    vectors = 2 if rows * g.out_width <= _BYTES // 2 else 4
+    vectors = 2 if rows * g.out_width <= REGISTER // 2 else 4
     pixel, tap = _taps(g, vectors)
     column = pixel % g.out_width * g.strides[1] - g.pads[1] + tap * g.dilations[1]
     is_inside = (pixel < rows * g.out_width) & (tap < g.kernel[1]) & (column >= 0) & (column < g.width)
     found = np.where(is_inside, pixel // g.out_width * g.strides[0] * g.width + column, last)
     left = np.minimum(rows, g.out_height - np.arange(count) * rows)
-    stores = _bits(np.arange(_BYTES) < (left * g.out_width)[:, None])
-    controls = np.ascontiguousarray(found.reshape(-1, _BYTES), np.uint8)
+    stores = _bits(np.arange(REGISTER) < (left * g.out_width)[:, None])
+    controls = np.ascontiguousarray(found.reshape(-1, REGISTER), np.uint8)
     return Blocks(registers, vectors, rows * g.out_width, places, masks, controls, stores)
 
 
 def _blocks_of_columns(geometry: ConvGeometry) -> Blocks | None:
     """Return blocks that are equal parts of a row. Masks stand for the columns beyond the plane, too."""
     g = geometry
-    columns = max(size for size in range(1, _BYTES + 1) if g.out_width % size == 0)
+    columns = max(size for size in range(1, REGISTER + 1) if g.out_width % size == 0)
     reach = (columns - 1) * g.strides[1] + (g.kernel[1] - 1) * g.dilations[1] + 1
-    registers = -(-(reach + 1) // _BYTES)
-    if columns <= _BYTES // 2 or registers > 2:
+    registers = -(-(reach + 1) // REGISTER)
+    if columns <= REGISTER // 2 or registers > 2:
         return None
-    last = registers * _BYTES - 1
+    last = registers * REGISTER - 1
     lanes = np.arange(last + 1)
     firsts = np.arange(0, g.out_width, columns) * g.strides[1] - g.pads[1]
     rows = np.arange(g.out_height)[:, None] * g.strides[0] - g.pads[0] + np.arange(g.kernel[0]) * g.dilations[0]
@@ -111,6 +110,6 @@ def _blocks_of_columns(geometry: ConvGeometry) -> Blocks | None:
     masks = _bits(is_inside.reshape(-1, g.kernel[0], last + 1))
     pixel, tap = _taps(g, 4)
     found = np.where((pixel < columns) & (tap < g.kernel[1]), pixel * g.strides[1] + tap * g.dilations[1], last)
-    stores = _bits(np.broadcast_to(np.arange(_BYTES) < columns, (len(places), _BYTES)))
-    controls = np.ascontiguousarray(found.reshape(-1, _BYTES), np.uint8)
+    stores = _bits(np.broadcast_to(np.arange(REGISTER) < columns, (len(places), REGISTER)))
+    controls = np.ascontiguousarray(found.reshape(-1, REGISTER), np.uint8)
     return Blocks(registers, 4, columns, places, masks, controls, stores)

@@ -6,8 +6,10 @@ import numpy as np
 from llvmlite import ir
 
 from sparse_rt_kernels.cpu import isa
+from sparse_rt_kernels.jit.llvm import F32, I8, I16, I32, I64
 from sparse_rt_kernels.product.epilogue import IntegerEpilogue
 from sparse_rt_kernels.vectors import simd
+from sparse_rt_kernels.vectors.registers import LANES, ROUNDER, WORDS
 
 __all__ = ["BYTES", "FLOAT32", "INT32", "PRODUCTS", "Finish", "dot", "kind_of"]
 
@@ -18,21 +20,12 @@ FLOAT32: Final = 1
 BYTES: Final = 2
 PRODUCTS: Final = 3
 
-_LANES: Final = 16
-_WORDS = simd.vector(simd.I32, _LANES)
-#: Added to a float of magnitude below 2**22 it rounds it half to even, as an integer in the low bits of the sum.
-_ROUNDER = 1.5 * 2.0**23
-
 
 def kind_of(dtype: np.dtype[Any], epilogue: IntegerEpilogue) -> int:
     """Return what outputs of `dtype` hold."""
     if dtype.itemsize > 1:
         return FLOAT32 if dtype.char == "f" else INT32
     return BYTES if epilogue.bias.any() or not (np.abs(epilogue.scale) < 1).all() else PRODUCTS
-
-
-def _int(value: int) -> Any:
-    return ir.Constant(simd.I64, value)
 
 
 def _saturates() -> bool:
@@ -45,18 +38,18 @@ def dot(builder: Any, acc: Any, values: Any, weights: Any) -> Any:
     if isa.fits("avx512vnni", isa.cpu_features()):
         return simd.dot_u8s8(builder, acc, values, weights)
     for byte in range(4):
-        shift = simd.constant(simd.I32, [8 * byte] * _LANES)
-        up = simd.constant(simd.I32, [24 - 8 * byte] * _LANES)
-        value = simd.bitwise_and(builder, simd.shift_right(builder, values, shift), simd.constant(simd.I32, [255] * 16))
-        weight = builder.ashr(builder.shl(weights, up), simd.constant(simd.I32, [24] * _LANES))
+        shift = simd.constant(I32, [8 * byte] * LANES)
+        up = simd.constant(I32, [24 - 8 * byte] * LANES)
+        value = simd.bitwise_and(builder, simd.shift_right(builder, values, shift), simd.constant(I32, [255] * 16))
+        weight = builder.ashr(builder.shl(weights, up), simd.constant(I32, [24] * LANES))
         acc = simd.add(builder, acc, simd.multiply(builder, value, weight))
     return acc
 
 
 def _interleaved(builder: Any, vectors: list[Any]) -> list[Any]:
     """Return 2**i vectors, lane j of vector t being item ``count * j + t``, as items in order."""
-    low = [lane for first in range(_LANES // 2) for lane in (first, _LANES + first)]
-    high = [lane + _LANES // 2 for lane in low]
+    low = [lane for first in range(LANES // 2) for lane in (first, LANES + first)]
+    high = [lane + LANES // 2 for lane in low]
     if len(vectors) == 1:
         return vectors
     even, odd = _interleaved(builder, vectors[::2]), _interleaved(builder, vectors[1::2])
@@ -69,11 +62,11 @@ def _packed_order(ways: int, vectors: int) -> list[int]:
 
     Packing leaves in every 16 bytes 4 lanes of each of the vectors.
     """
-    group = _LANES * ways
+    group = LANES * ways
     places = []
-    for pixel in range(vectors * _LANES):
+    for pixel in range(vectors * LANES):
         vector, lane = pixel // group * ways + pixel % ways, pixel % group // ways
-        places.append(lane // 4 * _LANES + vector * 4 + lane % 4)
+        places.append(lane // 4 * LANES + vector * 4 + lane % 4)
     return places
 
 
@@ -85,9 +78,9 @@ class Finish:
         self._builder = builder
         self._step = step
         self._scale, self._bias, self._low, self._high = (
-            simd.broadcast(builder, value, _LANES) for value in (scale, bias, low, high)
+            simd.broadcast(builder, value, LANES) for value in (scale, bias, low, high)
         )
-        self._zero_point = builder.trunc(zero_point, simd.I8)
+        self._zero_point = builder.trunc(zero_point, I8)
         if _saturates():
             self._bound_bytes()
 
@@ -98,21 +91,21 @@ class Finish:
         """
         builder = self._builder
         least, most = (
-            builder.trunc(builder.extract_element(simd.nearest_int(builder, bound), simd.I32(0)), simd.I16)
+            builder.trunc(builder.extract_element(simd.nearest_int(builder, bound), I32(0)), I16)
             for bound in (simd.smaller(builder, self._low, self._high), self._high)
         )
-        zero = ir.Constant(simd.I16, 0)
+        zero = I16(0)
         self._minus_least = simd.broadcast(builder, builder.sub(zero, least), 32)
-        self._span = simd.broadcast(builder, builder.trunc(builder.sub(most, least), simd.I8), 64)
-        self._least_byte = simd.broadcast(builder, builder.add(builder.trunc(least, simd.I8), self._zero_point), 64)
+        self._span = simd.broadcast(builder, builder.trunc(builder.sub(most, least), I8), 64)
+        self._least_byte = simd.broadcast(builder, builder.add(builder.trunc(least, I8), self._zero_point), 64)
 
     def store(self, kind: Any, sums: list[Any], place: Any, mask: Any = None) -> None:
         """Store the outputs of 4 or 2 vectors of sums, or those of `mask` (<64 x i1>)."""
         builder = self._builder
-        with builder.if_else(builder.icmp_signed(">=", kind, _int(BYTES)), likely=True) as (narrow, wide):
+        with builder.if_else(builder.icmp_signed(">=", kind, I64(BYTES)), likely=True) as (narrow, wide):
             with narrow:
                 self._store_narrow(kind, sums, place, mask)
-            with wide, builder.if_else(builder.icmp_signed("==", kind, _int(INT32))) as (words, floats):
+            with wide, builder.if_else(builder.icmp_signed("==", kind, I64(INT32))) as (words, floats):
                 with words:
                     self._store_words(sums, place, mask)
                 with floats:
@@ -123,7 +116,7 @@ class Finish:
         if not _saturates():
             self._store_bytes(sums, place, mask)
             return
-        with builder.if_else(builder.icmp_signed("==", kind, _int(PRODUCTS)), likely=True) as (products, others):
+        with builder.if_else(builder.icmp_signed("==", kind, I64(PRODUCTS)), likely=True) as (products, others):
             with products:
                 rows = [self._product(one) for one in sums]
                 self._put(place, self._saturated(rows), mask, 0)
@@ -162,14 +155,14 @@ class Finish:
 
     def _store_words(self, vectors: list[Any], place: Any, mask: Any) -> None:
         for number, value in enumerate(self._in_order(vectors)):
-            self._put(simd.element(self._builder, place, 64 * number), value, mask, _LANES * number)
+            self._put(simd.element(self._builder, place, 64 * number), value, mask, LANES * number)
 
     def _rounded(self, sums: Any) -> Any:
         """Return words whose low byte lacks but the zero point."""
         builder = self._builder
         value = simd.smaller(builder, simd.larger(builder, self._scaled(sums), self._low), self._high)
-        rounded = simd.fadd(builder, value, simd.constant(simd.F32, [_ROUNDER] * _LANES))
-        return simd.bitcast(builder, rounded, _WORDS)
+        rounded = simd.fadd(builder, value, simd.constant(F32, [ROUNDER] * LANES))
+        return simd.bitcast(builder, rounded, WORDS)
 
     def _store_bytes(self, sums: list[Any], place: Any, mask: Any) -> None:
         builder = self._builder
@@ -179,13 +172,13 @@ class Finish:
             # Lane j holds `ways` neighbouring pixels, one in each vector: a byte of one word.
             joined = None
             for way, word in reversed(list(enumerate(words[first : first + ways]))):
-                byte = simd.bitwise_and(builder, word, simd.constant(simd.I32, [255] * _LANES))
-                moved = builder.shl(byte, simd.constant(simd.I32, [8 * way] * _LANES))
+                byte = simd.bitwise_and(builder, word, simd.constant(I32, [255] * LANES))
+                moved = builder.shl(byte, simd.constant(I32, [8 * way] * LANES))
                 joined = moved if joined is None else builder.or_(joined, moved)
-            packed = builder.trunc(joined, simd.vector(ir.IntType(8 * ways), _LANES)) if ways < 4 else joined
-            value = simd.bitcast(builder, packed, simd.vector(simd.I8, _LANES * ways))
-            value = simd.add(builder, value, simd.broadcast(builder, self._zero_point, _LANES * ways))
-            self._put(simd.element(builder, place, _LANES * first), value, mask, _LANES * first)
+            packed = builder.trunc(joined, simd.vector(ir.IntType(8 * ways), LANES)) if ways < 4 else joined
+            value = simd.bitcast(builder, packed, simd.vector(I8, LANES * ways))
+            value = simd.add(builder, value, simd.broadcast(builder, self._zero_point, LANES * ways))
+            self._put(simd.element(builder, place, LANES * first), value, mask, LANES * first)
 
     def _put(self, place: Any, value: Any, mask: Any, first: int) -> None:
         """Store the vector of pixels from `first` on."""

@@ -1,22 +1,15 @@
 """SIMD blocks of the float32 depthwise convolution: 64 output pixels of one channel at a time."""
 
-from typing import Any, Final
-
-from llvmlite import ir
+from typing import Any
 
 from sparse_rt_kernels.between.depthwise.layout import BLOCK
 from sparse_rt_kernels.between.depthwise.sums import Taps, emit_sums
 from sparse_rt_kernels.jit.compiler import cgutils, types
+from sparse_rt_kernels.jit.llvm import F32, I64
 from sparse_rt_kernels.vectors import simd
+from sparse_rt_kernels.vectors.registers import FLOATS, LANES
 
 __all__ = ["multiply_floats"]
-
-_LANES: Final = 16
-_FLOATS = simd.vector(simd.F32, _LANES)
-
-
-def _int(value: int) -> Any:
-    return ir.Constant(simd.I64, value)
 
 
 @simd.emitter
@@ -58,15 +51,15 @@ def multiply_floats(
         taps = Taps(rows.literal_value, columns.literal_value, together.literal_value, down.literal_value)
         # Rows computed together share what they read: one vector of each is enough to hide an FMA's latency.
         vectors = max(1, 4 // taps.together)
-        start, least, most = (simd.broadcast(builder, value, _LANES) for value in operands)
-        pieces = builder.mul(blocks, _int(BLOCK // _LANES // vectors))
+        start, least, most = (simd.broadcast(builder, value, LANES) for value in operands)
+        pieces = builder.mul(blocks, I64(BLOCK // LANES // vectors))
         with cgutils.for_range(builder, pieces) as piece:
-            at = builder.mul(piece.index, _int(64 * vectors))
+            at = builder.mul(piece.index, I64(64 * vectors))
             base = builder.add(source, at)
 
             def read(tap: Any, v: int) -> Any:
                 place = simd.pointer(builder, builder.add(base, tap))
-                return simd.load(builder, simd.element(builder, place, 64 * v), _FLOATS)
+                return simd.load(builder, simd.element(builder, place, 64 * v), FLOATS)
 
             sums = emit_sums(
                 builder,
@@ -74,17 +67,17 @@ def multiply_floats(
                 count,
                 offsets,
                 weights,
-                simd.F32,
+                F32,
                 [[start] * vectors for _ in range(taps.together)],
                 read,
                 lambda acc, values, held: simd.fma(builder, values, held, acc),
             )
             for number, row in enumerate(sums):
-                place = simd.pointer(builder, builder.add(builder.add(out, at), builder.mul(pitch, _int(number))))
+                place = simd.pointer(builder, builder.add(builder.add(out, at), builder.mul(pitch, I64(number))))
                 for v, acc in enumerate(row):
                     # larger and smaller give their second operand if either is NaN.
                     value = simd.smaller(builder, most, simd.larger(builder, least, acc))
                     simd.store(builder, simd.element(builder, place, 64 * v), value)
-        return _int(0)
+        return I64(0)
 
     return types.intp(rows, columns, together, down, *[types.intp] * 7, *[types.float32] * 3), generate

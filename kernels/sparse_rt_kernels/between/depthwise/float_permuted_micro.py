@@ -1,28 +1,20 @@
 """SIMD float32 depthwise convolution straight from planes, for AVX-512: permutations stand for strides and padding."""
 
-from typing import Any, Final
+from typing import Any
 
 from llvmlite import ir
 
 from sparse_rt_kernels.jit.compiler import cgutils, types
+from sparse_rt_kernels.jit.llvm import F32, I16, I64
 from sparse_rt_kernels.vectors import simd
+from sparse_rt_kernels.vectors.registers import FLOATS, LANES, MASK, WORDS
 
 __all__ = ["convolve_pieces"]
 
-_LANES: Final = 16
-_FLOATS = simd.vector(simd.F32, _LANES)
-_WORDS = simd.vector(simd.I32, _LANES)
-_MASK = simd.vector(ir.IntType(1), _LANES)
-_BITS = ir.IntType(16)
-
-
-def _int(value: int) -> Any:
-    return ir.Constant(simd.I64, value)
-
 
 def _at(builder: Any, table: Any, number: Any, size: int, offset: int = 0) -> Any:
-    place = builder.add(table, builder.mul(number, _int(size)))
-    return simd.pointer(builder, builder.add(place, _int(offset)))
+    place = builder.add(table, builder.mul(number, I64(size)))
+    return simd.pointer(builder, builder.add(place, I64(offset)))
 
 
 @simd.emitter
@@ -72,13 +64,13 @@ def convolve_pieces(
         _, planes, source, source_plane, out, out_plane, pieces, places, masks, controls, *given = given
         outs, stores, weights, bias, low, high = given
         side = size.literal_value
-        least, most = (simd.broadcast(builder, value, _LANES) for value in (low, high))
+        least, most = (simd.broadcast(builder, value, LANES) for value in (low, high))
 
         def scalar(place: Any) -> Any:
-            return simd.broadcast(builder, simd.load(builder, place, simd.F32, 4), _LANES)
+            return simd.broadcast(builder, simd.load(builder, place, F32, 4), LANES)
 
         def mask(place: Any) -> Any:
-            return builder.bitcast(simd.load(builder, place, _BITS, 2), _MASK)
+            return builder.bitcast(simd.load(builder, place, I16, 2), MASK)
 
         with cgutils.for_range(builder, planes) as plane:
             operands = [scalar(_at(builder, weights, plane.index, 4 * side * side, 4 * t)) for t in range(side * side)]
@@ -87,25 +79,25 @@ def convolve_pieces(
             end = builder.add(out, builder.mul(plane.index, out_plane))
             with cgutils.for_range(builder, pieces) as piece:
                 steers = [
-                    simd.load(builder, _at(builder, controls, piece.index, 64 * side, 64 * s), _WORDS, 4)
+                    simd.load(builder, _at(builder, controls, piece.index, 64 * side, 64 * s), WORDS, 4)
                     for s in range(side)
                 ]
                 acc = start
                 for r in range(side):
                     pair = []
                     for half in (2 * r, 2 * r + 1):
-                        moved = simd.load(builder, _at(builder, places, piece.index, 16 * side, 8 * half), simd.I64, 8)
+                        moved = simd.load(builder, _at(builder, places, piece.index, 16 * side, 8 * half), I64, 8)
                         lanes = mask(_at(builder, masks, piece.index, 4 * side, 2 * half))
                         place = simd.pointer(builder, builder.add(begin, moved))
-                        pair.append(simd.load_masked(builder, place, _FLOATS, lanes, ir.Constant(_FLOATS, None)))
+                        pair.append(simd.load_masked(builder, place, FLOATS, lanes, ir.Constant(FLOATS, None)))
                     for s in range(side):
                         value = simd.permute_two_floats(builder, pair[0], steers[s], pair[1])
                         acc = simd.fma(builder, value, operands[r * side + s], acc)
                 # larger and smaller give their second operand if either is NaN.
                 value = simd.smaller(builder, most, simd.larger(builder, least, acc))
-                moved = simd.load(builder, _at(builder, outs, piece.index, 8), simd.I64, 8)
+                moved = simd.load(builder, _at(builder, outs, piece.index, 8), I64, 8)
                 place = simd.pointer(builder, builder.add(end, moved))
                 simd.store_masked(builder, place, value, mask(_at(builder, stores, piece.index, 2)))
-        return _int(0)
+        return I64(0)
 
     return types.intp(size, *[types.intp] * 13, types.float32, types.float32), generate

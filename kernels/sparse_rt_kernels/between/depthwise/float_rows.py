@@ -15,6 +15,7 @@ from sparse_rt_kernels.product.geometry import ConvGeometry
 from sparse_rt_kernels.threads.launch import Launch, Phase
 from sparse_rt_kernels.threads.planes import plane_range, plane_tasks
 from sparse_rt_kernels.threads.workspace import aligned_empty
+from sparse_rt_kernels.vectors.registers import LANES
 
 __all__ = ["can_share_rows", "prepare_rows"]
 
@@ -23,7 +24,6 @@ _FIELDS: Final = (
     *("out_height", "out_width", "top", "pieces", "places", "masks", "zeros", "weights", "bias"),
 )
 _RECORD: Final = np.dtype([*((name, "i8") for name in _FIELDS), ("low", "f8"), ("high", "f8")])
-_LANES: Final = 16
 _SIDE: Final = 3
 #: Output rows that may be computed together: sums and weights fill the registers, and 7 divides many images' heights.
 _TOGETHER: Final = (7, 4)
@@ -100,14 +100,14 @@ def _pieces(geometry: ConvGeometry) -> tuple[NDArray[np.int64], NDArray[np.uint1
     g = geometry
     down = g.strides[1]
     # What the pixels of a part read must fit one register, or two if the stride is 2.
-    count = -(-g.out_width // ((_LANES * down - _SIDE) // down + 1))
+    count = -(-g.out_width // ((LANES * down - _SIDE) // down + 1))
     columns = -(-g.out_width // count)
     firsts = np.arange(0, g.out_width, columns)
     reads = firsts * down - g.pads[1]
     places = np.stack([reads, firsts], axis=1) * 4
-    lanes = np.arange(_LANES)
-    items = reads[:, None, None] + np.arange(down)[:, None] * _LANES + lanes
-    flags = np.zeros((len(firsts), 4, _LANES), bool)
+    lanes = np.arange(LANES)
+    items = reads[:, None, None] + np.arange(down)[:, None] * LANES + lanes
+    flags = np.zeros((len(firsts), 4, LANES), bool)
     flags[:, :down] = (items >= 0) & (items < g.width)
     flags[:, _SIDE] = lanes < np.minimum(columns, g.out_width - firsts)[:, None]
     bits = np.packbits(flags, axis=-1, bitorder="little").view("<u2").astype(np.uint16)
@@ -119,7 +119,7 @@ def prepare_rows(geometry: ConvGeometry, weight: NDArray[np.float32], epilogue: 
     g = geometry
     places, masks = _pieces(g)
     weights = np.array(weight, np.float32, order="C")
-    zeros = aligned_empty((g.width + g.strides[1] * g.out_width + 8 * _LANES) * 4 + 4 * max(0, g.pads[1]))
+    zeros = aligned_empty((g.width + g.strides[1] * g.out_width + 8 * LANES) * 4 + 4 * max(0, g.pads[1]))
     zeros[:] = 0
     down = g.strides[0]
     fitting = [rows for rows in _TOGETHER if rows <= g.out_height]

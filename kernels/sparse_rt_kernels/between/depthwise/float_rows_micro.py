@@ -5,39 +5,31 @@ from typing import Any, Final
 from llvmlite import ir
 
 from sparse_rt_kernels.jit.compiler import cgutils, types
+from sparse_rt_kernels.jit.llvm import F32, I16, I32, I64
 from sparse_rt_kernels.vectors import simd
+from sparse_rt_kernels.vectors.registers import FLOATS, LANES, MASK
 
 __all__ = ["convolve_rows"]
 
-_LANES: Final = 16
-_FLOATS = simd.vector(simd.F32, _LANES)
-_WORDS = simd.vector(simd.I32, _LANES)
-_MASK = simd.vector(ir.IntType(1), _LANES)
-_BITS = ir.IntType(16)
 #: Rows and columns of the kernel.
 _SIDE: Final = 3
 
 
-def _int(value: int) -> Any:
-    return ir.Constant(simd.I64, value)
-
-
 def _at(builder: Any, table: Any, number: Any, size: int, offset: int = 0) -> Any:
-    place = builder.add(table, builder.mul(number, _int(size)))
-    return simd.pointer(builder, builder.add(place, _int(offset)))
+    place = builder.add(table, builder.mul(number, I64(size)))
+    return simd.pointer(builder, builder.add(place, I64(offset)))
 
 
 def _columns(builder: Any, stride: int, place: Any, masks: list[Any]) -> list[Any]:
     """Return what each column of the kernel reads of one input row, picked from one or two registers."""
-    zero = ir.Constant(_FLOATS, None)
+    zero = ir.Constant(FLOATS, None)
     loaded = [
-        simd.load_masked(builder, simd.element(builder, place, 4 * _LANES * number), _FLOATS, mask, zero)
+        simd.load_masked(builder, simd.element(builder, place, 4 * LANES * number), FLOATS, mask, zero)
         for number, mask in enumerate(masks)
     ]
     # Lanes beyond a piece's pixels are anything.
     controls = [
-        simd.constant(simd.I32, [(stride * lane + s) % (stride * _LANES) for lane in range(_LANES)])
-        for s in range(_SIDE)
+        simd.constant(I32, [(stride * lane + s) % (stride * LANES) for lane in range(LANES)]) for s in range(_SIDE)
     ]
     if stride == 1:
         return [loaded[0], *(simd.permute(builder, loaded[0], control) for control in controls[1:])]
@@ -97,38 +89,37 @@ def convolve_rows(
         _, _, planes, source, source_plane, out, out_plane, height, width, out_height, out_width, top, *given = given
         pieces, places, masks, zeros, weights, bias, low, high = given
         rows, stride = together.literal_value, down.literal_value
-        least, most = (simd.broadcast(builder, value, _LANES) for value in (low, high))
-        pitch, out_pitch = (builder.mul(size, _int(4)) for size in (width, out_width))
-        groups = builder.udiv(builder.add(out_height, _int(rows - 1)), _int(rows))
-        last_first = builder.sub(out_height, _int(rows))
+        least, most = (simd.broadcast(builder, value, LANES) for value in (low, high))
+        pitch, out_pitch = (builder.mul(size, I64(4)) for size in (width, out_width))
+        groups = builder.udiv(builder.add(out_height, I64(rows - 1)), I64(rows))
+        last_first = builder.sub(out_height, I64(rows))
 
         def scalar(place: Any) -> Any:
-            return simd.broadcast(builder, simd.load(builder, place, simd.F32, 4), _LANES)
+            return simd.broadcast(builder, simd.load(builder, place, F32, 4), LANES)
 
         def mask(piece: Any, number: int) -> Any:
-            return builder.bitcast(simd.load(builder, _at(builder, masks, piece, 8, 2 * number), _BITS, 2), _MASK)
+            return builder.bitcast(simd.load(builder, _at(builder, masks, piece, 8, 2 * number), I16, 2), MASK)
 
         with cgutils.for_range(builder, planes) as plane:
-            held = builder.add(weights, builder.mul(plane.index, _int(4 * _SIDE * _SIDE)))
-            operands = [scalar(_at(builder, held, _int(tap), 4)) for tap in range(_SIDE * _SIDE)]
+            held = builder.add(weights, builder.mul(plane.index, I64(4 * _SIDE * _SIDE)))
+            operands = [scalar(_at(builder, held, I64(tap), 4)) for tap in range(_SIDE * _SIDE)]
             start = scalar(_at(builder, bias, plane.index, 4))
             begin = builder.add(source, builder.mul(plane.index, source_plane))
             end = builder.add(out, builder.mul(plane.index, out_plane))
             with cgutils.for_range(builder, groups) as group:
                 # The last group begins early enough to be whole: it computes some rows again.
-                first = builder.mul(group.index, _int(rows))
+                first = builder.mul(group.index, I64(rows))
                 first = builder.select(builder.icmp_signed("<", first, last_first), first, last_first)
-                above = builder.sub(builder.mul(first, _int(stride)), top)
+                above = builder.sub(builder.mul(first, I64(stride)), top)
                 sources = []
                 for number in range((rows - 1) * stride + _SIDE):
-                    row = builder.add(above, _int(number))
+                    row = builder.add(above, I64(number))
                     inside = builder.icmp_unsigned("<", row, height)
                     sources.append(builder.select(inside, builder.add(begin, builder.mul(row, pitch)), zeros))
                 target = builder.add(end, builder.mul(first, out_pitch))
                 with cgutils.for_range(builder, pieces) as piece:
                     moved, shifted = (
-                        simd.load(builder, _at(builder, places, piece.index, 16, 8 * part), simd.I64, 8)
-                        for part in (0, 1)
+                        simd.load(builder, _at(builder, places, piece.index, 16, 8 * part), I64, 8) for part in (0, 1)
                     )
                     lanes = [mask(piece.index, number) for number in range(stride)]
                     sums = [start] * rows
@@ -144,8 +135,8 @@ def convolve_rows(
                     for p, total in enumerate(sums):
                         # larger and smaller give their second operand if either is NaN.
                         value = simd.smaller(builder, most, simd.larger(builder, least, total))
-                        place = builder.add(target, builder.add(builder.mul(out_pitch, _int(p)), shifted))
+                        place = builder.add(target, builder.add(builder.mul(out_pitch, I64(p)), shifted))
                         simd.store_masked(builder, simd.pointer(builder, place), value, store)
-        return _int(0)
+        return I64(0)
 
     return types.intp(together, down, *[types.intp] * 16, types.float32, types.float32), generate

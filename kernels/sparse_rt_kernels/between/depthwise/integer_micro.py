@@ -5,24 +5,17 @@ vector that is loaded at byte t belongs to output pixel 4 j + t: four unaligned 
 With columns 2 apart, two loads at bytes 0 and 2 make 32 pixels, lane j being pixel 2 j + t.
 """
 
-from typing import Any, Final
-
-from llvmlite import ir
+from typing import Any
 
 from sparse_rt_kernels.between.depthwise.finish import Finish, dot
 from sparse_rt_kernels.between.depthwise.layout import BLOCK
 from sparse_rt_kernels.between.depthwise.sums import Taps, emit_sums
 from sparse_rt_kernels.jit.compiler import cgutils, types
+from sparse_rt_kernels.jit.llvm import I32, I64
 from sparse_rt_kernels.vectors import simd
+from sparse_rt_kernels.vectors.registers import LANES, WORDS
 
 __all__ = ["multiply_bytes"]
-
-_LANES: Final = 16
-_WORDS = simd.vector(simd.I32, _LANES)
-
-
-def _int(value: int) -> Any:
-    return ir.Constant(simd.I64, value)
 
 
 @simd.emitter
@@ -76,14 +69,14 @@ def multiply_bytes(
         every = step.literal_value
         taps = Taps(rows.literal_value, columns.literal_value, together.literal_value, down.literal_value)
         starts = [64 * (v * every // 4) + v * every % 4 for v in range(4)]
-        zero = simd.broadcast(builder, builder.trunc(offset, simd.I32), _LANES)
+        zero = simd.broadcast(builder, builder.trunc(offset, I32), LANES)
         finish = Finish(builder, every, operands)
         with cgutils.for_range(builder, blocks) as block:
-            base = builder.add(source, builder.mul(block.index, _int(BLOCK * every)))
+            base = builder.add(source, builder.mul(block.index, I64(BLOCK * every)))
 
             def read(tap: Any, v: int) -> Any:
                 place = simd.pointer(builder, builder.add(base, tap))
-                return simd.load(builder, simd.element(builder, place, starts[v]), _WORDS)
+                return simd.load(builder, simd.element(builder, place, starts[v]), WORDS)
 
             sums = emit_sums(
                 builder,
@@ -91,16 +84,16 @@ def multiply_bytes(
                 count,
                 offsets,
                 weights,
-                simd.I32,
+                I32,
                 [[zero] * 4 for _ in range(taps.together)],
                 read,
                 lambda acc, values, held: dot(builder, acc, values, held),
             )
-            at = builder.add(out, builder.mul(block.index, builder.mul(itemsize, _int(BLOCK))))
+            at = builder.add(out, builder.mul(block.index, builder.mul(itemsize, I64(BLOCK))))
             for number, row in enumerate(sums):
-                place = builder.add(at, builder.mul(pitch, _int(number)))
+                place = builder.add(at, builder.mul(pitch, I64(number)))
                 finish.store(kind, row, simd.pointer(builder, place))
-        return _int(0)
+        return I64(0)
 
     floats = [types.float32] * 4
     return types.intp(rows, columns, together, down, step, *[types.intp] * 10, *floats, types.intp), generate

@@ -6,21 +6,15 @@ Each is a Numba intrinsic on addresses (intp) that returns an intp: Numba may dr
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from llvmlite import ir
-
 from sparse_rt_kernels.jit.compiler import cgutils, types
+from sparse_rt_kernels.jit.llvm import F32, I8, I32, I64
 from sparse_rt_kernels.vectors import simd
+from sparse_rt_kernels.vectors.registers import FLOATS
 
 __all__ = ["copy_rows", "fill_words", "float_at", "separate_pairs", "word_at"]
 
 #: Bytes of the vectors to choose from; the last fits every row.
 _SIZES: Final = (64, 32, 16, 8, 4, 2, 1)
-_WORDS = simd.vector(simd.I32, 16)
-_FLOATS = simd.vector(simd.F32, 16)
-
-
-def _int(value: int) -> Any:
-    return ir.Constant(simd.I64, value)
 
 
 def _first_that_fits(builder: Any, sizes: Sequence[int], width: Any, emit: Callable[[int], None]) -> None:
@@ -29,7 +23,7 @@ def _first_that_fits(builder: Any, sizes: Sequence[int], width: Any, emit: Calla
     if not smaller:
         emit(size)
         return
-    with builder.if_else(builder.icmp_signed(">=", width, _int(size))) as (fits, other):
+    with builder.if_else(builder.icmp_signed(">=", width, I64(size))) as (fits, other):
         with fits:
             emit(size)
         with other:
@@ -58,15 +52,15 @@ def copy_rows(
 
     def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
         source, source_plane, stride, target, target_plane, pitch, planes, rows, width, flip = given
-        flips = builder.trunc(flip, simd.I8)
+        flips = builder.trunc(flip, I8)
 
         def move(size: int, begin: Any, end: Any, first: Any) -> None:
-            value = simd.load(builder, simd.pointer(builder, builder.add(begin, first)), simd.vector(simd.I8, size))
+            value = simd.load(builder, simd.pointer(builder, builder.add(begin, first)), simd.vector(I8, size))
             value = simd.bitwise_xor(builder, value, simd.broadcast(builder, flips, size))
             simd.store(builder, simd.pointer(builder, builder.add(end, first)), value)
 
         def copy(size: int) -> None:
-            last = builder.sub(width, _int(size))
+            last = builder.sub(width, I64(size))
             with cgutils.for_range(builder, planes) as plane, cgutils.for_range(builder, rows) as row:
                 begin = builder.add(source, builder.mul(plane.index, source_plane))
                 begin = builder.add(begin, builder.mul(row.index, stride))
@@ -74,14 +68,14 @@ def copy_rows(
                 end = builder.add(end, builder.mul(row.index, pitch))
                 if size < _SIZES[0]:
                     # Less than two vectors wide, or the size above would have fitted.
-                    move(size, begin, end, _int(0))
+                    move(size, begin, end, I64(0))
                 else:
-                    with cgutils.for_range_slice(builder, _int(0), last, _int(size), simd.I64, inc=True) as (first, _):
+                    with cgutils.for_range_slice(builder, I64(0), last, I64(size), I64, inc=True) as (first, _):
                         move(size, begin, end, first)
                 move(size, begin, end, last)
 
         _first_that_fits(builder, _SIZES, width, copy)
-        return _int(0)
+        return I64(0)
 
     return types.intp(*[types.intp] * 10), generate
 
@@ -92,11 +86,11 @@ def fill_words(context: Any, target: Any, count: Any, word: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
         target, count, word = given
-        value = simd.broadcast(builder, builder.trunc(word, simd.I32), 16)
+        value = simd.broadcast(builder, builder.trunc(word, I32), 16)
         with cgutils.for_range(builder, count) as each:
-            place = builder.add(target, builder.mul(each.index, _int(64)))
+            place = builder.add(target, builder.mul(each.index, I64(64)))
             simd.store(builder, simd.pointer(builder, place), value, 64)
-        return _int(0)
+        return I64(0)
 
     return types.intp(*[types.intp] * 3), generate
 
@@ -110,13 +104,13 @@ def separate_pairs(context: Any, source: Any, even: Any, odd: Any, blocks: Any) 
         # One after the other: the last block of even items may reach into the odd ones.
         for target, first in ((even, 0), (odd, 1)):
             with cgutils.for_range(builder, blocks) as each:
-                place = simd.pointer(builder, builder.add(source, builder.mul(each.index, _int(128))))
-                low = simd.load(builder, place, _FLOATS)
-                high = simd.load(builder, simd.element(builder, place, 64), _FLOATS)
-                at = builder.add(target, builder.mul(each.index, _int(64)))
+                place = simd.pointer(builder, builder.add(source, builder.mul(each.index, I64(128))))
+                low = simd.load(builder, place, FLOATS)
+                high = simd.load(builder, simd.element(builder, place, 64), FLOATS)
+                at = builder.add(target, builder.mul(each.index, I64(64)))
                 value = simd.shuffle(builder, low, high, range(first, 32, 2))
                 simd.store(builder, simd.pointer(builder, at), value)
-        return _int(0)
+        return I64(0)
 
     return types.intp(*[types.intp] * 4), generate
 
@@ -126,7 +120,7 @@ def word_at(context: Any, address: Any) -> Any:
     """Return the int32 at an address."""
 
     def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        return builder.sext(simd.load(builder, simd.pointer(builder, given[0]), simd.I32, 4), simd.I64)
+        return builder.sext(simd.load(builder, simd.pointer(builder, given[0]), I32, 4), I64)
 
     return types.intp(types.intp), generate
 
@@ -136,6 +130,6 @@ def float_at(context: Any, address: Any) -> Any:
     """Return the float32 at an address."""
 
     def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        return simd.load(builder, simd.pointer(builder, given[0]), simd.F32, 4)
+        return simd.load(builder, simd.pointer(builder, given[0]), F32, 4)
 
     return types.float32(types.intp), generate

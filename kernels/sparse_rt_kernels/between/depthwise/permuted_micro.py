@@ -4,30 +4,25 @@ Some output rows, up to 64 pixels, are a block. What a row of the kernel reads f
 bytes, or two; a permutation picks for each pixel the columns that its taps meet, or a byte of padding, the last one.
 """
 
-from typing import Any, Final
+from typing import Any
 
 from llvmlite import ir
 
 from sparse_rt_kernels.between.depthwise.finish import Finish, dot
 from sparse_rt_kernels.jit.compiler import cgutils, types
+from sparse_rt_kernels.jit.llvm import F32, I8, I32, I64
 from sparse_rt_kernels.vectors import simd
+from sparse_rt_kernels.vectors.registers import BYTES, LANES, WORDS
 
 __all__ = ["convolve_permuted"]
 
-_LANES: Final = 16
-_WORDS = simd.vector(simd.I32, _LANES)
-_BYTES = simd.vector(simd.I8, 64)
 _MASK = simd.vector(ir.IntType(1), 64)
-
-
-def _int(value: int) -> Any:
-    return ir.Constant(simd.I64, value)
 
 
 def _at(builder: Any, table: Any, number: Any, size: int) -> Any:
     if isinstance(number, int):
-        number = _int(number)
-    return simd.pointer(builder, builder.add(table, builder.mul(number, _int(size))))
+        number = I64(number)
+    return simd.pointer(builder, builder.add(table, builder.mul(number, I64(size))))
 
 
 @simd.emitter
@@ -95,15 +90,15 @@ def convolve_permuted(
         planes, source, source_plane, out, out_plane, blocks, block_bytes, *given = given[4:]
         places, masks, controls, stores, weights, offset, scale, bias, kind, flip, pad, low, high, zero_point = given
         height, width, count, ways = (each.literal_value for each in (rows, groups, registers, vectors))
-        flips, padding = (simd.broadcast(builder, builder.trunc(byte, simd.I8), 64) for byte in (flip, pad))
+        flips, padding = (simd.broadcast(builder, builder.trunc(byte, I8), 64) for byte in (flip, pad))
         padding = simd.bitwise_xor(builder, padding, flips)
-        steers = [simd.load(builder, _at(builder, controls, number, 64), _BYTES, 64) for number in range(ways * width)]
+        steers = [simd.load(builder, _at(builder, controls, number, 64), BYTES, 64) for number in range(ways * width)]
 
         def read(at: Any, bits: list[Any]) -> list[Any]:
             result = []
             for number, mask in enumerate(bits):
-                place = simd.pointer(builder, builder.add(at, _int(64 * number)))
-                value = simd.load_masked(builder, place, _BYTES, mask, ir.Constant(_BYTES, None))
+                place = simd.pointer(builder, builder.add(at, I64(64 * number)))
+                value = simd.load_masked(builder, place, BYTES, mask, ir.Constant(BYTES, None))
                 # Adding 128 flips a byte's sign bit, and a sum can be masked.
                 result.append(builder.select(mask, simd.add(builder, value, flips), padding))
             return result
@@ -113,43 +108,39 @@ def convolve_permuted(
                 value = simd.permute_bytes(builder, values[0], steer)
             else:
                 value = simd.permute_two(builder, values[0], steer, values[1])
-            return builder.bitcast(value, _WORDS)
+            return builder.bitcast(value, WORDS)
 
         def mask_at(table: Any, number: Any) -> Any:
-            return builder.bitcast(simd.load(builder, _at(builder, table, number, 8), simd.I64, 8), _MASK)
+            return builder.bitcast(simd.load(builder, _at(builder, table, number, 8), I64, 8), _MASK)
 
         with cgutils.for_range(builder, blocks) as block:
-            first = builder.mul(block.index, _int(height))
+            first = builder.mul(block.index, I64(height))
             moved, bits = [], []
             for r in range(height):
-                row = builder.add(first, _int(r))
-                place = simd.load(builder, _at(builder, places, row, 8), simd.I64, 8)
+                row = builder.add(first, I64(r))
+                place = simd.load(builder, _at(builder, places, row, 8), I64, 8)
                 moved.append(builder.add(source, place))
-                inside = builder.mul(row, _int(count))
-                bits.append([mask_at(masks, builder.add(inside, _int(number))) for number in range(count)])
+                inside = builder.mul(row, I64(count))
+                bits.append([mask_at(masks, builder.add(inside, I64(number))) for number in range(count)])
             store = mask_at(stores, block.index)
             begin = builder.add(out, builder.mul(block.index, block_bytes))
             with cgutils.for_range(builder, planes) as plane:
-                start = simd.broadcast(
-                    builder, simd.load(builder, _at(builder, offset, plane.index, 4), simd.I32, 4), _LANES
-                )
+                start = simd.broadcast(builder, simd.load(builder, _at(builder, offset, plane.index, 4), I32, 4), LANES)
                 sums = [start] * ways
                 at = builder.mul(plane.index, source_plane)
-                word = _at(builder, weights, builder.mul(plane.index, _int(height * width)), 4)
+                word = _at(builder, weights, builder.mul(plane.index, I64(height * width)), 4)
                 for r in range(height):
                     values = read(builder.add(moved[r], at), bits[r])
                     for g in range(width):
-                        tap = simd.load(builder, simd.element(builder, word, 4 * (r * width + g)), simd.I32, 4)
-                        operand = simd.broadcast(builder, tap, _LANES)
+                        tap = simd.load(builder, simd.element(builder, word, 4 * (r * width + g)), I32, 4)
+                        operand = simd.broadcast(builder, tap, LANES)
                         for t in range(ways):
                             sums[t] = dot(builder, sums[t], permuted(values, steers[ways * g + t]), operand)
-                factors = [
-                    simd.load(builder, _at(builder, table, plane.index, 4), simd.F32, 4) for table in (scale, bias)
-                ]
+                factors = [simd.load(builder, _at(builder, table, plane.index, 4), F32, 4) for table in (scale, bias)]
                 finish = Finish(builder, 4 // ways, [*factors, low, high, zero_point])
                 place = simd.pointer(builder, builder.add(begin, builder.mul(plane.index, out_plane)))
                 finish.store(kind, sums, place, store)
-        return _int(0)
+        return I64(0)
 
     floats = [types.float32] * 2
     return types.intp(rows, groups, registers, vectors, *[types.intp] * 18, *floats, types.intp), generate

@@ -6,12 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparse_rt_kernels.product.geometry import ConvGeometry
+from sparse_rt_kernels.vectors.registers import LANES
 
 __all__ = ["Pieces", "pieces_of"]
 
-_LANES = 16
 #: The last lane of two registers is never loaded: it is the padding.
-_PADDING = 2 * _LANES - 1
+_PADDING = 2 * LANES - 1
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -47,25 +47,25 @@ def _registers(
     for tap in range(g.kernel[0]):
         y = row * g.strides[0] - g.pads[0] + tap * g.dilations[0]
         below = y + g.strides[0]
-        lower = (below, first, width if rows == 2 else 0) if rows == 2 else (y, first + _LANES, width - _LANES)
-        loads += [(y, first, min(width, _LANES)), lower]
+        lower = (below, first, width if rows == 2 else 0) if rows == 2 else (y, first + LANES, width - LANES)
+        loads += [(y, first, min(width, LANES)), lower]
     lanes = []
     for tap in range(g.kernel[1]):
-        found = [_PADDING] * _LANES
+        found = [_PADDING] * LANES
         for pixel in range(rows * columns):
             x = (column + pixel % columns) * g.strides[1] - g.pads[1] + tap * g.dilations[1]
             if 0 <= x < g.width:
-                found[pixel] = x - first + pixel // columns * _LANES
+                found[pixel] = x - first + pixel // columns * LANES
         lanes.append(found)
     return loads, lanes
 
 
 def _pixels(g: ConvGeometry) -> tuple[int, int]:
     """Return how many output rows and columns a piece has; 0 columns if the kernel is too wide."""
-    if g.width < _LANES and g.out_width <= _LANES // 2:
+    if g.width < LANES and g.out_width <= LANES // 2:
         return 2, g.out_width
     fitting = (_PADDING - (g.kernel[1] - 1) * g.dilations[1] - 1) // g.strides[1] + 1
-    most = min(_LANES, max(0, fitting))
+    most = min(LANES, max(0, fitting))
     return 1, -(-g.out_width // -(-g.out_width // most)) if most else 0
 
 

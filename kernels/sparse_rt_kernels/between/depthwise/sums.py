@@ -3,9 +3,8 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from llvmlite import ir
-
 from sparse_rt_kernels.jit.compiler import cgutils
+from sparse_rt_kernels.jit.llvm import I64
 from sparse_rt_kernels.vectors import simd
 
 __all__ = ["Taps", "emit_sums"]
@@ -32,10 +31,10 @@ class Taps(NamedTuple):
 
 def _item(builder: Any, table: Any, number: Any, kind: Any) -> Any:
     """Return item `number` of a table of `kind`."""
-    size = 8 if kind == simd.I64 else 4
+    size = 8 if kind == I64 else 4
     if isinstance(number, int):
-        number = ir.Constant(simd.I64, number)
-    place = builder.add(table, builder.mul(number, ir.Constant(simd.I64, size)))
+        number = I64(number)
+    place = builder.add(table, builder.mul(number, I64(size)))
     return simd.load(builder, simd.pointer(builder, place), kind, size)
 
 
@@ -79,7 +78,7 @@ def emit_sums(
         operands = [operand(number) for number in range(taps.rows * taps.columns)]
         for place in range(((taps.together - 1) * taps.down + taps.rows) * taps.columns):
             row, column = divmod(place, taps.columns)
-            offset = _item(builder, offsets, place, simd.I64)
+            offset = _item(builder, offsets, place, I64)
             reading = [r for r in range(taps.together) if 0 <= row - r * taps.down < taps.rows]
             for v in vectors:
                 value = read(offset, v)
@@ -90,7 +89,7 @@ def emit_sums(
     for slot, value in zip(slots, first[0], strict=True):
         builder.store(value, slot)
     with cgutils.for_range(builder, count) as loop:
-        offset, held = _item(builder, offsets, loop.index, simd.I64), operand(loop.index)
+        offset, held = _item(builder, offsets, loop.index, I64), operand(loop.index)
         for v, slot in enumerate(slots):
             builder.store(multiply(builder.load(slot), read(offset, v), held), slot)
     return [[builder.load(slot) for slot in slots]]

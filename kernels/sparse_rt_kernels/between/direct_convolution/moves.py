@@ -8,23 +8,18 @@ from typing import Any
 from llvmlite import ir
 
 from sparse_rt_kernels.jit.compiler import cgutils, types
+from sparse_rt_kernels.jit.llvm import I8, I16, I32, I64
 from sparse_rt_kernels.vectors import simd
+from sparse_rt_kernels.vectors.registers import BYTES, REGISTER, WORDS
 
 __all__ = ["copy_words", "fill_words", "turn_words"]
 
-_WORDS = simd.vector(simd.I32, 16)
-_BYTES = simd.vector(simd.I8, 64)
-_REGISTER = 64
 #: The unpack instructions: within each 16 bytes, the lower or upper halves of two registers, item by item.
 _LOW_BYTES = [lane + part for base in range(0, 64, 16) for lane in range(base, base + 8) for part in (0, 64)]
 _LOW_PAIRS = [lane + part for base in range(0, 32, 8) for lane in range(base, base + 4) for part in (0, 32)]
 #: Quarters of two registers: the first two of each, the last two of each, then every second one.
 _HALVES = [[*range(8), *range(16, 24)], [*range(8, 16), *range(24, 32)]]
 _ALTERNATE = [[first + lane for first in range(at, 32, 8) for lane in range(4)] for at in (0, 4)]
-
-
-def _int(value: int) -> Any:
-    return ir.Constant(simd.I64, value)
 
 
 def _unpack(builder: Any, a: Any, b: Any, low: list[int], upper: int) -> list[Any]:
@@ -49,31 +44,31 @@ def turn_words(context: Any, source: Any, stride: Any, planes: Any, pixels: Any,
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         source, stride, planes, pixels, out, flip = given
-        whole = builder.icmp_signed(">=", pixels, _int(_REGISTER))
-        ones = builder.sub(builder.shl(_int(1), pixels), _int(1))
-        present = builder.select(whole, _int(-1), ones)
-        flips = simd.broadcast(builder, builder.trunc(flip, simd.I8), 64)
+        whole = builder.icmp_signed(">=", pixels, I64(REGISTER))
+        ones = builder.sub(builder.shl(I64(1), pixels), I64(1))
+        present = builder.select(whole, I64(-1), ones)
+        flips = simd.broadcast(builder, builder.trunc(flip, I8), 64)
         block = []
         for plane in range(4):
-            lanes = builder.select(builder.icmp_signed("<", _int(plane), planes), present, _int(0))
+            lanes = builder.select(builder.icmp_signed("<", I64(plane), planes), present, I64(0))
             mask = builder.bitcast(lanes, simd.vector(ir.IntType(1), 64))
-            place = simd.pointer(builder, builder.add(source, builder.mul(stride, _int(plane))))
-            loaded = simd.load_masked(builder, place, _BYTES, mask, ir.Constant(_BYTES, None))
+            place = simd.pointer(builder, builder.add(source, builder.mul(stride, I64(plane))))
+            loaded = simd.load_masked(builder, place, BYTES, mask, ir.Constant(BYTES, None))
             block.append(simd.bitwise_xor(builder, loaded, flips))
         pairs = [
-            [simd.bitcast(builder, each, simd.vector(simd.I16, 32)) for each in _unpack(builder, a, b, _LOW_BYTES, 8)]
+            [simd.bitcast(builder, each, simd.vector(I16, 32)) for each in _unpack(builder, a, b, _LOW_BYTES, 8)]
             for a, b in (block[:2], block[2:])
         ]
         fours = [each for a, b in zip(*pairs, strict=True) for each in _unpack(builder, a, b, _LOW_PAIRS, 4)]
         # Quarter q of register i holds pixels 16 q + 4 i to 16 q + 4 i + 3.
-        words = [simd.bitcast(builder, four, _WORDS) for four in fours]
+        words = [simd.bitcast(builder, four, WORDS) for four in fours]
         halves = [[simd.shuffle(builder, a, b, half) for half in _HALVES] for a, b in (words[:2], words[2:])]
         for line in range(4):
-            with builder.if_then(builder.icmp_signed(">", pixels, _int(line * 16)), likely=True):
+            with builder.if_then(builder.icmp_signed(">", pixels, I64(line * 16)), likely=True):
                 a, b = (pair[line // 2] for pair in halves)
                 value = simd.shuffle(builder, a, b, _ALTERNATE[line % 2])
-                simd.store(builder, simd.element(builder, simd.pointer(builder, out), line * _REGISTER), value)
-        return _int(0)
+                simd.store(builder, simd.element(builder, simd.pointer(builder, out), line * REGISTER), value)
+        return I64(0)
 
     return types.intp(*[types.intp] * 6), generate
 
@@ -84,11 +79,11 @@ def copy_words(context: Any, source: Any, count: Any, out: Any) -> Any:
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         source, count, out = given
-        with cgutils.for_range_slice(builder, _int(0), count, _int(16), simd.I64, inc=True) as (word, _):
-            offset, left = builder.mul(word, _int(4)), builder.sub(count, word)
-            value = simd.load_first(builder, simd.pointer(builder, builder.add(source, offset)), _WORDS, left)
+        with cgutils.for_range_slice(builder, I64(0), count, I64(16), I64, inc=True) as (word, _):
+            offset, left = builder.mul(word, I64(4)), builder.sub(count, word)
+            value = simd.load_first(builder, simd.pointer(builder, builder.add(source, offset)), WORDS, left)
             simd.store_first(builder, simd.pointer(builder, builder.add(out, offset)), value, left)
-        return _int(0)
+        return I64(0)
 
     return types.intp(*[types.intp] * 3), generate
 
@@ -99,10 +94,10 @@ def fill_words(context: Any, out: Any, count: Any, word: Any) -> Any:
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         out, count, word = given
-        value = simd.broadcast(builder, builder.trunc(word, simd.I32), 16)
-        with cgutils.for_range_slice(builder, _int(0), count, _int(16), simd.I64, inc=True) as (first, _):
-            place = simd.pointer(builder, builder.add(out, builder.mul(first, _int(4))))
+        value = simd.broadcast(builder, builder.trunc(word, I32), 16)
+        with cgutils.for_range_slice(builder, I64(0), count, I64(16), I64, inc=True) as (first, _):
+            place = simd.pointer(builder, builder.add(out, builder.mul(first, I64(4))))
             simd.store_first(builder, place, value, builder.sub(count, first))
-        return _int(0)
+        return I64(0)
 
     return types.intp(*[types.intp] * 3), generate

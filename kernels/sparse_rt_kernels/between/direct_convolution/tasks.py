@@ -12,7 +12,6 @@ from sparse_rt_kernels.jit.compiler import carray
 
 __all__ = ["IMAGE", "image_task"]
 
-_REGISTER = 64
 _PAIR = 2 * CHANNELS
 #: `images` images of `channels` channels become `n` channels; output rows are counted over the batch and cut into
 #: `row_parts`, pairs of blocks of 16 channels into `channel_parts`. `pad` is a word of padding, `flip` a byte: see

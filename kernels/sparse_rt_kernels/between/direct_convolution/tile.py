@@ -9,8 +9,10 @@ from typing import Any, Final
 from llvmlite import ir
 
 from sparse_rt_kernels.jit.compiler import cgutils, types
+from sparse_rt_kernels.jit.llvm import I32, I64
 from sparse_rt_kernels.product.u8s8.requantise import Requantiser, store_planes
 from sparse_rt_kernels.vectors import simd
+from sparse_rt_kernels.vectors.registers import FLOATS, REGISTER, WORDS
 
 __all__ = ["CHANNELS", "PIXELS", "bytes_row", "floats_row"]
 
@@ -19,20 +21,13 @@ CHANNELS: Final = 16
 #: Neighbouring output pixels of a tile: 28 accumulators, and registers for two weights and a pixel.
 PIXELS: Final = 14
 
-_WORDS = simd.vector(simd.I32, CHANNELS)
-_FLOATS = simd.vector(simd.F32, CHANNELS)
-_REGISTER = 64
 
 #: Adds the product of a broadcast pixel and 16 weights to an accumulator.
 _MultiplyAdd = Callable[[Any, Any, Any, Any], Any]
 
 
-def _int(value: int) -> Any:
-    return ir.Constant(simd.I64, value)
-
-
 def _moved(builder: Any, address: Any, count: int, size: int) -> Any:
-    return builder.add(address, _int(count * size))
+    return builder.add(address, I64(count * size))
 
 
 def _sums(builder: Any, distance: int, starts: list[Any], multiply_add: _MultiplyAdd, given: list[Any]) -> list[Any]:
@@ -44,32 +39,32 @@ def _sums(builder: Any, distance: int, starts: list[Any], multiply_add: _Multipl
     base = simd.pointer(builder, image)
     with cgutils.for_range(builder, steps):
         word, value = (builder.load(place) for place in moving)
-        here = simd.element(builder, base, builder.sext(simd.load(builder, word, simd.I32, 4), simd.I64))
-        weights = [simd.load(builder, value, kind, _REGISTER)]
+        here = simd.element(builder, base, builder.sext(simd.load(builder, word, I32, 4), I64))
+        weights = [simd.load(builder, value, kind, REGISTER)]
         if len(starts) == 2:
-            weights.append(simd.load(builder, simd.element(builder, value, block_bytes), kind, _REGISTER))
+            weights.append(simd.load(builder, simd.element(builder, value, block_bytes), kind, REGISTER))
         for pixel in range(PIXELS):
             item = simd.load(builder, simd.element(builder, here, pixel * distance), kind.element, 4)
             x = simd.broadcast(builder, item, CHANNELS)
             for weight, row in zip(weights, slots, strict=True):
                 builder.store(multiply_add(builder, x, weight, builder.load(row[pixel])), row[pixel])
         builder.store(simd.element(builder, word, 4), moving[0])
-        builder.store(simd.element(builder, value, _REGISTER), moving[1])
+        builder.store(simd.element(builder, value, REGISTER), moving[1])
     return [[builder.load(slot) for slot in row] for row in slots]
 
 
 def _each_tile(builder: Any, width: Any, generate: Callable[[Any], None]) -> None:
     """Call `generate` on the first pixel of each tile of a row; the last one computes some pixels again."""
-    tiles = builder.udiv(builder.add(width, _int(PIXELS - 1)), _int(PIXELS))
-    last = builder.sub(width, _int(PIXELS))
+    tiles = builder.udiv(builder.add(width, I64(PIXELS - 1)), I64(PIXELS))
+    last = builder.sub(width, I64(PIXELS))
     with cgutils.for_range(builder, tiles) as loop:
-        first = builder.mul(loop.index, _int(PIXELS))
+        first = builder.mul(loop.index, I64(PIXELS))
         generate(builder.select(builder.icmp_signed("<", first, last), first, last))
 
 
 def _one_or_two(builder: Any, channels: Any, generate: Callable[[int], None]) -> None:
     """Call `generate` on how many blocks of 16 channels a tile takes of `channels`."""
-    with builder.if_else(builder.icmp_signed(">=", channels, _int(2 * CHANNELS)), likely=True) as (pair, single):
+    with builder.if_else(builder.icmp_signed(">=", channels, I64(2 * CHANNELS)), likely=True) as (pair, single):
         with pair:
             generate(2)
         with single:
@@ -86,15 +81,15 @@ class _Bytes:
     def __init__(self, builder: Any, block: int, out: Any, stride: Any, operands: list[Any]) -> None:
         offset, row_sums, shift, scale, bias, *rest = operands
         offset, row_sums, scale, bias = (
-            _moved(builder, address, block, _REGISTER) for address in (offset, row_sums, scale, bias)
+            _moved(builder, address, block, REGISTER) for address in (offset, row_sums, scale, bias)
         )
-        correction = simd.load(builder, simd.pointer(builder, row_sums), _WORDS)
-        shifts = simd.broadcast(builder, builder.trunc(shift, simd.I32), CHANNELS)
-        held = simd.load(builder, simd.pointer(builder, offset), _WORDS)
+        correction = simd.load(builder, simd.pointer(builder, row_sums), WORDS)
+        shifts = simd.broadcast(builder, builder.trunc(shift, I32), CHANNELS)
+        held = simd.load(builder, simd.pointer(builder, offset), WORDS)
         #: First value of the accumulators.
         self.start = simd.subtract(builder, held, simd.multiply(builder, correction, shifts))
         self.requantiser = Requantiser(builder, [scale, bias, *rest])
-        self._out = builder.add(out, builder.mul(stride, _int(block * CHANNELS)))
+        self._out = builder.add(out, builder.mul(stride, I64(block * CHANNELS)))
         self._stride = stride
 
     def store(self, builder: Any, sums: list[Any], plain: bool, first: Any) -> None:
@@ -167,11 +162,11 @@ def bytes_row(
             starts = [one.start for one in made]
 
             def each(first: Any) -> None:
-                here = builder.add(image, builder.mul(first, _int(distance.literal_value)))
+                here = builder.add(image, builder.mul(first, I64(distance.literal_value)))
                 given = [here, words, steps, values, block_bytes]
                 sums = _sums(builder, distance.literal_value, starts, _dot, given)
                 # Two pixels more than the tile has may be stored where another tile of the row follows.
-                follows = builder.icmp_signed("<=", first, builder.sub(width, _int(16)))
+                follows = builder.icmp_signed("<=", first, builder.sub(width, I64(16)))
                 with builder.if_else(is_plain, likely=True) as branches:
                     for branch, plain in zip(branches, (True, False), strict=True):
                         with branch, builder.if_else(follows, likely=True) as (whole, last):
@@ -185,7 +180,7 @@ def bytes_row(
             _each_tile(builder, width, each)
 
         _one_or_two(builder, channels, row)
-        return _int(0)
+        return I64(0)
 
     operands = [*[types.intp] * 5, types.float32, types.float32, types.intp, types.intp]
     return types.intp(distance, *[types.intp] * 9, *operands), generate
@@ -204,8 +199,8 @@ def _store_floats(builder: Any, sums: list[Any], bias: Any, bounds: list[Any], o
     ]
     square = clipped + clipped[-1:] * (CHANNELS - PIXELS)
     for channel, value in enumerate(simd.transpose(builder, square)):
-        place = simd.pointer(builder, builder.add(out, builder.mul(stride, _int(channel))))
-        simd.store_first(builder, place, value, _int(PIXELS))
+        place = simd.pointer(builder, builder.add(out, builder.mul(stride, I64(channel))))
+        simd.store_first(builder, place, value, I64(PIXELS))
 
 
 @simd.emitter
@@ -236,22 +231,22 @@ def floats_row(
         bounds = [simd.broadcast(builder, bound, CHANNELS) for bound in (low, high)]
 
         def row(blocks: int) -> None:
-            places = [simd.pointer(builder, _moved(builder, bias, block, _REGISTER)) for block in range(blocks)]
-            biases = [simd.load(builder, place, _FLOATS) for place in places]
-            starts = [ir.Constant(_FLOATS, None)] * blocks
+            places = [simd.pointer(builder, _moved(builder, bias, block, REGISTER)) for block in range(blocks)]
+            biases = [simd.load(builder, place, FLOATS) for place in places]
+            starts = [ir.Constant(FLOATS, None)] * blocks
 
             def each(first: Any) -> None:
-                here = builder.add(image, builder.mul(first, _int(distance.literal_value)))
+                here = builder.add(image, builder.mul(first, I64(distance.literal_value)))
                 given = [here, words, steps, values, block_bytes]
                 sums = _sums(builder, distance.literal_value, starts, _fma, given)
-                to = builder.add(out, builder.mul(first, _int(4)))
+                to = builder.add(out, builder.mul(first, I64(4)))
                 for block in range(blocks):
-                    target = builder.add(to, builder.mul(stride, _int(CHANNELS * block)))
+                    target = builder.add(to, builder.mul(stride, I64(CHANNELS * block)))
                     _store_floats(builder, sums[block], biases[block], bounds, target, stride)
 
             _each_tile(builder, width, each)
 
         _one_or_two(builder, channels, row)
-        return _int(0)
+        return I64(0)
 
     return types.intp(distance, *[types.intp] * 10, types.float32, types.float32), generate

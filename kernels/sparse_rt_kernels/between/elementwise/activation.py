@@ -3,16 +3,17 @@
 from typing import Any, Final
 
 import numpy as np
-from llvmlite import ir
 
 from sparse_rt_kernels.between.elementwise.logistic import sigmoid, tanh
 from sparse_rt_kernels.jit.compiler import carray, types
+from sparse_rt_kernels.jit.llvm import I64
 from sparse_rt_kernels.threads.launch import Launch, Phase
 from sparse_rt_kernels.threads.parts import UNIT, part_bounds, worthwhile_parts
 from sparse_rt_kernels.vectors import lanes, simd
 from sparse_rt_kernels.vectors.loops import each_choice, each_unit, zero
 from sparse_rt_kernels.vectors.narrowing import Divisor, to_bytes
 from sparse_rt_kernels.vectors.quantisation import BYTE_FIELDS, Quantisation, byte_fields
+from sparse_rt_kernels.vectors.registers import LANES
 
 __all__ = ["ACTIVATIONS", "prepare_activation"]
 
@@ -50,13 +51,13 @@ def _activate(
         divisor = Divisor(builder, scale)
 
         def activate(which: int, is_float: int, at: Any, rest: Any) -> None:
-            offset = builder.mul(at, ir.Constant(simd.I64, 4))
+            offset = builder.mul(at, I64(4))
             source = builder.add(x, offset)
-            loaded = [lanes.load_floats(builder, source, first, rest) for first in range(0, UNIT, lanes.LANES)]
+            loaded = [lanes.load_floats(builder, source, first, rest) for first in range(0, UNIT, LANES)]
             results = _CURVES[which](builder, loaded)
             if is_float:
                 for lane, value in enumerate(results):
-                    lanes.store_floats(builder, builder.add(y, offset), lane * lanes.LANES, value, rest)
+                    lanes.store_floats(builder, builder.add(y, offset), lane * LANES, value, rest)
                 return
             # What is quantised is itself off by more than the product.
             quotients = [divisor.product(builder, value) for value in results]

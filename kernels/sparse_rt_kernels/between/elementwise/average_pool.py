@@ -11,6 +11,7 @@ from sparse_rt_kernels.between.pooling.maxima import INT8, UINT8
 from sparse_rt_kernels.between.pooling.totals import total_of_bytes, total_of_floats
 from sparse_rt_kernels.jit.compilation import kernel_jit
 from sparse_rt_kernels.jit.compiler import carray, cgutils, types
+from sparse_rt_kernels.jit.llvm import F32, I8, I16, I32, I64
 from sparse_rt_kernels.threads.launch import Launch, Phase
 from sparse_rt_kernels.threads.parts import UNIT, part_bounds, worthwhile_parts
 from sparse_rt_kernels.threads.workspace import as_pointer
@@ -18,6 +19,7 @@ from sparse_rt_kernels.vectors import lanes, simd
 from sparse_rt_kernels.vectors.across import combine_across
 from sparse_rt_kernels.vectors.loops import zero
 from sparse_rt_kernels.vectors.quantisation import BYTE_FIELDS, Quantisation, byte_fields, is_signed
+from sparse_rt_kernels.vectors.registers import BYTES, FLOATS, LANES, WORDS
 
 __all__ = ["prepare_average_pool", "prepare_quantised_average_pool"]
 
@@ -29,7 +31,6 @@ _BYTES = np.dtype(
         *BYTE_FIELDS,
     ]
 )
-_ROW = simd.vector(simd.I8, 64)
 #: Floats that are added up before their sum is added to that of those before.
 _STRETCH: Final = 1 << 14
 #: Of bytes, whose sum int32 holds.
@@ -38,18 +39,14 @@ _MOST_PIXELS: Final = 1 << 23
 _BYTE_NANOSECONDS, _FLOAT_NANOSECONDS, _PLANE_NANOSECONDS = 0.02, 0.04, 1.0
 
 
-def _word(value: int) -> Any:
-    return ir.Constant(simd.I64, value)
-
-
 def _add_bytes(builder: Any, total: Any, loaded: Any) -> Any:
     """Add each four neighbours of 64 unsigned bytes to the 16 int32 lanes of `total`."""
-    pairs = simd.bitcast(builder, loaded, simd.vector(simd.I16, 32))
-    low = simd.bitwise_and(builder, pairs, simd.constant(simd.I16, [0xFF] * 32))
-    pairs = simd.add(builder, low, simd.shift_right(builder, pairs, simd.constant(simd.I16, [8] * 32)))
-    fours = simd.bitcast(builder, pairs, lanes.WORDS)
-    low = simd.bitwise_and(builder, fours, simd.constant(simd.I32, [0xFFFF] * 16))
-    high = simd.shift_right(builder, fours, simd.constant(simd.I32, [16] * 16))
+    pairs = simd.bitcast(builder, loaded, simd.vector(I16, 32))
+    low = simd.bitwise_and(builder, pairs, simd.constant(I16, [0xFF] * 32))
+    pairs = simd.add(builder, low, simd.shift_right(builder, pairs, simd.constant(I16, [8] * 32)))
+    fours = simd.bitcast(builder, pairs, WORDS)
+    low = simd.bitwise_and(builder, fours, simd.constant(I32, [0xFFFF] * 16))
+    high = simd.shift_right(builder, fours, simd.constant(I32, [16] * 16))
     return simd.add(builder, total, simd.add(builder, low, high))
 
 
@@ -61,19 +58,19 @@ def _row_sums(
     ``put(total, loaded)`` adds a register of type `kind` to a total of type `sums`; lanes beyond the items are 0.
     """
     nbytes = 64 // kind.count
-    rest = builder.and_(items, _word(kind.count - 1))
+    rest = builder.and_(items, I64(kind.count - 1))
     whole = builder.sub(items, rest)
     slots = [cgutils.alloca_once(builder, sums) for _ in places]
 
     def take(at: Any, count: Any) -> None:
         for place, slot in zip(places, slots, strict=True):
-            here = simd.element(builder, place, builder.mul(at, _word(nbytes)))
+            here = simd.element(builder, place, builder.mul(at, I64(nbytes)))
             loaded = simd.load(builder, here, kind) if count is None else simd.load_first(builder, here, kind, count)
             builder.store(put(builder.load(slot), loaded), slot)
 
     for slot in slots:
         builder.store(ir.Constant(sums, None), slot)
-    with cgutils.for_range_slice(builder, zero(), whole, _word(kind.count), simd.I64, inc=True) as (at, _):
+    with cgutils.for_range_slice(builder, zero(), whole, I64(kind.count), I64, inc=True) as (at, _):
         take(at, None)
     with builder.if_then(builder.icmp_signed(">", rest, zero())):
         take(whole, rest)
@@ -82,9 +79,9 @@ def _row_sums(
 
 def _each_16_planes(builder: Any, planes: Any, body: Callable[[list[Any], Any, Any], None]) -> None:
     """Emit ``body(numbers of 16 planes, first number, planes left)``; the last one stands for what is missing."""
-    with cgutils.for_range_slice(builder, zero(), planes, _word(lanes.LANES), simd.I64, inc=True) as (first, _):
-        last = builder.sub(planes, _word(1))
-        numbers = [builder.add(first, _word(lane)) for lane in range(lanes.LANES)]
+    with cgutils.for_range_slice(builder, zero(), planes, I64(LANES), I64, inc=True) as (first, _):
+        last = builder.sub(planes, I64(1))
+        numbers = [builder.add(first, I64(lane)) for lane in range(LANES)]
         numbers = [builder.select(builder.icmp_signed("<", number, last), number, last) for number in numbers]
         body(numbers, first, builder.sub(planes, first))
 
@@ -95,14 +92,14 @@ def _float_means(context: Any, x: Any, y: Any, planes: Any, pixels: Any) -> Any:
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         x, y, planes, pixels = given
-        count = lanes.broadcast_float(builder, builder.sitofp(pixels, simd.F32))
-        plane_bytes = builder.mul(pixels, _word(4))
+        count = lanes.broadcast_float(builder, builder.sitofp(pixels, F32))
+        plane_bytes = builder.mul(pixels, I64(4))
 
         def mean(numbers: list[Any], first: Any, left: Any) -> None:
             places = [simd.pointer(builder, builder.add(x, builder.mul(n, plane_bytes))) for n in numbers]
-            rows = _row_sums(builder, places, pixels, lanes.FLOATS, lanes.FLOATS, lambda a, b: simd.fadd(builder, a, b))
+            rows = _row_sums(builder, places, pixels, FLOATS, FLOATS, lambda a, b: simd.fadd(builder, a, b))
             means = builder.fdiv(combine_across(builder, rows, simd.fadd), count)
-            lanes.store_floats(builder, builder.add(y, builder.mul(first, _word(4))), 0, means, left)
+            lanes.store_floats(builder, builder.add(y, builder.mul(first, I64(4))), 0, means, left)
 
         _each_16_planes(builder, planes, mean)
         return zero()
@@ -121,8 +118,8 @@ def _byte_means(
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         x, y, planes, pixels, x_flip, correction, factor = given
-        flips = simd.broadcast(builder, builder.trunc(x_flip, simd.I8), 64)
-        corrections = simd.broadcast(builder, builder.trunc(correction, simd.I32), lanes.LANES)
+        flips = simd.broadcast(builder, builder.trunc(x_flip, I8), 64)
+        corrections = simd.broadcast(builder, builder.trunc(correction, I32), LANES)
         factors = lanes.broadcast_float(builder, factor)
 
         def mean(numbers: list[Any], first: Any, left: Any) -> None:
@@ -131,10 +128,10 @@ def _byte_means(
             def put(total: Any, loaded: Any) -> Any:
                 return _add_bytes(builder, total, simd.bitwise_xor(builder, loaded, flips))
 
-            rows = _row_sums(builder, places, pixels, _ROW, lanes.WORDS, put)
+            rows = _row_sums(builder, places, pixels, BYTES, WORDS, put)
             sums = simd.subtract(builder, combine_across(builder, rows, simd.add), corrections)
             means = simd.fmultiply(builder, simd.to_float(builder, sums), factors)
-            lanes.store_floats(builder, builder.add(y, builder.mul(first, _word(4))), 0, means, left)
+            lanes.store_floats(builder, builder.add(y, builder.mul(first, I64(4))), 0, means, left)
 
         _each_16_planes(builder, planes, mean)
         return zero()

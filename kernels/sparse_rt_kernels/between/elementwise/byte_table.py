@@ -3,50 +3,46 @@
 from typing import Any, Final
 
 import numpy as np
-from llvmlite import ir
 from numpy.typing import NDArray
 
 from sparse_rt_kernels.cpu import isa
 from sparse_rt_kernels.jit.compiler import carray, cgutils, types
+from sparse_rt_kernels.jit.llvm import F32, I8, I64
 from sparse_rt_kernels.threads.launch import Launch, Phase
 from sparse_rt_kernels.threads.parts import UNIT, part_bounds, worthwhile_parts
 from sparse_rt_kernels.vectors import simd
 from sparse_rt_kernels.vectors.lanes import store_bytes
 from sparse_rt_kernels.vectors.loops import each_choice, each_unit, zero
+from sparse_rt_kernels.vectors.registers import BYTES
 
 __all__ = ["look_up_bytes", "prepare_byte_table"]
 
 _RECORD = np.dtype([(name, "i8") for name in ("count", "parts", "table", "itemsize")])
 #: Of one element on one core: looked up one by one, or 64 at a time.
 _NANOSECONDS: Final = {4: 0.3, 1: 0.05}
-_BYTES = simd.vector(simd.I8, UNIT)
 #: Bytes that one permutation of two registers picks from.
 _HALF: Final = 2 * UNIT
-
-
-def _word(value: int) -> Any:
-    return ir.Constant(simd.I64, value)
 
 
 def _each_element(builder: Any, x: Any, y: Any, count: Any, table: Any, kind: Any, size: int) -> None:
     """Emit the loop that looks up one element, of `size` bytes, after the other."""
     with cgutils.for_range(builder, count) as loop:
-        byte = simd.load(builder, simd.pointer(builder, builder.add(x, loop.index)), simd.I8, 1)
-        place = builder.add(table, builder.mul(builder.zext(byte, simd.I64), _word(size)))
-        out = simd.pointer(builder, builder.add(y, builder.mul(loop.index, _word(size))))
+        byte = simd.load(builder, simd.pointer(builder, builder.add(x, loop.index)), I8, 1)
+        place = builder.add(table, builder.mul(builder.zext(byte, I64), I64(size)))
+        out = simd.pointer(builder, builder.add(y, builder.mul(loop.index, I64(size))))
         simd.store(builder, out, simd.load(builder, simd.pointer(builder, place), kind, size), size)
 
 
 def _each_register(builder: Any, x: Any, y: Any, count: Any, table: Any) -> None:
     """Emit the loop that looks up 64 bytes in the 4 registers that hold the table; needs VBMI."""
     base = simd.pointer(builder, table)
-    quarters = [simd.load(builder, simd.element(builder, base, UNIT * i), _BYTES) for i in range(4)]
+    quarters = [simd.load(builder, simd.element(builder, base, UNIT * i), BYTES) for i in range(4)]
 
     def look_up(at: Any, rest: Any) -> None:
         place = simd.pointer(builder, builder.add(x, at))
-        values = simd.load(builder, place, _BYTES) if rest is None else simd.load_first(builder, place, _BYTES, rest)
+        values = simd.load(builder, place, BYTES) if rest is None else simd.load_first(builder, place, BYTES, rest)
         lower, upper = (simd.permute_two(builder, a, values, b) for a, b in (quarters[:2], quarters[2:]))
-        is_upper = builder.icmp_unsigned(">=", values, simd.constant(simd.I8, [_HALF] * UNIT))
+        is_upper = builder.icmp_unsigned(">=", values, simd.constant(I8, [_HALF] * UNIT))
         store_bytes(builder, builder.add(y, at), builder.select(is_upper, upper, lower), rest)
 
     each_unit(builder, count, look_up)
@@ -61,11 +57,11 @@ def look_up_bytes(context: Any, x: Any, y: Any, count: Any, table: Any, is_wide:
 
         def emit(choice: int) -> None:
             if choice:
-                _each_element(builder, x, y, count, table, simd.F32, 4)
+                _each_element(builder, x, y, count, table, F32, 4)
             elif isa.fits("avx512vnni", isa.cpu_features()):
                 _each_register(builder, x, y, count, table)
             else:
-                _each_element(builder, x, y, count, table, simd.I8, 1)
+                _each_element(builder, x, y, count, table, I8, 1)
 
         each_choice(builder, [is_wide], emit)
         return zero()

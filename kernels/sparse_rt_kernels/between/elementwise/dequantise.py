@@ -4,14 +4,15 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 
 from sparse_rt_kernels.jit.compiler import carray, types
+from sparse_rt_kernels.jit.llvm import I64
 from sparse_rt_kernels.threads.launch import Launch, Phase
 from sparse_rt_kernels.threads.parts import UNIT, part_bounds, worthwhile_parts
 from sparse_rt_kernels.vectors import lanes, simd
 from sparse_rt_kernels.vectors.loops import each_choice, each_unit, zero
 from sparse_rt_kernels.vectors.quantisation import Quantisation, is_signed
+from sparse_rt_kernels.vectors.registers import LANES
 
 __all__ = ["prepare_dequantise"]
 
@@ -29,8 +30,8 @@ def _dequantise_range(context: Any, x: Any, y: Any, count: Any, signed: Any, sca
         scale, zero_point = (lanes.broadcast_float(builder, value) for value in floats)
 
         def dequantise(is_signed: int, at: Any, rest: Any) -> None:
-            source, out = builder.add(x, at), builder.add(y, builder.mul(at, ir.Constant(simd.I64, 4)))
-            for first in range(0, UNIT, lanes.LANES):
+            source, out = builder.add(x, at), builder.add(y, builder.mul(at, I64(4)))
+            for first in range(0, UNIT, LANES):
                 # The difference of two bytes is exact, so one rounding is left: that of the product.
                 value = lanes.load_bytes(builder, source, first, is_signed, rest)
                 value = simd.fmultiply(builder, simd.fsubtract(builder, value, zero_point), scale)

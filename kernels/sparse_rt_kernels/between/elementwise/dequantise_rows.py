@@ -4,15 +4,16 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 from numpy.typing import NDArray
 
 from sparse_rt_kernels.jit.compiler import carray, types
+from sparse_rt_kernels.jit.llvm import I64
 from sparse_rt_kernels.threads.launch import Launch, Phase
 from sparse_rt_kernels.threads.parts import part_bounds, worthwhile_parts
 from sparse_rt_kernels.vectors import lanes, simd
 from sparse_rt_kernels.vectors.loops import each_choice, each_unit, zero
 from sparse_rt_kernels.vectors.quantisation import Quantisation, is_signed
+from sparse_rt_kernels.vectors.registers import LANES
 
 __all__ = ["prepare_dequantise_rows"]
 
@@ -38,9 +39,9 @@ def _dequantise_row(
         scale, zero_point = (lanes.broadcast_float(builder, value) for value in floats)
 
         def dequantise(is_signed: int, at: Any, rest: Any) -> None:
-            floats_at = builder.mul(at, ir.Constant(simd.I64, 4))
+            floats_at = builder.mul(at, I64(4))
             source, biases, out = builder.add(x, at), builder.add(bias, floats_at), builder.add(y, floats_at)
-            for first in range(0, 64, lanes.LANES):
+            for first in range(0, 64, LANES):
                 value = lanes.load_bytes(builder, source, first, is_signed, rest)
                 # Product and sum are rounded one after the other, as separate operators do.
                 value = simd.fmultiply(builder, simd.fsubtract(builder, value, zero_point), scale)

@@ -9,6 +9,7 @@ from sparse_rt_kernels.threads.launch import Launch, Phase
 from sparse_rt_kernels.threads.parts import UNIT, part_bounds, worthwhile_parts
 from sparse_rt_kernels.vectors import lanes, simd
 from sparse_rt_kernels.vectors.loops import each_unit, zero
+from sparse_rt_kernels.vectors.registers import LANES
 
 __all__ = ["prepare_add"]
 
@@ -28,7 +29,7 @@ def _add_range(context: Any, a: Any, b: Any, y: Any, count: Any, low: Any, high:
         def add(at: Any, rest: Any) -> None:
             nbytes = builder.mul(at, zero().type(4))
             one, two, out = (builder.add(base, nbytes) for base in bases)
-            for first in range(0, UNIT, lanes.LANES):
+            for first in range(0, UNIT, LANES):
                 a, b = (lanes.load_floats(builder, place, first, rest) for place in (one, two))
                 # larger and smaller give their second operand if either is NaN.
                 above = simd.larger(builder, low, simd.fadd(builder, a, b))

@@ -5,11 +5,11 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 from numpy.typing import NDArray
 
 from sparse_rt_kernels.between.elementwise.gelu_curve import curve, gelu_emitter
 from sparse_rt_kernels.jit.compiler import carray, cgutils, types
+from sparse_rt_kernels.jit.llvm import I64
 from sparse_rt_kernels.threads.launch import Launch, Phase
 from sparse_rt_kernels.threads.parts import part_bounds, worthwhile_parts
 from sparse_rt_kernels.vectors import lanes, simd
@@ -17,6 +17,7 @@ from sparse_rt_kernels.vectors.loops import each_choice, each_unit, zero
 from sparse_rt_kernels.vectors.narrowing import Divisor, to_bytes
 from sparse_rt_kernels.vectors.quantisation import BYTE_FIELDS, Quantisation, byte_fields
 from sparse_rt_kernels.vectors.quantised_rows import FIRSTS, QuantisedRows, block_address, row_reader, rows_block
+from sparse_rt_kernels.vectors.registers import LANES
 
 __all__ = ["prepare_gelu"]
 
@@ -43,7 +44,7 @@ def _each_row_of(
     gelu = gelu_emitter(builder, curve)
 
     def word(value: int) -> Any:
-        return ir.Constant(simd.I64, value)
+        return I64(value)
 
     with cgutils.for_range(builder, rows) as row:
         first = builder.mul(row.index, columns)
@@ -72,7 +73,7 @@ def _gelu_rows(context: Any, x: Any, y: Any, bias: Any, block: Any, rows: Any, c
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         def finish(place: Any, results: list[Any], rest: Any) -> None:
             for lane, value in enumerate(results):
-                lanes.store_floats(builder, place, lane * lanes.LANES, value, rest)
+                lanes.store_floats(builder, place, lane * LANES, value, rest)
 
         _each_row(builder, given, 4, finish)
         return zero()

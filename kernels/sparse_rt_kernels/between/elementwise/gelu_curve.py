@@ -14,8 +14,10 @@ from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
 
 from sparse_rt_kernels.cpu import isa
+from sparse_rt_kernels.jit.llvm import F32, I32
 from sparse_rt_kernels.vectors import simd
-from sparse_rt_kernels.vectors.lanes import FLOATS, LANES, WORDS, broadcast_float, constant, multiply_add
+from sparse_rt_kernels.vectors.lanes import broadcast_float, constant, multiply_add
+from sparse_rt_kernels.vectors.registers import FLOATS, LANES, ROUNDER, WORDS
 
 __all__ = ["curve", "gelu_emitter"]
 
@@ -26,8 +28,6 @@ _DEGREE: Final = 14
 #: Between the middles of pieces, the first of which is 0; the last piece begins at 14.5 times this and is constant.
 _PIECE: Final = 0.375
 _PIECE_DEGREE: Final = 4
-#: Added to a float of magnitude below 2**22 it rounds it half to even, as an integer in the low bits of the sum.
-_ROUNDER: Final = 1.5 * 2.0**23
 
 
 def _half_normal(x: float) -> float:
@@ -74,7 +74,7 @@ def gelu_emitter(builder: Any, address: Any) -> Callable[[Sequence[Any]], list[A
     """Return what emits gelu of vectors of 16 lanes by the :func:`curve` at `address`, which is loaded here."""
     base = simd.pointer(builder, address)
     if not _has_pieces():
-        scalars = [simd.load(builder, simd.element(builder, base, 4 * i), simd.F32, 4) for i in range(_DEGREE + 1)]
+        scalars = [simd.load(builder, simd.element(builder, base, 4 * i), F32, 4) for i in range(_DEGREE + 1)]
         coefficients = [broadcast_float(builder, scalar) for scalar in scalars]
         return lambda values: [_by_polynomial(builder, coefficients, x) for x in values]
     tables = [simd.load(builder, simd.element(builder, base, 64 * i), FLOATS, 4) for i in range(_PIECE_DEGREE + 1)]
@@ -97,15 +97,15 @@ def _by_polynomial(builder: Any, coefficients: Sequence[Any], x: Any) -> Any:
 
 def _by_pieces(builder: Any, tables: Sequence[Any], values: Sequence[Any]) -> list[Any]:
     """``half(|x|) = p_i(|x| - 3/8 i)``; the vectors go step by step, so that no instruction waits for the last one."""
-    sign_less = simd.constant(simd.I32, [0x7FFFFFFF] * LANES)
+    sign_less = simd.constant(I32, [0x7FFFFFFF] * LANES)
     sizes = [
         simd.bitcast(builder, simd.bitwise_and(builder, simd.bitcast(builder, x, WORDS), sign_less), FLOATS)
         for x in values
     ]
     # smaller gives its second operand if either is NaN.
     inside = [simd.smaller(builder, size, constant((LANES - 1) * _PIECE)) for size in sizes]
-    shifted = [multiply_add(builder, size, constant(1.0 / _PIECE), constant(_ROUNDER)) for size in inside]
-    middles = [simd.fsubtract(builder, number, constant(_ROUNDER)) for number in shifted]
+    shifted = [multiply_add(builder, size, constant(1.0 / _PIECE), constant(ROUNDER)) for size in inside]
+    middles = [simd.fsubtract(builder, number, constant(ROUNDER)) for number in shifted]
     rests = [multiply_add(builder, i, constant(-_PIECE), size) for i, size in zip(middles, inside, strict=True)]
     pieces = [simd.bitcast(builder, number, WORDS) for number in shifted]
     halves = [simd.permute(builder, tables[-1], piece) for piece in pieces]

@@ -7,9 +7,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.polynomial import chebyshev
 
+from sparse_rt_kernels.jit.llvm import I32
 from sparse_rt_kernels.vectors import simd
 from sparse_rt_kernels.vectors.exponential import exponential
-from sparse_rt_kernels.vectors.lanes import FLOATS, LANES, WORDS, constant, multiply_add
+from sparse_rt_kernels.vectors.lanes import constant, multiply_add
+from sparse_rt_kernels.vectors.registers import FLOATS, LANES, WORDS
 
 __all__ = ["sigmoid", "tanh"]
 
@@ -20,7 +22,7 @@ _SMALL_DEGREE: Final = 4
 
 def _with_sign_bit(builder: Any, values: Sequence[Any], sign: int) -> list[Any]:
     """Return the values with their sign bits cleared (0), or set (1)."""
-    bits = simd.constant(simd.I32, [0x7FFFFFFF if sign == 0 else -(1 << 31)] * LANES)
+    bits = simd.constant(I32, [0x7FFFFFFF if sign == 0 else -(1 << 31)] * LANES)
     words = [simd.bitcast(builder, value, WORDS) for value in values]
     changed = [builder.or_(word, bits) if sign else simd.bitwise_and(builder, word, bits) for word in words]
     return [simd.bitcast(builder, word, FLOATS) for word in changed]
@@ -69,4 +71,4 @@ def tanh(builder: Any, values: Sequence[Any]) -> list[Any]:
 
 
 def _sign_bits() -> Any:
-    return simd.constant(simd.I32, [-(1 << 31)] * LANES)
+    return simd.constant(I32, [-(1 << 31)] * LANES)

@@ -3,15 +3,16 @@
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 
 from sparse_rt_kernels.jit.compiler import carray, types
+from sparse_rt_kernels.jit.llvm import I64
 from sparse_rt_kernels.threads.launch import Launch, Phase
 from sparse_rt_kernels.threads.parts import UNIT, part_bounds, worthwhile_parts
 from sparse_rt_kernels.vectors import lanes, simd
 from sparse_rt_kernels.vectors.loops import each_unit, zero
 from sparse_rt_kernels.vectors.narrowing import Divisor, to_bytes
 from sparse_rt_kernels.vectors.quantisation import BYTE_FIELDS, Quantisation, byte_fields
+from sparse_rt_kernels.vectors.registers import LANES
 
 __all__ = ["prepare_quantise", "quantise_range"]
 
@@ -31,8 +32,8 @@ def quantise_range(
         divisor = Divisor(builder, scale)
 
         def quantise(at: Any, rest: Any) -> None:
-            place = builder.add(x, builder.mul(at, ir.Constant(simd.I64, 4)))
-            loaded = [lanes.load_floats(builder, place, first, rest) for first in range(0, UNIT, lanes.LANES)]
+            place = builder.add(x, builder.mul(at, I64(4)))
+            loaded = [lanes.load_floats(builder, place, first, rest) for first in range(0, UNIT, LANES)]
             quotients = [divisor.quotient(builder, value) for value in loaded]
             lanes.store_bytes(builder, builder.add(y, at), to_bytes(builder, quotients, fields), rest)
 

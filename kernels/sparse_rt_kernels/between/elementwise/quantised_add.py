@@ -15,6 +15,7 @@ from sparse_rt_kernels.vectors import lanes, simd
 from sparse_rt_kernels.vectors.loops import each_choice, each_unit, zero
 from sparse_rt_kernels.vectors.narrowing import to_bytes
 from sparse_rt_kernels.vectors.quantisation import BYTE_FIELDS, Quantisation, byte_fields, is_signed
+from sparse_rt_kernels.vectors.registers import LANES
 
 __all__ = ["QuantisedAdd", "prepare_quantised_add", "quotients", "sum_of_bytes"]
 
@@ -93,7 +94,7 @@ def _add_range(
         def add(first_signed: int, second_signed: int, at: Any, rest: Any) -> None:
             one_place, two_place, out = (builder.add(base, at) for base in (a, b, y))
             sums = []
-            for first in range(0, UNIT, lanes.LANES):
+            for first in range(0, UNIT, LANES):
                 one = lanes.load_bytes(builder, one_place, first, first_signed, rest)
                 two = lanes.load_bytes(builder, two_place, first, second_signed, rest)
                 sums.append(

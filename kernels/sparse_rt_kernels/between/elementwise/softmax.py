@@ -3,9 +3,9 @@
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 
 from sparse_rt_kernels.jit.compiler import carray, cgutils, types
+from sparse_rt_kernels.jit.llvm import I64
 from sparse_rt_kernels.threads.launch import Launch, Phase
 from sparse_rt_kernels.threads.parts import part_bounds, worthwhile_parts
 from sparse_rt_kernels.threads.workspace import as_pointer
@@ -16,6 +16,7 @@ from sparse_rt_kernels.vectors.groups import GROUP, GROUP_BYTES, group_rows
 from sparse_rt_kernels.vectors.loops import each_unit, zero
 from sparse_rt_kernels.vectors.moments import sum_units
 from sparse_rt_kernels.vectors.quantised_rows import FIRSTS
+from sparse_rt_kernels.vectors.registers import FLOATS
 
 __all__ = ["prepare_softmax"]
 
@@ -31,12 +32,12 @@ def _largest(context: Any, x: Any, count: Any, partial: Any) -> Any:
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         x, count, partial = given
         least = lanes.constant(-np.inf)
-        slots = [cgutils.alloca_once(builder, lanes.FLOATS) for _ in FIRSTS]
+        slots = [cgutils.alloca_once(builder, FLOATS) for _ in FIRSTS]
         for slot in slots:
             builder.store(least, slot)
 
         def unit(at: Any, rest: Any) -> None:
-            place = builder.add(x, builder.mul(at, ir.Constant(simd.I64, 4)))
+            place = builder.add(x, builder.mul(at, I64(4)))
             for first, slot in zip(FIRSTS, slots, strict=True):
                 value = lanes.load_floats(builder, place, first, rest, least)
                 builder.store(simd.larger(builder, value, builder.load(slot)), slot)
@@ -63,13 +64,13 @@ def _exponentials(context: Any, x: Any, y: Any, count: Any, partial: Any, ahead:
         shift = lanes.broadcast_float(builder, largest)
 
         def terms(at: Any, rest: Any, totals: list[Any]) -> list[Any]:
-            nbytes = builder.mul(at, ir.Constant(simd.I64, 4))
+            nbytes = builder.mul(at, I64(4))
             source, place = builder.add(x, nbytes), builder.add(y, nbytes)
             values = [lanes.load_floats(builder, source, first, rest) for first in FIRSTS]
             for first in FIRSTS:
                 simd.prefetch(
                     builder,
-                    simd.pointer(builder, builder.add(source, builder.add(ahead, ir.Constant(simd.I64, 4 * first)))),
+                    simd.pointer(builder, builder.add(source, builder.add(ahead, I64(4 * first)))),
                     1,
                 )
             values = exponential(builder, [simd.fsubtract(builder, value, shift) for value in values])
@@ -92,7 +93,7 @@ def _scale(context: Any, y: Any, count: Any, factor: Any) -> Any:
         factors = lanes.broadcast_float(builder, factor)
 
         def unit(at: Any, rest: Any) -> None:
-            place = builder.add(y, builder.mul(at, ir.Constant(simd.I64, 4)))
+            place = builder.add(y, builder.mul(at, I64(4)))
             for first in FIRSTS:
                 value = simd.fmultiply(builder, lanes.load_floats(builder, place, first, rest), factors)
                 lanes.store_floats(builder, place, first, value, rest)

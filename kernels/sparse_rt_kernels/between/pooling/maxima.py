@@ -8,9 +8,8 @@ that nothing beyond the row is written.
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from llvmlite import ir
-
 from sparse_rt_kernels.jit.compiler import cgutils, types
+from sparse_rt_kernels.jit.llvm import F32, I8, I64
 from sparse_rt_kernels.vectors import simd
 
 __all__ = ["FLOAT32", "INT8", "UINT8", "largest_of_columns", "largest_of_rows", "repeat_edges"]
@@ -20,14 +19,10 @@ UINT8: Final = 0
 INT8: Final = 1
 FLOAT32: Final = 2
 
-_ITEMS: Final = {UINT8: simd.I8, INT8: simd.I8, FLOAT32: simd.F32}
+_ITEMS: Final = {UINT8: I8, INT8: I8, FLOAT32: F32}
 _BYTES: Final = {UINT8: 1, INT8: 1, FLOAT32: 4}
 #: Lanes of the vectors to choose from; the last size fits every row.
 _LANES: Final = {UINT8: (64, 32, 16, 8, 4, 1), INT8: (64, 32, 16, 8, 4, 1), FLOAT32: (16, 8, 4, 1)}
-
-
-def _int(value: int) -> Any:
-    return ir.Constant(simd.I64, value)
 
 
 def _larger(builder: Any, item: int, a: Any, b: Any) -> Any:
@@ -43,12 +38,12 @@ def _largest(builder: Any, item: int, first: Any, stride: Any, count: Any, kind:
     value = simd.load(builder, simd.pointer(builder, first), kind)
     if isinstance(count, int):
         for number in range(1, count):
-            place = simd.pointer(builder, builder.add(first, builder.mul(_int(number), stride)))
+            place = simd.pointer(builder, builder.add(first, builder.mul(I64(number), stride)))
             value = _larger(builder, item, value, simd.load(builder, place, kind))
         return value
     slot = cgutils.alloca_once(builder, kind)
     builder.store(value, slot)
-    with cgutils.for_range_slice(builder, _int(1), count, _int(1), simd.I64, inc=True) as (number, _):
+    with cgutils.for_range_slice(builder, I64(1), count, I64(1), I64, inc=True) as (number, _):
         place = simd.pointer(builder, builder.add(first, builder.mul(number, stride)))
         builder.store(_larger(builder, item, builder.load(slot), simd.load(builder, place, kind)), slot)
     return builder.load(slot)
@@ -60,7 +55,7 @@ def _first_that_fits(builder: Any, sizes: Sequence[int], width: Any, emit: Calla
     if not smaller:
         emit(lanes)
         return
-    with builder.if_else(builder.icmp_signed(">=", width, _int(lanes))) as (fits, other):
+    with builder.if_else(builder.icmp_signed(">=", width, I64(lanes))) as (fits, other):
         with fits:
             emit(lanes)
         with other:
@@ -76,12 +71,12 @@ def _each_vector(
     """
 
     def loops(lanes: int) -> None:
-        last = builder.sub(width, _int(lanes))
-        blocks = builder.udiv(builder.add(width, _int(lanes - 1)), _int(lanes))
-        with builder.if_else(builder.icmp_signed("==", count, _int(3)), likely=True) as branches:
+        last = builder.sub(width, I64(lanes))
+        blocks = builder.udiv(builder.add(width, I64(lanes - 1)), I64(lanes))
+        with builder.if_else(builder.icmp_signed("==", count, I64(3)), likely=True) as branches:
             for branch, known in zip(branches, (3, count), strict=True):
                 with branch, cgutils.for_range(builder, rows) as row, cgutils.for_range(builder, blocks) as block:
-                    first = builder.mul(block.index, _int(lanes))
+                    first = builder.mul(block.index, I64(lanes))
                     first = builder.select(builder.icmp_signed("<", first, last), first, last)
                     emit(lanes, row.index, first, known)
 
@@ -127,7 +122,7 @@ def largest_of_rows(
         kind = item.literal_value
 
         def emit(lanes: int, row: Any, first: Any, known: Any) -> None:
-            offset = builder.mul(first, _int(_BYTES[kind]))
+            offset = builder.mul(first, I64(_BYTES[kind]))
             vector = simd.vector(_ITEMS[kind], lanes)
             place = builder.add(builder.add(source, builder.mul(row, step)), offset)
             value = _largest(builder, kind, place, stride, known, vector)
@@ -135,7 +130,7 @@ def largest_of_rows(
             simd.store(builder, simd.pointer(builder, place), value)
 
         _each_vector(builder, _LANES[kind], rows, width, count, emit)
-        return _int(0)
+        return I64(0)
 
     return types.intp(item, *[types.intp] * 8), generate
 
@@ -179,16 +174,16 @@ def largest_of_columns(
         def emit(lanes: int, row: Any, first: Any, known: Any) -> None:
             vector = simd.vector(_ITEMS[kind], lanes * every)
             place = builder.add(source, builder.mul(row, pitch))
-            place = builder.add(place, builder.mul(first, _int(itemsize * every)))
-            value = _largest(builder, kind, place, _int(itemsize), known, vector)
+            place = builder.add(place, builder.mul(first, I64(itemsize * every)))
+            value = _largest(builder, kind, place, I64(itemsize), known, vector)
             if every > 1:
                 value = simd.shuffle(builder, value, value, range(0, lanes * every, every))
-            place = builder.add(builder.add(target, builder.mul(row, stride)), builder.mul(first, _int(itemsize)))
+            place = builder.add(builder.add(target, builder.mul(row, stride)), builder.mul(first, I64(itemsize)))
             simd.store(builder, simd.pointer(builder, place), value)
 
         sizes = [lanes // every for lanes in _LANES[kind] if lanes >= every]
         _each_vector(builder, sizes if sizes[-1] == 1 else [*sizes, 1], rows, width, count, emit)
-        return _int(0)
+        return I64(0)
 
     return types.intp(item, step, *[types.intp] * 7), generate
 
@@ -212,7 +207,7 @@ def repeat_edges(
     def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
         _, inner, pitch, rows, width, before, after = given
         kind = _ITEMS[item.literal_value]
-        itemsize = _int(_BYTES[item.literal_value])
+        itemsize = I64(_BYTES[item.literal_value])
         with cgutils.for_range(builder, rows) as row:
             first = builder.add(inner, builder.mul(row.index, pitch))
             end = builder.add(first, builder.mul(width, itemsize))
@@ -222,6 +217,6 @@ def repeat_edges(
                 with cgutils.for_range(builder, count) as each:
                     place = builder.add(target, builder.mul(each.index, itemsize))
                     simd.store(builder, simd.pointer(builder, place), value)
-        return _int(0)
+        return I64(0)
 
     return types.intp(item, *[types.intp] * 6), generate

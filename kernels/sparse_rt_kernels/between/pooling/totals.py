@@ -4,22 +4,17 @@ Each is a Numba intrinsic on addresses (intp).
 """
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 from llvmlite import ir
 
 from sparse_rt_kernels.between.pooling.maxima import FLOAT32, INT8
 from sparse_rt_kernels.jit.compiler import cgutils, types
+from sparse_rt_kernels.jit.llvm import I8, I32, I64
 from sparse_rt_kernels.vectors import simd
+from sparse_rt_kernels.vectors.registers import FLOATS, LANES
 
 __all__ = ["add_row", "total_of_bytes", "total_of_floats"]
-
-_LANES: Final = 16
-_FLOATS = simd.vector(simd.F32, _LANES)
-
-
-def _int(value: int) -> Any:
-    return ir.Constant(simd.I64, value)
 
 
 def _reduce(builder: Any, name: str, arguments: list[Any]) -> Any:
@@ -30,11 +25,11 @@ def _reduce(builder: Any, name: str, arguments: list[Any]) -> Any:
 
 def _each_vector(builder: Any, lanes: int, count: Any, emit: Callable[[Any, Any], None]) -> None:
     """Emit ``emit(first, None)`` for whole vectors of `count` items, then ``emit(first, rest)``."""
-    rest = builder.urem(count, _int(lanes))
+    rest = builder.urem(count, I64(lanes))
     whole = builder.sub(count, rest)
-    with cgutils.for_range_slice(builder, _int(0), whole, _int(lanes), simd.I64, inc=True) as (first, _):
+    with cgutils.for_range_slice(builder, I64(0), whole, I64(lanes), I64, inc=True) as (first, _):
         emit(first, None)
-    with builder.if_then(builder.icmp_signed(">", rest, _int(0))):
+    with builder.if_then(builder.icmp_signed(">", rest, I64(0))):
         emit(whole, rest)
 
 
@@ -45,9 +40,9 @@ def total_of_bytes(context: Any, item: Any, source: Any, count: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
         _, source, count = given
         is_signed = item.literal_value == INT8
-        slot = cgutils.alloca_once_value(builder, _int(0))
-        kind = simd.vector(simd.I8, 64)
-        flips = simd.constant(simd.I8, [128 if is_signed else 0] * 64)
+        slot = cgutils.alloca_once_value(builder, I64(0))
+        kind = simd.vector(I8, 64)
+        flips = simd.constant(I8, [128 if is_signed else 0] * 64)
 
         def add(first: Any, rest: Any) -> None:
             place = simd.pointer(builder, builder.add(source, first))
@@ -55,11 +50,11 @@ def total_of_bytes(context: Any, item: Any, source: Any, count: Any) -> Any:
             # Unsigned bytes are added up by one instruction.
             if is_signed:
                 value = simd.bitwise_xor(builder, value, flips)
-            wide = builder.zext(value, simd.vector(simd.I32, 64))
+            wide = builder.zext(value, simd.vector(I32, 64))
             total = _reduce(builder, "llvm.vector.reduce.add.v64i32", [wide])
             if is_signed:
-                total = builder.sub(total, simd.I32(64 * 128))
-            builder.store(builder.add(builder.load(slot), builder.sext(total, simd.I64)), slot)
+                total = builder.sub(total, I32(64 * 128))
+            builder.store(builder.add(builder.load(slot), builder.sext(total, I64)), slot)
 
         _each_vector(builder, 64, count, add)
         return builder.load(slot)
@@ -73,24 +68,22 @@ def total_of_floats(context: Any, source: Any, count: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
         source, count = given
-        slot = cgutils.alloca_once(builder, _FLOATS)
-        builder.store(ir.Constant(_FLOATS, None), slot)
+        slot = cgutils.alloca_once(builder, FLOATS)
+        builder.store(ir.Constant(FLOATS, None), slot)
 
         def add(first: Any, rest: Any) -> None:
-            place = simd.pointer(builder, builder.add(source, builder.mul(first, _int(4))))
+            place = simd.pointer(builder, builder.add(source, builder.mul(first, I64(4))))
             value = (
-                simd.load(builder, place, _FLOATS, 4)
-                if rest is None
-                else simd.load_first(builder, place, _FLOATS, rest)
+                simd.load(builder, place, FLOATS, 4) if rest is None else simd.load_first(builder, place, FLOATS, rest)
             )
             builder.store(simd.fadd(builder, builder.load(slot), value), slot)
 
-        _each_vector(builder, _LANES, count, add)
+        _each_vector(builder, LANES, count, add)
         total = builder.load(slot)
         for half in (8, 4, 2, 1):
             low, high = (simd.shuffle(builder, total, total, range(first, first + half)) for first in (0, half))
             total = simd.fadd(builder, low, high)
-        return builder.extract_element(total, simd.I32(0))
+        return builder.extract_element(total, I32(0))
 
     return types.float32(*[types.intp] * 2), generate
 
@@ -111,12 +104,12 @@ def add_row(context: Any, item: Any, source: Any, sums: Any, width: Any) -> Any:
         _, source, sums, width = given
         kind = item.literal_value
         itemsize = 4 if kind == FLOAT32 else 1
-        loaded = _FLOATS if kind == FLOAT32 else simd.vector(simd.I8, _LANES)
-        held = _FLOATS if kind == FLOAT32 else simd.vector(simd.I32, _LANES)
+        loaded = FLOATS if kind == FLOAT32 else simd.vector(I8, LANES)
+        held = FLOATS if kind == FLOAT32 else simd.vector(I32, LANES)
 
         def add(first: Any, rest: Any) -> None:
-            place = simd.pointer(builder, builder.add(source, builder.mul(first, _int(itemsize))))
-            at = simd.pointer(builder, builder.add(sums, builder.mul(first, _int(4))))
+            place = simd.pointer(builder, builder.add(source, builder.mul(first, I64(itemsize))))
+            at = simd.pointer(builder, builder.add(sums, builder.mul(first, I64(4))))
             if rest is None:
                 value, before = simd.load(builder, place, loaded, itemsize), simd.load(builder, at, held, 4)
             else:
@@ -131,7 +124,7 @@ def add_row(context: Any, item: Any, source: Any, sums: Any, width: Any) -> Any:
             else:
                 simd.store_first(builder, at, after, rest)
 
-        _each_vector(builder, _LANES, width, add)
-        return _int(0)
+        _each_vector(builder, LANES, width, add)
+        return I64(0)
 
     return types.intp(item, *[types.intp] * 3), generate

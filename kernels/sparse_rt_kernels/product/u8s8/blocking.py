@@ -5,10 +5,10 @@ from typing import Final, NamedTuple
 
 from sparse_rt_kernels.cpu import caches
 from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS, ROWS, STEP
+from sparse_rt_kernels.vectors.registers import REGISTER
 
 __all__ = ["Blocking", "Partition", "blocking", "images_per_group", "partition", "worthwhile_threads"]
 
-_REGISTER: Final = 64
 _PANEL_STEP: Final = ROWS * STEP
 
 
@@ -50,21 +50,21 @@ def blocking(steps: int, most_rows: int, row_stride: int = 1) -> Blocking:
     that every tile of them meets again. Where a reduction does not fit that, the sums of all packed rows wait for the
     next block of steps, in half of L1.
     """
-    most_steps = max(8, caches.level1_bytes() * 3 // 4 // (2 * _REGISTER))
+    most_steps = max(8, caches.level1_bytes() * 3 // 4 // (2 * REGISTER))
     blocks = max(1, _ceil_div(steps, most_steps))
     # Balanced, and a multiple of 8, so that unrolled tiles have no remainder but in the last block.
     block_steps = _ceil_div(_ceil_div(steps, blocks), 8) * 8
     most = min(caches.level2_bytes() // 2 // (max(steps, 1) * STEP), _ceil_div(most_rows, ROWS) * ROWS)
     power_of_two = row_stride & -row_stride
-    if power_of_two > _REGISTER:
+    if power_of_two > REGISTER:
         most = min(most, caches.level2_bytes() // power_of_two * 3 // 4)
     if blocks > 1:
         most = min(most, caches.level1_bytes() // 2 // (CHANNELS * 4))
     rows = max(ROWS, most // ROWS * ROWS)
     controls = rows // ROWS * steps * _PANEL_STEP
-    sums = controls + block_steps * _REGISTER
+    sums = controls + block_steps * REGISTER
     # Few rows have sums of two blocks; the transposed epilogue reads 16 rows at a time, wherever an image begins.
-    table = sums + ((max(rows, 2 * ROWS) if blocks > 1 else 2 * ROWS) + 16) * _REGISTER
+    table = sums + ((max(rows, 2 * ROWS) if blocks > 1 else 2 * ROWS) + 16) * REGISTER
     return Blocking(rows, block_steps, 0, controls, sums, table, table + (rows + 8) * 8)
 
 

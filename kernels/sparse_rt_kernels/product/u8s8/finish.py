@@ -5,11 +5,11 @@ Each is a Numba intrinsic on addresses (intp) that returns an intp: Numba may dr
 
 from typing import Any, Final
 
-from llvmlite import ir
-
 from sparse_rt_kernels.jit.compiler import cgutils, types
+from sparse_rt_kernels.jit.llvm import F32, I8, I32, I64
 from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS
 from sparse_rt_kernels.vectors import simd
+from sparse_rt_kernels.vectors.registers import BYTES, FLOATS, REGISTER, ROUNDER, WORDS
 
 __all__ = ["BYTE", "FLOAT32", "INT32", "finish_planes", "finish_rows"]
 
@@ -18,17 +18,6 @@ INT32: Final = 0
 FLOAT32: Final = 1
 BYTE: Final = 2
 
-_WORDS = simd.vector(simd.I32, CHANNELS)
-_FLOATS = simd.vector(simd.F32, CHANNELS)
-_BYTES = simd.vector(simd.I8, 64)
-_REGISTER = 64
-#: Added to a float of magnitude below 2**22 it rounds it half to even, as an integer in the low bits of the sum.
-_ROUNDER = 1.5 * 2.0**23
-
-
-def _int(value: int) -> Any:
-    return ir.Constant(simd.I64, value)
-
 
 class _Epilogue:
     """The operands of 16 channels, loaded once, and what they make of one row of sums."""
@@ -36,18 +25,18 @@ class _Epilogue:
     def __init__(self, builder: Any, kind: int, channels: Any, given: Any) -> None:
         offset, row_sums, shift, scale, bias, low, high, zero_point = given
         self.kind = kind
-        correction = simd.load_first(builder, simd.pointer(builder, row_sums), _WORDS, channels)
-        shifts = simd.broadcast(builder, builder.trunc(shift, simd.I32), CHANNELS)
-        held = simd.load_first(builder, simd.pointer(builder, offset), _WORDS, channels)
+        correction = simd.load_first(builder, simd.pointer(builder, row_sums), WORDS, channels)
+        shifts = simd.broadcast(builder, builder.trunc(shift, I32), CHANNELS)
+        held = simd.load_first(builder, simd.pointer(builder, offset), WORDS, channels)
         self._offset = simd.subtract(builder, held, simd.multiply(builder, correction, shifts))
         if kind != INT32:
-            self._scale = simd.load_first(builder, simd.pointer(builder, scale), _FLOATS, channels)
-            self._bias = simd.load_first(builder, simd.pointer(builder, bias), _FLOATS, channels)
+            self._scale = simd.load_first(builder, simd.pointer(builder, scale), FLOATS, channels)
+            self._bias = simd.load_first(builder, simd.pointer(builder, bias), FLOATS, channels)
             self._low = simd.broadcast(builder, low, CHANNELS)
             self._high = simd.broadcast(builder, high, CHANNELS)
         if kind == BYTE:
-            self._zero_point = builder.trunc(zero_point, simd.I8)
-            self._rounder = simd.constant(simd.F32, [_ROUNDER] * CHANNELS)
+            self._zero_point = builder.trunc(zero_point, I8)
+            self._rounder = simd.constant(F32, [ROUNDER] * CHANNELS)
 
     def scaled(self, builder: Any, sums: Any) -> Any:
         """Return a row of sums as the int32, the float32, or the int32 whose low byte lacks but the zero point."""
@@ -61,7 +50,7 @@ class _Epilogue:
             # larger and smaller give their second operand if either is NaN.
             return simd.smaller(builder, self._high, simd.larger(builder, self._low, value))
         value = simd.smaller(builder, simd.larger(builder, value, self._low), self._high)
-        return simd.bitcast(builder, simd.fadd(builder, value, self._rounder), _WORDS)
+        return simd.bitcast(builder, simd.fadd(builder, value, self._rounder), WORDS)
 
     def row(self, builder: Any, sums: Any) -> Any:
         """Return a row of sums as outputs."""
@@ -70,7 +59,7 @@ class _Epilogue:
 
     def four_rows(self, builder: Any, sums: list[Any], by_channel: bool) -> Any:
         """Return 4 rows of sums as 64 bytes, 16 channels of each row or, `by_channel`, 4 rows of each channel."""
-        rows = [simd.bitcast(builder, self.scaled(builder, one), _BYTES) for one in sums]
+        rows = [simd.bitcast(builder, self.scaled(builder, one), BYTES) for one in sums]
         low_bytes = range(0, 64, 4)
         if by_channel:
             pair = [lane for byte in low_bytes for lane in (byte, 64 + byte)]
@@ -90,21 +79,21 @@ def _operands() -> list[Any]:
 
 
 def _load_sums(builder: Any, sums: Any, row: Any) -> Any:
-    place = simd.pointer(builder, builder.add(sums, builder.mul(row, _int(_REGISTER))))
-    return simd.load(builder, place, _WORDS, _REGISTER)
+    place = simd.pointer(builder, builder.add(sums, builder.mul(row, I64(REGISTER))))
+    return simd.load(builder, place, WORDS, REGISTER)
 
 
 def _finish_fours(builder: Any, epilogue: _Epilogue, sums: Any, rows: Any, out: Any, stride: Any) -> Any:
     """Store as many whole groups of 4 rows of 16 bytes as there are; return how many rows that makes."""
-    groups = builder.udiv(rows, _int(4))
+    groups = builder.udiv(rows, I64(4))
     with cgutils.for_range(builder, groups) as loop:
-        first = builder.mul(loop.index, _int(4))
-        places = [builder.add(first, _int(row)) for row in range(4)]
+        first = builder.mul(loop.index, I64(4))
+        places = [builder.add(first, I64(row)) for row in range(4)]
         four = epilogue.four_rows(builder, [_load_sums(builder, sums, row) for row in places], False)
         for row, place in enumerate(places):
             value = simd.shuffle(builder, four, four, range(16 * row, 16 * row + 16))
             simd.store(builder, simd.pointer(builder, builder.add(out, builder.mul(place, stride))), value)
-    return builder.mul(groups, _int(4))
+    return builder.mul(groups, I64(4))
 
 
 def _planes(builder: Any, epilogue: _Epilogue, block: list[Any]) -> list[Any]:
@@ -112,7 +101,7 @@ def _planes(builder: Any, epilogue: _Epilogue, block: list[Any]) -> list[Any]:
     if epilogue.kind != BYTE:
         return list(simd.transpose(builder, [epilogue.row(builder, sums) for sums in block]))
     fours = [epilogue.four_rows(builder, block[row : row + 4], True) for row in range(0, 16, 4)]
-    words = [simd.bitcast(builder, four, _WORDS) for four in fours]
+    words = [simd.bitcast(builder, four, WORDS) for four in fours]
     # Within each 128 bits there are 4 channels of 4 rows: a 4 x 4 transpose of words brings 16 rows together.
     low = [lane + part for lane in range(0, 16, 4) for part in (0, 16, 1, 17)]
     high = [lane + 2 for lane in low]
@@ -121,7 +110,7 @@ def _planes(builder: Any, epilogue: _Epilogue, block: list[Any]) -> list[Any]:
     high = [lane + 2 for lane in low]
     turned = [simd.shuffle(builder, pairs[i], pairs[i + 2], half) for i in (0, 1) for half in (low, high)]
     # turned[j] holds channels j, 4 + j, 8 + j, 12 + j.
-    registers = [simd.bitcast(builder, value, _BYTES) for value in turned]
+    registers = [simd.bitcast(builder, value, BYTES) for value in turned]
     return [
         simd.shuffle(builder, registers[channel % 4], registers[channel % 4], range(first, first + 16))
         for channel in range(CHANNELS)
@@ -176,17 +165,17 @@ def finish_rows(
         epilogue = _Epilogue(builder, kind.literal_value, channels, operands)
 
         def each_row(first: Any, put: Any) -> None:
-            with cgutils.for_range_slice(builder, first, rows, _int(1), simd.I64, inc=True) as (row, _):
+            with cgutils.for_range_slice(builder, first, rows, I64(1), I64, inc=True) as (row, _):
                 value = _load_sums(builder, sums, row)
                 put(simd.pointer(builder, builder.add(out, builder.mul(row, stride))), epilogue.row(builder, value))
 
-        with builder.if_else(builder.icmp_signed("==", channels, _int(CHANNELS))) as (full, ragged):
+        with builder.if_else(builder.icmp_signed("==", channels, I64(CHANNELS))) as (full, ragged):
             with full:
-                done = _finish_fours(builder, epilogue, sums, rows, out, stride) if epilogue.kind == BYTE else _int(0)
+                done = _finish_fours(builder, epilogue, sums, rows, out, stride) if epilogue.kind == BYTE else I64(0)
                 each_row(done, lambda place, value: simd.store(builder, place, value))
             with ragged:
-                each_row(_int(0), lambda place, value: simd.store_first(builder, place, value, channels))
-        return _int(0)
+                each_row(I64(0), lambda place, value: simd.store_first(builder, place, value, channels))
+        return I64(0)
 
     return types.intp(kind, *[types.intp] * 5, *_operands()), generate
 
@@ -220,19 +209,19 @@ def finish_planes(
         epilogue = _Epilogue(builder, kind.literal_value, channels, operands)
         source = simd.pointer(builder, sums)
         block = [
-            simd.load(builder, simd.element(builder, source, row * _REGISTER), _WORDS, _REGISTER) for row in range(16)
+            simd.load(builder, simd.element(builder, source, row * REGISTER), WORDS, REGISTER) for row in range(16)
         ]
         turned = _planes(builder, epilogue, block)
-        places = [simd.pointer(builder, builder.add(out, builder.mul(stride, _int(c)))) for c in range(CHANNELS)]
-        whole = builder.icmp_signed("==", builder.add(channels, rows), _int(CHANNELS + 16))
+        places = [simd.pointer(builder, builder.add(out, builder.mul(stride, I64(c)))) for c in range(CHANNELS)]
+        whole = builder.icmp_signed("==", builder.add(channels, rows), I64(CHANNELS + 16))
         with builder.if_else(whole) as (full, ragged):
             with full:
                 for place, value in zip(places, turned, strict=True):
                     simd.store(builder, place, value)
             with ragged:
                 for channel, (place, value) in enumerate(zip(places, turned, strict=True)):
-                    with builder.if_then(builder.icmp_signed("<", _int(channel), channels)):
+                    with builder.if_then(builder.icmp_signed("<", I64(channel), channels)):
                         simd.store_first(builder, place, value, rows)
-        return _int(0)
+        return I64(0)
 
     return types.intp(kind, *[types.intp] * 5, *_operands()), generate

@@ -8,23 +8,19 @@ from typing import Any
 from llvmlite import ir
 
 from sparse_rt_kernels.jit.compiler import cgutils, types
+from sparse_rt_kernels.jit.llvm import I8, I64
 from sparse_rt_kernels.n2m4_u8s8.layout import STEP
 from sparse_rt_kernels.vectors import simd
+from sparse_rt_kernels.vectors.registers import BYTES, LONGS
 
 __all__ = ["LINE_OCTETS", "copy_octets", "put_octets", "split_octets", "turn_octets", "turn_pixels"]
 
 #: Octets of one register, and of one cache line.
 LINE_OCTETS = 8
 _LINE = LINE_OCTETS * STEP
-_BYTES = simd.vector(simd.I8, _LINE)
-_OCTETS = simd.vector(simd.I64, LINE_OCTETS)
 #: The unpack instructions: within each 16 bytes, the lower or upper halves of two registers, byte by byte.
 _LOW = [lane + part for base in range(0, _LINE, 16) for lane in range(base, base + 8) for part in (0, _LINE)]
 _HIGH = [lane + 8 for lane in _LOW]
-
-
-def _int(value: int) -> Any:
-    return ir.Constant(simd.I64, value)
 
 
 def _transpose_quarters(builder: Any, four: list[Any]) -> list[Any]:
@@ -53,27 +49,27 @@ def turn_pixels(context: Any, source: Any, stride: Any, pixels: Any, out: Any, f
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         source, stride, pixels, out, flip = given
-        whole = builder.icmp_signed(">=", pixels, _int(_LINE))
-        ones = builder.sub(builder.shl(_int(1), pixels), _int(1))
-        mask = builder.bitcast(builder.select(whole, _int(-1), ones), simd.vector(ir.IntType(1), _LINE))
-        flips = simd.bitcast(builder, simd.broadcast(builder, flip, LINE_OCTETS), _BYTES)
+        whole = builder.icmp_signed(">=", pixels, I64(_LINE))
+        ones = builder.sub(builder.shl(I64(1), pixels), I64(1))
+        mask = builder.bitcast(builder.select(whole, I64(-1), ones), simd.vector(ir.IntType(1), _LINE))
+        flips = simd.bitcast(builder, simd.broadcast(builder, flip, LINE_OCTETS), BYTES)
         block = []
         for plane in range(STEP):
-            place = simd.pointer(builder, builder.add(source, builder.mul(stride, _int(plane))))
-            loaded = simd.load_masked(builder, place, _BYTES, mask, ir.Constant(_BYTES, None))
+            place = simd.pointer(builder, builder.add(source, builder.mul(stride, I64(plane))))
+            loaded = simd.load_masked(builder, place, BYTES, mask, ir.Constant(BYTES, None))
             block.append(simd.bitwise_xor(builder, loaded, flips))
         # Perfect shuffles within each 16 bytes bring the 8 planes of a pixel together.
         for _ in range(3):
             pairs = list(zip(block[:4], block[4:], strict=True))
             block = [simd.shuffle(builder, a, b, half) for a, b in pairs for half in (_LOW, _HIGH)]
         # Quarter q of register i holds pixels 16 q + 2 i and the next.
-        octets = [simd.bitcast(builder, value, _OCTETS) for value in block]
+        octets = [simd.bitcast(builder, value, LONGS) for value in block]
         lower, upper = (_transpose_quarters(builder, octets[first : first + 4]) for first in (0, 4))
         for line in range(LINE_OCTETS):
-            with builder.if_then(builder.icmp_signed(">", pixels, _int(line * LINE_OCTETS)), likely=True):
+            with builder.if_then(builder.icmp_signed(">", pixels, I64(line * LINE_OCTETS)), likely=True):
                 place = simd.element(builder, simd.pointer(builder, out), line * _LINE)
                 simd.store(builder, place, (upper if line % 2 else lower)[line // 2])
-        return _int(0)
+        return I64(0)
 
     return types.intp(*[types.intp] * 5), generate
 
@@ -84,11 +80,11 @@ def copy_octets(context: Any, source: Any, count: Any, out: Any) -> Any:
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         source, count, out = (given[0], given[1], given[2])
-        with cgutils.for_range_slice(builder, _int(0), count, _int(LINE_OCTETS), simd.I64, inc=True) as (octet, _):
-            offset = builder.mul(octet, _int(STEP))
-            value = simd.load(builder, simd.pointer(builder, builder.add(source, offset)), _OCTETS)
+        with cgutils.for_range_slice(builder, I64(0), count, I64(LINE_OCTETS), I64, inc=True) as (octet, _):
+            offset = builder.mul(octet, I64(STEP))
+            value = simd.load(builder, simd.pointer(builder, builder.add(source, offset)), LONGS)
             simd.store(builder, simd.pointer(builder, builder.add(out, offset)), value)
-        return _int(0)
+        return I64(0)
 
     return types.intp(*[types.intp] * 3), generate
 
@@ -99,11 +95,11 @@ def put_octets(context: Any, source: Any, count: Any, out: Any) -> Any:
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         source, count, out = given
-        with cgutils.for_range_slice(builder, _int(0), count, _int(LINE_OCTETS), simd.I64, inc=True) as (octet, _):
-            offset, rest = builder.mul(octet, _int(STEP)), builder.sub(count, octet)
-            value = simd.load_first(builder, simd.pointer(builder, builder.add(source, offset)), _OCTETS, rest)
+        with cgutils.for_range_slice(builder, I64(0), count, I64(LINE_OCTETS), I64, inc=True) as (octet, _):
+            offset, rest = builder.mul(octet, I64(STEP)), builder.sub(count, octet)
+            value = simd.load_first(builder, simd.pointer(builder, builder.add(source, offset)), LONGS, rest)
             simd.store_first(builder, simd.pointer(builder, builder.add(out, offset)), value, rest)
-        return _int(0)
+        return I64(0)
 
     return types.intp(*[types.intp] * 3), generate
 
@@ -117,19 +113,19 @@ def turn_octets(context: Any, source: Any, pixels: Any, out: Any, stride: Any, f
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         source, pixels, out, stride, flip = given
-        flips = simd.bitcast(builder, simd.broadcast(builder, flip, LINE_OCTETS), _BYTES)
+        flips = simd.bitcast(builder, simd.broadcast(builder, flip, LINE_OCTETS), BYTES)
         # 8 pixels of 8 channels become 8 channels of 8 pixels.
-        turn = simd.constant(simd.I8, [8 * pixel + channel for channel in range(STEP) for pixel in range(LINE_OCTETS)])
+        turn = simd.constant(I8, [8 * pixel + channel for channel in range(STEP) for pixel in range(LINE_OCTETS)])
         rows = []
         for line in range(LINE_OCTETS):
             place = simd.element(builder, simd.pointer(builder, source), line * _LINE)
-            octets = simd.load_first(builder, place, _OCTETS, builder.sub(pixels, _int(line * LINE_OCTETS)))
-            turned = simd.permute_bytes(builder, simd.bitcast(builder, octets, _BYTES), turn)
-            rows.append(simd.bitcast(builder, simd.bitwise_xor(builder, turned, flips), _OCTETS))
+            octets = simd.load_first(builder, place, LONGS, builder.sub(pixels, I64(line * LINE_OCTETS)))
+            turned = simd.permute_bytes(builder, simd.bitcast(builder, octets, BYTES), turn)
+            rows.append(simd.bitcast(builder, simd.bitwise_xor(builder, turned, flips), LONGS))
         for plane, value in enumerate(simd.transpose(builder, rows)):
-            place = simd.pointer(builder, builder.add(out, builder.mul(stride, _int(plane))))
-            simd.store_first(builder, place, simd.bitcast(builder, value, _BYTES), pixels)
-        return _int(0)
+            place = simd.pointer(builder, builder.add(out, builder.mul(stride, I64(plane))))
+            simd.store_first(builder, place, simd.bitcast(builder, value, BYTES), pixels)
+        return I64(0)
 
     return types.intp(*[types.intp] * 5), generate
 
@@ -140,14 +136,14 @@ def split_octets(context: Any, source: Any, count: Any, even: Any, odd: Any) -> 
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         source, count, *outs = given
-        with cgutils.for_range_slice(builder, _int(0), count, _int(2 * LINE_OCTETS), simd.I64, inc=True) as (octet, _):
-            place = simd.pointer(builder, builder.add(source, builder.mul(octet, _int(STEP))))
-            first, second = (simd.load(builder, simd.element(builder, place, at), _OCTETS) for at in (0, _LINE))
+        with cgutils.for_range_slice(builder, I64(0), count, I64(2 * LINE_OCTETS), I64, inc=True) as (octet, _):
+            place = simd.pointer(builder, builder.add(source, builder.mul(octet, I64(STEP))))
+            first, second = (simd.load(builder, simd.element(builder, place, at), LONGS) for at in (0, _LINE))
             # The even ones last: both may have the same place, which then holds the even ones.
             for parity in (1, 0):
                 value = simd.shuffle(builder, first, second, range(parity, 2 * LINE_OCTETS, 2))
-                offset = builder.mul(octet, _int(STEP // 2))
+                offset = builder.mul(octet, I64(STEP // 2))
                 simd.store(builder, simd.pointer(builder, builder.add(outs[parity], offset)), value)
-        return _int(0)
+        return I64(0)
 
     return types.intp(*[types.intp] * 4), generate

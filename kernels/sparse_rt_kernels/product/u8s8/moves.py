@@ -8,8 +8,10 @@ from typing import Any
 from llvmlite import ir
 
 from sparse_rt_kernels.jit.compiler import cgutils, types
+from sparse_rt_kernels.jit.llvm import I8, I32, I64
 from sparse_rt_kernels.n2m4_u8s8.layout import ROWS, STEP
 from sparse_rt_kernels.vectors import simd
+from sparse_rt_kernels.vectors.registers import LONGS
 
 __all__ = [
     "byte",
@@ -24,13 +26,8 @@ __all__ = [
     "word",
 ]
 
-_LINE = simd.vector(simd.I64, 8)
-_SIXTEEN = simd.vector(simd.I8, 16)
+_SIXTEEN = simd.vector(I8, 16)
 _PANEL_STEP = ROWS * STEP
-
-
-def _int(value: int) -> Any:
-    return ir.Constant(simd.I64, value)
 
 
 def _at(builder: Any, base: Any, offset: Any) -> Any:
@@ -71,8 +68,8 @@ def octets_of_rows(context: Any, rows: Any, offset: Any, panel: Any, flip: Any) 
         rows, offset, panel, flip = given
         flips = simd.broadcast(builder, flip, 8)
         places = [simd.element(builder, simd.pointer(builder, rows), row * 8) for row in range(8)]
-        sources = [_at(builder, simd.load(builder, place, simd.I64, 8), offset) for place in places]
-        lines = [simd.bitwise_xor(builder, simd.load(builder, source, _LINE), flips) for source in sources]
+        sources = [_at(builder, simd.load(builder, place, I64, 8), offset) for place in places]
+        lines = [simd.bitwise_xor(builder, simd.load(builder, source, LONGS), flips) for source in sources]
         out = simd.pointer(builder, panel)
         # Neighbouring rows side by side in every 16 bytes, which are then transposed as 4 x 4.
         for odd in (0, 1):
@@ -80,7 +77,7 @@ def octets_of_rows(context: Any, rows: Any, offset: Any, panel: Any, flip: Any) 
             pairs = [simd.shuffle(builder, lines[row], lines[row + 1], interleave) for row in range(0, 8, 2)]
             for step, value in zip(range(odd, 8, 2), _transpose_quarters(builder, pairs), strict=True):
                 simd.store(builder, simd.element(builder, out, step * _PANEL_STEP), value, 64)
-        return _int(0)
+        return I64(0)
 
     return types.intp(*[types.intp] * 4), generate
 
@@ -105,19 +102,19 @@ def octets_of_planes(context: Any, source: Any, stride: Any, planes: Any, pixels
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         source, stride, planes, pixels, panel, flip = given
-        kind = simd.vector(simd.I8, 32)
+        kind = simd.vector(I8, 32)
         slots = [cgutils.alloca_once(builder, kind) for _ in range(STEP)]
-        places = [_at(builder, source, builder.mul(stride, _int(plane))) for plane in range(STEP)]
-        whole = builder.and_(builder.icmp_signed(">=", planes, _int(STEP)), builder.icmp_signed(">=", pixels, _int(32)))
+        places = [_at(builder, source, builder.mul(stride, I64(plane))) for plane in range(STEP)]
+        whole = builder.and_(builder.icmp_signed(">=", planes, I64(STEP)), builder.icmp_signed(">=", pixels, I64(32)))
         with builder.if_else(whole, likely=True) as (full, ragged):
             with full:
                 for place, slot in zip(places, slots, strict=True):
                     builder.store(simd.load(builder, place, kind), slot)
             with ragged:
                 for plane, (place, slot) in enumerate(zip(places, slots, strict=True)):
-                    count = builder.select(builder.icmp_signed("<", _int(plane), planes), pixels, _int(0))
+                    count = builder.select(builder.icmp_signed("<", I64(plane), planes), pixels, I64(0))
                     builder.store(simd.load_first(builder, place, kind, count), slot)
-        flips = simd.broadcast(builder, builder.trunc(flip, simd.I8), 32)
+        flips = simd.broadcast(builder, builder.trunc(flip, I8), 32)
         block = [simd.bitwise_xor(builder, builder.load(slot), flips) for slot in slots]
         # Perfect shuffles within each half, as the unpack instructions do: three of them bring 8 planes together.
         low = [lane + part for base in (0, 16) for lane in range(base, base + 8) for part in (0, 32)]
@@ -132,7 +129,7 @@ def octets_of_planes(context: Any, source: Any, stride: Any, planes: Any, pixels
         for pair, value in enumerate(block[:4]):
             upper = simd.shuffle(builder, value, value, range(16, 32))
             simd.store(builder, simd.element(builder, out, 128 + pair * 16), upper)
-        return _int(0)
+        return I64(0)
 
     return types.intp(*[types.intp] * 6), generate
 
@@ -142,7 +139,7 @@ def octet(context: Any, address: Any) -> Any:
     """Return the 8 bytes at `address` as an integer."""
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
-        return simd.load(builder, simd.pointer(builder, given[0]), simd.I64)
+        return simd.load(builder, simd.pointer(builder, given[0]), I64)
 
     return types.intp(types.intp), generate
 
@@ -152,7 +149,7 @@ def byte(context: Any, address: Any) -> Any:
     """Return the byte at `address` as an integer, zero-extended."""
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
-        return builder.zext(simd.load(builder, simd.pointer(builder, given[0]), simd.I8), simd.I64)
+        return builder.zext(simd.load(builder, simd.pointer(builder, given[0]), I8), I64)
 
     return types.intp(types.intp), generate
 
@@ -162,7 +159,7 @@ def word(context: Any, address: Any) -> Any:
     """Return the 4 bytes at `address` as an integer, zero-extended."""
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
-        return builder.zext(simd.load(builder, simd.pointer(builder, given[0]), simd.I32), simd.I64)
+        return builder.zext(simd.load(builder, simd.pointer(builder, given[0]), I32), I64)
 
     return types.intp(types.intp), generate
 
@@ -173,7 +170,7 @@ def put_octet(context: Any, address: Any, value: Any) -> Any:
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         simd.store(builder, simd.pointer(builder, given[0]), given[1], 8)
-        return _int(0)
+        return I64(0)
 
     return types.intp(types.intp, types.intp), generate
 
@@ -184,8 +181,8 @@ def fill_bytes(context: Any, address: Any, count: Any, value: Any) -> Any:
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         address, count, value = given
-        cgutils.memset(builder, simd.pointer(builder, address), count, builder.trunc(value, simd.I8))
-        return _int(0)
+        cgutils.memset(builder, simd.pointer(builder, address), count, builder.trunc(value, I8))
+        return I64(0)
 
     return types.intp(*[types.intp] * 3), generate
 
@@ -201,31 +198,31 @@ def transpose_bytes(
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         source, stride, rows, columns, out, out_stride, flip = given
-        flips = simd.broadcast(builder, builder.trunc(flip, simd.I8), 16)
-        whole = builder.icmp_signed("==", builder.add(rows, columns), _int(32))
+        flips = simd.broadcast(builder, builder.trunc(flip, I8), 16)
+        whole = builder.icmp_signed("==", builder.add(rows, columns), I64(32))
         slots = [cgutils.alloca_once(builder, _SIXTEEN) for _ in range(16)]
         with builder.if_else(whole) as (full, ragged):
             with full:
                 for row, slot in enumerate(slots):
-                    place = _at(builder, source, builder.mul(stride, _int(row)))
+                    place = _at(builder, source, builder.mul(stride, I64(row)))
                     builder.store(simd.load(builder, place, _SIXTEEN), slot)
             with ragged:
                 for row, slot in enumerate(slots):
                     builder.store(ir.Constant(_SIXTEEN, None), slot)
-                    with builder.if_then(builder.icmp_signed("<", _int(row), rows)):
-                        place = _at(builder, source, builder.mul(stride, _int(row)))
+                    with builder.if_then(builder.icmp_signed("<", I64(row), rows)):
+                        place = _at(builder, source, builder.mul(stride, I64(row)))
                         builder.store(simd.load_first(builder, place, _SIXTEEN, columns), slot)
         block = [simd.bitwise_xor(builder, builder.load(slot), flips) for slot in slots]
         turned = simd.transpose(builder, block)
         with builder.if_else(whole) as (full, ragged):
             with full:
                 for column, value in enumerate(turned):
-                    simd.store(builder, _at(builder, out, builder.mul(out_stride, _int(column))), value)
+                    simd.store(builder, _at(builder, out, builder.mul(out_stride, I64(column))), value)
             with ragged:
                 for column, value in enumerate(turned):
-                    with builder.if_then(builder.icmp_signed("<", _int(column), columns)):
-                        simd.store_first(builder, _at(builder, out, builder.mul(out_stride, _int(column))), value, rows)
-        return _int(0)
+                    with builder.if_then(builder.icmp_signed("<", I64(column), columns)):
+                        simd.store_first(builder, _at(builder, out, builder.mul(out_stride, I64(column))), value, rows)
+        return I64(0)
 
     return types.intp(*[types.intp] * 7), generate
 
@@ -236,11 +233,11 @@ def transpose_bytes_32(context: Any, source: Any, stride: Any, out: Any, out_str
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         source, stride, out, out_stride, flip = given
-        kind = simd.vector(simd.I8, 32)
-        flips = simd.broadcast(builder, builder.trunc(flip, simd.I8), 32)
+        kind = simd.vector(I8, 32)
+        flips = simd.broadcast(builder, builder.trunc(flip, I8), 32)
         block = []
         for row in range(16):
-            place = _at(builder, source, builder.mul(stride, _int(row)))
+            place = _at(builder, source, builder.mul(stride, I64(row)))
             block.append(simd.bitwise_xor(builder, simd.load(builder, place, kind), flips))
         # simd.transpose within each half: the unpack instructions do not cross 16 bytes.
         low = [lane + part for base in (0, 16) for lane in range(base, base + 8) for part in (0, 32)]
@@ -250,9 +247,9 @@ def transpose_bytes_32(context: Any, source: Any, stride: Any, out: Any, out_str
             block = [simd.shuffle(builder, a, b, half) for a, b in pairs for half in (low, high)]
         for half in (0, 16):
             for column, value in enumerate(block):
-                place = _at(builder, out, builder.mul(out_stride, _int(column + half)))
+                place = _at(builder, out, builder.mul(out_stride, I64(column + half)))
                 simd.store(builder, place, simd.shuffle(builder, value, value, range(half, half + 16)))
-        return _int(0)
+        return I64(0)
 
     return types.intp(*[types.intp] * 5), generate
 
@@ -268,18 +265,18 @@ def interleave_planes(context: Any, source: Any, stride: Any, rows: Any, columns
         source, stride, rows, columns, out, flip = given
         planes = []
         for row in range(4):
-            count = builder.select(builder.icmp_signed("<", _int(row), rows), columns, _int(0))
-            place = _at(builder, source, builder.mul(stride, _int(row)))
+            count = builder.select(builder.icmp_signed("<", I64(row), rows), columns, I64(0))
+            place = _at(builder, source, builder.mul(stride, I64(row)))
             planes.append(simd.load_first(builder, place, _SIXTEEN, count))
         pairs = [lane for pixel in range(16) for lane in (pixel, 16 + pixel)]
         low = simd.shuffle(builder, planes[0], planes[1], pairs)
         high = simd.shuffle(builder, planes[2], planes[3], pairs)
         lanes = [lane for pixel in range(16) for lane in (2 * pixel, 2 * pixel + 1, 32 + 2 * pixel, 33 + 2 * pixel)]
         mixed = simd.shuffle(builder, low, high, lanes)
-        flips = simd.broadcast(builder, builder.trunc(flip, simd.I8), 64)
+        flips = simd.broadcast(builder, builder.trunc(flip, I8), 64)
         mixed = simd.bitwise_xor(builder, mixed, flips)
-        words = simd.bitcast(builder, mixed, simd.vector(simd.I32, 16))
+        words = simd.bitcast(builder, mixed, simd.vector(I32, 16))
         simd.store_first(builder, simd.pointer(builder, out), words, columns)
-        return _int(0)
+        return I64(0)
 
     return types.intp(*[types.intp] * 6), generate

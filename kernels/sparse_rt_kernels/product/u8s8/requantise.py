@@ -5,13 +5,12 @@ from typing import Any
 
 from llvmlite import ir
 
+from sparse_rt_kernels.jit.llvm import F32, I8, I16, I64
 from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS
 from sparse_rt_kernels.vectors import simd
+from sparse_rt_kernels.vectors.registers import FLOATS, WORDS
 
 __all__ = ["Requantiser", "narrow_rows", "store_planes"]
-
-_WORDS = simd.vector(simd.I32, CHANNELS)
-_FLOATS = simd.vector(simd.F32, CHANNELS)
 
 
 def _everywhere(builder: Any, lanes: Any) -> Any:
@@ -32,12 +31,12 @@ class Requantiser:
 
     def __init__(self, builder: Any, operands: Sequence[Any]) -> None:
         scale, bias, low, high, zero_point, sign = operands
-        self._scale = simd.load(builder, simd.pointer(builder, scale), _FLOATS)
-        self._bias = simd.load(builder, simd.pointer(builder, bias), _FLOATS)
+        self._scale = simd.load(builder, simd.pointer(builder, scale), FLOATS)
+        self._bias = simd.load(builder, simd.pointer(builder, bias), FLOATS)
         self._high = simd.broadcast(builder, high, CHANNELS)
         # Outputs are made as uint8; int8 is uint8 less 128, so that one kind of saturation does for both.
-        self._zero_point = simd.broadcast(builder, builder.trunc(builder.add(zero_point, sign), simd.I16), 32)
-        self._sign = simd.broadcast(builder, builder.trunc(sign, simd.I8), 64)
+        self._zero_point = simd.broadcast(builder, builder.trunc(builder.add(zero_point, sign), I16), 32)
+        self._sign = simd.broadcast(builder, builder.trunc(sign, I8), 64)
         bounds = (simd.nearest_int(builder, simd.broadcast(builder, bound, CHANNELS)) for bound in (low, high))
         self._least, self._most = (narrow_rows(builder, [bound] * 4, self._zero_point) for bound in bounds)
 
@@ -46,16 +45,16 @@ class Requantiser:
 
         No product of an int32 and such a scale leaves int32.
         """
-        one, zero = (simd.constant(simd.F32, [value] * CHANNELS) for value in (1.0, 0.0))
+        one, zero = (simd.constant(F32, [value] * CHANNELS) for value in (1.0, 0.0))
         small = builder.and_(
             builder.fcmp_ordered("<", self._scale, one),
-            builder.fcmp_ordered(">", self._scale, simd.constant(simd.F32, [-1.0] * CHANNELS)),
+            builder.fcmp_ordered(">", self._scale, simd.constant(F32, [-1.0] * CHANNELS)),
         )
         lanes = builder.and_(small, builder.fcmp_ordered("==", self._bias, zero))
         unbounded = simd.subtract(builder, self._most, self._least)
         return builder.and_(
             _everywhere(builder, lanes),
-            _everywhere(builder, builder.icmp_signed("==", unbounded, simd.constant(simd.I8, [-1] * 64))),
+            _everywhere(builder, builder.icmp_signed("==", unbounded, simd.constant(I8, [-1] * 64))),
         )
 
     def scaled(self, builder: Any, sums: Any, plain: bool) -> Any:
@@ -101,9 +100,9 @@ def _interleave(builder: Any, a: Any, b: Any, low: list[int]) -> list[Any]:
 
 def store_planes(builder: Any, fours: list[Any], out: Any, stride: Any, first: int) -> None:
     """Store 16 or 8 pixels of 16 channels, from pixel `first` on; `fours` are 4 pixels each."""
-    transpose = simd.constant(simd.I8, _TRANSPOSE)
+    transpose = simd.constant(I8, _TRANSPOSE)
     # Each word is 4 pixels of one channel.
-    words = [simd.bitcast(builder, simd.shuffle_bytes(builder, four, transpose), _WORDS) for four in fours]
+    words = [simd.bitcast(builder, simd.shuffle_bytes(builder, four, transpose), WORDS) for four in fours]
     pairs = [_interleave(builder, words[i], words[i + 1], _LOW_WORDS) for i in range(0, len(words), 2)]
     if len(pairs) == 2:
         pairs = [_interleave(builder, a, b, _LOW_PAIRS) for a, b in zip(*pairs, strict=True)]
@@ -113,7 +112,7 @@ def store_planes(builder: Any, fours: list[Any], out: Any, stride: Any, first: i
     for channel in range(CHANNELS):
         value = registers[channel % 4 * len(registers) // 4]
         at = channel // 4 * 4 + channel % (4 // len(registers)) * size
-        place = simd.pointer(builder, builder.add(out, builder.mul(stride, ir.Constant(simd.I64, channel))))
+        place = simd.pointer(builder, builder.add(out, builder.mul(stride, I64(channel))))
         simd.store(
             builder, simd.element(builder, place, first), simd.shuffle(builder, value, value, range(at, at + size))
         )
