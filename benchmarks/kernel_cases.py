@@ -1,6 +1,7 @@
 """Kernels alone, without models or sessions: operands of a shape for any kernel of the registry."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ from sparse_rt_kernels.cpu import isa
 from sparse_rt_kernels.product import registry
 from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
 from sparse_rt_kernels.product.geometry import ConvGeometry
-from sparse_rt_kernels.product.registry import Kernel, PackedWeight
+from sparse_rt_kernels.product.registry import Kernel
+from sparse_rt_kernels.product.weight import CHANNEL_MULTIPLE, Dense, Indexed, PackedWeight
 from sparse_rt_kernels.threads.pool import ThreadPool
 
 __all__ = ["conv_call", "kernels", "matmul_call", "shapes"]
@@ -32,9 +34,9 @@ def kernels(dtype: str) -> list[Kernel]:
     return [kernel for kernel in found if kernel.isa != "generic"] or found
 
 
-def _weight(kernel: Kernel, n: int, k: int, rng: np.random.Generator) -> PackedWeight:
+def _weight(kernel: Kernel, n: int, k: int, rng: np.random.Generator) -> PackedWeight[Any]:
     """Return a random packed weight, every stored value nonzero."""
-    stored = k if kernel.form == "dense" else k // 2
+    stored = k if kernel.format == "dense" else k // 2
     if kernel.dtype == "f32":
         values = rng.standard_normal((n, stored), np.float32)
     else:
@@ -43,8 +45,7 @@ def _weight(kernel: Kernel, n: int, k: int, rng: np.random.Generator) -> PackedW
     index = bits[0] | bits[1] << 2 | bits[2] << 4 | bits[3] << 6
     if k % 8:
         index[:, -1] &= 15
-    index = index if kernel.form == "n2m4" else np.zeros((n, 0))
-    return kernel.pack_weight(values, index.astype(np.uint8))
+    return kernel.pack_weight(Dense(values) if kernel.format == "dense" else Indexed(values, index.astype(np.uint8)))
 
 
 def _operands(kernel: Kernel, shape: tuple[int, ...], n: int, rng: np.random.Generator) -> tuple[Any, Any]:
@@ -82,7 +83,9 @@ def conv_call(kernel: Kernel, layer: dict[str, int], batch: int = 1, threads: in
         (layer["stride"],) * 2,
         pads=(pad,) * 4,
     )
-    packed = _weight(kernel, geometry.out_channels, geometry.k, rng)
+    packed = _weight(
+        kernel, geometry.out_channels, math.prod(geometry.kernel) * geometry.padded_channels(CHANNEL_MULTIPLE), rng
+    )
     x, epilogue = _operands(kernel, (batch, geometry.channels, size, size), geometry.out_channels, rng)
     out = _out(kernel, (batch, geometry.out_channels, geometry.out_height, geometry.out_width))
     pool = ThreadPool(threads)

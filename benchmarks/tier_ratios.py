@@ -46,7 +46,7 @@ def main(dtypes: list[str]) -> int:
     """Print the ratios of each dtype; return 1 if the sparse kernel loses."""
     wins = True
     for dtype in dtypes or ["u8s8", "f32"]:
-        sparse, dense = registry.select(dtype), registry.select(dtype, form="dense")
+        sparse, dense = registry.select(dtype, "n2m4"), registry.select(dtype, "dense")
         print(f"{dtype}: {sparse.name} against {dense.name}")
         gemm = shapes("gemm")
         ratios = {

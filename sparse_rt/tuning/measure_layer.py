@@ -82,7 +82,7 @@ def measure_layer(
 def _dense_step(draft: Draft, layer: Layer, step: SparseStep, options: SessionOptions) -> SparseStep | None:
     """Return the same layer on a dense kernel of ours."""
     try:
-        kernel = registry.select(step.kernel.dtype, options.kernel_tier, form="dense")
+        kernel = registry.select(step.kernel.dtype, "dense", options.kernel_tier)
     except LookupError:
         return None
     chosen = choose(layer, draft.model.ir_version, options.kernel_tier, LayerDecision(kernel.name, ""))

@@ -237,7 +237,7 @@ class _Checker:
     def _integer_bias(self, step: SparseStep, offset: NDArray[np.int32], zero_point: int) -> NDArray[np.float64]:
         if step.requantisation is not None:
             return step.requantisation.bias_integer.astype(np.float64)
-        sums = step.packed.row_sums
+        sums = step.packed.panels.row_sums
         # The offset of a kernel is the bias less zero_point x sum(w).
         correction = 0 if sums is None else sums.astype(np.float64) * zero_point
         return offset.astype(np.float64) + correction

@@ -5,6 +5,7 @@ from sparse_rt_kernels.cpu.isa import supported_tiers
 from sparse_rt_kernels.product import registry
 from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
 from sparse_rt_kernels.product.geometry import ConvGeometry
+from sparse_rt_kernels.product.weight import Dense, Indexed
 from sparse_rt_kernels.threads.pool import ThreadPool
 
 from tests import naive
@@ -12,9 +13,9 @@ from tests import naive
 KERNELS = [kernel for kernel in registry.kernels() if kernel.isa in supported_tiers()]
 INTEGER = [kernel for kernel in KERNELS if kernel.dtype == "u8s8"]
 FLOAT = [kernel for kernel in KERNELS if kernel.dtype == "f32"]
-SPARSE = [kernel for kernel in KERNELS if kernel.form == "n2m4"]
+SPARSE = [kernel for kernel in KERNELS if kernel.format == "n2m4"]
 SPARSE_FLOAT = [kernel for kernel in SPARSE if kernel.dtype == "f32"]
-DENSE = [kernel for kernel in KERNELS if kernel.form == "dense"]
+DENSE = [kernel for kernel in KERNELS if kernel.format == "dense"]
 ONE = ThreadPool(1)
 GUARD = 0xA5
 
@@ -31,7 +32,7 @@ def activations(rng, dtype, shape):
 
 
 def weight_for(kernel, rng, shape):
-    if kernel.form == "dense":
+    if kernel.format == "dense":
         return activations(rng, np.float32 if kernel.dtype == "f32" else np.int8, shape)
     return naive.random_weight(rng, shape, np.float32 if kernel.dtype == "f32" else np.int8)
 
@@ -39,9 +40,9 @@ def weight_for(kernel, rng, shape):
 def pack(kernel, w):
     """A weight (n, c, *kernel), 2:4 unless the kernel is dense -> the kernel's packed weight."""
     matrix = naive.weight_matrix(w)
-    if kernel.form == "dense":
-        return kernel.pack_weight(matrix, np.zeros((len(matrix), 0), np.uint8))
-    return kernel.pack_weight(*naive.encode_matrix(matrix))
+    if kernel.format == "dense":
+        return kernel.pack_weight(Dense(matrix))
+    return kernel.pack_weight(Indexed(*naive.encode_matrix(matrix)))
 
 
 def sums_only(kernel, n):
@@ -158,7 +159,7 @@ def assert_conv_sums(kernel, got, x, w, geometry):
         np.testing.assert_array_equal(got, naive.wrap_int32(naive_conv(x, w, geometry)))
         return
     error = np.abs(got - naive_conv(x, w, geometry))
-    bound = naive_conv(np.abs(x), np.abs(w), geometry) * (geometry.k + 1) * np.finfo(np.float32).eps
+    bound = naive_conv(np.abs(x), np.abs(w), geometry) * (w[0].size + 1) * np.finfo(np.float32).eps
     assert (error <= bound).all()
 
 

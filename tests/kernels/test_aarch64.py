@@ -25,7 +25,7 @@ PROGRAM = textwrap.dedent(
     machine = llvm.Target.from_triple(TRIPLE).create_target_machine(cpu="generic", opt=2)
 
     for dtype in ("u8s8", "f32"):
-        kernel = registry.select(dtype)
+        kernel = registry.select(dtype, "n2m4")
         assert kernel.isa == "generic"
         rng = np.random.default_rng(0)
         w = conf.weight_for(kernel, rng, (8, 16, 1, 1))

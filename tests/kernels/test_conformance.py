@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numba.core import config
 from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
+from sparse_rt_kernels.product.weight import Indexed
 from sparse_rt_kernels.threads.pool import ThreadPool
 
 from tests import naive
@@ -150,7 +151,7 @@ def test_every_index_row(kernel, dtype):
     index = np.array(nibbles, np.uint8)[:, None]
     x = conf.activations(np.random.default_rng(0), dtype, (26, 4))
     got = np.empty((26, len(pairs)), conf.sums_only(kernel, 1)[1])
-    kernel.matmul(x, kernel.pack_weight(values, index), conf.sums_only(kernel, len(pairs))[0], got, conf.ONE)
+    kernel.matmul(x, kernel.pack_weight(Indexed(values, index)), conf.sums_only(kernel, len(pairs))[0], got, conf.ONE)
     conf.assert_sums(kernel, got, x, naive.decode_matrix(values, index))
 
 
@@ -225,7 +226,7 @@ def test_the_product_is_rounded_before_the_sum(kernel):
 def test_extreme_products_do_not_saturate(kernel, activation, value):
     k = 64 if config.DISABLE_JIT else 4096
     w = np.zeros((17, k), np.int8)
-    w[:, :: 1 if kernel.form == "dense" else 2] = value
+    w[:, :: 1 if kernel.format == "dense" else 2] = value
     x = np.full((25, k), activation, np.uint8 if activation > 127 else np.int8)
     got = conf.matmul(kernel, x, conf.pack(kernel, w), *conf.sums_only(kernel, 17))
     np.testing.assert_array_equal(got, naive.matmul_int32(x, w))
@@ -412,7 +413,7 @@ def test_residual_of_a_convolution(kernel, size, kernel_size, stride, threads, i
     residual = rng.standard_normal(sums.shape).astype(np.float32)
     given = {"residual": residual, "in_place": in_place, "pool": ThreadPool(threads)}
     got = conf.conv(kernel, x, geometry, conf.pack(kernel, w), FloatEpilogue(bias, 0.0), np.float32, **given)
-    bound = conf.naive_conv(np.abs(x), np.abs(w), geometry) * (geometry.k + 1) * np.finfo(np.float32).eps
+    bound = conf.naive_conv(np.abs(x), np.abs(w), geometry) * (w[0].size + 1) * np.finfo(np.float32).eps
     error = np.abs(got - finished(sums, bias[:, None, None], residual, 0.0, np.inf))
     assert (error <= bound + 1e-6 * (np.abs(residual) + np.abs(bias[:, None, None]))).all()
 

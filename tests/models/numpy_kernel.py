@@ -2,15 +2,15 @@
 
 import numpy as np
 from sparse_rt_kernels.product.epilogue import FloatEpilogue
-from sparse_rt_kernels.product.registry import Kernel, PackedWeight, prepared_conv, prepared_matmul
+from sparse_rt_kernels.product.registry import Kernel, prepared_conv, prepared_matmul
+from sparse_rt_kernels.product.weight import PackedWeight, Panels
 
 from tests import naive
 
 
-def pack_weight(values, index):
-    return PackedWeight(
-        "integers" if values.dtype == np.int8 else "floats", len(values), 2 * values.shape[1], values, index, None
-    )
+def pack_weight(weight):
+    n, half = weight.values.shape
+    return PackedWeight("integers" if weight.values.dtype == np.int8 else "floats", n, 2 * half, Panels(*weight))
 
 
 def _store(acc, epilogue, out):
@@ -32,15 +32,15 @@ def _store(acc, epilogue, out):
 def matmul(x, packed, epilogue, out, pool):
     assert x.flags.aligned
     assert x.strides[1] == x.itemsize
-    w = naive.decode_matrix(packed.values, packed.index)[:, : x.shape[1]]
+    w = naive.decode_matrix(packed.panels.values, packed.panels.indexes)[:, : x.shape[1]]
     _store(naive.wide(x) @ naive.wide(w).T, epilogue, out)
 
 
 def conv(x, geometry, packed, epilogue, out, pool):
     assert x.flags.c_contiguous
     assert x.flags.aligned
-    w = naive.decode_matrix(packed.values, packed.index)
-    w = w.reshape(len(w), *geometry.kernel, geometry.padded_channels).transpose(0, 3, 1, 2)[:, : geometry.channels]
+    w = naive.decode_matrix(packed.panels.values, packed.panels.indexes)
+    w = w.reshape(len(w), *geometry.kernel, geometry.padded_channels(4)).transpose(0, 3, 1, 2)[:, : geometry.channels]
     a, b = geometry.input_stride
     shape = ((geometry.height - 1) * a + 1, (geometry.width - 1) * b + 1)
     stuffed = np.full((*x.shape[:2], *shape), geometry.pad_value, x.dtype)
@@ -52,8 +52,10 @@ def conv(x, geometry, packed, epilogue, out, pool):
 
 
 KERNELS = {
-    "u8s8": Kernel("integers", "u8s8", 1, 1, "generic", pack_weight, prepared_matmul(matmul), prepared_conv(conv)),
-    "f32": Kernel("floats", "f32", 1, 1, "generic", pack_weight, prepared_matmul(matmul), prepared_conv(conv)),
+    "u8s8": Kernel(
+        "integers", "u8s8", "n2m4", 1, 1, "generic", pack_weight, prepared_matmul(matmul), prepared_conv(conv)
+    ),
+    "f32": Kernel("floats", "f32", "n2m4", 1, 1, "generic", pack_weight, prepared_matmul(matmul), prepared_conv(conv)),
 }
 
 

@@ -145,7 +145,9 @@ def test_threads_of_the_caller_share_a_session(seed):
     assert not failures
 
 
-@pytest.mark.skipif(registry.select("u8s8").prepare_blocked is None, reason="no kernel of this tier knows blocks")
+@pytest.mark.skipif(
+    registry.select("u8s8", "n2m4").prepare_blocked is None, reason="no kernel of this tier knows blocks"
+)
 def test_the_networks_reach_every_layout():
     """Else the tests above could pass for want of what they are about."""
     found = Counter(form for seed in SEEDS for form in forms(check(seed)))

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sparse_rt_kernels.product import registry
+from sparse_rt_kernels.product.weight import Indexed
 from sparse_rt_kernels.threads.pool import ThreadPool
 
 from sparse_rt import formats
@@ -159,7 +160,7 @@ def test_a_step_refuses_a_weight_of_another_shape(rng):
     values, index = formats.encode_matrix(sparse(rng, 8, 16))
     kernel = numpy_kernel.KERNELS["f32"]
     real = np.dtype(np.float32)
-    packed = kernel.pack_weight(values, index)
+    packed = kernel.pack_weight(Indexed(values, index))
     epilogue = numpy_kernel.float_epilogue(8)
     SparseStep("l", "x", "y", real, real, kernel, packed, epilogue, n=8, channels=16)
     for n, channels, bias in [(9, 16, 8), (8, 20, 8), (8, 16, 7)]:
@@ -171,7 +172,7 @@ def test_a_step_refuses_a_weight_of_another_shape(rng):
 
 def test_plans_do_not_depend_on_a_kernel(rng, monkeypatch):
     """The same plan over kernels in plain NumPy, which check what they are given."""
-    monkeypatch.setattr(registry, "select", lambda dtype, tier: numpy_kernel.KERNELS[dtype])
+    monkeypatch.setattr(registry, "select", lambda dtype, format, tier: numpy_kernel.KERNELS[dtype])
     proto = model(
         [
             node("Conv", ["x", "w"], ["a"], strides=[2, 1], auto_pad="SAME_LOWER"),
@@ -191,7 +192,7 @@ def test_plans_do_not_depend_on_a_kernel(rng, monkeypatch):
 
 
 def test_no_kernel_for_this_cpu_is_a_reason(rng, monkeypatch):
-    def select(dtype, tier):
+    def select(dtype, format, tier):
         raise LookupError(dtype)
 
     monkeypatch.setattr(registry, "select", select)

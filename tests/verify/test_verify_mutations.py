@@ -12,6 +12,7 @@ import pytest
 from numba.core import config
 from onnxruntime.quantization import QuantType
 from sparse_rt_kernels.product import registry
+from sparse_rt_kernels.product.weight import Indexed
 
 import sparse_rt as srt
 from benchmarks.models.quantise import quantise_static
@@ -35,7 +36,7 @@ needs_dense = pytest.mark.skipif(
     bool(config.DISABLE_JIT) or not has_dense_kernels(), reason="no dense kernel of this tier"
 )
 needs_blocks = pytest.mark.skipif(
-    bool(config.DISABLE_JIT) or registry.select("u8s8").prepare_blocked is None,
+    bool(config.DISABLE_JIT) or registry.select("u8s8", "n2m4").prepare_blocked is None,
     reason="no kernel of this tier knows blocks",
 )
 
@@ -143,7 +144,7 @@ def test_a_value_that_lies_elsewhere_than_its_reader_thinks(form, monkeypatch):
 
 def kernel_with(monkeypatch, **changes):
     """Have the int8 kernel of this CPU with some of its functions changed."""
-    kernel = registry.select("u8s8")
+    kernel = registry.select("u8s8", "n2m4")
     changed = dataclasses.replace(kernel, **{name: change(getattr(kernel, name)) for name, change in changes.items()})
     monkeypatch.setitem(registry._kernels, kernel.name, changed)
 
@@ -363,7 +364,9 @@ def test_a_sparse_kernel_that_is_wrong_is_found_where_it_does_not_run(tuned, mon
     tuned("all of it in onnxruntime")
     assert verified("float32").equal
     monkeypatch.setattr(
-        packing, "pack_compressed", lambda kernel, values, index: kernel.pack_weight(one_value_off(values), index)
+        packing,
+        "pack_compressed",
+        lambda kernel, values, index: kernel.pack_weight(Indexed(one_value_off(values), index)),
     )
     report = verified("float32")
     assert report.in_onnxruntime

@@ -23,7 +23,8 @@ from sparse_rt_kernels.n2m4_f32.tiling import (
 from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
 from sparse_rt_kernels.product.geometry import ConvGeometry
 from sparse_rt_kernels.product.indirection import gather_of
-from sparse_rt_kernels.product.registry import Kernel, PackedWeight, prepared_conv, prepared_matmul
+from sparse_rt_kernels.product.registry import Kernel, prepared_conv, prepared_matmul
+from sparse_rt_kernels.product.weight import Indexed, PackedWeight, Panels
 from sparse_rt_kernels.threads.pool import ThreadPool
 from sparse_rt_kernels.threads.workspace import scratch
 from sparse_rt_kernels.vectors.registers import LANES
@@ -34,9 +35,9 @@ Array = NDArray[np.float32]
 Epilogue = FloatEpilogue | IntegerEpilogue
 
 
-def _portable_workspace(packed: PackedWeight, tiles: int) -> tuple[Array, Array, NDArray[np.int32]]:
+def _portable_workspace(packed: PackedWeight[Panels], tiles: int) -> tuple[Array, Array, NDArray[np.int32]]:
     lanes = PORTABLE_VECTORS * LANES
-    block = block_length(packed.values.shape[1] * REDUCTION, PORTABLE_VECTORS, panel_bytes())
+    block = block_length(packed.panels.values.shape[1] * REDUCTION, PORTABLE_VECTORS, panel_bytes())
     floats = scratch("f32_n2m4", (block + tiles * CHANNELS) * lanes * 4).view(np.float32)
     panel = floats[: block * lanes].reshape(block, lanes)
     partial = floats[block * lanes : (block + tiles * CHANNELS) * lanes].reshape(tiles * CHANNELS, lanes)
@@ -54,12 +55,12 @@ def _portable_epilogue(epilogue: FloatEpilogue) -> tuple[Array, float, float]:
     return _unwritable(epilogue.bias), float(epilogue.low), float(epilogue.high)
 
 
-def _portable_matmul(x: Array, packed: PackedWeight, epilogue: Epilogue, out: Array, pool: ThreadPool) -> None:
+def _portable_matmul(x: Array, packed: PackedWeight[Panels], epilogue: Epilogue, out: Array, pool: ThreadPool) -> None:
     rows = x.shape[0]
     if rows == 0 or packed.n == 0:
         return
     finish = _portable_epilogue(float_epilogue(epilogue))
-    shares = split_work(panel_count(rows, PORTABLE_VECTORS), packed.values.shape[0], pool.threads)
+    shares = split_work(panel_count(rows, PORTABLE_VECTORS), packed.panels.values.shape[0], pool.threads)
     x = _unwritable(x)
 
     def task(number: int) -> None:
@@ -69,13 +70,15 @@ def _portable_matmul(x: Array, packed: PackedWeight, epilogue: Epilogue, out: Ar
             first, vectors = panel_bounds(rows, PORTABLE_VECTORS, job)
             span = (first, min(rows, first + vectors * LANES))
             tiles = (work.first_tile, work.last_tile)
-            portable.matmul_block(x, packed.values, packed.index, finish, out, (panel, partial), span, tiles)
+            portable.matmul_block(
+                x, packed.panels.values, packed.panels.indexes, finish, out, (panel, partial), span, tiles
+            )
 
     pool.run(task, len(shares))
 
 
 def _portable_conv(
-    x: Array, geometry: ConvGeometry, packed: PackedWeight, epilogue: Epilogue, out: Array, pool: ThreadPool
+    x: Array, geometry: ConvGeometry, packed: PackedWeight[Panels], epilogue: Epilogue, out: Array, pool: ThreadPool
 ) -> None:
     if out.size == 0:
         return
@@ -83,7 +86,7 @@ def _portable_conv(
     gather = gather_of(geometry)
     pixels = gather.out_pixels
     panels = panel_count(pixels, PORTABLE_VECTORS)
-    shares = split_work(geometry.batch * panels, packed.values.shape[0], pool.threads)
+    shares = split_work(geometry.batch * panels, packed.panels.values.shape[0], pool.threads)
     images = _unwritable(x).reshape(geometry.batch, geometry.channels, geometry.height * geometry.width)
     results = out.reshape(geometry.batch, packed.n, pixels)
 
@@ -95,7 +98,7 @@ def _portable_conv(
             image, panel = divmod(job, panels)
             first, vectors = panel_bounds(pixels, PORTABLE_VECTORS, panel)
             span = (first, min(pixels, first + vectors * LANES))
-            weights = (packed.values, packed.index)
+            weights = (packed.panels.values, packed.panels.indexes)
             portable.conv_block(images[image], gather, *weights, finish, results[image], workspace, span, tiles)
 
     pool.run(task, len(shares))
@@ -111,10 +114,11 @@ def _kernel(
     tiles = "_".join(f"{rows}x{channels}" for rows, channels in shapes)
     name = f"f32_n2m4_gemm_{tiles}__{tier}"
 
-    def pack_weight(values: NDArray[Any], index: NDArray[np.uint8]) -> PackedWeight:
-        return weight.pack(name, values, index)
+    def pack_weight(arrays: Indexed) -> PackedWeight[Panels]:
+        return weight.pack(name, arrays)
 
-    return Kernel(name, "f32", *shapes[0], tier, pack_weight, prepare_matmul, prepare_conv, adds_residual=adds_residual)
+    prepare = prepare_matmul, prepare_conv
+    return Kernel(name, "f32", "n2m4", *shapes[0], tier, pack_weight, *prepare, adds_residual=adds_residual)
 
 
 _ROW_LANES = (MAX_VECTORS * LANES, CHANNELS)

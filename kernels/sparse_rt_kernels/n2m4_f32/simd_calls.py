@@ -13,7 +13,7 @@ from sparse_rt_kernels.n2m4_f32.tiling import panel_bytes, row_panel_bytes
 from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
 from sparse_rt_kernels.product.geometry import ConvGeometry, MatmulShape
 from sparse_rt_kernels.product.indirection import Gather, gather_of
-from sparse_rt_kernels.product.registry import PackedWeight
+from sparse_rt_kernels.product.weight import PackedWeight, Panels
 from sparse_rt_kernels.threads.launch import Launch, Phase
 
 __all__ = ["float_epilogue", "prepare_conv_with", "prepare_matmul_with"]
@@ -39,7 +39,7 @@ def _launch(
     strides: tuple[int, int, int],
     is_conv: int,
     gather: Gather,
-    packed: PackedWeight,
+    packed: PackedWeight[Panels],
     given: Epilogue,
     threads: int,
 ) -> Launch:
@@ -48,7 +48,7 @@ def _launch(
     `strides` are the bytes from row to row of x, how many columns it has, and the bytes from row to row of out.
     """
     epilogue = float_epilogue(given)
-    tiles, octets = packed.values.shape[:2]
+    tiles, octets = packed.panels.values.shape[:2]
     nbytes = panel_bytes()
     blocks = (min(nbytes, row_panel_bytes()), min(nbytes, group_bytes()))
     shares = split_call(rows, split, images, tiles, octets, is_conv, blocks, threads)
@@ -82,10 +82,10 @@ def _launch(
 
 def prepare_matmul_with(
     rows_as_lanes: Callable[[int], int],
-) -> Callable[[MatmulShape, PackedWeight, Epilogue, int], Launch]:
+) -> Callable[[MatmulShape, PackedWeight[Panels], Epilogue, int], Launch]:
     """Return the `prepare_matmul` of the kernel that makes the first ``rows_as_lanes(m)`` rows lanes."""
 
-    def prepare_matmul(shape: MatmulShape, packed: PackedWeight, epilogue: Epilogue, threads: int) -> Launch:
+    def prepare_matmul(shape: MatmulShape, packed: PackedWeight[Panels], epilogue: Epilogue, threads: int) -> Launch:
         strides = (shape.x_stride, shape.columns, shape.out_stride)
         return _launch(rows_as_lanes(shape.m), 1, shape.m, strides, 0, _NO_GATHER, packed, epilogue, threads)
 
@@ -94,14 +94,14 @@ def prepare_matmul_with(
 
 def prepare_conv_with(
     rows_as_lanes: Callable[[int], int],
-) -> Callable[[ConvGeometry, np.dtype[Any], np.dtype[Any], PackedWeight, Epilogue, int], Launch]:
+) -> Callable[[ConvGeometry, np.dtype[Any], np.dtype[Any], PackedWeight[Panels], Epilogue, int], Launch]:
     """Return the `prepare_conv` of the kernel that makes an image's first ``rows_as_lanes(pixels)`` pixels lanes."""
 
     def prepare_conv(
         geometry: ConvGeometry,
         x_dtype: np.dtype[Any],
         out_dtype: np.dtype[Any],
-        packed: PackedWeight,
+        packed: PackedWeight[Panels],
         epilogue: Epilogue,
         threads: int,
     ) -> Launch:

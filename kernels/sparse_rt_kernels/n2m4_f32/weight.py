@@ -1,26 +1,23 @@
 """The packed form of a float32 2:4 weight."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sparse_rt_kernels.n2m4_f32.tiling import CHANNELS, REDUCTION
-from sparse_rt_kernels.product.registry import PackedWeight
+from sparse_rt_kernels.product.weight import Indexed, PackedWeight, Panels
 from sparse_rt_kernels.threads.workspace import aligned_empty
 
 __all__ = ["pack"]
 
 
-def pack(kernel: str, values: NDArray[np.float32], index: NDArray[np.uint8]) -> PackedWeight:
+def pack(kernel: str, weight: Indexed) -> PackedWeight[Panels]:
     """Interleave a canonical weight by tiles of 4 output channels.
 
     Parameters
     ----------
     kernel
         Name of the kernel that will read it.
-    values
-        (n, k / 2) float32, k a multiple of 4.
-    index
-        (n, ceil(k / 8)) uint8, four 2-bit indexes a byte.
+    weight
+        Its values are float32.
 
     Returns
     -------
@@ -29,6 +26,7 @@ def pack(kernel: str, values: NDArray[np.float32], index: NDArray[np.uint8]) -> 
         (tiles, k8, 4) uint8: the byte of each channel. tiles = ceil(n / 4) and k8 = max(1, ceil(k / 8)); what is added
         are zeros whose index bits are zero. 4.25 bytes a nonzero: 53.1 % of the dense weight if n % 4 = k % 8 = 0.
     """
+    values, index = weight.values, weight.indexes
     n, half = values.shape
     # An empty reduction becomes one of zeros, so that no loop has to know about it.
     tiles, octets = -(-n // CHANNELS), max(1, -(-2 * half // REDUCTION))
@@ -41,4 +39,4 @@ def pack(kernel: str, values: NDArray[np.float32], index: NDArray[np.uint8]) -> 
     packed_values[...] = padded_values.reshape(tiles, CHANNELS, octets, 4).transpose(0, 2, 3, 1)
     packed_index = aligned_empty(padded_index.nbytes).reshape(tiles, octets, CHANNELS)
     packed_index[...] = padded_index.reshape(tiles, CHANNELS, octets).transpose(0, 2, 1)
-    return PackedWeight(kernel, n, 2 * half, packed_values, packed_index)
+    return PackedWeight(kernel, n, 2 * half, Panels(packed_values, packed_index))

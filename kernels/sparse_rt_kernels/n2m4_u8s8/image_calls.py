@@ -13,9 +13,10 @@ from sparse_rt_kernels.n2m4_u8s8.residual import addition_record
 from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
 from sparse_rt_kernels.product.geometry import ConvGeometry
 from sparse_rt_kernels.product.nchwc8 import ChannelBlocks
-from sparse_rt_kernels.product.registry import Addition, PackedWeight
+from sparse_rt_kernels.product.registry import Addition
 from sparse_rt_kernels.product.u8s8.blocking import Partition, worthwhile_threads
 from sparse_rt_kernels.product.u8s8.clipping import clip_bounds
+from sparse_rt_kernels.product.weight import PackedWeight, Panels
 from sparse_rt_kernels.threads.launch import Launch, Phase
 
 __all__ = ["prepare_image"]
@@ -66,7 +67,7 @@ def prepare_image(
     image: OctetImage,
     x_dtype: np.dtype[Any],
     out_dtype: np.dtype[Any],
-    packed: PackedWeight,
+    packed: PackedWeight[Panels],
     epilogue: FloatEpilogue | IntegerEpilogue,
     threads: int,
     y: ChannelBlocks | None = None,
@@ -83,7 +84,7 @@ def prepare_image(
     offset, scale, bias = epilogue.addresses
     shift = 128 if x_dtype.char == "b" else 0
     sign = 128 if out_dtype.char == "b" else 0
-    steps = packed.values.shape[1]
+    steps = packed.panels.values.shape[1]
     rows = geometry.batch * image.out_height * image.out_width
     workers = worthwhile_threads(rows, packed.n, steps, threads)
     longest = image.out_height / image.unit_rows - image.units + 1

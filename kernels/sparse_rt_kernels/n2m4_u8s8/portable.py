@@ -12,8 +12,9 @@ from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS, STEP
 from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
 from sparse_rt_kernels.product.geometry import ConvGeometry
 from sparse_rt_kernels.product.indirection import Gather, gather_of, lane_offsets, lane_origins
-from sparse_rt_kernels.product.registry import Kernel, PackedWeight, prepared_conv, prepared_matmul
+from sparse_rt_kernels.product.registry import Kernel, prepared_conv, prepared_matmul
 from sparse_rt_kernels.product.u8s8.clipping import clip_bounds
+from sparse_rt_kernels.product.weight import Indexed, PackedWeight, Panels
 from sparse_rt_kernels.threads.pool import ThreadPool
 from sparse_rt_kernels.threads.workspace import scratch
 
@@ -156,7 +157,7 @@ def _finisher(epilogue: FloatEpilogue | IntegerEpilogue, dtype: np.dtype[Any]) -
 
 
 def _product(
-    packed: PackedWeight,
+    packed: PackedWeight[Panels],
     fill: Callable[[int, int, NDArray[np.int16], NDArray[np.int32]], None],
     finish: Callable[..., None],
     outs: list[NDArray[Any]],
@@ -166,7 +167,7 @@ def _product(
 
     `outs` holds one (n, pixels) array an image. Tasks are panels, and halves of the channels where panels are few.
     """
-    blocks, steps = packed.values.shape[:2]
+    blocks, steps = packed.panels.values.shape[:2]
     panels = -(-outs[0].shape[1] // LANES)
     parts = 1 if len(outs) * panels >= 2 * pool.threads else min(blocks, pool.threads)
 
@@ -179,7 +180,7 @@ def _product(
         lanes = scratch("u8s8 portable lanes", 3 * LANES * 4).view(np.int32).reshape(3, LANES)
         fill(image, first, panel, lanes)
         for block in range(blocks * part // parts, blocks * (part + 1) // parts):
-            _multiply_block(panel, packed.values[block], packed.index[block], sums)
+            _multiply_block(panel, packed.panels.values[block], packed.panels.indexes[block], sums)
             finish(sums, block * CHANNELS, outs[image], first)
 
     pool.run(task, len(outs) * panels * parts)
@@ -187,7 +188,7 @@ def _product(
 
 def matmul(
     x: NDArray[Any],
-    packed: PackedWeight,
+    packed: PackedWeight[Panels],
     epilogue: FloatEpilogue | IntegerEpilogue,
     out: NDArray[Any],
     pool: ThreadPool,
@@ -207,7 +208,7 @@ def matmul(
 def conv(
     x: NDArray[Any],
     geometry: ConvGeometry,
-    packed: PackedWeight,
+    packed: PackedWeight[Panels],
     epilogue: FloatEpilogue | IntegerEpilogue,
     out: NDArray[Any],
     pool: ThreadPool,
@@ -226,8 +227,8 @@ def conv(
     _product(packed, fill, finish, list(out.reshape(geometry.batch, packed.n, -1)), pool)
 
 
-def _pack(values: NDArray[np.int8], index: NDArray[np.uint8]) -> PackedWeight:
-    return layout.pack(NAME, values, index)
+def _pack(weight: Indexed) -> PackedWeight[Panels]:
+    return layout.pack(NAME, weight)
 
 
-PORTABLE = Kernel(NAME, "u8s8", LANES, CHANNELS, "generic", _pack, prepared_matmul(matmul), prepared_conv(conv))
+PORTABLE = Kernel(NAME, "u8s8", "n2m4", LANES, CHANNELS, "generic", _pack, prepared_matmul(matmul), prepared_conv(conv))

@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sparse_rt_kernels.n2m4_u8s8 import layout
 from sparse_rt_kernels.n2m4_u8s8.image_calls import prepare_image
@@ -20,7 +19,7 @@ from sparse_rt_kernels.n2m4_u8s8.tasks import (
 )
 from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
 from sparse_rt_kernels.product.geometry import ConvGeometry, MatmulShape
-from sparse_rt_kernels.product.registry import BlockedLayouts, Kernel, PackedWeight
+from sparse_rt_kernels.product.registry import BlockedLayouts, Kernel
 from sparse_rt_kernels.product.u8s8.blocking import (
     Blocking,
     Partition,
@@ -32,6 +31,7 @@ from sparse_rt_kernels.product.u8s8.blocking import (
 from sparse_rt_kernels.product.u8s8.clipping import clip_bounds
 from sparse_rt_kernels.product.u8s8.finish import BYTE, FLOAT32, INT32
 from sparse_rt_kernels.product.u8s8.staging import Staging, staging_of
+from sparse_rt_kernels.product.weight import Indexed, PackedWeight, Panels
 from sparse_rt_kernels.threads.launch import Launch, Phase
 
 __all__ = ["VNNI", "stage_phase"]
@@ -48,14 +48,14 @@ _DIRECT_PIXELS = 4 * layout.ROWS
 _STAGED_BYTES = 32 * 1024
 
 
-def _pack(values: NDArray[np.int8], index: NDArray[np.uint8]) -> PackedWeight:
-    return layout.pack(NAME, values, index)
+def _pack(weight: Indexed) -> PackedWeight[Panels]:
+    return layout.pack(NAME, weight)
 
 
 def _product(
     parts: Partition,
     blocks: Blocking,
-    packed: PackedWeight,
+    packed: PackedWeight[Panels],
     epilogue: FloatEpilogue | IntegerEpilogue,
     x_dtype: np.dtype[Any],
     out_dtype: np.dtype[Any],
@@ -70,7 +70,7 @@ def _product(
         *parts,
         *packed.addresses[:2],
         packed.n,
-        packed.values.shape[1],
+        packed.panels.values.shape[1],
         _SIGN_BITS if is_signed else 0,
         _KINDS[out_dtype.char],
         offset,
@@ -87,15 +87,15 @@ def _product(
     )
 
 
-def _constants(packed: PackedWeight, epilogue: FloatEpilogue | IntegerEpilogue) -> tuple[int, ...]:
+def _constants(packed: PackedWeight[Panels], epilogue: FloatEpilogue | IntegerEpilogue) -> tuple[int, ...]:
     return (*packed.addresses, *epilogue.constants)
 
 
 def prepare_matmul(
-    shape: MatmulShape, packed: PackedWeight, epilogue: FloatEpilogue | IntegerEpilogue, threads: int
+    shape: MatmulShape, packed: PackedWeight[Panels], epilogue: FloatEpilogue | IntegerEpilogue, threads: int
 ) -> Launch:
     """Prepare ``out = epilogue(x @ w.T)``; see :class:`.registry.Kernel` and docs/kernels.md."""
-    steps = packed.values.shape[1]
+    steps = packed.panels.values.shape[1]
     parts = partition(shape.m, packed.n, worthwhile_threads(shape.m, packed.n, steps, threads))
     blocks = blocking(steps, -(-shape.m // parts.row_parts), shape.out_stride)
     product = _product(parts, blocks, packed, epilogue, shape.x_dtype, shape.out_dtype)
@@ -113,7 +113,7 @@ def prepare_conv(
     geometry: ConvGeometry,
     x_dtype: np.dtype[Any],
     out_dtype: np.dtype[Any],
-    packed: PackedWeight,
+    packed: PackedWeight[Panels],
     epilogue: FloatEpilogue | IntegerEpilogue,
     threads: int,
 ) -> Launch:
@@ -125,7 +125,7 @@ def prepare_conv(
         return _prepare_pointwise(geometry, x_dtype, out_dtype, packed, epilogue, threads)
     staging = staging_of(geometry)
     group = images_per_group(staging.image_bytes, geometry.batch)
-    pixels, steps = geometry.out_height * geometry.out_width, packed.values.shape[1]
+    pixels, steps = geometry.out_height * geometry.out_width, packed.panels.values.shape[1]
     image_items, out_items = geometry.channels * geometry.height * geometry.width, packed.n * pixels
     phases, scratch_bytes = [], 0
     for first in range(0, geometry.batch, group):
@@ -161,7 +161,7 @@ def prepare_blocked(
     geometry: ConvGeometry,
     x_dtype: np.dtype[Any],
     out_dtype: np.dtype[Any],
-    packed: PackedWeight,
+    packed: PackedWeight[Panels],
     epilogue: FloatEpilogue | IntegerEpilogue,
     threads: int,
     layouts: BlockedLayouts,
@@ -210,12 +210,12 @@ def _prepare_pointwise(
     geometry: ConvGeometry,
     x_dtype: np.dtype[Any],
     out_dtype: np.dtype[Any],
-    packed: PackedWeight,
+    packed: PackedWeight[Panels],
     epilogue: FloatEpilogue | IntegerEpilogue,
     threads: int,
 ) -> Launch:
     """Prepare a convolution with a 1x1 kernel that packs panels straight from the planes."""
-    pixels, steps = geometry.height * geometry.width, packed.values.shape[1]
+    pixels, steps = geometry.height * geometry.width, packed.panels.values.shape[1]
     parts = partition(pixels, packed.n, worthwhile_threads(pixels, packed.n, steps, threads))
     blocks = blocking(steps, -(-pixels // parts.row_parts))
     product = _product(parts, blocks, packed, epilogue, x_dtype, out_dtype)
@@ -232,6 +232,7 @@ def _prepare_pointwise(
 VNNI = Kernel(
     NAME,
     "u8s8",
+    "n2m4",
     layout.ROWS,
     layout.CHANNELS,
     "avx512vnni",

@@ -92,15 +92,9 @@ class ConvGeometry:
         """Output columns; below 1 if the kernel does not fit."""
         return (self.padded_width - (self.kernel[1] - 1) * self.dilations[1] - 1) // self.strides[1] + 1
 
-    @property
-    def padded_channels(self) -> int:
-        """Input channels rounded up to a multiple of 4, as the compressed weight counts them."""
-        return -(-self.channels // 4) * 4
-
-    @property
-    def k(self) -> int:
-        """Reduction length: kernel positions times padded channels."""
-        return self.kernel[0] * self.kernel[1] * self.padded_channels
+    def padded_channels(self, multiple: int) -> int:
+        """Return the input channels rounded up to a multiple, as a format of weights may pad them."""
+        return -(-self.channels // multiple) * multiple
 
     @property
     def is_pointwise(self) -> bool:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
 from sparse_rt_kernels.product.geometry import ConvGeometry
+from sparse_rt_kernels.product.weight import CHANNEL_MULTIPLE
 
 __all__ = ["conv", "matmul"]
 
@@ -53,7 +54,8 @@ def conv(
 ) -> NDArray[Any]:
     """Return the convolution of x (b, c, h, w), (b, n, oh, ow) of `dtype`: a matmul of what each output pixel reads."""
     g = geometry
-    patches = np.zeros((g.batch, g.out_height, g.out_width, g.kernel[0], g.kernel[1], g.padded_channels), x.dtype)
+    depth = g.padded_channels(CHANNEL_MULTIPLE)
+    patches = np.zeros((g.batch, g.out_height, g.out_width, *g.kernel, depth), x.dtype)
     for p in range(g.out_height):
         for q in range(g.out_width):
             for r in range(g.kernel[0]):
@@ -61,7 +63,8 @@ def conv(
                     row = p * g.strides[0] - g.pads[0] + r * g.dilations[0]
                     column = q * g.strides[1] - g.pads[1] + s * g.dilations[1]
                     patches[:, p, q, r, s, : g.channels] = _pixel(x, g, row, column)
-    out = matmul(patches.reshape(g.batch * g.out_height * g.out_width, g.k), values, index, epilogue, dtype)
+    rows = patches.reshape(g.batch * g.out_height * g.out_width, g.kernel[0] * g.kernel[1] * depth)
+    out = matmul(rows, values, index, epilogue, dtype)
     images = out.reshape(g.batch, g.out_height, g.out_width, g.out_channels)
     return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
 

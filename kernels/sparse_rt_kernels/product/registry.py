@@ -1,7 +1,7 @@
 """All kernels by name, and the choice among them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from sparse_rt_kernels.cpu import isa
 from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
 from sparse_rt_kernels.product.geometry import ConvGeometry, MatmulShape
 from sparse_rt_kernels.product.nchwc8 import ChannelBlocks
+from sparse_rt_kernels.product.weight import PackedWeight
 from sparse_rt_kernels.threads.launch import Launch, PythonLaunch
 from sparse_rt_kernels.threads.pool import ThreadPool
 
@@ -19,7 +20,6 @@ __all__ = [
     "Addition",
     "BlockedLayouts",
     "Kernel",
-    "PackedWeight",
     "PreparedCall",
     "kernels",
     "prepared_conv",
@@ -33,43 +33,6 @@ __all__ = [
 Epilogue = FloatEpilogue | IntegerEpilogue
 #: What `prepare_matmul` and `prepare_conv` of a kernel return; ``run(x, out, pool)`` runs it.
 PreparedCall = Launch | PythonLaunch
-
-
-@dataclass(frozen=True, slots=True)
-class PackedWeight:
-    """A weight in one kernel's own layout; only that kernel reads it.
-
-    Attributes
-    ----------
-    kernel
-        Name of the kernel that packed it.
-    n, k
-        Output channels and reduction length of the canonical weight (k a multiple of 4).
-    values, index
-        The panels.
-    row_sums
-        (n,) int32 sums over k of the stored values, for zero-point corrections; None for floats.
-    addresses
-        Of values, index and row_sums (0 for None), looked up once because kernels need them in every call.
-    """
-
-    kernel: str
-    n: int
-    k: int
-    values: NDArray[Any]
-    index: NDArray[np.uint8]
-    row_sums: NDArray[np.int32] | None = None
-    addresses: tuple[int, int, int] = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        sums = 0 if self.row_sums is None else self.row_sums.ctypes.data
-        object.__setattr__(self, "addresses", (self.values.ctypes.data, self.index.ctypes.data, sums))
-
-    @property
-    def nbytes(self) -> int:
-        """Resident bytes."""
-        sums = 0 if self.row_sums is None else self.row_sums.nbytes
-        return self.values.nbytes + self.index.nbytes + sums
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +72,7 @@ class BlockedLayouts:
 
 #: (geometry, dtype of x, dtype of the convolution's own bytes, weight, epilogue, threads, layouts).
 PrepareBlocked = Callable[
-    [ConvGeometry, np.dtype[Any], np.dtype[Any], PackedWeight, Epilogue, int, BlockedLayouts], Launch | None
+    [ConvGeometry, np.dtype[Any], np.dtype[Any], PackedWeight[Any], Epilogue, int, BlockedLayouts], Launch | None
 ]
 
 
@@ -119,7 +82,7 @@ class Kernel:
 
     A call is prepared once for a weight and a shape, and then run on arrays of that shape:
 
-        pack_weight(values (n, k/2), index (n, ceil(k/8)) uint8) -> PackedWeight
+        pack_weight(weight) -> PackedWeight
         prepare_matmul(shape, packed, epilogue, threads).run(x (m, k), out (m, n), pool)
         call = prepare_conv(geometry, x_dtype, out_dtype, packed, epilogue, threads)
         call.run(x (b, c, h, w), out (b, n, oh, ow), pool)
@@ -129,8 +92,8 @@ class Kernel:
     once.
 
     `x` and `out` of a matrix product have contiguous columns and any row stride; those of a convolution are
-    C-contiguous. Arrays are aligned to their item. `x` may hold fewer than k columns: the weight's channels are padded
-    to a multiple of 4, and what lies beyond x's last column counts as zero. `threads` is that of the pool. No size is
+    C-contiguous. Arrays are aligned to their item. `x` may hold fewer than k columns, since formats pad a weight's
+    channels: what lies beyond x's last column counts as zero. `threads` is that of the pool. No size is
     0.
 
     Attributes
@@ -139,6 +102,9 @@ class Kernel:
         ``<dtype>_<format>_<op>_<MR>x<NR>__<isa>``; registry key, test id, benchmark id, log line.
     dtype
         ``"u8s8"`` (uint8 or int8 activations, int8 weights) or ``"f32"``.
+    format
+        Of the weights that `pack_weight` takes, as a named tuple of arrays: ``"n2m4"`` :class:`.weight.Indexed`,
+        ``"dense"`` :class:`.weight.Dense`. Any named tuple with these names will do.
     mr, nr
         Rows (m) and columns (n) of the register tile.
     isa
@@ -148,26 +114,24 @@ class Kernel:
     prepare_blocked
         Prepares convolutions over blocks of 8 channels; returns None for those that it does not fit. None if the kernel
         knows planes only.
-    form
-        ``"n2m4"``, or ``"dense"``: then `pack_weight` takes values (n, k), k a multiple of 4, and an index (n, 0).
     """
 
     name: str
     dtype: str
+    format: str
     mr: int
     nr: int
     isa: str
-    pack_weight: Callable[[NDArray[Any], NDArray[np.uint8]], PackedWeight]
-    prepare_matmul: Callable[[MatmulShape, PackedWeight, Epilogue, int], PreparedCall]
-    prepare_conv: Callable[[ConvGeometry, np.dtype[Any], np.dtype[Any], PackedWeight, Epilogue, int], PreparedCall]
-    form: str = "n2m4"
+    pack_weight: Callable[[Any], PackedWeight[Any]]
+    prepare_matmul: Callable[[MatmulShape, PackedWeight[Any], Epilogue, int], PreparedCall]
+    prepare_conv: Callable[[ConvGeometry, np.dtype[Any], np.dtype[Any], PackedWeight[Any], Epilogue, int], PreparedCall]
     adds_residual: bool = False
     prepare_blocked: PrepareBlocked | None = None
 
     def matmul(
         self,
         x: NDArray[Any],
-        packed: PackedWeight,
+        packed: PackedWeight[Any],
         epilogue: Epilogue,
         out: NDArray[Any],
         pool: ThreadPool,
@@ -181,7 +145,7 @@ class Kernel:
         self,
         x: NDArray[Any],
         geometry: ConvGeometry,
-        packed: PackedWeight,
+        packed: PackedWeight[Any],
         epilogue: Epilogue,
         out: NDArray[Any],
         pool: ThreadPool,
@@ -193,26 +157,26 @@ class Kernel:
 
 
 def prepared_matmul(
-    matmul: Callable[[NDArray[Any], PackedWeight, Any, NDArray[Any], ThreadPool], None],
-) -> Callable[[MatmulShape, PackedWeight, Epilogue, int], PreparedCall]:
+    matmul: Callable[[NDArray[Any], PackedWeight[Any], Any, NDArray[Any], ThreadPool], None],
+) -> Callable[[MatmulShape, PackedWeight[Any], Epilogue, int], PreparedCall]:
     """Return the `prepare_matmul` of a kernel that prepares nothing: `matmul` does everything in each call."""
 
-    def prepare(shape: MatmulShape, packed: PackedWeight, epilogue: Epilogue, threads: int) -> PreparedCall:
+    def prepare(shape: MatmulShape, packed: PackedWeight[Any], epilogue: Epilogue, threads: int) -> PreparedCall:
         return PythonLaunch(lambda x, out, pool: matmul(x, packed, epilogue, out, pool))
 
     return prepare
 
 
 def prepared_conv(
-    conv: Callable[[NDArray[Any], ConvGeometry, PackedWeight, Any, NDArray[Any], ThreadPool], None],
-) -> Callable[[ConvGeometry, np.dtype[Any], np.dtype[Any], PackedWeight, Epilogue, int], PreparedCall]:
+    conv: Callable[[NDArray[Any], ConvGeometry, PackedWeight[Any], Any, NDArray[Any], ThreadPool], None],
+) -> Callable[[ConvGeometry, np.dtype[Any], np.dtype[Any], PackedWeight[Any], Epilogue, int], PreparedCall]:
     """Return the `prepare_conv` of a kernel that prepares nothing; see :func:`prepared_matmul`."""
 
     def prepare(
         geometry: ConvGeometry,
         x_dtype: np.dtype[Any],
         out_dtype: np.dtype[Any],
-        packed: PackedWeight,
+        packed: PackedWeight[Any],
         epilogue: Epilogue,
         threads: int,
     ) -> PreparedCall:
@@ -241,12 +205,12 @@ def kernels() -> tuple[Kernel, ...]:
     return tuple(_kernels.values())
 
 
-def select(dtype: str, tier: str | None = None, form: str = "n2m4") -> Kernel:
-    """Return the kernel for `dtype` and weights of `form` that fits this CPU best.
+def select(dtype: str, format: str, tier: str | None = None) -> Kernel:
+    """Return the kernel for `dtype` and weights of `format` that fits this CPU best.
 
     Parameters
     ----------
-    dtype, form
+    dtype, format
         Of :class:`Kernel`.
     tier
         The most specific tier to use; see :func:`sparse_rt_kernels.cpu.isa.supported_tiers`.
@@ -260,6 +224,6 @@ def select(dtype: str, tier: str | None = None, form: str = "n2m4") -> Kernel:
     """
     supported = isa.supported_tiers(tier)
     for kernel in kernels():
-        if (kernel.dtype, kernel.form) == (dtype, form) and kernel.isa in supported:
+        if (kernel.dtype, kernel.format) == (dtype, format) and kernel.isa in supported:
             return kernel
-    raise LookupError(f"registry: expected a kernel for dtype {dtype!r} and {form} weights, got none.")
+    raise LookupError(f"registry: expected a kernel for dtype {dtype!r} and {format} weights, got none.")

@@ -10,7 +10,8 @@ from sparse_rt_kernels.between.direct_convolution.calls import prepare_floats
 from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
 from sparse_rt_kernels.product.geometry import ConvGeometry, MatmulShape
 from sparse_rt_kernels.product.indirection import Gather, gather_of
-from sparse_rt_kernels.product.registry import Kernel, PackedWeight
+from sparse_rt_kernels.product.registry import Kernel
+from sparse_rt_kernels.product.weight import PackedWeight, Panels
 from sparse_rt_kernels.threads.launch import Launch, Phase
 from sparse_rt_kernels.tiled_f32.product import CALL, SHARE, Share, product_task, task_bytes
 from sparse_rt_kernels.tiled_f32.shape import REDUCTION, Shape
@@ -58,10 +59,12 @@ class _Family:
     name: str
     shape: Shape
 
-    def pack_weight(self, values: Array, index: NDArray[np.uint8]) -> PackedWeight:
-        return pack(self.name, values, index, self.shape)
+    def pack_weight(self, weight: Any) -> PackedWeight[Panels]:
+        return pack(self.name, weight, self.shape)
 
-    def prepare_matmul(self, shape: MatmulShape, packed: PackedWeight, epilogue: Epilogue, threads: int) -> Launch:
+    def prepare_matmul(
+        self, shape: MatmulShape, packed: PackedWeight[Panels], epilogue: Epilogue, threads: int
+    ) -> Launch:
         strides = (shape.x_stride, shape.columns, shape.out_stride)
         return self._launch(shape.m, 1, strides, None, packed, self._float(epilogue), threads)
 
@@ -70,7 +73,7 @@ class _Family:
         geometry: ConvGeometry,
         x_dtype: np.dtype[Any],
         out_dtype: np.dtype[Any],
-        packed: PackedWeight,
+        packed: PackedWeight[Panels],
         epilogue: Epilogue,
         threads: int,
     ) -> Launch:
@@ -93,7 +96,7 @@ class _Family:
         images: int,
         strides: tuple[int, int, int],
         gather: Gather | None,
-        packed: PackedWeight,
+        packed: PackedWeight[Panels],
         epilogue: FloatEpilogue,
         threads: int,
     ) -> Launch:
@@ -102,7 +105,7 @@ class _Family:
         `strides` are the bytes from row to row of x, how many columns it has, and the bytes from row to row of out.
         """
         lanes, _, channels, _ = self.shape
-        tiles, octets = packed.values.shape[:2]
+        tiles, octets = packed.panels.values.shape[:2]
         work = images * rows * tiles * channels * octets * REDUCTION // _TASK_PRODUCTS
         shares = _shares(images * self.shape.panel_count(rows), tiles, lanes // channels, threads, max(1, work))
         table = np.array(shares, SHARE)
@@ -131,28 +134,28 @@ class _Family:
         return Launch([phase], 0, needed, keep=(packed, epilogue, table), constants=constants)
 
 
-def kernel_for(tier: str, form: str, lanes: int, vectors: int, channels: int) -> Kernel:
-    """Return the kernel for one tier and form of weights.
+def kernel_for(tier: str, format: str, lanes: int, vectors: int, channels: int) -> Kernel:
+    """Return the kernel for one tier and format of weights.
 
     Parameters
     ----------
     tier
         Of :mod:`sparse_rt_kernels.cpu.isa`.
-    form
+    format
         ``"n2m4"`` or ``"dense"``.
     lanes, vectors, channels
         Of :class:`.shape.Shape`; at most 6 vectors.
     """
-    shape = Shape(lanes, vectors, channels, int(form == "n2m4"))
-    family = _Family(f"f32_{form}_gemm_{lanes * vectors}x{channels}__{tier}", shape)
+    shape = Shape(lanes, vectors, channels, int(format == "n2m4"))
+    family = _Family(f"f32_{format}_gemm_{lanes * vectors}x{channels}__{tier}", shape)
     return Kernel(
         family.name,
         "f32",
+        format,
         lanes * vectors,
         channels,
         tier,
         family.pack_weight,
         family.prepare_matmul,
         family.prepare_conv,
-        form,
     )

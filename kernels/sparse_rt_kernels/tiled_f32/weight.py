@@ -1,25 +1,25 @@
 """The packed forms of float32 weights, 2:4 and dense."""
 
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
-from sparse_rt_kernels.product.registry import PackedWeight
+import numpy as np
+
+from sparse_rt_kernels.product.weight import PackedWeight, Panels
 from sparse_rt_kernels.threads.workspace import aligned_empty
 from sparse_rt_kernels.tiled_f32.shape import Shape
 
 __all__ = ["pack"]
 
 
-def pack(kernel: str, values: NDArray[np.float32], index: NDArray[np.uint8], shape: Shape) -> PackedWeight:
+def pack(kernel: str, weight: Any, shape: Shape) -> PackedWeight[Panels]:
     """Interleave a weight by tiles of `shape.channels` output channels.
 
     Parameters
     ----------
     kernel
         Name of the kernel that will read it.
-    values, index
-        A canonical 2:4 weight, (n, k / 2) float32 and (n, ceil(k / 8)) uint8; or a dense one, (n, k) float32 and
-        (n, 0). k is a multiple of 4.
+    weight
+        :class:`.weight.Indexed` if `shape` is sparse, else :class:`.weight.Dense`; its values are float32.
 
     Returns
     -------
@@ -27,6 +27,7 @@ def pack(kernel: str, values: NDArray[np.float32], index: NDArray[np.uint8], sha
         ``values`` is (tiles, octets, slots, channels) float32, octets = max(1, ceil(k / 8)); ``index`` is (tiles,
         octets, channels) uint8, or empty. What is added is zero.
     """
+    values = weight.values
     n, stored = values.shape
     slots, channels = shape.slots, shape.channels
     tiles, octets = -(-n // channels), max(1, -(-stored // slots))
@@ -36,7 +37,8 @@ def pack(kernel: str, values: NDArray[np.float32], index: NDArray[np.uint8], sha
     packed_values[...] = padded.reshape(tiles, channels, octets, slots).transpose(0, 2, 3, 1)
     kept = octets if shape.is_sparse else 0
     padded_index = np.zeros((tiles * channels, kept), np.uint8)
-    padded_index[:n, : index.shape[1]] = index
+    if kept:
+        padded_index[:n, : weight.indexes.shape[1]] = weight.indexes
     packed_index = aligned_empty(padded_index.nbytes).reshape(tiles, kept, channels)
     packed_index[...] = padded_index.reshape(tiles, channels, kept).transpose(0, 2, 1)
-    return PackedWeight(kernel, n, stored * (1 + shape.is_sparse), packed_values, packed_index)
+    return PackedWeight(kernel, n, stored * (1 + shape.is_sparse), Panels(packed_values, packed_index))

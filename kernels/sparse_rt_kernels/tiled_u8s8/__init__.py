@@ -5,9 +5,9 @@ from sparse_rt_kernels.tiled_u8s8.kernels import kernel_for
 
 __all__: list[str] = []
 
-for _form in ("n2m4", "dense"):
-    register(kernel_for("avx512", _form, 16, has_dot=False))
-    register(kernel_for("avx2vnni", _form, 8, has_dot=True))
-    register(kernel_for("avx2", _form, 8, has_dot=False))
+for _format in ("n2m4", "dense"):
+    register(kernel_for("avx512", _format, 16, has_dot=False))
+    register(kernel_for("avx2vnni", _format, 8, has_dot=True))
+    register(kernel_for("avx2", _format, 8, has_dot=False))
 # The 2:4 kernel of this tier is a family of its own, which expands indexes by an instruction that only it has.
 register(kernel_for("avx512vnni", "dense", 16, has_dot=True))

@@ -4,17 +4,17 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sparse_rt_kernels.between.direct_convolution.calls import prepare_bytes
 from sparse_rt_kernels.n2m4_u8s8.vnni import stage_phase
 from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
 from sparse_rt_kernels.product.geometry import ConvGeometry, MatmulShape
-from sparse_rt_kernels.product.registry import Kernel, PackedWeight
+from sparse_rt_kernels.product.registry import Kernel
 from sparse_rt_kernels.product.u8s8.blocking import images_per_group, partition, worthwhile_threads
 from sparse_rt_kernels.product.u8s8.clipping import clip_bounds
 from sparse_rt_kernels.product.u8s8.finish import BYTE, FLOAT32, INT32
 from sparse_rt_kernels.product.u8s8.staging import staging_of
+from sparse_rt_kernels.product.weight import PackedWeight, Panels
 from sparse_rt_kernels.threads.launch import Launch, Phase
 from sparse_rt_kernels.tiled_u8s8.blocking import blocking
 from sparse_rt_kernels.tiled_u8s8.product import PRODUCT, product_task
@@ -56,13 +56,15 @@ class _Family:
     """The functions of one kernel."""
 
     name: str
-    form: str
+    format: str
     shape: Shape
 
-    def pack_weight(self, values: NDArray[np.int8], index: NDArray[np.uint8]) -> PackedWeight:
-        return pack(self.name, values, index, self.form)
+    def pack_weight(self, weight: Any) -> PackedWeight[Panels]:
+        return pack(self.name, weight, self.format)
 
-    def prepare_matmul(self, shape: MatmulShape, packed: PackedWeight, epilogue: Epilogue, threads: int) -> Launch:
+    def prepare_matmul(
+        self, shape: MatmulShape, packed: PackedWeight[Panels], epilogue: Epilogue, threads: int
+    ) -> Launch:
         finish = self._epilogue(epilogue, packed, shape.x_dtype, shape.out_dtype)
         source = _Source(shape.x_stride, shape.columns, _flip(shape.x_dtype))
         out = (0, shape.out_dtype.itemsize, shape.out_stride, 0, 0)
@@ -75,7 +77,7 @@ class _Family:
         geometry: ConvGeometry,
         x_dtype: np.dtype[Any],
         out_dtype: np.dtype[Any],
-        packed: PackedWeight,
+        packed: PackedWeight[Panels],
         epilogue: Epilogue,
         threads: int,
     ) -> Launch:
@@ -105,7 +107,7 @@ class _Family:
         return Launch(phases, shared_bytes, scratch_bytes, keep=(packed, epilogue, staging), constants=constants)
 
     def _epilogue(
-        self, epilogue: Epilogue, packed: PackedWeight, x_dtype: np.dtype[Any], out_dtype: np.dtype[Any]
+        self, epilogue: Epilogue, packed: PackedWeight[Panels], x_dtype: np.dtype[Any], out_dtype: np.dtype[Any]
     ) -> tuple[Any, ...]:
         """Return the fields of :class:`.finishing.Epilogue`."""
         if not isinstance(epilogue, IntegerEpilogue):
@@ -118,16 +120,16 @@ class _Family:
     def _product(
         self,
         m: int,
-        packed: PackedWeight,
+        packed: PackedWeight[Panels],
         source: _Source,
         out: tuple[int, ...],
         finish: tuple[Any, ...],
         threads: int,
     ) -> tuple[Phase, int]:
         """Return the phase that multiplies `m` rows, in one task or several, and the scratch bytes of each."""
-        count, steps = packed.values.shape[:2]
-        values, index, _ = packed.addresses
-        sizes = (packed.values.nbytes // count, packed.index.nbytes // count)
+        count, steps = packed.panels.values.shape[:2]
+        values, index = packed.addresses[:2]
+        sizes = (packed.panels.values.nbytes // count, packed.panels.indexes.nbytes // count)
         parts = partition(m, packed.n, worthwhile_threads(m, packed.n, steps, threads))
         blocks = blocking(self.shape, steps, -(-m // parts.row_parts))
         weight = (values, index, packed.n, steps, count, *sizes)
@@ -135,28 +137,28 @@ class _Family:
         return Phase(product_task(self.shape), np.array([record], PRODUCT), parts.tasks), blocks.end
 
 
-def kernel_for(tier: str, form: str, lanes: int, has_dot: bool) -> Kernel:
-    """Return the kernel for one tier and form of weights.
+def kernel_for(tier: str, format: str, lanes: int, has_dot: bool) -> Kernel:
+    """Return the kernel for one tier and format of weights.
 
     Parameters
     ----------
     tier
         Of :mod:`sparse_rt_kernels.cpu.isa`.
-    form
+    format
         ``"n2m4"`` or ``"dense"``.
     lanes, has_dot
         Of :class:`.shape.Shape`.
     """
-    shape = Shape(lanes, int(has_dot), int(form == "n2m4"))
-    family = _Family(f"u8s8_{form}_gemm_{shape.rows}x{min(lanes, CHANNELS)}__{tier}", form, shape)
+    shape = Shape(lanes, int(has_dot), int(format == "n2m4"))
+    family = _Family(f"u8s8_{format}_gemm_{shape.rows}x{min(lanes, CHANNELS)}__{tier}", format, shape)
     return Kernel(
         family.name,
         "u8s8",
+        format,
         shape.rows,
         lanes,
         tier,
         family.pack_weight,
         family.prepare_matmul,
         family.prepare_conv,
-        form,
     )

@@ -167,6 +167,6 @@ def _kernel(dtype: str, tier: str | None, name: str | None) -> registry.Kernel:
         if kernel.name == name and kernel.dtype == dtype and kernel.isa in isa.supported_tiers(tier):
             return kernel
     try:
-        return registry.select(dtype, tier)
+        return registry.select(dtype, "n2m4", tier)
     except LookupError as error:
         raise Refusal(f"no kernel for {dtype} fits this CPU") from error

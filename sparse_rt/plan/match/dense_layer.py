@@ -57,7 +57,7 @@ def dense_replacement(layer: Layer, ir_version: int, tier: str | None = None) ->
         prepare = _depthwise(convolution, found, found.values.reshape(layer.shape[0], *layer.shape[2:]))
     else:
         try:
-            prepare = _dense(convolution, found, registry.select(found.dtype, tier, form="dense"))
+            prepare = _dense(convolution, found, registry.select(found.dtype, "dense", tier))
         except LookupError:
             return None
     step = OperatorStep(

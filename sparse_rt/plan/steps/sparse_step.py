@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
 from sparse_rt_kernels.product.geometry import ConvGeometry, MatmulShape
-from sparse_rt_kernels.product.registry import Kernel, PackedWeight, PreparedCall
+from sparse_rt_kernels.product.registry import Kernel, PreparedCall
+from sparse_rt_kernels.product.weight import PackedWeight
 from sparse_rt_kernels.threads.launch import PythonLaunch
 from sparse_rt_kernels.threads.pool import ThreadPool
 
@@ -79,7 +80,7 @@ class SparseStep:
     x_dtype: np.dtype[Any]
     y_dtype: np.dtype[Any]
     kernel: Kernel
-    packed: PackedWeight
+    packed: PackedWeight[Any]
     epilogue: FloatEpilogue | IntegerEpilogue
     n: int
     channels: int
@@ -136,7 +137,7 @@ class SparseStep:
         return (
             *(SparseStep, self.kernel.name, self.n, self.channels, self.side, convolution, self.x_rank),
             *(self.x_dtype, self.y_dtype, self.residual is None, self.pad_value),
-            *(packed.values.shape, packed.values.dtype, packed.index.shape, packed.row_sums is None),
+            tuple([None if panel is None else (panel.shape, panel.dtype) for panel in packed.panels]),
             *(type(epilogue), epilogue.low, epilogue.high, getattr(epilogue, "zero_point", 0)),
         )
 

@@ -45,7 +45,7 @@ def operands(kernel, case, dtype):
 
 
 def check_bytes(case, dtype, out_dtype, pool=conf.ONE):
-    kernel = registry.select("u8s8", "avx512vnni", "dense")
+    kernel = registry.select("u8s8", "dense", "avx512vnni")
     rng, x, w, geometry = operands(kernel, case, dtype)
     assert word_image_of(geometry, 4) is not None
     epilogue = conf.integer_epilogue(rng, len(w), zero_point=-3 if out_dtype == np.int8 else 7)
@@ -55,7 +55,7 @@ def check_bytes(case, dtype, out_dtype, pool=conf.ONE):
 
 
 def check_floats(case, pool=conf.ONE):
-    kernel = registry.select("f32", "avx512", "dense")
+    kernel = registry.select("f32", "dense", "avx512")
     _, x, w, geometry = operands(kernel, case, np.float32)
     assert word_image_of(geometry, 1) is not None
     epilogue, dtype = conf.sums_only(kernel, len(w))
@@ -99,7 +99,7 @@ def test_parts_and_chunks_meet(case, threads, small_chunks):
 @pytest.mark.parametrize("scale", [0.0, -0.5, 3.0])
 @pytest.mark.parametrize(("low", "high"), [(-np.inf, np.inf), (0.0, 6.0)])
 def test_any_requantisation(scale, low, high):
-    kernel = registry.select("u8s8", "avx512vnni", "dense")
+    kernel = registry.select("u8s8", "dense", "avx512vnni")
     rng, x, w, geometry = operands(kernel, "3x3 strided, 3 channels", np.uint8)
     epilogue = conf.integer_epilogue(rng, len(w), low, high, 11)
     epilogue.scale[::2] = scale
@@ -111,7 +111,7 @@ def test_any_requantisation(scale, low, high):
 
 @needs_avx512
 def test_nan_stays_and_bounds_hold():
-    kernel = registry.select("f32", "avx512", "dense")
+    kernel = registry.select("f32", "dense", "avx512")
     rng, x, w, geometry = operands(kernel, "3x3, 48 channels out", np.float32)
     x[0, 0, 10, 7] = np.nan
     epilogue = conf.FloatEpilogue(rng.standard_normal(len(w), np.float32), 0.0, 6.0)

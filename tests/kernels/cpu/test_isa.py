@@ -34,7 +34,7 @@ def test_a_tier_can_be_asked_for(monkeypatch):
         monkeypatch.setenv(isa.TIER_VARIABLE, name)
         assert isa.supported_tiers() == runnable[number:]
         assert isa.tier() == name
-        assert registry.select("u8s8").isa in runnable[number:]
+        assert registry.select("u8s8", "n2m4").isa in runnable[number:]
     assert isa.supported_tiers(runnable[0]) == runnable, "an argument outweighs the environment"
 
 

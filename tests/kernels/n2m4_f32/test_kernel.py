@@ -14,6 +14,7 @@ from sparse_rt_kernels.cpu import isa
 from sparse_rt_kernels.n2m4_f32 import kernels, macro, simd_calls, tiling
 from sparse_rt_kernels.n2m4_f32.call import Call
 from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
+from sparse_rt_kernels.product.weight import Indexed
 from sparse_rt_kernels.threads.pool import ThreadPool
 
 from tests import naive
@@ -202,14 +203,14 @@ def test_an_integer_epilogue_is_refused(kernel):
 def test_packed_weight_interleaves_four_channels(kernel):
     rng = np.random.default_rng(5)
     values, index = naive.encode_matrix(naive.random_weight(rng, (7, 20), np.float32))
-    packed = kernel.pack_weight(values, index)
-    assert packed.values.shape == (2, 3, 4, 4)
-    assert packed.index.shape == (2, 3, 4)
+    packed = kernel.pack_weight(Indexed(values, index))
+    assert packed.panels.values.shape == (2, 3, 4, 4)
+    assert packed.panels.indexes.shape == (2, 3, 4)
     for channel, octet, slot in itertools.product(range(8), range(3), range(4)):
         there = channel < 7 and 4 * octet + slot < 10
         expected = values[channel, 4 * octet + slot] if there else 0
-        assert packed.values[channel // 4, octet, slot, channel % 4] == expected
-        assert packed.index[channel // 4, octet, channel % 4] == (index[channel, octet] if channel < 7 else 0)
+        assert packed.panels.values[channel // 4, octet, slot, channel % 4] == expected
+        assert packed.panels.indexes[channel // 4, octet, channel % 4] == (index[channel, octet] if channel < 7 else 0)
 
 
 @given(rows=st.integers(1, 5000), most=st.integers(1, 7))

@@ -20,6 +20,7 @@ from sparse_rt_kernels.n2m4_f32 import (
 )
 from sparse_rt_kernels.n2m4_f32.call import Call
 from sparse_rt_kernels.product.epilogue import FloatEpilogue
+from sparse_rt_kernels.product.weight import Indexed
 from sparse_rt_kernels.threads.pool import ThreadPool
 
 from tests import naive
@@ -121,10 +122,10 @@ def test_inf_in_either_shape_of_one_call(bad_row):
 
 def test_shapes_share_one_packed_form():
     values, index = naive.encode_matrix(naive.random_weight(np.random.default_rng(0), (32, 64), np.float32))
-    packed = [kernel.pack_weight(values, index) for kernel in (SIMD, SIMD_ROW_LANES, SIMD_CHANNEL_LANES)]
+    packed = [kernel.pack_weight(Indexed(values, index)) for kernel in (SIMD, SIMD_ROW_LANES, SIMD_CHANNEL_LANES)]
     for other in packed[1:]:
-        np.testing.assert_array_equal(other.values, packed[0].values)
-        np.testing.assert_array_equal(other.index, packed[0].index)
+        np.testing.assert_array_equal(other.panels.values, packed[0].panels.values)
+        np.testing.assert_array_equal(other.panels.indexes, packed[0].panels.indexes)
     assert packed[0].nbytes <= 0.54 * 32 * 64 * 4
 
 

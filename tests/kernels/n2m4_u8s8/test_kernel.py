@@ -12,6 +12,7 @@ from sparse_rt_kernels.product.epilogue import IntegerEpilogue
 from sparse_rt_kernels.product.geometry import ConvGeometry
 from sparse_rt_kernels.product.u8s8 import blocking
 from sparse_rt_kernels.product.u8s8.staging import staging_of
+from sparse_rt_kernels.product.weight import Indexed
 
 from tests import naive
 from tests.kernels import conformance as conf
@@ -97,22 +98,22 @@ def test_expanded_controls(steps):
 def test_packed_layout():
     w = naive.random_weight(np.random.default_rng(0), (20, 12))
     values, index = naive.encode_matrix(w)
-    packed = layout.pack("name", values, index)
-    assert packed.values.shape == (2, 2, 16, 4)
-    assert packed.index.shape == (2, 2, 16)
+    packed = layout.pack("name", Indexed(values, index))
+    assert packed.panels.values.shape == (2, 2, 16, 4)
+    assert packed.panels.indexes.shape == (2, 2, 16)
     for channel in range(32):
         for step in range(2):
             block, lane = divmod(channel, 16)
-            stored = packed.values[block, step, lane]
+            stored = packed.panels.values[block, step, lane]
             expected = np.zeros(4, np.int8)
             if channel < 20:
                 part = values[channel, 4 * step : 4 * step + 4]
                 expected[: len(part)] = part
-                assert packed.index[block, step, lane] == index[channel, step]
+                assert packed.panels.indexes[block, step, lane] == index[channel, step]
             np.testing.assert_array_equal(stored, expected)
-    np.testing.assert_array_equal(packed.row_sums, w.sum(axis=1, dtype=np.int32))
-    assert packed.values.ctypes.data % 64 == 0
-    assert packed.index.ctypes.data % 16 == 0
+    np.testing.assert_array_equal(packed.panels.row_sums, w.sum(axis=1, dtype=np.int32))
+    assert packed.panels.values.ctypes.data % 64 == 0
+    assert packed.panels.indexes.ctypes.data % 16 == 0
 
 
 @needs_vnni
@@ -262,7 +263,7 @@ def test_full_tiles_round_and_saturate_as_separate_steps_do(dtype, scale, bias, 
 def test_the_longest_reduction_at_its_corner(m):
     """255 x -128 everywhere reaches within one product of -2**31."""
     values = np.full((17, layout.MAX_K // 2), -128, np.int8)
-    packed = VNNI.pack_weight(values, np.zeros((17, -(-layout.MAX_K // 8)), np.uint8))
+    packed = VNNI.pack_weight(Indexed(values, np.zeros((17, -(-layout.MAX_K // 8)), np.uint8)))
     x = np.full((m, layout.MAX_K), 255, np.uint8)
     got = conf.matmul(VNNI, x, packed, *conf.sums_only(VNNI, 17))
     assert (got == -(layout.MAX_K // 2) * 255 * 128).all()

@@ -9,7 +9,7 @@ from sparse_rt_kernels.product import registry
 from tests.kernels.conformance import by_name
 
 NAME = re.compile(
-    r"(?P<dtype>[a-z0-9]+)_(?P<form>n2m4|dense)_gemm_(?P<mr>\d+)x(?P<nr>\d+)(_\d+x\d+)*__(?P<isa>[a-z0-9]+)"
+    r"(?P<dtype>[a-z0-9]+)_(?P<format>n2m4|dense)_gemm_(?P<mr>\d+)x(?P<nr>\d+)(_\d+x\d+)*__(?P<isa>[a-z0-9]+)"
 )
 
 
@@ -17,9 +17,9 @@ NAME = re.compile(
 def test_the_name_says_what_the_descriptor_says(kernel):
     parsed = NAME.fullmatch(kernel.name)
     assert parsed
-    assert (parsed["dtype"], parsed["form"], int(parsed["mr"]), int(parsed["nr"]), parsed["isa"]) == (
+    assert (parsed["dtype"], parsed["format"], int(parsed["mr"]), int(parsed["nr"]), parsed["isa"]) == (
         kernel.dtype,
-        kernel.form,
+        kernel.format,
         kernel.mr,
         kernel.nr,
         kernel.isa,
@@ -47,11 +47,11 @@ PINNED = {
 }
 
 
-@pytest.mark.parametrize(("dtype", "form", "tier"), PINNED)
-def test_which_kernel_is_chosen(dtype, form, tier, monkeypatch):
+@pytest.mark.parametrize(("dtype", "format", "tier"), PINNED)
+def test_which_kernel_is_chosen(dtype, format, tier, monkeypatch):
     tiers = list(isa.TIERS)
     monkeypatch.setattr(isa, "supported_tiers", lambda most: tuple(tiers[tiers.index(tier) :]))
-    assert registry.select(dtype, form=form).name == PINNED[dtype, form, tier]
+    assert registry.select(dtype, format).name == PINNED[dtype, format, tier]
 
 
 def test_every_dtype_runs_anywhere():
@@ -63,4 +63,4 @@ def test_names_are_unique_and_unknown_dtypes_refused():
     with pytest.raises(ValueError, match="twice"):
         registry.register(registry.kernels()[0])
     with pytest.raises(LookupError, match="bf16"):
-        registry.select("bf16")
+        registry.select("bf16", "n2m4")

@@ -12,7 +12,9 @@ from tests.models.onnx_models import info, model, node, normal, sparse, sparse_s
 
 pytestmark = [
     pytest.mark.skipif(bool(config.DISABLE_JIT), reason="segments are bound as machine code only"),
-    pytest.mark.skipif(registry.select("u8s8").prepare_blocked is None, reason="no kernel of this tier knows blocks"),
+    pytest.mark.skipif(
+        registry.select("u8s8", "n2m4").prepare_blocked is None, reason="no kernel of this tier knows blocks"
+    ),
 ]
 
 

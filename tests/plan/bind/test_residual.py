@@ -11,7 +11,9 @@ from tests.models.onnx_models import compare, info, model, node, normal, sparse,
 
 pytestmark = [
     pytest.mark.skipif(bool(config.DISABLE_JIT), reason="Add is a step of ours as machine code only"),
-    pytest.mark.skipif(not registry.select("f32").adds_residual, reason="no kernel of this tier adds a residual"),
+    pytest.mark.skipif(
+        not registry.select("f32", "n2m4").adds_residual, reason="no kernel of this tier adds a residual"
+    ),
 ]
 
 

@@ -10,8 +10,8 @@ from sparse_rt_kernels.between.direct_convolution.tasks import IMAGE, image_task
 from sparse_rt_kernels.between.direct_convolution.tile import CHANNELS, PIXELS
 from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
 from sparse_rt_kernels.product.geometry import ConvGeometry
-from sparse_rt_kernels.product.registry import PackedWeight
 from sparse_rt_kernels.product.u8s8.clipping import clip_bounds
+from sparse_rt_kernels.product.weight import CHANNEL_MULTIPLE, PackedWeight, Panels
 from sparse_rt_kernels.threads.launch import Launch, Phase
 from sparse_rt_kernels.threads.workspace import aligned_empty
 
@@ -77,7 +77,7 @@ def prepare_bytes(
     geometry: ConvGeometry,
     x_dtype: np.dtype[Any],
     out_dtype: np.dtype[Any],
-    packed: PackedWeight,
+    packed: PackedWeight[Panels],
     epilogue: FloatEpilogue | IntegerEpilogue,
     threads: int,
 ) -> Launch | None:
@@ -94,17 +94,19 @@ def prepare_bytes(
     offset, scale, bias = epilogue.addresses
     shift = 128 if x_dtype.char == "b" else 0
     word = int.from_bytes(bytes([(int(geometry.pad_value) ^ shift) & 255]) * 4, "little")
-    weight = (packed.addresses[0], packed.values[0].nbytes)
+    weight = (packed.addresses[0], packed.panels.values[0].nbytes)
     sign = 128 if out_dtype.char == "b" else 0
     finish = (offset, packed.addresses[2], shift, scale, bias, low, high, int(epilogue.zero_point), sign)
     return _launch(geometry, image, 0, (word, shift), weight, finish, threads, (packed, epilogue))
 
 
-def _blocks(packed: PackedWeight, geometry: ConvGeometry) -> NDArray[np.float32]:
+def _blocks(packed: PackedWeight[Panels], geometry: ConvGeometry) -> NDArray[np.float32]:
     """Return the weight as (n / 16, words, 16) float32, without the channels that it was padded to."""
-    tiles, octets, slots, channels = packed.values.shape
-    matrix = packed.values.transpose(0, 3, 1, 2).reshape(tiles * channels, octets * slots)[: packed.n, : packed.k]
-    present = matrix.reshape(packed.n, -1, geometry.padded_channels)[..., : geometry.channels]
+    tiles, octets, slots, channels = packed.panels.values.shape
+    matrix = packed.panels.values.transpose(0, 3, 1, 2).reshape(tiles * channels, octets * slots)[
+        : packed.n, : packed.k
+    ]
+    present = matrix.reshape(packed.n, -1, geometry.padded_channels(CHANNEL_MULTIPLE))[..., : geometry.channels]
     turned = present.reshape(packed.n // CHANNELS, CHANNELS, -1).transpose(0, 2, 1)
     blocks = aligned_empty(turned.size * 4).view(np.float32).reshape(turned.shape)
     blocks[...] = turned
@@ -112,7 +114,7 @@ def _blocks(packed: PackedWeight, geometry: ConvGeometry) -> NDArray[np.float32]
 
 
 def prepare_floats(
-    geometry: ConvGeometry, packed: PackedWeight, epilogue: FloatEpilogue, threads: int
+    geometry: ConvGeometry, packed: PackedWeight[Panels], epilogue: FloatEpilogue, threads: int
 ) -> Launch | None:
     """Prepare ``out = epilogue(conv(x, w))`` for float32, AVX-512; None if it needs another way.
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparse_rt_kernels.product.geometry import ConvGeometry
+from sparse_rt_kernels.product.weight import CHANNEL_MULTIPLE
 
 __all__ = ["Staging", "staging_of"]
 
@@ -44,7 +45,7 @@ class Staging:
 @functools.lru_cache(maxsize=512)
 def staging_of(geometry: ConvGeometry) -> Staging:
     """Return the staging of a convolution whose output is not empty."""
-    depth = geometry.padded_channels
+    depth = geometry.padded_channels(CHANNEL_MULTIPLE)
     row_bytes = geometry.padded_width * depth
     rows = np.arange(geometry.kernel[0]) * geometry.dilations[0] * row_bytes
     columns = np.arange(geometry.kernel[1]) * geometry.dilations[1] * depth
