@@ -137,7 +137,7 @@ def test_a_child_that_ends_by_itself_leaves_the_parents_files_alone(feeds, tmp_p
         import os, sys
         import numpy as np
         import sparse_rt as srt
-        from tests.models.test_forks import network, operators
+        from tests.test_forks import network, operators
         options = srt.SessionOptions(2, enable_profiling=True, profile_file_prefix=sys.argv[1])
         session = srt.InferenceSession(network(40), options)
         feeds = {"x": np.ones((40, 16), np.float32)}

@@ -13,6 +13,7 @@ import onnx
 import onnx_ir as ir
 
 from sparse_rt.errors import ModelError, SparseRTWarning, message
+from sparse_rt.graph import initializer_inputs
 from sparse_rt.graph.decode.n2m4 import functions_for, written
 from sparse_rt.graph.fingerprint import fingerprint
 from sparse_rt.graph.operators import (
@@ -29,7 +30,6 @@ from sparse_rt.protos import node_lists
 
 __all__ = ["add_functions", "lacks_functions", "raise_ir_version", "renew_functions"]
 
-_IR_VERSION_WITH_OVERRIDES = 4
 _COMPRESS_AGAIN = "Compress the dense model again."
 
 
@@ -112,10 +112,7 @@ def raise_ir_version(model: ir.Model) -> None:
     model
         Changed.
     """
-    if model.ir_version < _IR_VERSION_WITH_OVERRIDES:
-        # Initializers had to be inputs before; from then on the same would make every one of them overridable.
-        for value in [value for value in model.graph.inputs if value.is_initializer()]:
-            model.graph.inputs.remove(value)
+    initializer_inputs.forget(model)
     model.ir_version = max(model.ir_version, IR_VERSION)
 
 

@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError, EncodeError
 from sparse_rt import arguments
 from sparse_rt.errors import ModelError, SparseRTError, message
 from sparse_rt.external import ExternalData, check_regular, model_tensors
-from sparse_rt.graph import mapped, well_formed
+from sparse_rt.graph import initializer_inputs, mapped, well_formed
 from sparse_rt.graph.layers.find import find_layers
 from sparse_rt.graph.local_functions import lacks_functions, renew_functions
 from sparse_rt.graph.nesting import check_nesting
@@ -90,6 +90,7 @@ def _made(proto: onnx.ModelProto, where: str, data: Mapping[int, memoryview], vi
             by_name = {item.name: item for item in found}
             for each in values:
                 each.meta[FOUND] = by_name.get(str(each.name))
+    initializer_inputs.take_out(model)
     return model
 
 
@@ -235,6 +236,7 @@ def proto_of(model: ir.Model) -> onnx.ModelProto:
         found = values[item.name].meta.get(FOUND)
         if found is not None and "map(" in found.type and (kind := type_proto(found.type)) is not None:
             item.type.CopyFrom(kind)
+    initializer_inputs.put_back(model.graph, proto.graph)
     return proto
 
 

@@ -40,7 +40,6 @@ from sparse_rt.plan.steps.step import KernelStep, Shape, Step
 
 __all__ = ["build_plan"]
 
-_FIRST_IR_VERSION_WITH_OVERRIDES = 4
 #: A protobuf ends at 2 GiB, and holds more than these weights.
 _MOST_DECOMPRESSED = 1 << 30
 
@@ -69,7 +68,7 @@ def build_plan(source: ModelSource, options: SessionOptions, decide: Decide = _t
     decisions = decide(Draft(model, found))
     decided = {layer: decisions.of(str(layer.y.name)) for layer in found}
     packed = PackedWeights()
-    choices = [choose(layer, model.ir_version, options.kernel_tier, decided[layer], packed) for layer in found]
+    choices = [choose(layer, options.kernel_tier, decided[layer], packed) for layer in found]
     reports = tuple(choice.report for choice in choices)
     signature = _signature(model)
     layers = [choice.replacement for choice in choices if choice.replacement is not None]
@@ -80,7 +79,7 @@ def build_plan(source: ModelSource, options: SessionOptions, decide: Decide = _t
         for layer, choice in zip(found, choices, strict=True)
         if choice.replacement is None and decided[layer] is None
     ]
-    ranks = find_ranks(model.graph, int(model.ir_version or 0), found)
+    ranks = find_ranks(model.graph, found)
     replacements = [*layers, *find_operators(model, layers, dense, options.kernel_tier, ranks)]
     try:
         return replace(_partitioned(model, signature, reports, replacements, options), tried=decisions.tried)
@@ -95,9 +94,7 @@ def _signature(model: ir.Model) -> Signature:
     inputs = tuple(NodeArg.of(value) for value in graph.inputs)
     return Signature(
         inputs=tuple(item for item in inputs if item.name not in defaults),
-        overridable=tuple(
-            item for item in inputs if item.name in defaults and model.ir_version >= _FIRST_IR_VERSION_WITH_OVERRIDES
-        ),
+        overridable=tuple(item for item in inputs if item.name in defaults),
         outputs=tuple(NodeArg.of(value) for value in graph.outputs),
     )
 

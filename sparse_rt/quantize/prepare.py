@@ -83,7 +83,7 @@ def _fold_factors(model: ir.Model) -> list[str]:
             operand = node.inputs[position] if position < len(node.inputs) else None
             if factor == 1 or operand is None:
                 continue
-            constant = constant_array(operand, model.ir_version)
+            constant = constant_array(operand)
             if constant is None:
                 node.name = node.name or fresh_name(f"Gemm.{node.outputs[0].name}", names)
                 left.append(node.name)

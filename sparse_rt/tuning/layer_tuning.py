@@ -144,7 +144,7 @@ def _sparse_layers(draft: Draft, plan: Plan) -> list[tuple[Layer, SparseStep]]:
     found = []
     for layer in draft.layers:
         if layer.shape and layer.form != "dynamic":
-            step = steps.get(str(fuse(layer, draft.model.ir_version).y.name))
+            step = steps.get(str(fuse(layer).y.name))
             if step is not None:
                 found.append((layer, step))
     return found

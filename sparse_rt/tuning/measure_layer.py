@@ -85,7 +85,7 @@ def _dense_step(draft: Draft, layer: Layer, step: SparseStep, options: SessionOp
         kernel = registry.select(step.kernel.dtype, "dense", options.kernel_tier)
     except LookupError:
         return None
-    chosen = choose(layer, draft.model.ir_version, options.kernel_tier, LayerDecision(kernel.name, ""))
+    chosen = choose(layer, options.kernel_tier, LayerDecision(kernel.name, ""))
     replacement = chosen.replacement
     found = None if replacement is None else replacement.step
     # What one of them absorbs and the other does not would not be a fair comparison.
@@ -100,7 +100,7 @@ def _onnxruntime_step(
         name: (f"tensor({_ONNX_NAMES.get(array.dtype.name, array.dtype.name)})", list(array.shape))
         for name, array in arrays.items()
     }
-    island = cut_layer(draft.model, fuse(layer, draft.model.ir_version), kinds)
+    island = cut_layer(draft.model, fuse(layer), kinds)
     if not set(island.inputs) <= set(arrays):
         # A layer that quantises its own input is two steps here.
         return None

@@ -15,7 +15,7 @@ _LINKS = frozenset({"Constant", "DequantizeLinear", "Transpose", "Reshape", "Ide
 
 def fusions_by_output(model: ir.Model) -> dict[str, Fusion]:
     """Return each layer with the neighbours that a sparse kernel would absorb, by the name of the value it writes."""
-    fusions = (fuse(layer, model.ir_version) for layer in find_layers(model) if layer.shape)
+    fusions = (fuse(layer) for layer in find_layers(model) if layer.shape)
     return {str(fusion.y.name): fusion for fusion in fusions}
 
 

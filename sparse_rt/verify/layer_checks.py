@@ -72,14 +72,13 @@ class _Checker:
         self._session = session
         self._is_quantised = is_quantised
         self._reference = reference
-        self._ir_version = model.ir_version
         # Known without a run of the reference.
         self._given = {**session.plan.constants, **feeds}
         self._steps = [step for step in session.plan.steps if isinstance(step, SparseStep)]
         self._op_types = {report.name: report.op_type for report in session.explain()}
         runnable = [layer for layer in find_layers(model) if layer.reason is None]
-        plain = [fuse(layer, model.ir_version) for layer in runnable if layer.form != "dynamic"]
-        dynamic = [fuse(quantise_input(layer), model.ir_version) for layer in runnable if layer.form == "dynamic"]
+        plain = [fuse(layer) for layer in runnable if layer.form != "dynamic"]
+        dynamic = [fuse(quantise_input(layer)) for layer in runnable if layer.form == "dynamic"]
         self._dynamic_inputs = DynamicInputs(dynamic)
         # By output, since names need not be unique.
         self._fusions = {str(fusion.y.name): fusion for fusion in (*plain, *dynamic)}
@@ -247,7 +246,7 @@ class _Checker:
             return int(values[step.x_zero_point].reshape(()))
         if fusion.x_quantised is not None:
             return fusion.x_quantised.zero_point
-        point = constant_array(fusion.layer.x_zero_point, self._ir_version)
+        point = constant_array(fusion.layer.x_zero_point)
         return 0 if point is None else int(point.reshape(()))
 
 

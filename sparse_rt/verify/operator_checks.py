@@ -155,8 +155,8 @@ def _largest(array: NDArray[Any]) -> float:
 def _rounded(node: ir.Node, model: ir.Model) -> _Rounded | None:
     """Return what a QuantizeLinear by a constant scale, one for all, rounds."""
     value, scale, *points = node.inputs
-    step = constant_array(scale, model.ir_version)
-    point = constant_array(points[0], model.ir_version) if points and points[0] is not None else np.zeros(())
+    step = constant_array(scale)
+    point = constant_array(points[0]) if points and points[0] is not None else np.zeros(())
     if value is None or step is None or point is None or step.size != 1 or point.size != 1:
         return None
     return _Rounded(str(value.name), step.reshape(()), int(point.reshape(())))

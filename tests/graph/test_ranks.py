@@ -57,7 +57,7 @@ def graph(nodes, constants, wrong=False):
 
 def ranks_of(proto):
     model = ir.from_proto(proto)
-    found = find_ranks(model.graph, model.ir_version, find_layers(model))
+    found = find_ranks(model.graph, find_layers(model))
     return {value.name: rank for value, rank in found.items()}
 
 

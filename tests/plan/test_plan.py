@@ -36,7 +36,7 @@ def rng():
 
 def levels_of(proto):
     parsed = ir.from_proto(proto)
-    fusions = [fuse(layer, parsed.ir_version) for layer in find_layers(parsed) if layer.reason is None]
+    fusions = [fuse(layer) for layer in find_layers(parsed) if layer.reason is None]
     names = {fusion.y: fusion.layer.name for fusion in fusions}
     levels = schedule(parsed.graph, [Replacement(None, (f.x,), f.y, f.absorbed) for f in fusions])
     return [([item.op_type for item in level.nodes], [names[r.y] for r in level.replacements]) for level in levels]

@@ -176,7 +176,7 @@ PROGRAM = """
 import sys
 import numpy as np
 import sparse_rt as srt
-from tests.models.test_forks import network
+from tests.test_forks import network
 x = np.linspace(-1, 1, 40 * 16, dtype=np.float32).reshape(40, 16)
 session = srt.InferenceSession(network("r"), srt.SessionOptions(2, tuning_seconds=0.2))
 sys.stdout.write(session.run(None, {"x": x})[0].tobytes().hex())
@@ -228,7 +228,7 @@ def test_the_interpreter_exits_while_threads_run():
         import threading, time
         import numpy as np
         import sparse_rt as srt
-        from tests.models.test_forks import network
+        from tests.test_forks import network
         session = srt.InferenceSession(network("r"), srt.SessionOptions(2))
         feeds = {"x": np.ones((40, 16), np.float32)}
         def work():

@@ -65,16 +65,16 @@ def find_layers(model: ir.Model) -> list[Layer]:
         A compressed weight is corrupt.
     """
     weights = _Weights()
-    layers = [_layer(node, model.ir_version, weights) for node in model.graph if is_layer(node)]
+    layers = [_layer(node, weights) for node in model.graph if is_layer(node)]
     if layers:
-        ranks = find_ranks(model.graph, model.ir_version, layers)
+        ranks = find_ranks(model.graph, layers)
         layers = [replace(layer, rank=ranks.get(layer.y)) for layer in layers]
     for graph in model.graph.subgraphs():
-        layers += [_layer(node, model.ir_version, weights, _INSIDE_SUBGRAPH) for node in graph if is_layer(node)]
+        layers += [_layer(node, weights, _INSIDE_SUBGRAPH) for node in graph if is_layer(node)]
     for function in model.functions.values():
         if function.domain != DOMAIN:
             inner = [node for node in function.all_nodes() if is_layer(node)]
-            layers += [_layer(node, model.ir_version, weights, _INSIDE_FUNCTION) for node in inner]
+            layers += [_layer(node, weights, _INSIDE_FUNCTION) for node in inner]
     return layers
 
 
@@ -84,7 +84,7 @@ def is_layer(node: ir.Node) -> bool:
     return node.domain == DOMAIN or operator in _BY_OPERATOR or operator in ELSEWHERE
 
 
-def match(node: ir.Node, ir_version: int) -> Match:
+def match(node: ir.Node) -> Match:
     """Return the form of a dense layer's node and its constant operand, the right one where both are constant.
 
     Where neither is constant, or what dequantises it does not belong to the form, the weight is None.
@@ -96,7 +96,7 @@ def match(node: ir.Node, ir_version: int) -> Match:
         if "transB" not in form.attributes or form.input_first != trans_b
     ]
     for form in candidates:
-        weight = trace(_at(node, form.weight_index), ir_version)
+        weight = trace(_at(node, form.weight_index))
         if weight is not None and _fits(form, weight):
             return form, weight
     return candidates[0], None
@@ -128,13 +128,13 @@ class _Weights:
         return found
 
 
-def _layer(node: ir.Node, ir_version: int, weights: _Weights, reason: str | None = None) -> Layer:
+def _layer(node: ir.Node, weights: _Weights, reason: str | None = None) -> Layer:
     if node.domain == DOMAIN:
-        return _compressed_layer(node, ir_version, reason)
+        return _compressed_layer(node, reason)
     elsewhere = ELSEWHERE.get((node.domain, node.op_type))
     if elsewhere is not None:
         return _layer_elsewhere(node, f"{node.domain} {node.op_type} runs in onnxruntime: {elsewhere}")
-    return _dense_layer(node, ir_version, weights, reason)
+    return _dense_layer(node, weights, reason)
 
 
 def _layer_elsewhere(node: ir.Node, reason: str) -> Layer:
@@ -143,8 +143,8 @@ def _layer_elsewhere(node: ir.Node, reason: str) -> Layer:
     return _assemble(node, form, _named(form.inputs, node.inputs), {}, reason=reason)
 
 
-def _dense_layer(node: ir.Node, ir_version: int, weights: _Weights, reason: str | None) -> Layer:
-    form, weight = match(node, ir_version)
+def _dense_layer(node: ir.Node, weights: _Weights, reason: str | None) -> Layer:
+    form, weight = match(node)
     inputs = _named(form.inputs, node.inputs)
     if weight is None:
         attributes = resolve(form, node, ())
@@ -155,9 +155,9 @@ def _dense_layer(node: ir.Node, ir_version: int, weights: _Weights, reason: str 
         inputs |= _named(("filter", "filter_scale", "filter_zero_point"), weight.dequantize.inputs)
     shape = canonical_shape(form, weight.shape)
     attributes = resolve(form, node, shape)
-    _check_bias(node, form, inputs.get("bias"), shape, ir_version)
-    scale = _per_channel(inputs.get("filter_scale"), ir_version)
-    zero_point = _per_channel(inputs.get("filter_zero_point"), ir_version)
+    _check_bias(node, form, inputs.get("bias"), shape)
+    scale = _per_channel(inputs.get("filter_scale"))
+    zero_point = _per_channel(inputs.get("filter_zero_point"))
     reason = (
         reason
         or gates.structural_reason(form, weight, shape, attributes)
@@ -181,17 +181,17 @@ def _dense_layer(node: ir.Node, ir_version: int, weights: _Weights, reason: str 
     )
 
 
-def _compressed_layer(node: ir.Node, ir_version: int, reason: str | None) -> Layer:
+def _compressed_layer(node: ir.Node, reason: str | None) -> Layer:
     where = f"layer '{_name(node)}'"
     form = COMPRESSED.get(node.op_type)
     if form is None or node.overload:
         raise ModelError(message(where, f"an operator of the domain {DOMAIN}, version {VERSION}", f"'{node.op_type}'"))
     inputs = _named(INPUTS, node.inputs)
-    weight = stored_weight(node, form, inputs, ir_version, where)
+    weight = stored_weight(node, form, inputs, where)
     attributes = resolve(form, node, weight.shape)
-    _check_bias(node, form, inputs.get("bias"), weight.shape, ir_version)
-    scale = _per_channel(inputs.get("filter_scale"), ir_version)
-    zero_point = _per_channel(inputs.get("filter_zero_point"), ir_version)
+    _check_bias(node, form, inputs.get("bias"), weight.shape)
+    scale = _per_channel(inputs.get("filter_scale"))
+    zero_point = _per_channel(inputs.get("filter_zero_point"))
     reason = (
         reason
         or gates.attribute_reason(attributes)
@@ -214,11 +214,11 @@ def _compressed_layer(node: ir.Node, ir_version: int, reason: str | None) -> Lay
     )
 
 
-def _check_bias(node: ir.Node, form: DenseForm, bias: ir.Value | None, shape: tuple[int, ...], ir_version: int) -> None:
+def _check_bias(node: ir.Node, form: DenseForm, bias: ir.Value | None, shape: tuple[int, ...]) -> None:
     """Raise if the constant bias of a convolution does not fit; not every onnxruntime looks before it reads."""
     if form.kind == "matmul" or node.attributes.get_int("group", 1) != 1:
         return
-    constant = trace(bias, ir_version)
+    constant = trace(bias)
     if constant is not None and constant.shape != (shape[0],):
         expected = f"a bias of {shape[0]} values"
         raise ModelError(message(f"layer '{_name(node)}'", expected, f"shape {constant.shape}"))
@@ -229,9 +229,9 @@ def _named(names: Sequence[str], values: Sequence[ir.Value | None]) -> dict[str,
     return {name: value for name, value in zip(names, values, strict=False) if value is not None}
 
 
-def _per_channel(value: ir.Value | None, ir_version: int) -> np.ndarray[Any, Any] | None:
+def _per_channel(value: ir.Value | None) -> np.ndarray[Any, Any] | None:
     """Return a constant scale or zero point; one for the whole tensor comes as a scalar."""
-    array = constant_array(value, ir_version)
+    array = constant_array(value)
     return array.reshape(()) if array is not None and array.size == 1 else array
 
 

@@ -16,18 +16,16 @@ __all__ = ["find_ranks"]
 
 _MATRIX_AXES: Final = 2
 _Ranks = Mapping[ir.Value, int]
-_Rule = Callable[[ir.Node, _Ranks, int], int | None]
+_Rule = Callable[[ir.Node, _Ranks], int | None]
 
 
-def find_ranks(graph: ir.Graph, ir_version: int, layers: Sequence[Layer] = ()) -> dict[ir.Value, int]:
+def find_ranks(graph: ir.Graph, layers: Sequence[Layer] = ()) -> dict[ir.Value, int]:
     """Return the number of axes of each value of `graph` of which it is certain.
 
     Parameters
     ----------
     graph
         In topological order.
-    ir_version
-        Of the model.
     layers
         Those of the graph; compressed ones are known by nothing else.
     """
@@ -43,7 +41,7 @@ def find_ranks(graph: ir.Graph, ir_version: int, layers: Sequence[Layer] = ()) -
         rule = _RULES.get(node.op_type) if node.domain in ("", "com.microsoft") else None
         found = _layer_rank(layer, ranks) if layer is not None else None
         if found is None and rule is not None:
-            found = rule(node, ranks, ir_version)
+            found = rule(node, ranks)
         if found is None:
             continue
         ranks[node.outputs[0]] = found
@@ -67,23 +65,23 @@ def _of(node: ir.Node, index: int, ranks: _Ranks) -> int | None:
     return None if value is None else ranks.get(value)
 
 
-def _same(node: ir.Node, ranks: _Ranks, _: int) -> int | None:
+def _same(node: ir.Node, ranks: _Ranks) -> int | None:
     return _of(node, 0, ranks)
 
 
-def _any(node: ir.Node, ranks: _Ranks, _: int) -> int | None:
+def _any(node: ir.Node, ranks: _Ranks) -> int | None:
     """All inputs have as many axes."""
     return next((ranks[value] for value in node.inputs if value is not None and value in ranks), None)
 
 
-def _broadcast(node: ir.Node, ranks: _Ranks, _: int) -> int | None:
+def _broadcast(node: ir.Node, ranks: _Ranks) -> int | None:
     found = [ranks.get(value) if value is not None else 0 for value in node.inputs]
     known = [rank for rank in found if rank is not None]
     return max(known) if known and len(known) == len(found) else None
 
 
 def _product(first: int, second: int) -> _Rule:
-    def rank(node: ir.Node, ranks: _Ranks, _: int) -> int | None:
+    def rank(node: ir.Node, ranks: _Ranks) -> int | None:
         a, b = _of(node, first, ranks), _of(node, second, ranks)
         if a is None or b is None:
             return None
@@ -94,63 +92,63 @@ def _product(first: int, second: int) -> _Rule:
 
 
 def _fixed(rank: int) -> _Rule:
-    return lambda node, ranks, _: rank
+    return lambda node, ranks: rank
 
 
-def _convolution(node: ir.Node, ranks: _Ranks, _: int) -> int | None:
-    return _any(node, ranks, _) if node.op_type in ("Conv", "ConvTranspose", "FusedConv") else _of(node, 0, ranks)
+def _convolution(node: ir.Node, ranks: _Ranks) -> int | None:
+    return _any(node, ranks) if node.op_type in ("Conv", "ConvTranspose", "FusedConv") else _of(node, 0, ranks)
 
 
-def _constant(node: ir.Node, ranks: _Ranks, ir_version: int) -> int | None:
-    tensor = constant_tensor(node.outputs[0], ir_version)
+def _constant(node: ir.Node, ranks: _Ranks) -> int | None:
+    tensor = constant_tensor(node.outputs[0])
     return None if tensor is None else len(tensor.shape)
 
 
-def _transpose(node: ir.Node, ranks: _Ranks, _: int) -> int | None:
+def _transpose(node: ir.Node, ranks: _Ranks) -> int | None:
     perm = node.attributes.get("perm")
     return _of(node, 0, ranks) if perm is None else len(perm.as_ints())
 
 
-def _integers(node: ir.Node, index: int, name: str, ir_version: int) -> list[int] | None:
+def _integers(node: ir.Node, index: int, name: str) -> list[int] | None:
     """Return constant integers that are an input, or were an attribute once; None where neither is there."""
     attribute = node.attributes.get(name)
     if attribute is not None:
         return list(attribute.as_ints())
-    array = constant_array(node.inputs[index], ir_version) if index < len(node.inputs) else None
+    array = constant_array(node.inputs[index]) if index < len(node.inputs) else None
     return None if array is None else [int(each) for each in np.ravel(array)]
 
 
-def _reshape(node: ir.Node, ranks: _Ranks, ir_version: int) -> int | None:
-    target = _integers(node, 1, "shape", ir_version)
+def _reshape(node: ir.Node, ranks: _Ranks) -> int | None:
+    target = _integers(node, 1, "shape")
     return None if target is None else len(target)
 
 
-def _expand(node: ir.Node, ranks: _Ranks, ir_version: int) -> int | None:
-    target, rank = _integers(node, 1, "shape", ir_version), _of(node, 0, ranks)
+def _expand(node: ir.Node, ranks: _Ranks) -> int | None:
+    target, rank = _integers(node, 1, "shape"), _of(node, 0, ranks)
     return None if target is None or rank is None else max(len(target), rank)
 
 
-def _unsqueeze(node: ir.Node, ranks: _Ranks, ir_version: int) -> int | None:
-    axes, rank = _integers(node, 1, "axes", ir_version), _of(node, 0, ranks)
+def _unsqueeze(node: ir.Node, ranks: _Ranks) -> int | None:
+    axes, rank = _integers(node, 1, "axes"), _of(node, 0, ranks)
     return None if axes is None or rank is None else rank + len(axes)
 
 
-def _squeeze(node: ir.Node, ranks: _Ranks, ir_version: int) -> int | None:
-    axes, rank = _integers(node, 1, "axes", ir_version), _of(node, 0, ranks)
+def _squeeze(node: ir.Node, ranks: _Ranks) -> int | None:
+    axes, rank = _integers(node, 1, "axes"), _of(node, 0, ranks)
     return None if not axes or rank is None else rank - len(axes)
 
 
-def _reduced(node: ir.Node, ranks: _Ranks, ir_version: int) -> int | None:
+def _reduced(node: ir.Node, ranks: _Ranks) -> int | None:
     rank = _of(node, 0, ranks)
     if rank is None or node.attributes.get_int("keepdims", 1) != 0:
         return rank
     if node.op_type in ("ArgMax", "ArgMin"):
         return rank - 1
-    axes = _integers(node, 1, "axes", ir_version)
+    axes = _integers(node, 1, "axes")
     return None if not axes else rank - len(axes)
 
 
-def _gather(node: ir.Node, ranks: _Ranks, _: int) -> int | None:
+def _gather(node: ir.Node, ranks: _Ranks) -> int | None:
     data, indices = _of(node, 0, ranks), _of(node, 1, ranks)
     return None if data is None or indices is None else data + indices - 1
 

@@ -28,7 +28,7 @@ class Candidate:
         return (perm[1], perm[0], *perm[2:]) if self.form.input_first else perm
 
 
-def candidate_of(layer: Layer, ir_version: int) -> Candidate:
+def candidate_of(layer: Layer) -> Candidate:
     """Return the candidate for a dense layer with a constant weight.
 
     Raises
@@ -36,7 +36,7 @@ def candidate_of(layer: Layer, ir_version: int) -> Candidate:
     ValueError
         The layer's weight is compressed or not constant.
     """
-    form, weight = match(layer.node, ir_version)
+    form, weight = match(layer.node)
     if weight is None:
         raise ValueError(f"layer '{layer.name}': expected a dense constant weight, got none.")
     return Candidate(layer, form, weight)

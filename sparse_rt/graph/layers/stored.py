@@ -21,9 +21,7 @@ __all__ = ["canonical_shape", "stored_weight"]
 _CORRUPT = "The model is corrupt."
 
 
-def stored_weight(
-    node: ir.Node, form: DenseForm, inputs: Mapping[str, ir.Value], ir_version: int, where: str
-) -> CompressedWeight:
+def stored_weight(node: ir.Node, form: DenseForm, inputs: Mapping[str, ir.Value], where: str) -> CompressedWeight:
     """Return the checked compressed weight of a node.
 
     Parameters
@@ -34,8 +32,6 @@ def stored_weight(
         What its operator stands for.
     inputs
         The node's, by name.
-    ir_version
-        The model's.
     where
         What errors call the layer.
 
@@ -48,8 +44,8 @@ def stored_weight(
     """
     _check_attributes(node, form, where)
     _check_inputs(node, form, inputs, where)
-    values = constant_array(inputs.get("filter_compress"), ir_version)
-    index = constant_array(inputs.get("compress_index"), ir_version)
+    values = constant_array(inputs.get("filter_compress"))
+    index = constant_array(inputs.get("compress_index"))
     if values is None or index is None:
         raise ModelError(message(where, "constant filter_compress and compress_index", "an input or nothing"))
     weight = CompressedWeight(values, index, canonical_shape(form, _filter_shape(node, form, where)))

@@ -10,7 +10,6 @@ __all__ = ["LINKS", "ConstantWeight", "constant_array", "constant_tensor", "trac
 
 LINKS = ("Identity", "Transpose", "DequantizeLinear")
 """Operators that a weight is seen through."""
-_FIRST_IR_VERSION_WITH_OVERRIDES = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,36 +56,33 @@ class ConstantWeight:
         producer.attributes.add(ir.AttrTensor("value", tensor))
 
 
-def constant_tensor(value: ir.Value | None, ir_version: int) -> ir.TensorProtocol | None:
+def constant_tensor(value: ir.Value | None) -> ir.TensorProtocol | None:
     """Return the tensor of an initializer that no caller can override, or of a Constant node; else None."""
     if value is None:
         return None
     if value.is_initializer():
-        overridable = value.is_graph_input() and ir_version >= _FIRST_IR_VERSION_WITH_OVERRIDES
-        return None if overridable else value.const_value
+        return None if value.is_graph_input() else value.const_value
     # Looks through Constant nodes; Identity is followed by trace, which must know the nodes on the way.
     return ir.convenience.get_const_tensor(value)
 
 
-def constant_array(value: ir.Value | None, ir_version: int) -> np.ndarray[Any, Any] | None:
+def constant_array(value: ir.Value | None) -> np.ndarray[Any, Any] | None:
     """Return the elements of a constant value, else None."""
-    tensor = constant_tensor(value, ir_version)
+    tensor = constant_tensor(value)
     return None if tensor is None else tensor.numpy()
 
 
-def trace(value: ir.Value | None, ir_version: int) -> ConstantWeight | None:
+def trace(value: ir.Value | None) -> ConstantWeight | None:
     """Return the constant that `value` is made of, or None if it depends on anything else.
 
     Parameters
     ----------
     value
-        An operator's input.
-    ir_version
-        The model's; from 4 on an initializer that is also a graph input is a default, not a constant.
+        An operator's input. An initializer that is also a graph input is a default, not a constant.
     """
     chain: list[ir.Node] = []
     is_dequantised = False
-    while value is not None and constant_tensor(value, ir_version) is None:
+    while value is not None and constant_tensor(value) is None:
         node = value.producer()
         if node is None or node.domain != "" or node.op_type not in LINKS:
             return None
@@ -96,7 +92,7 @@ def trace(value: ir.Value | None, ir_version: int) -> ConstantWeight | None:
             is_dequantised = True
         chain.append(node)
         value = node.inputs[0]
-    tensor = constant_tensor(value, ir_version)
+    tensor = constant_tensor(value)
     if value is None or tensor is None:
         return None
     chain.reverse()

@@ -114,7 +114,7 @@ def compress_model(model: ir.Model, sparsity: int = 1) -> CompressResult:
             if left_out is not None:
                 reasons[id(layer)] = left_out
                 continue
-            candidates.append(candidate_of(layer, result.ir_version))
+            candidates.append(candidate_of(layer))
     shared = stay_dense(candidates)
     reasons |= {id(candidate.layer): reason for candidate, reason in shared.items()}
     report = tuple(_report(layer, reasons[id(layer)]) for layer in layers)

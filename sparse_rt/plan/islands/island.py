@@ -62,7 +62,7 @@ def cut(
     """
     inside = {value for node in nodes for value in node.outputs}
     entering = dict.fromkeys(value for node in nodes for value in outer_inputs(node) if value not in inside)
-    constants = {value: constant_tensor(value, model.ir_version) for value in entering}
+    constants = {value: constant_tensor(value) for value in entering}
     inputs = [value for value, tensor in constants.items() if tensor is None]
     external: dict[str, ort.OrtValue] = {}
     graph = onnx.GraphProto(name="island")

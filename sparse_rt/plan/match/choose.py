@@ -44,7 +44,6 @@ class Choice:
 
 def choose(
     layer: Layer,
-    ir_version: int,
     tier: str | None = None,
     decision: LayerDecision | None = None,
     packed: PackedWeights | None = None,
@@ -69,10 +68,10 @@ def choose(
         return Choice(_report(layer, None, None, layer.reason or "the weight is not constant"))
     if layer.form == "dynamic":
         layer = quantise_input(layer)
-    fusion = fuse(layer, ir_version)
+    fusion = fuse(layer)
     try:
         name = None if decision is None else decision.kernel
-        step = _step(fusion, compressed, ir_version, tier, name, PackedWeights() if packed is None else packed)
+        step = _step(fusion, compressed, tier, name, PackedWeights() if packed is None else packed)
     except Refusal as refusal:
         return Choice(_report(layer, compressed, None, str(refusal)))
     reason = f"2:4 holds, and {step.kernel.name} is the best kernel for {step.kernel.dtype} on this CPU"
@@ -120,7 +119,6 @@ def _report(
 def _step(
     fusion: Fusion,
     compressed: CompressedWeight,
-    ir_version: int,
     tier: str | None,
     name: str | None,
     packed: PackedWeights,
@@ -134,7 +132,7 @@ def _step(
         raise Refusal(f"expected at most 2 spatial axes, got {len(layer.shape) - 2}")
     if layer.kind == "conv_transpose":
         compressed = flip_kernel(compressed)
-    found = operands(fusion, compressed.values, ir_version)
+    found = operands(fusion, compressed.values)
     kernel = _kernel(found.dtype, tier, name)
     is_shared = layer.weight is not None and layer.weight.readers > 1
     weight = packed.of(kernel, found.values, compressed.index, is_shared)

@@ -50,16 +50,16 @@ def is_scale(scale: NDArray[Any]) -> bool:
     return scale.dtype == np.float32 and bool(np.isfinite(scale) and scale > 0)
 
 
-def quantisation_of(node: ir.Node, ir_version: int) -> Quantisation | None:
+def quantisation_of(node: ir.Node) -> Quantisation | None:
     """Return the parameters of a QuantizeLinear / DequantizeLinear of int8 or uint8, None if they are not constant."""
     if node.domain not in _DOMAINS or node.op_type not in ("QuantizeLinear", "DequantizeLinear"):
         return None
-    scale = scalar(constant_array(node.inputs[1], ir_version))
+    scale = scalar(constant_array(node.inputs[1]))
     if scale is None or not is_scale(scale):
         return None
     if len(node.inputs) < 3 or node.inputs[2] is None:
         return _without_zero_point(node, scale)
-    zero_point = scalar(constant_array(node.inputs[2], ir_version))
+    zero_point = scalar(constant_array(node.inputs[2]))
     if zero_point is None or zero_point.dtype not in (np.int8, np.uint8):
         return None
     return Quantisation(np.float32(scale), int(zero_point), zero_point.dtype)
@@ -77,25 +77,25 @@ def _without_zero_point(node: ir.Node, scale: NDArray[Any]) -> Quantisation | No
     return None if dtype is None else Quantisation(np.float32(scale), 0, np.dtype(dtype))
 
 
-def float_constant(value: ir.Value | None, ir_version: int) -> NDArray[np.float32] | None:
+def float_constant(value: ir.Value | None) -> NDArray[np.float32] | None:
     """Return a float32 constant, looking through one per-tensor or per-axis DequantizeLinear; else None."""
     if value is None:
         return None
-    array = constant_array(value, ir_version)
+    array = constant_array(value)
     if array is None:
-        array = _dequantised(value.producer(), ir_version)
+        array = _dequantised(value.producer())
     return array if array is not None and array.dtype == np.float32 else None
 
 
-def _dequantised(node: ir.Node | None, ir_version: int) -> NDArray[np.float32] | None:
+def _dequantised(node: ir.Node | None) -> NDArray[np.float32] | None:
     if node is None or node.domain not in _DOMAINS or node.op_type != "DequantizeLinear":
         return None
-    stored = constant_array(node.inputs[0], ir_version)
-    scale = constant_array(node.inputs[1], ir_version)
+    stored = constant_array(node.inputs[0])
+    scale = constant_array(node.inputs[1])
     if stored is None or scale is None or scale.dtype != np.float32 or scale.size not in (1, stored.size):
         return None
     if len(node.inputs) > 2 and node.inputs[2] is not None:
-        points = constant_array(node.inputs[2], ir_version)
+        points = constant_array(node.inputs[2])
         if points is None or points.any():
             return None
     factor = scale.reshape(stored.shape if scale.size == stored.size else ())

@@ -33,7 +33,7 @@ _MOST_CHANNELS = 16
 _OUT = 16
 
 
-def dense_replacement(layer: Layer, ir_version: int, tier: str | None = None) -> Replacement | None:
+def dense_replacement(layer: Layer, tier: str | None = None) -> Replacement | None:
     """Return a step for a layer with a dense weight, if a kernel of ours computes it well.
 
     `tier` is the most specific tier of kernels to use; None leaves it to the CPU.
@@ -42,10 +42,10 @@ def dense_replacement(layer: Layer, ir_version: int, tier: str | None = None) ->
         return None
     if not (_is_depthwise(layer) or _is_worthwhile(layer)):
         return None
-    fusion = fuse(layer, ir_version)
+    fusion = fuse(layer)
     matrix = _rows(layer.weight.array(), layer)
     try:
-        found = operands(fusion, matrix, ir_version)
+        found = operands(fusion, matrix)
     except Refusal:
         return None
     if found.requantisation is not None or found.x_zero_point is not None:

@@ -66,22 +66,22 @@ class Fusion:
     _clipped: bool = field(default=False, repr=False)
 
 
-def fuse(layer: Layer, ir_version: int) -> Fusion:
+def fuse(layer: Layer) -> Fusion:
     """Absorb as many neighbours of `layer` as the epilogue of a kernel can compute.
 
     Whatever somebody else needs ends the chain: the kernel then writes that value.
     """
     fusion = Fusion(layer, layer.x, layer.y, (layer.node,))
     if layer.form == "qdq":
-        fusion = _bypass_dequantize(fusion, ir_version)
+        fusion = _bypass_dequantize(fusion)
     if layer.form == "integer":
-        fusion = _absorb_dynamic_scale(fusion, ir_version)
+        fusion = _absorb_dynamic_scale(fusion)
     gives_floats = layer.form == "qlinear" and layer.y_scale is None
     if gives_floats and is_dynamic_scale(layer.x_scale):
         fusion = replace(fusion, scale=layer.x_scale)
     if layer.form in ("float", "qdq") or gives_floats or fusion.scale is not None:
         absorbed = list(fusion.absorbed)
-        while (extended := _extend(fusion, ir_version)) is not None:
+        while (extended := _extend(fusion)) is not None:
             fusion, node = extended
             absorbed.append(node)
         if len(absorbed) > len(fusion.absorbed):
@@ -89,18 +89,18 @@ def fuse(layer: Layer, ir_version: int) -> Fusion:
     return fusion
 
 
-def _bypass_dequantize(fusion: Fusion, ir_version: int) -> Fusion:
+def _bypass_dequantize(fusion: Fusion) -> Fusion:
     node = fusion.x.producer()
     if node is None or node.op_type != "DequantizeLinear" or node.inputs[0] is None:
         return fusion
     # Integer transposed convolutions do not exist in ONNX: the layer stays a float one.
     if fusion.layer.kind == "conv_transpose":
         return fusion
-    parameters = quantisation_of(node, ir_version)
+    parameters = quantisation_of(node)
     return fusion if parameters is None else replace(fusion, x=node.inputs[0], x_quantised=parameters)
 
 
-def _absorb_dynamic_scale(fusion: Fusion, ir_version: int) -> Fusion:
+def _absorb_dynamic_scale(fusion: Fusion) -> Fusion:
     """Absorb Cast and Mul after an integer layer where the factor is DynamicQuantizeLinear's scale times a constant.
 
     That is how dynamic quantisation is written; only then is the factor's shape known before it is computed.
@@ -113,20 +113,20 @@ def _absorb_dynamic_scale(fusion: Fusion, ir_version: int) -> Fusion:
         return fusion
     left = product.inputs[0] is cast.outputs[0]
     factor = product.inputs[1 if left else 0]
-    if factor is None or not _scales_channels(factor, fusion.layer, ir_version):
+    if factor is None or not _scales_channels(factor, fusion.layer):
         return fusion
     absorbed = (*fusion.absorbed, cast, product)
     return replace(fusion, y=product.outputs[0], absorbed=absorbed, scale=factor)
 
 
-def _scales_channels(factor: ir.Value, layer: Layer, ir_version: int) -> bool:
+def _scales_channels(factor: ir.Value, layer: Layer) -> bool:
     producer = factor.producer()
     if producer is None or producer.op_type != "Mul" or producer.domain != "":
         return False
     for dynamic, constant in (producer.inputs, tuple(reversed(producer.inputs))):
         if not is_dynamic_scale(dynamic):
             continue
-        array = constant_array(constant, ir_version)
+        array = constant_array(constant)
         if array is None or array.dtype != np.float32:
             return False
         return per_channel(array, layer.shape[0], *channel_position(layer)) is not None
@@ -149,33 +149,33 @@ def sole_consumer(value: ir.Value) -> ir.Node | None:
     return uses[0].node
 
 
-def _extend(fusion: Fusion, ir_version: int) -> tuple[Fusion, ir.Node] | None:
+def _extend(fusion: Fusion) -> tuple[Fusion, ir.Node] | None:
     """Return what it becomes with the next node, and that node, which is still to be added; None at the chain's end."""
     node = sole_consumer(fusion.y)
     if node is None or fusion.y_quantised is not None or len(node.outputs) != 1:
         return None
     grown: Fusion | None = None
     if node.op_type == "QuantizeLinear" and fusion.x_quantised is not None and node.inputs[0] is fusion.y:
-        parameters = quantisation_of(node, ir_version)
+        parameters = quantisation_of(node)
         grown = None if parameters is None else replace(fusion, y_quantised=parameters)
     elif node.domain == "" and node.op_type in _AFFINE and not fusion._clipped:
-        grown = _absorb_affine(fusion, node, ir_version)
+        grown = _absorb_affine(fusion, node)
     elif node.domain == "" and node.op_type in ("Max", "Min"):
-        bounds = _one_bound(node, fusion.y, ir_version)
+        bounds = _one_bound(node, fusion.y)
         grown = None if bounds is None else _absorb_clip(fusion, *bounds)
     elif node.inputs[0] is fusion.y:
-        bounds = clip_bounds(node, ir_version)
+        bounds = clip_bounds(node)
         grown = None if bounds is None else _absorb_clip(fusion, *bounds)
     if grown is None:
         return None
     return replace(grown, y=node.outputs[0]), node
 
 
-def _absorb_affine(fusion: Fusion, node: ir.Node, ir_version: int) -> Fusion | None:
+def _absorb_affine(fusion: Fusion, node: ir.Node) -> Fusion | None:
     """Absorb ``y -> factor * y + shift`` with constants for each channel."""
-    found = _batch_normalization(fusion, node, ir_version) if node.op_type == "BatchNormalization" else None
+    found = _batch_normalization(fusion, node) if node.op_type == "BatchNormalization" else None
     if node.op_type != "BatchNormalization":
-        found = _arithmetic(fusion, node, ir_version)
+        found = _arithmetic(fusion, node)
     if found is None:
         return None
     factor, shift = found
@@ -203,11 +203,11 @@ def _is_usual(factors: NDArray[np.float32]) -> bool:
     return bool((np.isfinite(sizes) & ((sizes == 0) | (sizes >= np.finfo(np.float32).tiny))).all())
 
 
-def _arithmetic(fusion: Fusion, node: ir.Node, ir_version: int) -> _Affine | None:
+def _arithmetic(fusion: Fusion, node: ir.Node) -> _Affine | None:
     first = node.inputs[0] is fusion.y
     if not first and node.op_type in ("Sub", "Div"):
         return None
-    constant = float_constant(node.inputs[1 if first else 0], ir_version)
+    constant = float_constant(node.inputs[1 if first else 0])
     layer = fusion.layer
     values = None if constant is None else per_channel(constant, layer.shape[0], *channel_position(layer))
     if values is None:
@@ -219,7 +219,7 @@ def _arithmetic(fusion: Fusion, node: ir.Node, ir_version: int) -> _Affine | Non
     return factor, None
 
 
-def _batch_normalization(fusion: Fusion, node: ir.Node, ir_version: int) -> _Affine | None:
+def _batch_normalization(fusion: Fusion, node: ir.Node) -> _Affine | None:
     """Return the factor and shift of a BatchNormalization of inference: (y - mean) / sqrt(var + eps) * scale + b."""
     layer = fusion.layer
     axis_from_end, rank = channel_position(layer)
@@ -228,7 +228,7 @@ def _batch_normalization(fusion: Fusion, node: ir.Node, ir_version: int) -> _Aff
         return None
     if node.attributes.get_int("training_mode", 0) or not node.attributes.get_int("spatial", 1):
         return None
-    found = [constant_array(value, ir_version) for value in node.inputs[1:]]
+    found = [constant_array(value) for value in node.inputs[1:]]
     vectors = [array.astype(np.float64) for array in found if array is not None and array.dtype == np.float32]
     if len(vectors) != 4 or any(vector.shape != (layer.shape[0],) for vector in vectors):
         return None
@@ -264,7 +264,7 @@ def clip_twice(first: tuple[float, float], then: tuple[float, float]) -> tuple[f
     return min(max(first[0], low), high), min(max(first[1], low), high)
 
 
-def clip_bounds(node: ir.Node, ir_version: int) -> tuple[float, float] | None:
+def clip_bounds(node: ir.Node) -> tuple[float, float] | None:
     """Return the constant bounds of a Relu or Clip of any opset; None for all else, and for bounds in no order."""
     if node.domain != "" or node.op_type not in ("Relu", "Clip"):
         return None
@@ -277,19 +277,19 @@ def clip_bounds(node: ir.Node, ir_version: int) -> tuple[float, float] | None:
         value = node.inputs[position] if len(node.inputs) > position else None
         if value is None:
             continue
-        bound = scalar(constant_array(value, ir_version))
+        bound = scalar(constant_array(value))
         if bound is None or bound.dtype != np.float32:
             return None
         found[position - 1] = float(bound)
     return (found[0], found[1]) if found[0] <= found[1] else None
 
 
-def _one_bound(node: ir.Node, y: ir.Value, ir_version: int) -> tuple[float, float] | None:
+def _one_bound(node: ir.Node, y: ir.Value) -> tuple[float, float] | None:
     others = [value for value in node.inputs if value is not y]
     if len(node.inputs) != 2 or len(others) != 1:
         return None
     # One element of any rank would add axes to y; scalar() takes at most one axis, which y has.
-    bound = scalar(constant_array(others[0], ir_version))
+    bound = scalar(constant_array(others[0]))
     if bound is None or bound.dtype != np.float32 or np.isnan(bound):
         return None
     return (float(bound), np.inf) if node.op_type == "Max" else (-np.inf, float(bound))

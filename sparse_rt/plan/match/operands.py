@@ -58,7 +58,7 @@ class Operands:
     requantisation: Requantisation | None = None
 
 
-def operands(fusion: Fusion, values: NDArray[Any], ir_version: int) -> Operands:
+def operands(fusion: Fusion, values: NDArray[Any]) -> Operands:
     """Return the operands of a layer whose weight has these values, (n, any number), each row of one output channel.
 
     Raises
@@ -72,14 +72,14 @@ def operands(fusion: Fusion, values: NDArray[Any], ir_version: int) -> Operands:
     if layer.form == "dynamic":
         raise Refusal("the model's opset has no DynamicQuantizeLinear")
     if layer.form == "float" or (layer.form == "qdq" and fusion.x_quantised is None):
-        return _float_operands(fusion, values, ir_version)
-    return _integer_operands(fusion, values, ir_version)
+        return _float_operands(fusion, values)
+    return _integer_operands(fusion, values)
 
 
 # --- floats --------------------------------------------------------------------------------------------------------
 
 
-def _float_operands(fusion: Fusion, values: NDArray[Any], ir_version: int) -> Operands:
+def _float_operands(fusion: Fusion, values: NDArray[Any]) -> Operands:
     """Return what a float kernel multiplies by."""
     layer = fusion.layer
     alpha = np.float32(_number(layer, "alpha"))
@@ -91,7 +91,7 @@ def _float_operands(fusion: Fusion, values: NDArray[Any], ir_version: int) -> Op
         values = _scaled(values, alpha)
     if fusion.multiplier is not None:
         values = _scaled(values, fusion.multiplier[:, None])
-    bias = _with_fused(fusion, _float_bias(layer, ir_version))
+    bias = _with_fused(fusion, _float_bias(layer))
     epilogue = float_epilogue(layer.shape[0], bias, fusion.low, fusion.high)
     real = np.dtype(np.float32)
     return Operands("f32", values, epilogue, real, real)
@@ -123,10 +123,10 @@ def _with_fused(fusion: Fusion, bias: NDArray[np.float32] | None) -> NDArray[np.
     return bias + fusion.bias
 
 
-def _float_bias(layer: Layer, ir_version: int) -> NDArray[np.float32] | None:
+def _float_bias(layer: Layer) -> NDArray[np.float32] | None:
     if layer.bias is None:
         return None
-    constant = float_constant(layer.bias, ir_version)
+    constant = float_constant(layer.bias)
     if constant is None:
         raise Refusal("the bias is not a float32 constant")
     values = per_channel(constant, layer.shape[0], *_bias_position(layer))
@@ -149,18 +149,18 @@ def _number(layer: Layer, name: str) -> float:
 # --- integers ------------------------------------------------------------------------------------------------------
 
 
-def _integer_operands(fusion: Fusion, values: NDArray[Any], ir_version: int) -> Operands:
+def _integer_operands(fusion: Fusion, values: NDArray[Any]) -> Operands:
     """Return what an integer kernel multiplies by."""
     layer = fusion.layer
     values = _signed(values)
     row_sums = values.sum(axis=1, dtype=np.int64)
     absolute_sums = np.abs(values, dtype=np.int16).sum(axis=1, dtype=np.int64)
-    x_dtype, zero_point, dynamic = _x_zero_point(fusion, ir_version)
+    x_dtype, zero_point, dynamic = _x_zero_point(fusion)
     if layer.form == "integer":
         bias_integer = None
         requantisation, y_dtype = _dynamic_requantisation(fusion, row_sums)
     else:
-        requantisation, y_dtype = _requantisation(fusion, row_sums, ir_version)
+        requantisation, y_dtype = _requantisation(fusion, row_sums)
         bias_integer = requantisation.bias_integer
     if not accumulator_fits(absolute_sums, bias_integer):
         raise Refusal("the weights are so large or so many that an int32 accumulator could overflow")
@@ -186,7 +186,7 @@ def _signed(values: NDArray[Any]) -> NDArray[np.int8]:
     raise Refusal(f"no kernel for {values.dtype} weights")
 
 
-def _x_zero_point(fusion: Fusion, ir_version: int) -> tuple[np.dtype[Any], int, str | None]:
+def _x_zero_point(fusion: Fusion) -> tuple[np.dtype[Any], int, str | None]:
     """Return x's dtype, its zero point, and the name of the value that holds it where it is not constant.
 
     A zero point that is not constant is 0 until then.
@@ -200,7 +200,7 @@ def _x_zero_point(fusion: Fusion, ir_version: int) -> tuple[np.dtype[Any], int, 
         if dtype is None:
             raise Refusal("the dtype of x is not known while planning")
         return dtype, 0, None
-    constant = constant_array(value, ir_version)
+    constant = constant_array(value)
     if constant is not None:
         point = scalar(constant)
         if point is None or point.dtype not in (np.int8, np.uint8):
@@ -215,17 +215,15 @@ def _x_zero_point(fusion: Fusion, ir_version: int) -> tuple[np.dtype[Any], int, 
     return np.dtype(dtype_known.numpy()), 0, value.name
 
 
-def _requantisation(
-    fusion: Fusion, row_sums: NDArray[np.int64], ir_version: int
-) -> tuple[Requantisation, np.dtype[Any]]:
+def _requantisation(fusion: Fusion, row_sums: NDArray[np.int64]) -> tuple[Requantisation, np.dtype[Any]]:
     layer = fusion.layer
-    x_scale = _x_scale(fusion, ir_version)
+    x_scale = _x_scale(fusion)
     accumulator_scale = _usual(np.float32(_number(layer, "alpha")) * _usual(x_scale) * _usual(_weight_scale(layer)))
-    bias_integer, bias = _integer_bias(layer, accumulator_scale, ir_version)
+    bias_integer, bias = _integer_bias(layer, accumulator_scale)
     bias = _with_fused(fusion, bias)
     if fusion.multiplier is not None:
         accumulator_scale = _usual(accumulator_scale * _usual(fusion.multiplier))
-    y_scale, y_zero_point, y_dtype = _y_quantisation(fusion, ir_version)
+    y_scale, y_zero_point, y_dtype = _y_quantisation(fusion)
     if y_scale is not None:
         _usual(accumulator_scale / _usual(y_scale))
     requantisation = Requantisation.of(
@@ -267,16 +265,16 @@ def _dynamic_requantisation(fusion: Fusion, row_sums: NDArray[np.int64]) -> tupl
     return requantisation, np.dtype(np.float32)
 
 
-def _x_scale(fusion: Fusion, ir_version: int) -> np.float32:
+def _x_scale(fusion: Fusion) -> np.float32:
     if fusion.scale is not None:
         return np.float32(1)  # a factor of run time
     if fusion.x_quantised is not None:
         return fusion.x_quantised.scale
-    return _scale(fusion.layer.x_scale, "x", ir_version)
+    return _scale(fusion.layer.x_scale, "x")
 
 
-def _scale(value: ir.Value | None, operand: str, ir_version: int) -> np.float32:
-    found = scalar(constant_array(value, ir_version))
+def _scale(value: ir.Value | None, operand: str) -> np.float32:
+    found = scalar(constant_array(value))
     if found is None or not is_scale(found):
         raise Refusal(f"the scale of {operand} is not one positive float32 constant")
     return np.float32(found)
@@ -290,31 +288,31 @@ def _weight_scale(layer: Layer) -> NDArray[np.float32]:
     return np.broadcast_to(scale.reshape(-1), (layer.shape[0],)).copy()
 
 
-def _y_quantisation(fusion: Fusion, ir_version: int) -> tuple[np.float32 | None, int, np.dtype[Any]]:
+def _y_quantisation(fusion: Fusion) -> tuple[np.float32 | None, int, np.dtype[Any]]:
     """Return scale, zero point and dtype of the output; no scale for a float output."""
     if fusion.y_quantised is not None:
         return fusion.y_quantised.scale, fusion.y_quantised.zero_point, fusion.y_quantised.dtype
     layer = fusion.layer
     if layer.form == "qdq" or layer.y_scale is None:
         return None, 0, np.dtype(np.float32)
-    scale = _scale(layer.y_scale, "y", ir_version)
+    scale = _scale(layer.y_scale, "y")
     if layer.y_zero_point is None:
         return scale, 0, np.dtype(np.uint8)
-    point = scalar(constant_array(layer.y_zero_point, ir_version))
+    point = scalar(constant_array(layer.y_zero_point))
     if point is None or point.dtype not in (np.int8, np.uint8):
         raise Refusal("the zero point of y is not one constant 8-bit integer")
     return scale, int(point), point.dtype
 
 
 def _integer_bias(
-    layer: Layer, accumulator_scale: NDArray[np.float32], ir_version: int
+    layer: Layer, accumulator_scale: NDArray[np.float32]
 ) -> tuple[NDArray[np.int64] | None, NDArray[np.float32] | None]:
     """Return the bias in units of the accumulator, or else in real units."""
     if layer.bias is None:
         return None, None
     position = _bias_position(layer)
     beta = _number(layer, "beta")
-    stored = _quantised_bias(layer, accumulator_scale, ir_version)
+    stored = _quantised_bias(layer, accumulator_scale)
     if stored is not None and beta == 1:
         values = per_channel(stored, layer.shape[0], *position)
         if values is None:
@@ -322,23 +320,23 @@ def _integer_bias(
         return values.astype(np.int64), None
     if layer.form == "qlinear" and layer.op_type not in _FLOAT_BIAS:
         raise Refusal("the bias is not an int32 constant")
-    return None, _float_bias(layer, ir_version)
+    return None, _float_bias(layer)
 
 
-def _quantised_bias(layer: Layer, accumulator_scale: NDArray[np.float32], ir_version: int) -> NDArray[np.int32] | None:
+def _quantised_bias(layer: Layer, accumulator_scale: NDArray[np.float32]) -> NDArray[np.int32] | None:
     """Return an int32 bias that counts in the accumulator's own units, as onnxruntime's fusion takes it."""
     if layer.form == "qlinear":
-        constant = constant_array(layer.bias, ir_version)
+        constant = constant_array(layer.bias)
         return constant if constant is not None and constant.dtype == np.int32 else None
     node = None if layer.bias is None else layer.bias.producer()
     if node is None or node.op_type != "DequantizeLinear":
         return None
-    stored = constant_array(node.inputs[0], ir_version)
-    scale = constant_array(node.inputs[1], ir_version)
+    stored = constant_array(node.inputs[0])
+    scale = constant_array(node.inputs[1])
     if stored is None or stored.dtype != np.int32 or scale is None or scale.size not in (1, layer.shape[0]):
         return None
     if len(node.inputs) > 2 and node.inputs[2] is not None:
-        point = constant_array(node.inputs[2], ir_version)
+        point = constant_array(node.inputs[2])
         if point is None or point.any():
             return None
     return stored if np.allclose(scale.reshape(-1), accumulator_scale, rtol=1e-5, atol=0) else None

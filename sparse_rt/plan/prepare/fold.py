@@ -42,7 +42,7 @@ def fold(model: ir.Model) -> ir.Model:
     model
         Changed, or not used again, whichever is returned.
     """
-    if not any(map(is_layer, model.graph)) or not any(_concerns(node, model.ir_version) for node in model.graph):
+    if not any(map(is_layer, model.graph)) or not any(_concerns(node) for node in model.graph):
         return model
     from onnxscript import optimizer
 
@@ -52,7 +52,7 @@ def fold(model: ir.Model) -> ir.Model:
     folded.functions.clear()
     shapes = _forget_sizes(folded.graph)
     try:
-        _fold_splits(folded.graph, folded.ir_version)
+        _fold_splits(folded.graph)
         optimizer.fold_constants(folded, should_fold=should_fold, output_size_limit=_NO_LIMIT)
     except Exception:  # a graph that the optimizer does not understand is still one that can be run
         return model
@@ -63,7 +63,7 @@ def fold(model: ir.Model) -> ir.Model:
     return folded
 
 
-def _fold_splits(graph: ir.Graph, ir_version: int) -> None:
+def _fold_splits(graph: ir.Graph) -> None:
     """Replace each Split of a constant into stated parts by those parts, views of it; the optimizer leaves them.
 
     PyTorch exports the packed projections of an attention with different queries and keys like this.
@@ -71,7 +71,7 @@ def _fold_splits(graph: ir.Graph, ir_version: int) -> None:
     for node in list(graph):
         if node.op_type != "Split" or node.domain != "" or len(node.inputs) != 2:
             continue
-        array, sizes = (constant_array(value, ir_version) for value in node.inputs)
+        array, sizes = (constant_array(value) for value in node.inputs)
         axis = node.attributes.get_int("axis", 0)
         if array is None or sizes is None or sizes.shape != (len(node.outputs),) or min(sizes) < 0:
             continue
@@ -118,7 +118,7 @@ def _remember_sizes(graph: ir.Graph, shapes: Mapping[str | None, ir.Shape]) -> N
                 value.shape = shapes[value.name]
 
 
-def _concerns(node: ir.Node, ir_version: int) -> bool:
+def _concerns(node: ir.Node) -> bool:
     """Return whether the optimizer may find something to do at this node."""
     if node.domain != "":
         return False
@@ -126,7 +126,7 @@ def _concerns(node: ir.Node, ir_version: int) -> bool:
         return True
     if not node.inputs or node.op_type not in (*_SIZES, "Split"):
         return False
-    return all(value is None or constant_tensor(value, ir_version) is not None for value in node.inputs)
+    return all(value is None or constant_tensor(value) is not None for value in node.inputs)
 
 
 def should_fold(node: ir.Node) -> bool:

@@ -30,7 +30,7 @@ def absorb_pads(model: ir.Model) -> None:
         return
     for node in list(model.graph):
         while _is_convolution(node) and (pad := _pad_before(node)) is not None:
-            around = _zeros_around(pad, node, opset, model.ir_version)
+            around = _zeros_around(pad, node, opset)
             own = None if around is None else _own_pads(node, len(around))
             if around is None or own is None:
                 break
@@ -56,7 +56,7 @@ def _pad_before(node: ir.Node) -> ir.Node | None:
     return producer
 
 
-def _zeros_around(pad: ir.Node, reader: ir.Node, opset: int, ir_version: int) -> list[int] | None:
+def _zeros_around(pad: ir.Node, reader: ir.Node, opset: int) -> list[int] | None:
     """Return how many zeros `pad` adds before and after each axis of the image, begins first; None if it does more."""
     if pad.attributes.get_string("mode", "constant") != "constant" or not pad.inputs or pad.inputs[0] is None:
         return None
@@ -66,11 +66,11 @@ def _zeros_around(pad: ir.Node, reader: ir.Node, opset: int, ir_version: int) ->
         counts, axes = pad.attributes.get_ints("pads", []), None
         is_zero = pad.attributes.get_float("value", 0.0) == 0
     else:
-        given = [_integers(pad, position, ir_version) for position in (1, 3)]
+        given = [_integers(pad, position) for position in (1, 3)]
         if any(_has(pad, position) and found is None for position, found in zip((1, 3), given, strict=True)):
             return None
         counts, axes = given
-        value = constant_array(pad.inputs[2], ir_version) if _has(pad, 2) else np.zeros(())
+        value = constant_array(pad.inputs[2]) if _has(pad, 2) else np.zeros(())
         is_zero = value is not None and value.size == 1 and value.dtype.kind in "fiu" and not value.any()
     if counts is None or not is_zero or min(counts, default=-1) < 0:
         return None
@@ -85,8 +85,8 @@ def _has(node: ir.Node, position: int) -> bool:
     return len(node.inputs) > position and node.inputs[position] is not None
 
 
-def _integers(node: ir.Node, position: int, ir_version: int) -> Sequence[int] | None:
-    array = constant_array(node.inputs[position], ir_version) if _has(node, position) else None
+def _integers(node: ir.Node, position: int) -> Sequence[int] | None:
+    array = constant_array(node.inputs[position]) if _has(node, position) else None
     if array is None or array.ndim > 1 or array.dtype.kind not in "iu":
         return None
     return [int(number) for number in array.reshape(-1)]

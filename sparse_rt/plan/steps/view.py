@@ -69,7 +69,7 @@ class View:
         last = self.changes[-1]
         return len(last.target if isinstance(last, _Reshape) else last.perm)
 
-    def after(self, node: ir.Node, ir_version: int) -> "View | None":
+    def after(self, node: ir.Node) -> "View | None":
         """Return what is seen of the input of `node`, a Transpose or a Reshape to a constant shape; else None."""
         change: _Reshape | _Transpose
         if node.domain != "":
@@ -77,7 +77,7 @@ class View:
         if node.op_type == "Transpose" and "perm" in node.attributes:
             change = _Transpose(tuple(node.attributes["perm"].as_ints()))
         elif node.op_type == "Reshape":
-            target = constant_array(node.inputs[1], ir_version)
+            target = constant_array(node.inputs[1])
             if target is None or (node.attributes.get_int("allowzero", 0) != 0 and not target.all()):
                 return None
             change = _Reshape(tuple(int(size) for size in target))

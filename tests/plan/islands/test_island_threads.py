@@ -17,7 +17,7 @@ PROGRAM = """
 import os, sys
 import numpy as np
 import sparse_rt as srt
-from tests.models.test_forks import network
+from tests.test_forks import network
 threads, islands = map(int, sys.argv[1:3])
 before = set(os.listdir("/proc/self/task"))
 session = srt.InferenceSession(network("r", islands), srt.SessionOptions(threads, tuning="sparse"))

@@ -89,7 +89,7 @@ def test_an_unknown_activation_is_a_reason(rng):
     )
     # LeakyRelu without its number: onnxruntime does not load that either.
     prepared = prepare(model_io.read(proto))
-    reports = [choose(layer, prepared.ir_version).report for layer in find_layers(prepared)]
+    reports = [choose(layer).report for layer in find_layers(prepared)]
     assert [report.kernel is None for report in reports] == [True, False]
     assert "activation 'LeakyRelu'" in reports[0].reason
 

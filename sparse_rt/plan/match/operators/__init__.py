@@ -73,7 +73,7 @@ def find_operators(
     if settings().is_disabled:
         # These kernels exist as machine code alone.
         return []
-    context = Context(int(model.ir_version or 0), ranks)
+    context = Context(ranks)
     for layer in layers:
         context.taken.update(layer.absorbed)
         context.dtypes[layer.y] = layer.step.y_dtype
@@ -82,9 +82,7 @@ def find_operators(
     for node in model.graph:
         if node in context.taken:
             continue
-        replacement = (
-            dense_replacement(dense[node], context.ir_version, tier) if node in dense else _match(node, context)
-        )
+        replacement = dense_replacement(dense[node], tier) if node in dense else _match(node, context)
         if replacement is None:
             continue
         found.append(replacement)

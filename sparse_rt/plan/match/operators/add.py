@@ -37,7 +37,7 @@ class AddStep(OperatorStep):
 def match(node: ir.Node, context: Context) -> Replacement | None:
     """Match Add of bytes (DequantizeLinear twice, Add, clips, QuantizeLinear) or of float32 (Add, clips)."""
     a, b = node.inputs
-    if node.domain != "" or a is None or b is None or layer_norm.is_next(node, context.ir_version):
+    if node.domain != "" or a is None or b is None or layer_norm.is_next(node):
         return None
     if attention.is_next(node, context):
         return None

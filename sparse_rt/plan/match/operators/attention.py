@@ -282,7 +282,7 @@ def _operand(value: ir.Value, context: Context) -> _Operand:
     """
     found = best = _Operand(value, View())
     while (node := found.source.producer()) is not None and len(found.view.changes) < _MOST_CHANGES:
-        view = found.view.after(node, context.ir_version)
+        view = found.view.after(node)
         factor = _factor(node, context)
         if view is not None and node.inputs[0] is not None:
             found = _Operand(node.inputs[0], view, found.factor)

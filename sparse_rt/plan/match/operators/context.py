@@ -97,7 +97,6 @@ class Context:
     Nodes are matched in topological order, so that a dtype is known before it is asked for.
     """
 
-    ir_version: int
     ranks: Mapping[ir.Value, int] = field(default_factory=dict)
     taken: set[ir.Node] = field(default_factory=set)
     dtypes: dict[ir.Value, np.dtype[Any]] = field(default_factory=dict)
@@ -121,7 +120,7 @@ class Context:
 
         One element with an axis would give an axis to a number that has none.
         """
-        array = constant_array(value, self.ir_version)
+        array = constant_array(value)
         if array is None or array.dtype != _REAL or array.size != 1:
             return None
         rank = None if other is None else self.ranks.get(other)
@@ -142,7 +141,7 @@ class Context:
         node = None if value is None else value.producer()
         if node is None or node.op_type != "DequantizeLinear" or node.inputs[0] is None:
             return None
-        parameters = quantisation_of(node, self.ir_version)
+        parameters = quantisation_of(node)
         if parameters is None or self.is_constant(node.inputs[0]):
             return None
         return node.inputs[0], parameters
@@ -169,7 +168,7 @@ class Context:
 
     def column_bias(self, value: ir.Value | None) -> NDArray[np.float32] | None:
         """Return a constant vector of float32, more than a scalar: one number for each column; else None."""
-        bias = constant_array(value, self.ir_version)
+        bias = constant_array(value)
         return bias if bias is not None and bias.dtype == _REAL and bias.ndim == 1 and bias.size > 1 else None
 
     def ending(self, node: ir.Node, *, clips: bool = True, quantises: bool = True) -> Ending:
@@ -180,12 +179,12 @@ class Context:
             if following.inputs[0] is not y:
                 break
             if following.op_type == "QuantizeLinear":
-                quantised = quantisation_of(following, self.ir_version) if quantises else None
+                quantised = quantisation_of(following) if quantises else None
                 if quantised is not None:
                     y = following.outputs[0]
                     absorbed.append(following)
                 break
-            bounds = clip_bounds(following, self.ir_version) if clips else None
+            bounds = clip_bounds(following) if clips else None
             if bounds is None:
                 break
             low, high = clip_twice((low, high), bounds)

@@ -28,7 +28,7 @@ def match(node: ir.Node, context: Context) -> Replacement | None:
     approximate = node.op_type == "FastGelu" or node.attributes.get_string("approximate", "none") == "tanh"
     bias = None
     if len(node.inputs) > 1 and node.inputs[1] is not None:
-        bias = constant_array(node.inputs[1], context.ir_version)
+        bias = constant_array(node.inputs[1])
         if bias is None or bias.ndim != 1 or bias.dtype != _REAL:
             return None
     return _replacement(node, x, (), node, bias, approximate, context)

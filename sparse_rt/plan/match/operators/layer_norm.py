@@ -29,18 +29,18 @@ class _Norm:
     epsilon: float
 
     @classmethod
-    def of(cls, node: ir.Node, gamma: int, ir_version: int) -> "_Norm | None":
+    def of(cls, node: ir.Node, gamma: int) -> "_Norm | None":
         """Read the constants of a node whose input `gamma` is the scale, and the next one the shift."""
         if node.attributes.get_int("axis", -1) != -1 or any(value.uses() for value in node.outputs[1:]):
             return None
         if any(value.is_graph_output() for value in node.outputs[1:]):
             return None
-        scale = constant_array(node.inputs[gamma], ir_version)
+        scale = constant_array(node.inputs[gamma])
         if scale is None or scale.dtype != _REAL or scale.ndim != 1:
             return None
         shift: NDArray[np.float32] | None = np.zeros_like(scale)
         if len(node.inputs) > gamma + 1 and node.inputs[gamma + 1] is not None:
-            shift = constant_array(node.inputs[gamma + 1], ir_version)
+            shift = constant_array(node.inputs[gamma + 1])
         if shift is None or shift.dtype != _REAL or shift.shape != scale.shape:
             return None
         # Copies: steps keep them, and not the model's file.
@@ -54,15 +54,15 @@ class _Norm:
         return shape
 
 
-def is_next(addition: ir.Node, ir_version: int) -> bool:
+def is_next(addition: ir.Node) -> bool:
     """Return whether an Add is the residual connection of a normalisation, which then computes it along."""
     norm = sole_consumer(addition.outputs[0])
-    return norm is not None and norm.op_type == "LayerNormalization" and _Norm.of(norm, 1, ir_version) is not None
+    return norm is not None and norm.op_type == "LayerNormalization" and _Norm.of(norm, 1) is not None
 
 
 def match(node: ir.Node, context: Context) -> Replacement | None:
     """Match LayerNormalization; an Add of two activations before it is part of it."""
-    norm, x = _Norm.of(node, 1, context.ir_version), node.inputs[0]
+    norm, x = _Norm.of(node, 1), node.inputs[0]
     if node.domain != "" or norm is None or x is None:
         return None
     addition = x.producer()
@@ -77,7 +77,7 @@ def match(node: ir.Node, context: Context) -> Replacement | None:
 
 def match_skip(node: ir.Node, context: Context) -> Replacement | None:
     """Match onnxruntime's SkipLayerNormalization without a bias, of whose outputs only the first is used."""
-    norm = _Norm.of(node, 2, context.ir_version)
+    norm = _Norm.of(node, 2)
     a, b = node.inputs[:2]
     if norm is None or a is None or b is None or (len(node.inputs) > 4 and node.inputs[4] is not None):
         return None

@@ -26,7 +26,7 @@ _REAL = np.dtype(np.float32)
 
 def match_quantise(node: ir.Node, context: Context) -> Replacement | None:
     """Match float32 -> bytes."""
-    x, parameters = node.inputs[0], quantisation_of(node, context.ir_version)
+    x, parameters = node.inputs[0], quantisation_of(node)
     if x is None or parameters is None or not context.is_float(x):
         return None
     quantisation, dtype = Quantisation(float(parameters.scale), parameters.zero_point), parameters.dtype
@@ -46,7 +46,7 @@ def match_quantise(node: ir.Node, context: Context) -> Replacement | None:
 
 def match_dequantise(node: ir.Node, context: Context) -> Replacement | None:
     """Match bytes -> float32, with the bias of each column that is added next, if there is one."""
-    x, parameters = node.inputs[0], quantisation_of(node, context.ir_version)
+    x, parameters = node.inputs[0], quantisation_of(node)
     if x is None or parameters is None or context.is_constant(x):
         return None
     quantisation, dtype = Quantisation(float(parameters.scale), parameters.zero_point), parameters.dtype

@@ -111,7 +111,7 @@ def requantised(
     before = None if found is None else found[0].producer()
     if found is None or after is None or before is None or before.op_type != "QuantizeLinear":
         return None
-    parameters, x = constants.quantisation_of(before, context.ir_version), before.inputs[0]
+    parameters, x = constants.quantisation_of(before), before.inputs[0]
     if parameters is None or x is None or not parameters.is_same(found[1]):
         return None
     return x, parameters, (before, after)
@@ -140,7 +140,7 @@ def quantised_operand(value: ir.Value, context: Context) -> QuantisedOperand | N
         if pair is not None and pair[1].is_same(parameters):
             current = pair[0]
             continue
-        before = None if node is None else view.after(node, context.ir_version)
+        before = None if node is None else view.after(node)
         if node is None or before is None:
             break
         current, view = node.inputs[0], before
@@ -157,7 +157,7 @@ def quantised_context(product: ir.Node, rank: int, context: Context) -> Written 
     quantise = sole_consumer(product.outputs[0])
     if quantise is None or quantise.op_type != "QuantizeLinear" or quantise.inputs[0] is not product.outputs[0]:
         return None
-    parameters = constants.quantisation_of(quantise, context.ir_version)
+    parameters = constants.quantisation_of(quantise)
     if parameters is None:
         return None
     written = Written(quantise.outputs[0], tuple(range(rank)), View(), (quantise,), parameters)
@@ -173,13 +173,13 @@ def _moved(written: Written, context: Context) -> Written | None:
         absorbed = (*absorbed, node)
         y = node.outputs[0]
         if node.op_type in ("DequantizeLinear", "QuantizeLinear"):
-            parameters = constants.quantisation_of(node, context.ir_version)
+            parameters = constants.quantisation_of(node)
             if parameters is None or not parameters.is_same(written.quantised):
                 return None
             if node.op_type == "QuantizeLinear":
                 return Written(y, perm, merged, absorbed, written.quantised)
             continue
-        change = View().after(node, context.ir_version)
+        change = View().after(node)
         if change is None:
             return None
         if node.op_type == "Reshape":

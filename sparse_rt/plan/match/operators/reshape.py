@@ -17,7 +17,7 @@ def match(node: ir.Node, context: Context) -> Replacement | None:
     """Match Flatten, and Reshape to a constant shape, of arrays of any known dtype."""
     if node.domain != "" or node.inputs[0] is None:
         return None
-    target = _axis(node) if node.op_type == "Flatten" else _target(node, context.ir_version)
+    target = _axis(node) if node.op_type == "Flatten" else _target(node)
     passage = context.passage(node)
     if target is None or passage.dtype is None or context.is_constant(passage.x):
         return None
@@ -31,9 +31,9 @@ def _axis(node: ir.Node) -> tuple[int]:
     return (node.attributes.get_int("axis", 1),)
 
 
-def _target(node: ir.Node, ir_version: int) -> tuple[int, ...] | None:
+def _target(node: ir.Node) -> tuple[int, ...] | None:
     """Return the constant shape that a Reshape names; None if it is not constant, or wants sizes of 0."""
-    wanted = constant_array(node.inputs[1], ir_version) if len(node.inputs) > 1 else None
+    wanted = constant_array(node.inputs[1]) if len(node.inputs) > 1 else None
     if wanted is None or (node.attributes.get_int("allowzero", 0) != 0 and not wanted.all()):
         return None
     return tuple(int(size) for size in wanted)
