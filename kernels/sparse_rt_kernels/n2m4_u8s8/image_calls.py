@@ -12,7 +12,7 @@ from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS, STEP
 from sparse_rt_kernels.n2m4_u8s8.residual import addition_record
 from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
 from sparse_rt_kernels.product.geometry import ConvGeometry
-from sparse_rt_kernels.product.nchwc8 import ChannelBlocks
+from sparse_rt_kernels.product.nchwc8 import NCHWc8
 from sparse_rt_kernels.product.registry import Addition
 from sparse_rt_kernels.product.u8s8.blocking import Partition, worthwhile_threads
 from sparse_rt_kernels.product.u8s8.clipping import clip_bounds
@@ -46,7 +46,7 @@ def _partition(units: int, longest: float, blocks: int, threads: int, twice: flo
     return Partition(min(units, threads), 1) if slowest_rows <= slowest_channels else Partition(1, min(threads, blocks))
 
 
-def _output(geometry: ConvGeometry, image: OctetImage, y: ChannelBlocks | None) -> tuple[int, ...]:
+def _output(geometry: ConvGeometry, image: OctetImage, y: NCHWc8 | None) -> tuple[int, ...]:
     """Return the fields that say where outputs lie, but for the residual: planes, or blocks of 8 channels."""
     if y is None:
         plane = geometry.out_height * geometry.out_width
@@ -56,7 +56,7 @@ def _output(geometry: ConvGeometry, image: OctetImage, y: ChannelBlocks | None) 
     return y.image_bytes, block, y.plane_bytes, row_bytes, STEP, y.first_pixel, *y.border, _repeated(y.pad)
 
 
-def _ending(y: ChannelBlocks | None, addition: Addition | None) -> int:
+def _ending(y: NCHWc8 | None, addition: Addition | None) -> int:
     if addition is None:
         return PLANES if y is None else BLOCKS
     return SUMS if addition.is_first else SUMS_OF_SECOND
@@ -70,7 +70,7 @@ def prepare_image(
     packed: PackedWeight[Panels],
     epilogue: FloatEpilogue | IntegerEpilogue,
     threads: int,
-    y: ChannelBlocks | None = None,
+    y: NCHWc8 | None = None,
     addition: Addition | None = None,
 ) -> Launch:
     """Prepare ``out = epilogue(conv(x, w))`` for bytes out and whole blocks of 16 channels.

@@ -16,7 +16,7 @@ from sparse_rt_kernels.cpu import caches
 from sparse_rt_kernels.n2m4_u8s8.image_tile import FEW_RUNS, PIXELS
 from sparse_rt_kernels.n2m4_u8s8.layout import STEP
 from sparse_rt_kernels.product.geometry import ConvGeometry
-from sparse_rt_kernels.product.nchwc8 import ChannelBlocks
+from sparse_rt_kernels.product.nchwc8 import NCHWc8
 from sparse_rt_kernels.product.u8s8.image_moves import LINE_OCTETS
 
 __all__ = ["OctetImage", "octet_image_of"]
@@ -133,7 +133,7 @@ class _Rows(NamedTuple):
         return cls(row_bytes, step, phases, phase_bytes, keeps_odd, padded_width, turned if padded else 0)
 
     @classmethod
-    def in_place(cls, geometry: ConvGeometry, is_flat: bool, x: ChannelBlocks) -> "_Rows":
+    def in_place(cls, geometry: ConvGeometry, is_flat: bool, x: NCHWc8) -> "_Rows":
         """Return the rows of an input in blocks of 8 channels, all of them side by side."""
         return cls(STEP if is_flat else x.row_bytes, 1, 1, 0, False, geometry.padded_width, 0)
 
@@ -154,9 +154,7 @@ def _stays_near(geometry: ConvGeometry) -> bool:
 
 
 @functools.lru_cache(maxsize=512)
-def octet_image_of(
-    geometry: ConvGeometry, x: ChannelBlocks | None = None, y: ChannelBlocks | None = None
-) -> OctetImage | None:
+def octet_image_of(geometry: ConvGeometry, x: NCHWc8 | None = None, y: NCHWc8 | None = None) -> OctetImage | None:
     """Return the octet image of a convolution whose output is not empty; None if it needs another way.
 
     `x` and `y` are how input and output lie in memory where they are in blocks of 8 channels; the border of `x` holds

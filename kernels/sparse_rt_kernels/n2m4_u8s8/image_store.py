@@ -1,6 +1,6 @@
-"""How a tile of an octet image ends: its sums become bytes, in planes or in blocks of 8 channels (c8).
+"""How a tile of an octet image ends: its sums become bytes, in planes or in blocks of 8 channels (NCHWc8).
 
-With c8 a second tensor of bytes, the residual, may be added on the way: it lies as the output does.
+With NCHWc8 a second tensor of bytes, the residual, may be added on the way: it lies as the output does.
 """
 
 from collections.abc import Sequence

@@ -1,9 +1,9 @@
-"""The channel-blocked layout of images of bytes, NCHW8c or c8: 8 channels of a pixel are neighbours."""
+"""NCHWc8, the layout of images of bytes in blocks of channels: 8 channels of a pixel are neighbours."""
 
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["CHANNEL_BLOCK", "ChannelBlocks"]
+__all__ = ["CHANNEL_BLOCK", "NCHWc8"]
 
 #: Channels of a block: what one 8-byte broadcast brings to a convolution.
 CHANNEL_BLOCK: Final = 8
@@ -11,7 +11,7 @@ _LINE: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
-class ChannelBlocks:
+class NCHWc8:
     """How images lie in memory: (batch, channels / 8, rows, columns, 8) unsigned bytes, planes padded to cache lines.
 
     Bytes are unsigned: int8 is stored with 128 added. Rows and columns count a border around each plane, so that a

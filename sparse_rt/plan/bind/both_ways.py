@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sparse_rt_kernels.product.nchwc8 import CHANNEL_BLOCK, ChannelBlocks
+from sparse_rt_kernels.product.nchwc8 import CHANNEL_BLOCK, NCHWc8
 from sparse_rt_kernels.threads.pool import ThreadPool
 
 from sparse_rt.plan.bind.layout import in_blocks
@@ -111,13 +111,13 @@ class _Watch:
         self._next += 1
 
 
-def _rows(array: NDArray[Any], blocks: ChannelBlocks) -> NDArray[Any]:
+def _rows(array: NDArray[Any], blocks: NCHWc8) -> NDArray[Any]:
     """Return blocks of 8 channels as (b, c / 8, rows, columns, 8), borders included."""
     rows = array[:, :, : blocks.rows * blocks.row_bytes]
     return rows.reshape(blocks.batch, blocks.channels // CHANNEL_BLOCK, blocks.rows, -1, CHANNEL_BLOCK)
 
 
-def _border(array: NDArray[Any], blocks: ChannelBlocks) -> NDArray[Any]:
+def _border(array: NDArray[Any], blocks: NCHWc8) -> NDArray[Any]:
     """Return the bytes around the images, in a row."""
     rows = _rows(array, blocks)
     around = np.ones(rows.shape[2:4], np.bool_)
@@ -126,7 +126,7 @@ def _border(array: NDArray[Any], blocks: ChannelBlocks) -> NDArray[Any]:
     return rows[:, :, around].ravel()
 
 
-def _planes(array: NDArray[Any], blocks: ChannelBlocks, dtype: np.dtype[Any]) -> NDArray[Any]:
+def _planes(array: NDArray[Any], blocks: NCHWc8, dtype: np.dtype[Any]) -> NDArray[Any]:
     """Return blocks of 8 channels as (b, c, h, w): by NumPy, since the kernels' own turns are judged, too."""
     top, left = blocks.border[:2]
     images = _rows(array, blocks)[:, :, top : top + blocks.height, left : left + blocks.width]

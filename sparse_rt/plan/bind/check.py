@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
-from sparse_rt_kernels.product.nchwc8 import ChannelBlocks
+from sparse_rt_kernels.product.nchwc8 import NCHWc8
 
 from sparse_rt.errors import ModelError, message
 from sparse_rt.plan.steps.laid_out_step import LaidOutStep
@@ -33,7 +33,7 @@ def check_steps(steps: Sequence[Step], given: Collection[str], outputs: Collecti
     """
     written = set(given)
     dtypes: dict[str, np.dtype[np.generic]] = {}
-    layouts: dict[str, ChannelBlocks] = {}
+    layouts: dict[str, NCHWc8] = {}
     for number, step in enumerate(steps):
         for name, layout in _read(step):
             if name not in written:
@@ -58,13 +58,13 @@ def check_steps(steps: Sequence[Step], given: Collection[str], outputs: Collecti
             raise ModelError(message("plan", f"output '{name}' in planes", _described(layouts[name])))
 
 
-def _read(step: Step) -> Iterable[tuple[str, ChannelBlocks | None]]:
+def _read(step: Step) -> Iterable[tuple[str, NCHWc8 | None]]:
     """Return the values that a step reads, each with the layout that it expects."""
     layouts = step.layouts if isinstance(step, LaidOutStep) else itertools.repeat(None)
     return zip(step.inputs, layouts, strict=False)
 
 
-def _described(layout: ChannelBlocks | None) -> str:
+def _described(layout: NCHWc8 | None) -> str:
     return "planes" if layout is None else str(layout)
 
 

@@ -1,10 +1,10 @@
-"""Choose how values between the steps of a segment lie in memory: planes (NCHW), or blocks of 8 channels (NCHW8c, c8).
+"""Choose how values between the steps of a segment lie in memory: planes (NCHW), or blocks of 8 channels (NCHWc8).
 
 Convolutions of bytes over blocks read their input where it lies and store whole registers; over planes they turn the
 one and the other. So what such a layer writes lies in blocks for all layers that read it; other steps read a copy in
 planes. An Add of what a layer writes, and of a residual, is computed over blocks, too: right after the layer, or by it.
 
-Each value in blocks has one layout, its border and the byte in it included (:class:`ChannelBlocks`). Every step that
+Each value in blocks has one layout, its border and the byte in it included (:class:`NCHWc8`). Every step that
 writes the value fills that border, and every step that reads it may rely on it; :mod:`.bind.check` compares
 what steps say of the values between them.
 """
@@ -18,7 +18,7 @@ import numpy as np
 from sparse_rt_kernels.between.elementwise import prepare_quantised_add, sum_of_bytes
 from sparse_rt_kernels.product.epilogue import IntegerEpilogue
 from sparse_rt_kernels.product.geometry import ConvGeometry
-from sparse_rt_kernels.product.nchwc8 import CHANNEL_BLOCK, ChannelBlocks
+from sparse_rt_kernels.product.nchwc8 import CHANNEL_BLOCK, NCHWc8
 from sparse_rt_kernels.product.registry import Addition, BlockedLayouts
 from sparse_rt_kernels.product.u8s8.transpose import prepare_to_blocks, prepare_to_planes
 
@@ -203,7 +203,7 @@ class _Layout:
         reader = self._readers[name][0]
         return reader.x_dtypes[reader.inputs.index(name)]
 
-    def _choose_blocks(self) -> dict[str, ChannelBlocks]:
+    def _choose_blocks(self) -> dict[str, NCHWc8]:
         """Return the values that lie in blocks, and how; a residual has the border of the sum that it is part of."""
         chosen = {*self._sums, *(each.residual for each in self._sums.values())}
         for name in dict.fromkeys((*self._readers, *self._writers)):
@@ -218,7 +218,7 @@ class _Layout:
         for equal in _connected((name, each.residual) for name, each in self._sums.items()):
             borders.update(dict.fromkeys(equal, _largest([borders[name] for name in equal])))
         return {
-            name: ChannelBlocks(*shape, borders[name], self._pad(name))
+            name: NCHWc8(*shape, borders[name], self._pad(name))
             for name in chosen
             if (shape := self._shapes[name]) is not None and len(shape) == _IMAGE_AXES
         }
@@ -240,7 +240,7 @@ class _Layout:
                 prepared[y] = steps
         return prepared
 
-    def _over_blocks(self, layer: SparseStep, x_layout: ChannelBlocks | None, y: str) -> tuple[LaidOutStep, ...] | None:
+    def _over_blocks(self, layer: SparseStep, x_layout: NCHWc8 | None, y: str) -> tuple[LaidOutStep, ...] | None:
         """Return the step of a layer up to `y`, what it writes or the sum; with that of the Add where it is apart."""
         added = self._sums.get(y)
         apart = added and self._addition_apart(added)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sparse_rt_kernels.product.nchwc8 import ChannelBlocks
+from sparse_rt_kernels.product.nchwc8 import NCHWc8
 from sparse_rt_kernels.threads.launch import Launch
 from sparse_rt_kernels.threads.pool import ThreadPool
 
@@ -42,8 +42,8 @@ class LaidOutStep:
     y_dtype: np.dtype[Any]
     y_shape: tuple[int, ...]
     launch: Launch
-    layouts: tuple[ChannelBlocks | None, ...]
-    y_layout: ChannelBlocks | None
+    layouts: tuple[NCHWc8 | None, ...]
+    y_layout: NCHWc8 | None
     overwrites: tuple[str, ...] = ()
 
     @property

@@ -6,7 +6,7 @@ from sparse_rt_kernels.between.elementwise import Quantisation, QuantisedAdd, pr
 from sparse_rt_kernels.cpu import isa
 from sparse_rt_kernels.n2m4_u8s8 import VNNI
 from sparse_rt_kernels.n2m4_u8s8.image_layout import octet_image_of
-from sparse_rt_kernels.product.nchwc8 import ChannelBlocks
+from sparse_rt_kernels.product.nchwc8 import NCHWc8
 from sparse_rt_kernels.product.registry import Addition, BlockedLayouts
 from sparse_rt_kernels.product.u8s8.transpose import prepare_to_blocks, prepare_to_planes
 from sparse_rt_kernels.threads.pool import ThreadPool
@@ -47,7 +47,7 @@ def unsigned(planes):
 def in_blocks(planes, border, pad, read=(0, 0, 0, 0)):
     """Planes as an array in blocks, and how they lie; all that is around `read` rows and columns is noise."""
     b, c, h, w = planes.shape
-    blocks = ChannelBlocks(b, c, h, w, border, pad)
+    blocks = NCHWc8(b, c, h, w, border, pad)
     top, left, _, right = border
     noise = np.random.default_rng(h * w)
     wide = noise.integers(0, 256, (b, c, blocks.rows, w + left + right), np.uint8)
@@ -126,7 +126,7 @@ def check(case, dtype, x_border, y_border, added=None, pool=conf.ONE, plain=Fals
         border = tuple(max(pair) for pair in zip(x_border, geometry.pads, strict=True))
         x_blocks, x = in_blocks(x, border, geometry.pad_value + shift(dtype), geometry.pads)
     if y_border is not None:
-        y_blocks = ChannelBlocks(*y_shape, y_border, 201)
+        y_blocks = NCHWc8(*y_shape, y_border, 201)
     layouts = BlockedLayouts(x_blocks, y_blocks, addition)
     types = (np.dtype(dtype), np.dtype(dtype))
     launch = VNNI.prepare_blocked(geometry, *types, packed, epilogue, pool.threads, layouts)
@@ -165,8 +165,8 @@ def test_the_cases_reach_every_variant():
     found = set()
     for shape, n, kernel, options in CASES.values():
         geometry = conf.ConvGeometry(*shape, n, kernel, **options)
-        for x in (None, ChannelBlocks(*shape, geometry.pads, geometry.pad_value)):
-            image = octet_image_of(geometry, x, ChannelBlocks(shape[0], n, geometry.out_height, geometry.out_width))
+        for x in (None, NCHWc8(*shape, geometry.pads, geometry.pad_value)):
+            image = octet_image_of(geometry, x, NCHWc8(shape[0], n, geometry.out_height, geometry.out_width))
             found.add((image.run, image.distance, image.is_staged))
     assert found == {(7, 8, True), (4, 8, True), (7, 8, False), (7, 16, False), (4, 8, False), (4, 16, False)}
 
@@ -183,7 +183,7 @@ def test_a_border_that_lacks_the_padding_is_refused():
     epilogue = conf.integer_epilogue(np.random.default_rng(0), 16)
     types = (np.dtype(np.uint8), np.dtype(np.uint8))
     for border, pad, fits in (((0, 0, 0, 0), 0, False), ((1, 1, 1, 1), 128, False), ((1, 1, 1, 2), 0, True)):
-        layouts = BlockedLayouts(ChannelBlocks(1, 8, 14, 14, border, pad), None)
+        layouts = BlockedLayouts(NCHWc8(1, 8, 14, 14, border, pad), None)
         launch = VNNI.prepare_blocked(geometry, *types, conf.pack(VNNI, w), epilogue, 1, layouts)
         assert (launch is not None) == fits
 

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from sparse_rt_kernels.product.nchwc8 import ChannelBlocks
+from sparse_rt_kernels.product.nchwc8 import NCHWc8
 
 from sparse_rt import ModelError
 from sparse_rt.plan.bind.check import check_steps
@@ -27,8 +27,8 @@ def over_blocks(x, y, x_layout, y_layout):
     return LaidOutStep("Conv", "c", (x,), (U8,), y, U8, (1,), None, (x_layout,), y_layout)
 
 
-BLOCKS = ChannelBlocks(1, 16, 7, 7, (1, 1, 1, 1), 128)
-ZEROS = ChannelBlocks(1, 16, 7, 7, (1, 1, 1, 1), 0)
+BLOCKS = NCHWc8(1, 16, 7, 7, (1, 1, 1, 1), 128)
+ZEROS = NCHWc8(1, 16, 7, 7, (1, 1, 1, 1), 0)
 
 
 def test_steps_in_order_are_accepted():
@@ -43,8 +43,8 @@ def test_steps_in_order_are_accepted():
         ([view("x", "y"), other(("x",), ("y",))], "'y' written once"),
         ([view("x", "a"), view("a", "y", U8)], "'a' of type uint8"),
         ([view("x", "a")], "writes output 'y'"),
-        ([over_blocks("x", "y", BLOCKS, None)], "'x' in ChannelBlocks.*, got planes"),
-        ([over_blocks("x", "a", None, BLOCKS), view("a", "y", U8)], "'a' in planes, got ChannelBlocks"),
+        ([over_blocks("x", "y", BLOCKS, None)], "'x' in NCHWc8.*, got planes"),
+        ([over_blocks("x", "a", None, BLOCKS), view("a", "y", U8)], "'a' in planes, got NCHWc8"),
         ([over_blocks("x", "a", None, BLOCKS), over_blocks("a", "y", ZEROS, None)], "pad=0.*, got .*pad=128"),
         ([over_blocks("x", "y", None, BLOCKS)], "output 'y' in planes"),
         ([view("x", "a"), view("x", "y", U8)], "'x' of type uint8"),

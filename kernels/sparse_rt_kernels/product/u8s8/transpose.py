@@ -1,4 +1,4 @@
-"""Turn whole images of bytes: planes into blocks of 8 channels (c8), and back.
+"""Turn whole images of bytes: planes into blocks of 8 channels (NCHWc8), and back.
 
 For values that one step writes in another layout than its reader needs; convolutions that read planes turn them
 themselves.
@@ -11,7 +11,7 @@ import numpy as np
 from sparse_rt_kernels.jit.compilation import kernel_jit
 from sparse_rt_kernels.jit.compiler import carray
 from sparse_rt_kernels.n2m4_u8s8.layout import STEP
-from sparse_rt_kernels.product.nchwc8 import ChannelBlocks
+from sparse_rt_kernels.product.nchwc8 import NCHWc8
 from sparse_rt_kernels.product.u8s8.image_moves import put_octets, turn_octets, turn_pixels
 from sparse_rt_kernels.product.u8s8.moves import fill_bytes, put_octet
 from sparse_rt_kernels.threads.launch import Launch, Phase
@@ -31,7 +31,7 @@ _RECORD = np.dtype(
 )
 
 
-def _record(blocks: ChannelBlocks, dtype: np.dtype[Any], threads: int) -> tuple[int, tuple[int, ...]]:
+def _record(blocks: NCHWc8, dtype: np.dtype[Any], threads: int) -> tuple[int, tuple[int, ...]]:
     flip = 128 if dtype.char == "b" else 0
     count = blocks.batch * blocks.channels // STEP
     parts = max(1, min(count, threads, count * blocks.plane_bytes // _TASK_BYTES))
@@ -87,13 +87,13 @@ def _planes_task(task: int, arguments: Any, x: int, other: int, out: int, shared
     return 0
 
 
-def prepare_to_blocks(blocks: ChannelBlocks, dtype: np.dtype[Any], threads: int) -> Launch:
+def prepare_to_blocks(blocks: NCHWc8, dtype: np.dtype[Any], threads: int) -> Launch:
     """Prepare ``out = x``: planes (b, c, h, w) of uint8 or int8 into `blocks`, and the border around them."""
     parts, record = _record(blocks, dtype, threads)
     return Launch([Phase(_blocks_task, np.array([record], _RECORD), parts)], 0, _PIXELS * STEP)
 
 
-def prepare_to_planes(blocks: ChannelBlocks, dtype: np.dtype[Any], threads: int) -> Launch:
+def prepare_to_planes(blocks: NCHWc8, dtype: np.dtype[Any], threads: int) -> Launch:
     """Prepare ``out = x``: `blocks` into planes (b, c, h, w) of uint8 or int8."""
     parts, record = _record(blocks, dtype, threads)
     return Launch([Phase(_planes_task, np.array([record], _RECORD), parts)])
