@@ -17,7 +17,7 @@ from sparse_rt_kernels.n2m4_f32.call import Call
 from sparse_rt_kernels.n2m4_f32.macro import run_panels
 from sparse_rt_kernels.n2m4_f32.panels import pixels_into_panel
 from sparse_rt_kernels.n2m4_f32.tiling import CHANNELS, MAX_VECTORS, REDUCTION, Work, panel_bounds, panel_count
-from sparse_rt_kernels.product.indirection import Gather, lane_origins
+from sparse_rt_kernels.product.indirection import Indirection, lane_origins
 from sparse_rt_kernels.threads.workspace import as_matrix
 from sparse_rt_kernels.vectors.registers import LANES, REGISTER
 
@@ -206,7 +206,7 @@ def _finish_strip(
 def run_rows(
     call: Call,
     work: Work,
-    gather: Gather,
+    indirection: Indirection,
     clip: tuple[np.float32, np.float32],
     values: NDArray[np.float32],
     index: NDArray[np.uint8],
@@ -235,22 +235,22 @@ def run_rows(
         stride = tile_bytes(rows, size)
         finished = x + _group_items(length, width, size) * 4
         all_sums = finished + (width * REGISTER if call.is_conv else 0)
-        source = call.x + image * gather.channels * gather.height * gather.width * 4
+        source = call.x + image * indirection.channels * indirection.height * indirection.width * 4
         table = as_matrix(lane_table, 3, width)
         if call.is_conv:
-            lane_origins(gather, lane, table[0], table[1])
+            lane_origins(indirection, lane, table[0], table[1])
         spoiled = 0
         for octet in range(0, call.octets, length):
             octets = min(call.octets - octet, length)
             if call.is_conv:
                 k0, k = octet * REDUCTION, octets * REDUCTION
-                spoiled |= pixels_into_panel(gather, source, vectors, k0, k, panel, table, copies)
+                spoiled |= pixels_into_panel(indirection, source, vectors, k0, k, panel, table, copies)
                 _spread_panel(panel, vectors, size, octets, x, as_matrix(copies, 1, copies.size)[0])
             else:
                 spoiled |= _spread_rows(call, lane, rows, size, octet, octets, x)
             if spoiled:
                 here = Work(job, job + 1, work.first_tile, work.last_tile)
-                run_panels(call, here, gather, clip, values, index, floats, copies, lane_table)
+                run_panels(call, here, indirection, clip, values, index, floats, copies, lane_table)
                 break
             group_bytes = (octets + 1) * size * _OCTET_BYTES
             is_last = octet + octets == call.octets

@@ -22,7 +22,7 @@ from sparse_rt_kernels.n2m4_f32.tiling import (
 )
 from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
 from sparse_rt_kernels.product.geometry import ConvGeometry
-from sparse_rt_kernels.product.indirection import gather_of
+from sparse_rt_kernels.product.indirection import indirection_of
 from sparse_rt_kernels.product.registry import Kernel, prepared_conv, prepared_matmul
 from sparse_rt_kernels.product.weight import Indexed, PackedWeight, Panels
 from sparse_rt_kernels.threads.pool import ThreadPool
@@ -83,8 +83,8 @@ def _portable_conv(
     if out.size == 0:
         return
     finish = _portable_epilogue(float_epilogue(epilogue))
-    gather = gather_of(geometry)
-    pixels = gather.out_pixels
+    indirection = indirection_of(geometry)
+    pixels = indirection.out_pixels
     panels = panel_count(pixels, PORTABLE_VECTORS)
     shares = split_work(geometry.batch * panels, packed.panels.values.shape[0], pool.threads)
     images = _unwritable(x).reshape(geometry.batch, geometry.channels, geometry.height * geometry.width)
@@ -99,7 +99,7 @@ def _portable_conv(
             first, vectors = panel_bounds(pixels, PORTABLE_VECTORS, panel)
             span = (first, min(pixels, first + vectors * LANES))
             weights = (packed.panels.values, packed.panels.indexes)
-            portable.conv_block(images[image], gather, *weights, finish, results[image], workspace, span, tiles)
+            portable.conv_block(images[image], indirection, *weights, finish, results[image], workspace, span, tiles)
 
     pool.run(task, len(shares))
 

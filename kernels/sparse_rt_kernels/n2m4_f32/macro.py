@@ -28,7 +28,7 @@ from sparse_rt_kernels.n2m4_f32.tiling import (
     panel_bounds,
     panel_count,
 )
-from sparse_rt_kernels.product.indirection import Gather, lane_origins
+from sparse_rt_kernels.product.indirection import Indirection, lane_origins
 from sparse_rt_kernels.threads.workspace import as_matrix
 from sparse_rt_kernels.vectors.registers import LANES, REGISTER
 
@@ -196,13 +196,18 @@ def rest_places(rest_at: int, length: int) -> RestPlaces:
 
 @kernel_jit
 def _rest_into_rows(
-    gather: Gather, source: int, block: Block, floats: int, table: NDArray[np.int32], copies: NDArray[np.int64]
+    indirection: Indirection,
+    source: int,
+    block: Block,
+    floats: int,
+    table: NDArray[np.int32],
+    copies: NDArray[np.int64],
 ) -> int:
     """Pack the pixels beside a panel block, whose origins are in `table`. Returns 0 if all are finite."""
     places = rest_places(block.rest_at, block.length)
     panel, out = floats + places.panel_at * 4, floats + places.rows_at * 4
     k0, k = block.first_octet * REDUCTION, block.octets * REDUCTION
-    spoiled = pixels_into_panel(gather, source, 1, k0, k, panel, table, copies)
+    spoiled = pixels_into_panel(indirection, source, 1, k0, k, panel, table, copies)
     for octet in range(0, block.octets, 2):
         here = panel + octet * REDUCTION * REGISTER
         if block.rest == 1:
@@ -339,7 +344,7 @@ def _multiply_tiles(
 def run_panels(
     call: Call,
     work: Work,
-    gather: Gather,
+    indirection: Indirection,
     clip: tuple[np.float32, np.float32],
     values: NDArray[np.float32],
     index: NDArray[np.uint8],
@@ -351,8 +356,8 @@ def run_panels(
 
     Parameters
     ----------
-    call, work, gather
-        What to compute; the gather matters to no matmul.
+    call, work, indirection
+        What to compute; the indirection matters to no matmul.
     clip
         Bounds, float32.
     values, index
@@ -376,22 +381,22 @@ def run_panels(
         width = vectors * LANES
         length = block_length(call.octets * REDUCTION, vectors, call.panel_bytes)
         sums_at = (length + LANES) * width
-        source = call.x + image * gather.channels * gather.height * gather.width * 4
+        source = call.x + image * indirection.channels * indirection.height * indirection.width * 4
         table = as_matrix(lane_table, 3, width)
         rest_table = as_matrix(lane_table[lane_table.size - 3 * LANES :], 3, LANES)
         if call.is_conv:
-            lane_origins(gather, lane, table[0], table[1])
+            lane_origins(indirection, lane, table[0], table[1])
         if rest:
             # Beside it there are panels of at most 4 vectors: the table's end is free.
-            lane_origins(gather, call.last_lane, rest_table[0], rest_table[1])
+            lane_origins(indirection, call.last_lane, rest_table[0], rest_table[1])
         for octet in range(0, call.octets, length // REDUCTION):
             octets = min(call.octets - octet, length // REDUCTION)
             block = Block(image, lane, vectors, octet, octets, sums_at, rest, sums_at + sums * width, length)
             k0, k = octet * REDUCTION, octets * REDUCTION
             if call.is_conv:
-                spoiled = pixels_into_panel(gather, source, vectors, k0, k, panel, table, copies)
+                spoiled = pixels_into_panel(indirection, source, vectors, k0, k, panel, table, copies)
                 if rest:
-                    spoiled |= _rest_into_rows(gather, source, block, panel, rest_table, copies)
+                    spoiled |= _rest_into_rows(indirection, source, block, panel, rest_table, copies)
             else:
                 spoiled = rows_into_panel(call, lane, vectors, k0, k, panel)
             _multiply_tiles(call, block, work, values, index, clip, floats, spoiled)

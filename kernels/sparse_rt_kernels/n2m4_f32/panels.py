@@ -7,7 +7,7 @@ from sparse_rt_kernels.jit.compilation import kernel_jit
 from sparse_rt_kernels.n2m4_f32 import copy_micro, transpose_micro
 from sparse_rt_kernels.n2m4_f32.call import Call
 from sparse_rt_kernels.n2m4_f32.tiling import CHANNELS, MAX_VECTORS
-from sparse_rt_kernels.product.indirection import Gather, lane_offsets
+from sparse_rt_kernels.product.indirection import Indirection, lane_offsets
 from sparse_rt_kernels.vectors.registers import LANES, REGISTER
 
 __all__ = ["COPIES", "pixels_into_panel", "rows_into_panel"]
@@ -149,7 +149,7 @@ def _is_straight(copies: NDArray[np.int64], count: int, vectors: int, step: int)
 
 @kernel_jit
 def pixels_into_panel(
-    gather: Gather,
+    indirection: Indirection,
     image: int,
     vectors: int,
     k0: int,
@@ -164,19 +164,19 @@ def pixels_into_panel(
     all are finite.
     """
     row_bytes = vectors * REGISTER
-    image_bytes = gather.height * gather.width * 4
-    padded = -(-gather.channels // 4) * 4
-    end = min(k0 + length, padded * gather.kernel_rows * gather.kernel_columns)
+    image_bytes = indirection.height * indirection.width * 4
+    padded = -(-indirection.channels // 4) * 4
+    end = min(k0 + length, padded * indirection.kernel_rows * indirection.kernel_columns)
     offsets = int(np.intp(lanes[2].ctypes.data))
-    step = gather.column_stride
+    step = indirection.column_stride
     spoiled = 0
     k = k0
     while k < end:
         position = k // padded
         first = position * padded
         stop = min(end, first + padded)
-        present = min(stop, first + gather.channels)
-        if lane_offsets(gather, position, lanes[0], lanes[1], lanes[2]) == 0:
+        present = min(stop, first + indirection.channels)
+        if lane_offsets(indirection, position, lanes[0], lanes[1], lanes[2]) == 0:
             present = k
         count = _plan_copies(lanes[2], vectors, step, copies)
         if k < present and _is_straight(copies, count, vectors, step):

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from sparse_rt_kernels.jit.compilation import kernel_jit
 from sparse_rt_kernels.n2m4_f32.tiling import CHANNELS, REDUCTION
-from sparse_rt_kernels.product.indirection import Gather, lane_offsets, lane_origins
+from sparse_rt_kernels.product.indirection import Indirection, lane_offsets, lane_origins
 
 __all__ = ["conv_block", "matmul_block", "multiply_tile"]
 
@@ -57,7 +57,7 @@ def _rows_into_panel(x: NDArray[np.float32], first_row: int, k0: int, panel: NDA
 @kernel_jit
 def _pixels_into_panel(
     image: NDArray[np.float32],
-    gather: Gather,
+    indirection: Indirection,
     first_pixel: int,
     k0: int,
     panel: NDArray[np.float32],
@@ -65,16 +65,16 @@ def _pixels_into_panel(
 ) -> int:
     """``panel[k, p]`` = the element of `image` (c, h * w) that pixel first_pixel + p reads at index k0 + k."""
     panel[:] = 0
-    padded = -(-gather.channels // 4) * 4
-    total = padded * gather.kernel_rows * gather.kernel_columns
-    lane_origins(gather, first_pixel, lanes[0], lanes[1])
+    padded = -(-indirection.channels // 4) * 4
+    total = padded * indirection.kernel_rows * indirection.kernel_columns
+    lane_origins(indirection, first_pixel, lanes[0], lanes[1])
     k, end = k0, min(k0 + panel.shape[0], total)
     while k < end:
         position = k // padded
         channel = k - position * padded
         stop = min(end, (position + 1) * padded)
-        if lane_offsets(gather, position, lanes[0], lanes[1], lanes[2]) > 0:
-            for row in range(k, min(stop, position * padded + gather.channels)):
+        if lane_offsets(indirection, position, lanes[0], lanes[1], lanes[2]) > 0:
+            for row in range(k, min(stop, position * padded + indirection.channels)):
                 for lane in range(panel.shape[1]):
                     if lanes[2, lane] >= 0:
                         panel[row - k0, lane] = image[channel + row - k, lanes[2, lane]]
@@ -126,7 +126,7 @@ def matmul_block(
 @kernel_jit
 def conv_block(
     image: NDArray[np.float32],
-    gather: Gather,
+    indirection: Indirection,
     values: NDArray[np.float32],
     index: NDArray[np.uint8],
     epilogue: tuple[NDArray[np.float32], float, float],
@@ -145,7 +145,7 @@ def conv_block(
     partial[:] = 0
     for octet in range(0, values.shape[1], block):
         stop = min(values.shape[1], octet + block)
-        _pixels_into_panel(image, gather, pixels[0], octet * REDUCTION, panel, lanes)
+        _pixels_into_panel(image, indirection, pixels[0], octet * REDUCTION, panel, lanes)
         for tile in range(tiles[0], tiles[1]):
             at = (tile - tiles[0]) * CHANNELS
             multiply_tile(panel, values[tile, octet:stop], index[tile, octet:stop], partial[at : at + CHANNELS])

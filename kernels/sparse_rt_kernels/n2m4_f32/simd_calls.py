@@ -12,7 +12,7 @@ from sparse_rt_kernels.n2m4_f32.tasks import CALL, SHARE, share_task, task_bytes
 from sparse_rt_kernels.n2m4_f32.tiling import panel_bytes, row_panel_bytes
 from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
 from sparse_rt_kernels.product.geometry import ConvGeometry, MatmulShape
-from sparse_rt_kernels.product.indirection import Gather, gather_of
+from sparse_rt_kernels.product.indirection import Indirection, indirection_of
 from sparse_rt_kernels.product.weight import PackedWeight, Panels
 from sparse_rt_kernels.threads.launch import Launch, Phase
 
@@ -20,9 +20,9 @@ __all__ = ["float_epilogue", "prepare_conv_with", "prepare_matmul_with"]
 
 Epilogue = FloatEpilogue | IntegerEpilogue
 
-_gather_of = functools.lru_cache(maxsize=1024)(gather_of)
+_indirection_of = functools.lru_cache(maxsize=1024)(indirection_of)
 # A matmul gathers nothing.
-_NO_GATHER = gather_of(ConvGeometry(1, 4, 1, 1, 4))
+_NO_INDIRECTION = indirection_of(ConvGeometry(1, 4, 1, 1, 4))
 
 
 def float_epilogue(epilogue: Epilogue) -> FloatEpilogue:
@@ -38,7 +38,7 @@ def _launch(
     rows: int,
     strides: tuple[int, int, int],
     is_conv: int,
-    gather: Gather,
+    indirection: Indirection,
     packed: PackedWeight[Panels],
     given: Epilogue,
     threads: int,
@@ -69,7 +69,7 @@ def _launch(
         is_conv,
         epilogue.low,
         epilogue.high,
-        *gather,
+        *indirection,
     )
     return Launch(
         [Phase(share_task, np.array([record], CALL), len(shares))],
@@ -87,7 +87,7 @@ def prepare_matmul_with(
 
     def prepare_matmul(shape: MatmulShape, packed: PackedWeight[Panels], epilogue: Epilogue, threads: int) -> Launch:
         strides = (shape.x_stride, shape.columns, shape.out_stride)
-        return _launch(rows_as_lanes(shape.m), 1, shape.m, strides, 0, _NO_GATHER, packed, epilogue, threads)
+        return _launch(rows_as_lanes(shape.m), 1, shape.m, strides, 0, _NO_INDIRECTION, packed, epilogue, threads)
 
     return prepare_matmul
 
@@ -105,8 +105,8 @@ def prepare_conv_with(
         epilogue: Epilogue,
         threads: int,
     ) -> Launch:
-        pixels, gather = geometry.out_height * geometry.out_width, _gather_of(geometry)
+        pixels, indirection = geometry.out_height * geometry.out_width, _indirection_of(geometry)
         split = rows_as_lanes(pixels)
-        return _launch(split, geometry.batch, pixels, (0, 0, 0), 1, gather, packed, epilogue, threads)
+        return _launch(split, geometry.batch, pixels, (0, 0, 0), 1, indirection, packed, epilogue, threads)
 
     return prepare_conv

@@ -10,7 +10,7 @@ from sparse_rt_kernels.n2m4_f32.channel_macro import run_rows
 from sparse_rt_kernels.n2m4_f32.macro import run_panels
 from sparse_rt_kernels.n2m4_f32.panels import COPIES
 from sparse_rt_kernels.n2m4_f32.tiling import CHANNELS, MAX_VECTORS, Work
-from sparse_rt_kernels.product.indirection import Gather
+from sparse_rt_kernels.product.indirection import Indirection
 from sparse_rt_kernels.threads.workspace import as_pointer
 from sparse_rt_kernels.vectors.registers import LANES
 
@@ -37,7 +37,7 @@ CALL = np.dtype(
         *((name, "i8") for name in ("images", "lanes", "is_conv")),
         ("low", "f8"),
         ("high", "f8"),
-        *((name, "i8") for name in Gather._fields),
+        *((name, "i8") for name in Indirection._fields),
     ]
 )
 
@@ -78,7 +78,7 @@ def share_task(task: int, arguments: Any, x: int, other: int, out: int, shared: 
         share.rest,
     )
     work = Work(share.first_panel, share.last_panel, share.first_tile, share.last_tile)
-    gather = Gather(
+    indirection = Indirection(
         a.channels,
         a.height,
         a.width,
@@ -97,5 +97,5 @@ def share_task(task: int, arguments: Any, x: int, other: int, out: int, shared: 
     )
     clip = (np.float32(a.low), np.float32(a.high))
     if share.channel_lanes:
-        return run_rows(call, work, gather, clip, values, index, floats, copies, lane_table)
-    return run_panels(call, work, gather, clip, values, index, floats, copies, lane_table)
+        return run_rows(call, work, indirection, clip, values, index, floats, copies, lane_table)
+    return run_panels(call, work, indirection, clip, values, index, floats, copies, lane_table)

@@ -11,7 +11,7 @@ from sparse_rt_kernels.n2m4_u8s8 import layout
 from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS, STEP
 from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
 from sparse_rt_kernels.product.geometry import ConvGeometry
-from sparse_rt_kernels.product.indirection import Gather, gather_of, lane_offsets, lane_origins
+from sparse_rt_kernels.product.indirection import Indirection, indirection_of, lane_offsets, lane_origins
 from sparse_rt_kernels.product.registry import Kernel, prepared_conv, prepared_matmul
 from sparse_rt_kernels.product.u8s8.clipping import clip_bounds
 from sparse_rt_kernels.product.weight import Indexed, PackedWeight, Panels
@@ -37,15 +37,20 @@ def _rows_into_panel(x: NDArray[Any], first: int, panel: NDArray[np.int16]) -> i
 
 @kernel_jit
 def _pixels_into_panel(
-    image: NDArray[Any], gather: Gather, pad: int, first: int, panel: NDArray[np.int16], lanes: NDArray[np.int32]
+    image: NDArray[Any],
+    indirection: Indirection,
+    pad: int,
+    first: int,
+    panel: NDArray[np.int16],
+    lanes: NDArray[np.int32],
 ) -> int:
     """``panel[k, l]`` = what output pixel first + l reads of `image` (c, h * w) at reduction index k, or `pad`."""
     panel[:] = 0
-    depth = (gather.channels + 3) // 4 * 4
-    lane_origins(gather, first, lanes[0], lanes[1])
-    for position in range(gather.kernel_rows * gather.kernel_columns):
-        lane_offsets(gather, position, lanes[0], lanes[1], lanes[2])
-        for channel in range(gather.channels):
+    depth = (indirection.channels + 3) // 4 * 4
+    lane_origins(indirection, first, lanes[0], lanes[1])
+    for position in range(indirection.kernel_rows * indirection.kernel_columns):
+        lane_offsets(indirection, position, lanes[0], lanes[1], lanes[2])
+        for channel in range(indirection.channels):
             row = position * depth + channel
             for lane in range(LANES):
                 offset = lanes[2, lane]
@@ -217,12 +222,12 @@ def conv(
     finish = _finisher(epilogue, out.dtype)
     if not out.size:
         return
-    gather, pad = gather_of(geometry), int(geometry.pad_value)
+    indirection, pad = indirection_of(geometry), int(geometry.pad_value)
     planes = (geometry.batch, geometry.channels, geometry.height * geometry.width)
     images = _unwritable(x.reshape(planes))
 
     def fill(image: int, first: int, panel: NDArray[np.int16], lanes: NDArray[np.int32]) -> None:
-        _pixels_into_panel(images[image], gather, pad, first, panel, lanes)
+        _pixels_into_panel(images[image], indirection, pad, first, panel, lanes)
 
     _product(packed, fill, finish, list(out.reshape(geometry.batch, packed.n, -1)), pool)
 

@@ -42,7 +42,7 @@ class ConvGeometry:
 
     Output pixel (p, q) of image b reads input pixel (p * stride - pad + r * dilation, ...) of the input after
     zero-stuffing: `input_stride` - 1 padding values stand between neighbouring input pixels, which turns a transposed
-    convolution into an ordinary one with the kernel flipped (the caller flips).
+    convolution into an ordinary one with the kernel rotated by 180 degrees (the caller does).
 
     Attributes
     ----------
@@ -98,6 +98,6 @@ class ConvGeometry:
 
     @property
     def is_pointwise(self) -> bool:
-        """Whether output pixel i reads input pixel i alone, so that no gather is needed."""
+        """Whether output pixel i reads input pixel i alone, so that no indirection is needed."""
         ones = (1, 1)
         return (self.kernel, self.strides, self.input_stride, self.pads) == (ones, ones, ones, (0, 0, 0, 0))

@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 from sparse_rt_kernels.jit.compilation import kernel_jit
 from sparse_rt_kernels.product.geometry import ConvGeometry
 
-__all__ = ["Gather", "gather_of", "lane_offsets", "lane_origins"]
+__all__ = ["Indirection", "indirection_of", "lane_offsets", "lane_origins"]
 
 
-class Gather(NamedTuple):
-    """The numbers of a :class:`ConvGeometry` that gathering needs, as Numba takes them."""
+class Indirection(NamedTuple):
+    """The numbers of a :class:`ConvGeometry` that indirection needs, as Numba takes them."""
 
     channels: int
     height: int
@@ -31,9 +31,9 @@ class Gather(NamedTuple):
     out_width: int
 
 
-def gather_of(geometry: ConvGeometry) -> Gather:
-    """Return the gather of a convolution."""
-    return Gather(
+def indirection_of(geometry: ConvGeometry) -> Indirection:
+    """Return the indirection of a convolution."""
+    return Indirection(
         geometry.channels,
         geometry.height,
         geometry.width,
@@ -48,19 +48,21 @@ def gather_of(geometry: ConvGeometry) -> Gather:
 
 
 @kernel_jit
-def lane_origins(gather: Gather, first_pixel: int, rows: NDArray[np.int32], columns: NDArray[np.int32]) -> int:
+def lane_origins(
+    indirection: Indirection, first_pixel: int, rows: NDArray[np.int32], columns: NDArray[np.int32]
+) -> int:
     """Fill in the stuffed, unpadded input position of kernel position (0, 0), for the pixels from `first_pixel` on.
 
     Lanes beyond the last pixel get a row so low that no kernel position brings it into the image. Returns how many
     lanes are pixels.
     """
-    width = gather.out_width
-    lanes = min(rows.size, gather.out_pixels - first_pixel)
+    width = indirection.out_width
+    lanes = min(rows.size, indirection.out_pixels - first_pixel)
     row = first_pixel // width
     column = first_pixel - row * width
     for lane in range(lanes):
-        rows[lane] = row * gather.row_stride - gather.top
-        columns[lane] = column * gather.column_stride - gather.left
+        rows[lane] = row * indirection.row_stride - indirection.top
+        columns[lane] = column * indirection.column_stride - indirection.left
         column += 1
         if column == width:
             column = 0
@@ -73,7 +75,7 @@ def lane_origins(gather: Gather, first_pixel: int, rows: NDArray[np.int32], colu
 
 @kernel_jit
 def lane_offsets(
-    gather: Gather,
+    indirection: Indirection,
     position: int,
     rows: NDArray[np.int32],
     columns: NDArray[np.int32],
@@ -83,12 +85,12 @@ def lane_offsets(
 
     -1 where it reads padding or stuffing. Returns how many lanes read the image.
     """
-    kernel_row = position // gather.kernel_columns
-    down = np.int32(kernel_row * gather.row_dilation)
-    right = np.int32((position - kernel_row * gather.kernel_columns) * gather.column_dilation)
-    height, width = np.int32(gather.height), np.int32(gather.width)
+    kernel_row = position // indirection.kernel_columns
+    down = np.int32(kernel_row * indirection.row_dilation)
+    right = np.int32((position - kernel_row * indirection.kernel_columns) * indirection.column_dilation)
+    height, width = np.int32(indirection.height), np.int32(indirection.width)
     inside = 0
-    if gather.row_stuffing == 1 and gather.column_stuffing == 1:
+    if indirection.row_stuffing == 1 and indirection.column_stuffing == 1:
         # No branch and no division, so that it is vectorised.
         for lane in range(offsets.size):
             row, column = rows[lane] + down, columns[lane] + right
@@ -96,7 +98,7 @@ def lane_offsets(
             offsets[lane] = row * width + column if within else -1
             inside += 1 if within else 0
         return inside
-    row_step, column_step = np.int32(gather.row_stuffing), np.int32(gather.column_stuffing)
+    row_step, column_step = np.int32(indirection.row_stuffing), np.int32(indirection.column_stuffing)
     for lane in range(offsets.size):
         row, column = rows[lane] + down, columns[lane] + right
         offsets[lane] = -1

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sparse_rt_kernels.between.direct_convolution.calls import prepare_floats
 from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
 from sparse_rt_kernels.product.geometry import ConvGeometry, MatmulShape
-from sparse_rt_kernels.product.indirection import Gather, gather_of
+from sparse_rt_kernels.product.indirection import Indirection, indirection_of
 from sparse_rt_kernels.product.registry import Kernel
 from sparse_rt_kernels.product.weight import PackedWeight, Panels
 from sparse_rt_kernels.threads.launch import Launch, Phase
@@ -27,7 +27,7 @@ _TASK_PRODUCTS: Final = 500_000
 #: Lanes of the tier whose convolutions may read word images.
 _WORD_LANES: Final = 16
 # A matmul gathers nothing.
-_NO_GATHER = gather_of(ConvGeometry(1, 4, 1, 1, 4))
+_NO_INDIRECTION = indirection_of(ConvGeometry(1, 4, 1, 1, 4))
 
 
 def _shares(panels: int, tiles: int, strip: int, threads: int, most: int) -> list[Share]:
@@ -83,7 +83,7 @@ class _Family:
             if launch is not None:
                 return launch
         pixels = geometry.out_height * geometry.out_width
-        return self._launch(pixels, geometry.batch, (0, 0, 0), gather_of(geometry), packed, floats, threads)
+        return self._launch(pixels, geometry.batch, (0, 0, 0), indirection_of(geometry), packed, floats, threads)
 
     def _float(self, epilogue: Epilogue) -> FloatEpilogue:
         if not isinstance(epilogue, FloatEpilogue):
@@ -95,12 +95,12 @@ class _Family:
         rows: int,
         images: int,
         strides: tuple[int, int, int],
-        gather: Gather | None,
+        indirection: Indirection | None,
         packed: PackedWeight[Panels],
         epilogue: FloatEpilogue,
         threads: int,
     ) -> Launch:
-        """Prepare a call for `images` images, or one matrix if there is no `gather`, in one task or several.
+        """Prepare a call for `images` images, or one matrix if there is no `indirection`, in one task or several.
 
         `strides` are the bytes from row to row of x, how many columns it has, and the bytes from row to row of out.
         """
@@ -122,11 +122,11 @@ class _Family:
             epilogue.address,
             packed.n,
             rows,
-            gather is not None,
+            indirection is not None,
             block,
             epilogue.low,
             epilogue.high,
-            *(_NO_GATHER if gather is None else gather),
+            *(_NO_INDIRECTION if indirection is None else indirection),
         )
         needed = task_bytes(self.shape, block, max(share.last_tile - share.first_tile for share in shares))
         phase = Phase(product_task(self.shape), np.array([record], CALL), len(shares))

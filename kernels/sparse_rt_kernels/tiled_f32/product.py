@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from sparse_rt_kernels.jit.compilation import TaskFunction, kernel_jit
 from sparse_rt_kernels.jit.compiler import carray
-from sparse_rt_kernels.product.indirection import Gather, lane_offsets, lane_origins
+from sparse_rt_kernels.product.indirection import Indirection, lane_offsets, lane_origins
 from sparse_rt_kernels.threads.workspace import as_matrix, as_pointer
 from sparse_rt_kernels.tiled_f32 import micro
 from sparse_rt_kernels.tiled_f32.shape import REDUCTION, Shape
@@ -66,7 +66,7 @@ class Share(NamedTuple):
 SHARE = np.dtype([(name, "i8") for name in Share._fields])
 _SHARE_BYTES = SHARE.itemsize
 #: A call. `shares` is the address of one :data:`SHARE` for each task; the weight has `tiles` tiles of channels and
-#: `octets` steps of 8 elements; the others are fields of :class:`Call` and :class:`Gather`.
+#: `octets` steps of 8 elements; the others are fields of :class:`Call` and :class:`Indirection`.
 CALL = np.dtype(
     [
         *((name, "i8") for name in ("shares", "values", "index", "tiles", "octets")),
@@ -74,7 +74,7 @@ CALL = np.dtype(
         *((name, "i8") for name in ("block_octets",)),
         ("low", "f8"),
         ("high", "f8"),
-        *((name, "i8") for name in Gather._fields),
+        *((name, "i8") for name in Indirection._fields),
     ]
 )
 
@@ -92,8 +92,8 @@ def _call(a: Any, x: int, out: int) -> Call:
 
 
 @kernel_jit
-def _gather(a: Any) -> Gather:
-    return Gather(
+def _indirection(a: Any) -> Indirection:
+    return Indirection(
         a.channels,
         a.height,
         a.width,
@@ -188,24 +188,24 @@ def _channels_into_panel(
 
 @kernel_jit
 def _pixels_into_panel(
-    lanes: int, gather: Gather, image: int, k0: int, length: int, panel: int, table: NDArray[np.int32]
+    lanes: int, indirection: Indirection, image: int, k0: int, length: int, panel: int, table: NDArray[np.int32]
 ) -> int:
     """``panel[k, p]`` = the element of the image at address `image` that lane p reads at reduction index k0 + k.
 
     `table` is (3, width): each lane's row and column of :func:`lane_origins`, and room for offsets. Returns 0 if all
     are finite.
     """
-    row_bytes, plane = table.shape[1] * 4, gather.height * gather.width * 4
-    padded = (gather.channels + 3) // 4 * 4
-    end = min(k0 + length, padded * gather.kernel_rows * gather.kernel_columns)
+    row_bytes, plane = table.shape[1] * 4, indirection.height * indirection.width * 4
+    padded = (indirection.channels + 3) // 4 * 4
+    end = min(k0 + length, padded * indirection.kernel_rows * indirection.kernel_columns)
     k, spoiled = k0, 0
     while k < end:
         position = k // padded
         first = position * padded
         stop = min(end, first + padded)
         present = 0
-        if lane_offsets(gather, position, table[0], table[1], table[2]) > 0:
-            present = max(0, min(stop, first + gather.channels) - k)
+        if lane_offsets(indirection, position, table[0], table[1], table[2]) > 0:
+            present = max(0, min(stop, first + indirection.channels) - k)
         to = panel + (k - k0) * row_bytes
         spoiled |= _channels_into_panel(lanes, image + (k - first) * plane, plane, table[2], present, to, row_bytes)
         if present < stop - k:
@@ -261,7 +261,7 @@ def product_task(shape: Shape) -> TaskFunction:
         """Compute the panels and tiles of channels of one share."""
         a = carray(arguments, (1,), CALL)[0]
         share = carray(as_pointer(a.shares + task * _SHARE_BYTES), (1,), SHARE)[0]
-        call, gather = _call(a, x, out), _gather(a)
+        call, indirection = _call(a, x, out), _indirection(a)
         all_vectors, octets = (call.rows + lanes - 1) // lanes, a.octets
         panels = (all_vectors + most - 1) // most
         values = carray(as_pointer(a.values), (a.tiles, octets, slots, channels), np.float32)
@@ -277,15 +277,15 @@ def product_task(shape: Shape) -> TaskFunction:
             first = number * all_vectors // panels
             vectors = (number + 1) * all_vectors // panels - first
             row, width = first * lanes, vectors * lanes
-            source = call.x + image * gather.channels * gather.height * gather.width * 4
+            source = call.x + image * indirection.channels * indirection.height * indirection.width * 4
             table = lane_table[:, :width]
             if call.is_conv:
-                lane_origins(gather, row, table[0], table[1])
+                lane_origins(indirection, row, table[0], table[1])
             for octet in range(0, octets, call.block_octets):
                 stop = min(octets, octet + call.block_octets)
                 count, k0, length = stop - octet, octet * REDUCTION, (stop - octet) * REDUCTION
                 if call.is_conv:
-                    spoiled = _pixels_into_panel(lanes, gather, source, k0, length, panel, table)
+                    spoiled = _pixels_into_panel(lanes, indirection, source, k0, length, panel, table)
                 else:
                     spoiled = _rows_into_panel(lanes, call, row, vectors, k0, length, panel)
                 for tile in range(share.first_tile, share.last_tile):
