@@ -4,9 +4,8 @@ Every message has one form, made by :func:`message`: where it happened, which ru
 and what to do about it.
 """
 
+import sys
 from typing import Any, TypeVar
-
-from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 
 __all__ = [
     "SparseRTError",
@@ -25,6 +24,9 @@ __all__ = [
 ]
 
 E = TypeVar("E", bound="SparseRTError")
+
+#: Where onnxruntime defines its exceptions; looked up among the loaded modules, never imported here.
+_ONNXRUNTIME = "onnxruntime.capi.onnxruntime_pybind11_state"
 
 
 class SparseRTError(Exception):
@@ -47,12 +49,18 @@ class ModelError(SparseRTError, ValueError):
     """A model file cannot be read, is not valid ONNX, or cannot be written."""
 
 
-class FeedError(SparseRTError, InvalidArgument, ValueError):
+class FeedError(SparseRTError, ValueError):
     """A feed does not fit the model's inputs, or an unknown output was asked for.
 
-    Derives from onnxruntime's own ``InvalidArgument`` and from ``ValueError``, the two types that onnxruntime's
-    session raises for wrong feeds, so that a program which changes only its import keeps its ``except`` clauses.
+    Once onnxruntime is loaded, it is of onnxruntime's own ``InvalidArgument``, too. With ``ValueError`` these are the
+    two types that onnxruntime's session raises for wrong feeds, so that a program which changes only its import keeps
+    its ``except`` clauses.
     """
+
+    def __new__(cls, *args: Any) -> "FeedError":
+        """Make one that is also onnxruntime's: before that is loaded, nobody can name its class."""
+        kind = getattr(sys.modules.get(_ONNXRUNTIME), "InvalidArgument", None)
+        return super().__new__(cls if kind is None else also(cls, kind), *args)
 
 
 class ConfigError(SparseRTError, ValueError):

@@ -17,7 +17,6 @@ import sparse_rt as srt
 from sparse_rt import feeds, formats, sparsity
 from sparse_rt.bench import bench
 from sparse_rt.boundary import public
-from sparse_rt.errors import also
 from sparse_rt.formats import CompressedWeight
 from sparse_rt.graph.passes.compress import compress_model
 from sparse_rt.prune import prune_model
@@ -309,11 +308,6 @@ def test_a_model_that_onnxruntime_refuses(proto):
     with pytest.raises(srt.ModelError) as ours:
         srt.InferenceSession(proto)
     assert isinstance(ours.value, type(theirs.value))
-
-
-def test_both_classes_are_one():
-    assert also(srt.ResourceError, OSError) is also(srt.ResourceError, OSError)
-    assert also(srt.FeedError, ValueError) is srt.FeedError
 
 
 # --- npz files -----------------------------------------------------------------------------------------------------
