@@ -8,7 +8,6 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from sparse_rt.late_sympy import defer
 from sparse_rt.version import __version__
 
 if TYPE_CHECKING:
@@ -96,8 +95,6 @@ class _Package(ModuleType):
 
 
 sys.modules[__name__].__class__ = _Package
-
-defer()
 
 
 def __getattr__(name: str) -> Any:
