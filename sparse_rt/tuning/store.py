@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sparse_rt_kernels.jit import cache_folder, compilation
+from sparse_rt_kernels.disk import cache_folder
+from sparse_rt_kernels.jit import compilation
 
 __all__ = ["Store"]
 

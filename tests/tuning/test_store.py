@@ -7,7 +7,7 @@ import threading
 
 import numpy as np
 import pytest
-from sparse_rt_kernels.jit import trusted_files
+from sparse_rt_kernels.disk import trusted_files
 
 import sparse_rt as srt
 from sparse_rt.tuning.store import Store

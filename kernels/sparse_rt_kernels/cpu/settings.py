@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from sparse_rt_kernels.jit import cache_folder
+from sparse_rt_kernels.disk import cache_folder
 
 __all__ = ["Settings", "compilers", "settings"]
 

@@ -15,7 +15,8 @@ from typing import Any, Final, Generic, ParamSpec, TypeVar, cast
 import numpy as np
 
 from sparse_rt_kernels.cpu.settings import compilers, settings
-from sparse_rt_kernels.jit import cache_folder, forks, machine_code
+from sparse_rt_kernels.disk import cache_folder
+from sparse_rt_kernels.jit import forks, machine_code
 from sparse_rt_kernels.jit.compiler import Emitter, numba_type
 from sparse_rt_kernels.jit.numba_cache import FunctionCache
 from sparse_rt_kernels.jit.object_file import UnknownObjectError, lay_out

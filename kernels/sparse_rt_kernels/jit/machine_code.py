@@ -1,6 +1,6 @@
 """Images of machine code: kept in files, found again, and put into memory, without LLVM.
 
-A file is the length of a header, the header, then the image. :mod:`cache_folder` tells damage.
+A file is the length of a header, the header, then the image. :mod:`sparse_rt_kernels.disk.cache_folder` tells damage.
 """
 
 import ctypes

@@ -8,7 +8,7 @@ import hashlib
 import pickle
 from typing import Any
 
-from sparse_rt_kernels.jit import cache_folder
+from sparse_rt_kernels.disk import cache_folder
 
 __all__ = ["FunctionCache"]
 

@@ -1,7 +1,7 @@
 """What is kept on disk: files that are whole, ours and where they belong, or else absent.
 
 Nothing here raises on account of the file system: where it refuses, is full, or holds what it should not, the next
-process takes its time again. See :mod:`sparse_rt_kernels.jit.trusted_files` for whom it believes.
+process takes its time again. See :mod:`sparse_rt_kernels.disk.trusted_files` for whom it believes.
 """
 
 import contextlib
@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-from sparse_rt_kernels.jit import trusted_files
-from sparse_rt_kernels.jit.trusted_files import UntrustedError
+from sparse_rt_kernels.disk import trusted_files
+from sparse_rt_kernels.disk.trusted_files import UntrustedError
 
 __all__ = ["FOLDER_VARIABLE", "SHARED_VARIABLE", "Place", "bases", "find", "read", "store", "write"]
 

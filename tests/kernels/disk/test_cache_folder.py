@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from sparse_rt_kernels.jit import cache_folder, machine_code, trusted_files
+from sparse_rt_kernels.disk import cache_folder, trusted_files
+from sparse_rt_kernels.jit import machine_code
 from sparse_rt_kernels.jit.numba_cache import FunctionCache
 from sparse_rt_kernels.jit.object_file import Image
 
