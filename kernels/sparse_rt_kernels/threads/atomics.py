@@ -8,9 +8,8 @@ from typing import Any
 
 from llvmlite import ir
 
-from sparse_rt_kernels.jit.compiler import cgutils, types
+from sparse_rt_kernels.jit.compiler import cgutils, emitter, types
 from sparse_rt_kernels.jit.llvm import I64
-from sparse_rt_kernels.vectors import simd
 
 __all__ = ["call_task", "compare_exchange", "exchange", "fetch_add", "load", "pause"]
 
@@ -22,7 +21,7 @@ def _word(builder: Any, address: Any) -> Any:
     return builder.inttoptr(address, I64.as_pointer())
 
 
-@simd.emitter
+@emitter
 def load(context: Any, address: Any) -> Any:
     """Return the word at `address`."""
 
@@ -32,7 +31,7 @@ def load(context: Any, address: Any) -> Any:
     return types.intp(types.intp), generate
 
 
-@simd.emitter
+@emitter
 def exchange(context: Any, address: Any, value: Any) -> Any:
     """Put `value` at `address`; return what was there."""
 
@@ -42,7 +41,7 @@ def exchange(context: Any, address: Any, value: Any) -> Any:
     return types.intp(types.intp, types.intp), generate
 
 
-@simd.emitter
+@emitter
 def fetch_add(context: Any, address: Any, value: Any) -> Any:
     """Add `value` to the word at `address`; return what was there."""
 
@@ -52,7 +51,7 @@ def fetch_add(context: Any, address: Any, value: Any) -> Any:
     return types.intp(types.intp, types.intp), generate
 
 
-@simd.emitter
+@emitter
 def compare_exchange(context: Any, address: Any, expected: Any, value: Any) -> Any:
     """Put `value` at `address` if `expected` is there; return 1 if so, else 0."""
 
@@ -63,7 +62,7 @@ def compare_exchange(context: Any, address: Any, expected: Any, value: Any) -> A
     return types.intp(types.intp, types.intp, types.intp), generate
 
 
-@simd.emitter
+@emitter
 def pause(context: Any) -> Any:
     """Tell the core that a loop only waits; return 0."""
 
@@ -76,7 +75,7 @@ def pause(context: Any) -> Any:
     return types.intp(), generate
 
 
-@simd.emitter
+@emitter
 def call_task(
     context: Any, function: Any, task: Any, arguments: Any, x: Any, other: Any, out: Any, shared: Any, scratch: Any
 ) -> Any:

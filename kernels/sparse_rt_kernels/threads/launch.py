@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +12,7 @@ from numpy.typing import NDArray
 from sparse_rt_kernels.jit.compilation import TaskFunction, kernel_task
 from sparse_rt_kernels.threads.workspace import ALIGNMENT, address_of
 
-if TYPE_CHECKING:
-    from sparse_rt_kernels.threads.pool import ThreadPool
-
-__all__ = ["Launch", "Phase", "PythonLaunch"]
+__all__ = ["Launch", "LaunchRunner", "Phase", "PythonLaunch"]
 
 #: Threads' scratch memories begin in different sets of the first-level cache.
 _STAGGER: Final = 17 * ALIGNMENT
@@ -40,6 +37,13 @@ class Phase:
     function: TaskFunction
     arguments: NDArray[Any]
     tasks: int
+
+
+class LaunchRunner(Protocol):
+    """What runs launches: :class:`.pool.ThreadPool`."""
+
+    def launch(self, launch: Launch, x: int, other: int, out: int) -> bool:
+        """Run a launch on arrays at addresses; return whether a task asked that it be repeated in another way."""
 
 
 class Launch:
@@ -114,7 +118,7 @@ class Launch:
         self,
         x: NDArray[Any],
         out: NDArray[Any],
-        pool: ThreadPool,
+        pool: LaunchRunner,
         other: NDArray[Any] | None = None,
         *more: NDArray[Any],
     ) -> None:
@@ -131,12 +135,12 @@ class Launch:
             second = address_of(other)
         self.run_at(address_of(x), second, address_of(out), pool)
 
-    def run_at(self, x: int, other: int, out: int, pool: ThreadPool) -> None:
+    def run_at(self, x: int, other: int, out: int, pool: LaunchRunner) -> None:
         """Run on the arrays at these addresses; 0 stands for no `other`."""
         if pool.launch(self, x, other, out):
             self.repeat_at(x, other, out, pool)
 
-    def repeat_at(self, x: int, other: int, out: int, pool: ThreadPool) -> None:
+    def repeat_at(self, x: int, other: int, out: int, pool: LaunchRunner) -> None:
         """Run in the other way, after a task has asked for it."""
         if self._otherwise is not None:
             self._otherwise.run_at(x, other, out, pool)
@@ -146,8 +150,8 @@ class Launch:
 class PythonLaunch:
     """A kernel call of a portable kernel: a Python function of x, out and the pool, which passes Python tasks to it."""
 
-    function: Callable[[NDArray[Any], NDArray[Any], ThreadPool], None]
+    function: Callable[[NDArray[Any], NDArray[Any], Any], None]
 
-    def run(self, x: NDArray[Any], out: NDArray[Any], pool: ThreadPool, other: NDArray[Any] | None = None) -> None:
+    def run(self, x: NDArray[Any], out: NDArray[Any], pool: Any, other: NDArray[Any] | None = None) -> None:
         """Run on arrays of the shapes, dtypes and strides that the launch was made for; `other` is not read."""
         self.function(x, out, pool)

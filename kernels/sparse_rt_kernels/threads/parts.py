@@ -4,10 +4,8 @@ from typing import Final
 
 from sparse_rt_kernels.jit.compilation import kernel_jit
 
-__all__ = ["UNIT", "part_bounds", "worthwhile_parts"]
+__all__ = ["part_bounds", "worthwhile_parts"]
 
-#: Elements that the vector loops take at a time; parts begin at multiples of it.
-UNIT: Final = 64
 #: Handing a task to a worker that is awake and waiting for it takes 1 us: less than this is not worth one.
 _TASK_NANOSECONDS: Final = 2000
 

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sparse_rt_kernels.threads.launch import Launch
+from sparse_rt_kernels.threads.launch import Launch, LaunchRunner
 from sparse_rt_kernels.threads.launch_family import LaunchFamily
 from sparse_rt_kernels.threads.workspace import address_of
 
-if TYPE_CHECKING:
-    from sparse_rt_kernels.threads.pool import ThreadPool
-
-__all__ = ["NO_OTHER", "Batch", "Bound", "LaunchSequence", "table_at"]
+__all__ = ["NO_OTHER", "Batch", "Bound", "LaunchSequence", "SequenceRunner", "table_at"]
 
 #: In place of an entry: the launch reads nothing beside x.
 NO_OTHER: Final = -1
@@ -44,6 +41,13 @@ class Batch(NamedTuple):
 
     launches: Launch | LaunchFamily
     numbers: NDArray[np.int64]
+
+
+class SequenceRunner(LaunchRunner, Protocol):
+    """What runs sequences: :class:`.pool.ThreadPool`."""
+
+    def launch_sequence(self, sequence: LaunchSequence, first: int, table: NDArray[np.int64]) -> int | None:
+        """Run launches from `first` on; return the number of the one that is to be repeated, the last that was run."""
 
 
 class LaunchSequence:
@@ -105,7 +109,7 @@ class LaunchSequence:
         """Resident bytes, roughly; the entries may be shared."""
         return self._words.nbytes + sum(batch.launches.nbytes for batch in self._batches)
 
-    def run(self, table: NDArray[np.int64], pool: ThreadPool) -> None:
+    def run(self, table: NDArray[np.int64], pool: SequenceRunner) -> None:
         """Run all launches on the arrays whose addresses `table` holds."""
         first = 0
         while first < self.count:
@@ -125,7 +129,7 @@ class LaunchSequence:
             other = 0 if entry == NO_OTHER else int(table.ctypes.data) + 8 * table_at(entry)
         return int(table[x]), other, int(table[out])
 
-    def run_one(self, number: int, table: NDArray[np.int64], pool: ThreadPool) -> None:
+    def run_one(self, number: int, table: NDArray[np.int64], pool: LaunchRunner) -> None:
         """Run launch `number` alone."""
         self._launch(number).run_at(*self.addresses(number, table), pool)
 

@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparse_rt_kernels.jit.compilation import kernel_jit
-from sparse_rt_kernels.jit.compiler import carray, types
+from sparse_rt_kernels.jit.compiler import carray, emitter, types
 from sparse_rt_kernels.jit.entry import as_int, builtin, is_available
 from sparse_rt_kernels.jit.llvm import I8
 from sparse_rt_kernels.threads import atomics
-from sparse_rt_kernels.vectors.simd import emitter
 
 __all__ = ["ALIGNMENT", "address_of", "aligned_empty", "as_matrix", "as_pointer", "scratch", "scratch_address"]
 

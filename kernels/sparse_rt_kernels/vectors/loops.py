@@ -1,13 +1,15 @@
 """Emitted loops: over whole units of 64 elements and what is left of one; and code in one version for each dtype."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from sparse_rt_kernels.jit.compiler import cgutils
 from sparse_rt_kernels.jit.llvm import I64
-from sparse_rt_kernels.threads.parts import UNIT
 
-__all__ = ["each_choice", "each_unit", "zero"]
+__all__ = ["UNIT", "each_choice", "each_unit", "zero"]
+
+#: Elements that these loops take at a time; what is cut into parts is cut at multiples of it.
+UNIT: Final = 64
 
 
 def zero() -> Any:

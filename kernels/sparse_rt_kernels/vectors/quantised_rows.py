@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparse_rt_kernels.jit.llvm import F32, I32, I64
-from sparse_rt_kernels.threads.parts import UNIT
 from sparse_rt_kernels.vectors import lanes, simd
+from sparse_rt_kernels.vectors.loops import UNIT
 from sparse_rt_kernels.vectors.quantisation import Quantisation, is_signed
 from sparse_rt_kernels.vectors.registers import FLOATS, LANES
 

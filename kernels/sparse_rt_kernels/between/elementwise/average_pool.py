@@ -13,11 +13,11 @@ from sparse_rt_kernels.jit.compilation import kernel_jit
 from sparse_rt_kernels.jit.compiler import carray, cgutils, types
 from sparse_rt_kernels.jit.llvm import F32, I8, I16, I32, I64
 from sparse_rt_kernels.threads.launch import Launch, Phase
-from sparse_rt_kernels.threads.parts import UNIT, part_bounds, worthwhile_parts
+from sparse_rt_kernels.threads.parts import part_bounds, worthwhile_parts
 from sparse_rt_kernels.threads.workspace import as_pointer
 from sparse_rt_kernels.vectors import lanes, simd
 from sparse_rt_kernels.vectors.across import combine_across
-from sparse_rt_kernels.vectors.loops import zero
+from sparse_rt_kernels.vectors.loops import UNIT, zero
 from sparse_rt_kernels.vectors.quantisation import BYTE_FIELDS, Quantisation, byte_fields, is_signed
 from sparse_rt_kernels.vectors.registers import BYTES, FLOATS, LANES, WORDS
 

@@ -9,10 +9,10 @@ from sparse_rt_kernels.cpu import isa
 from sparse_rt_kernels.jit.compiler import carray, cgutils, types
 from sparse_rt_kernels.jit.llvm import F32, I8, I64
 from sparse_rt_kernels.threads.launch import Launch, Phase
-from sparse_rt_kernels.threads.parts import UNIT, part_bounds, worthwhile_parts
+from sparse_rt_kernels.threads.parts import part_bounds, worthwhile_parts
 from sparse_rt_kernels.vectors import simd
 from sparse_rt_kernels.vectors.lanes import store_bytes
-from sparse_rt_kernels.vectors.loops import each_choice, each_unit, zero
+from sparse_rt_kernels.vectors.loops import UNIT, each_choice, each_unit, zero
 from sparse_rt_kernels.vectors.registers import BYTES
 
 __all__ = ["look_up_bytes", "prepare_byte_table"]

@@ -6,9 +6,9 @@ import numpy as np
 
 from sparse_rt_kernels.jit.compiler import carray, types
 from sparse_rt_kernels.threads.launch import Launch, Phase
-from sparse_rt_kernels.threads.parts import UNIT, part_bounds, worthwhile_parts
+from sparse_rt_kernels.threads.parts import part_bounds, worthwhile_parts
 from sparse_rt_kernels.vectors import lanes, simd
-from sparse_rt_kernels.vectors.loops import each_unit, zero
+from sparse_rt_kernels.vectors.loops import UNIT, each_unit, zero
 from sparse_rt_kernels.vectors.registers import LANES
 
 __all__ = ["prepare_add"]

@@ -7,9 +7,9 @@ import numpy as np
 from sparse_rt_kernels.jit.compiler import carray, types
 from sparse_rt_kernels.jit.llvm import I64
 from sparse_rt_kernels.threads.launch import Launch, Phase
-from sparse_rt_kernels.threads.parts import UNIT, part_bounds, worthwhile_parts
+from sparse_rt_kernels.threads.parts import part_bounds, worthwhile_parts
 from sparse_rt_kernels.vectors import lanes, simd
-from sparse_rt_kernels.vectors.loops import each_unit, zero
+from sparse_rt_kernels.vectors.loops import UNIT, each_unit, zero
 from sparse_rt_kernels.vectors.narrowing import Divisor, to_bytes
 from sparse_rt_kernels.vectors.quantisation import BYTE_FIELDS, Quantisation, byte_fields
 from sparse_rt_kernels.vectors.registers import LANES
