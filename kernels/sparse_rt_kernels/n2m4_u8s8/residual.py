@@ -6,7 +6,6 @@ import numpy as np
 from llvmlite import ir
 from numpy.typing import NDArray
 
-from sparse_rt_kernels.between.elementwise.quantised_add import quotients
 from sparse_rt_kernels.jit.llvm import F32, I8, I16, I32
 from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS, STEP
 from sparse_rt_kernels.product.registry import Addition
@@ -47,7 +46,7 @@ def addition_record(addition: Addition, zero_point: int, low: float, high: float
         Bounds of the convolution's result before that.
     """
     parameters, (_, other) = addition.parameters, addition.dtypes if addition.is_first else addition.dtypes[::-1]
-    a_ratio, b_ratio, offset = quotients(parameters)
+    a_ratio, b_ratio, offset = parameters.quotients
     ratios = (a_ratio, b_ratio) if addition.is_first else (b_ratio, a_ratio)
     y_zero_point, least, most, _ = byte_fields(parameters.y, addition.y_dtype, parameters.low, parameters.high)
     bounds = (_ROUNDER_BITS + int(np.rint(bound)) for bound in (low, high))

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sparse_rt_kernels.between.elementwise.quantised_add import QuantisedAdd
 from sparse_rt_kernels.cpu import isa
 from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
 from sparse_rt_kernels.product.geometry import ConvGeometry, MatmulShape
 from sparse_rt_kernels.product.nchwc8 import NCHWc8
+from sparse_rt_kernels.product.quantised_add import QuantisedAdd
 from sparse_rt_kernels.product.weight import PackedWeight
 from sparse_rt_kernels.threads.launch import Launch, PythonLaunch
 from sparse_rt_kernels.threads.pool import ThreadPool

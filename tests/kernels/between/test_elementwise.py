@@ -10,6 +10,7 @@ from numba.core import config
 from onnx import TensorProto, helper
 from sparse_rt_kernels.between import elementwise
 from sparse_rt_kernels.between.elementwise import Quantisation
+from sparse_rt_kernels.product.quantised_add import QuantisedAdd
 from sparse_rt_kernels.threads import parts
 from sparse_rt_kernels.threads.pool import ThreadPool
 
@@ -131,7 +132,7 @@ def test_quantised_add(a_dtype, b_dtype, y_dtype, count):
     a, b = random_bytes(rng, count, a_dtype), random_bytes(rng, count, b_dtype)
     for low, high in [(-np.inf, np.inf), (0, np.inf), (0, 0.7), (-0.3, 0.4)]:
         quantisations = [random_quantisation(rng, dtype) for dtype in (a_dtype, b_dtype, y_dtype)]
-        p = elementwise.QuantisedAdd(*quantisations, low, high)
+        p = QuantisedAdd(*quantisations, low, high)
         assert_added(run_quantised_add(a, b, y_dtype, p), a, b, p)
 
 
@@ -139,11 +140,11 @@ def test_quantised_add(a_dtype, b_dtype, y_dtype, count):
 def test_quantised_add_of_every_pair_of_bytes(y_dtype):
     a, b = (side.ravel().astype(np.uint8) for side in np.meshgrid(np.arange(256), np.arange(256)))
     zero = 3 if y_dtype == "u1" else -77
-    p = elementwise.QuantisedAdd(Quantisation(0.0213, 121), Quantisation(0.0377, 7), Quantisation(0.0401, zero))
+    p = QuantisedAdd(Quantisation(0.0213, 121), Quantisation(0.0377, 7), Quantisation(0.0401, zero))
     for threads in POOLS:
         assert_added(run_quantised_add(a, b, y_dtype, p, threads), a, b, p)
     # Halves are exact here: they go to the even step before the odd zero point is added.
-    p = elementwise.QuantisedAdd(Quantisation(0.5, 100), Quantisation(0.5, 8), Quantisation(1.0, zero))
+    p = QuantisedAdd(Quantisation(0.5, 100), Quantisation(0.5, 8), Quantisation(1.0, zero))
     np.testing.assert_array_equal(run_quantised_add(a, b, y_dtype, p), add_judge(a, b, y_dtype, p)[0])
 
 
@@ -162,7 +163,7 @@ def test_quantised_add_as_onnxruntime_does(a_dtype, b_dtype, relu, optimised):
     sides = zip("aby", qs, (a_dtype, b_dtype, a_dtype), strict=True)
     constants = [constant for side in sides for constant in constants_of(*side)]
     expected = onnx_run(nodes, {"a": a, "b": b}, a_dtype, constants, optimised)
-    y = run_quantised_add(a, b, a_dtype, elementwise.QuantisedAdd(*qs, 0 if relu else -np.inf))
+    y = run_quantised_add(a, b, a_dtype, QuantisedAdd(*qs, 0 if relu else -np.inf))
     difference = np.abs(y.astype(int) - expected)
     assert difference.max() <= 1
     assert (difference > 0).mean() < 0.01
@@ -171,7 +172,7 @@ def test_quantised_add_as_onnxruntime_does(a_dtype, b_dtype, relu, optimised):
 def test_quantised_add_in_place():
     rng = np.random.default_rng(4)
     a, b = random_bytes(rng, 777, "u1"), random_bytes(rng, 777, "u1")
-    p = elementwise.QuantisedAdd(*(random_quantisation(rng, "u1") for _ in range(3)))
+    p = QuantisedAdd(*(random_quantisation(rng, "u1") for _ in range(3)))
     expected = run_quantised_add(a, b, "u1", p)
     elementwise.prepare_quantised_add(a.size, a.dtype, b.dtype, a.dtype, p, 1).run(a, a, POOLS[1], other=b)
     np.testing.assert_array_equal(a, expected)
@@ -181,7 +182,7 @@ def test_other_dtypes_are_refused():
     q = Quantisation(1.0, 0)
     int16 = np.dtype(np.int16)
     with pytest.raises(TypeError, match="expected int8 or uint8, got int16"):
-        elementwise.prepare_quantised_add(1, int16, int16, int16, elementwise.QuantisedAdd(q, q, q), 1)
+        elementwise.prepare_quantised_add(1, int16, int16, int16, QuantisedAdd(q, q, q), 1)
 
 
 # --- float32 add -----------------------------------------------------------------------------------------------------
@@ -267,7 +268,7 @@ def test_sums_of_unlike_scales_are_refused():
     for scale in (2.0**-11, 2.0**60):
         one = Quantisation(2.0**-50 if scale > 1 else 1.0, 0)
         with pytest.raises(ValueError, match=r"expected scales of 2\*\*-100 to 2\*\*10 times that of y"):
-            elementwise.QuantisedAdd(one, one, Quantisation(scale, 0))
+            QuantisedAdd(one, one, Quantisation(scale, 0))
 
 
 # --- rows of bytes ---------------------------------------------------------------------------------------------------

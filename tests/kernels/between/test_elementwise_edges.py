@@ -8,6 +8,7 @@ from numba.core import config
 from onnx import helper
 from sparse_rt_kernels.between import elementwise
 from sparse_rt_kernels.between.elementwise import Quantisation, QuantisedRows
+from sparse_rt_kernels.product.quantised_add import QuantisedAdd
 from sparse_rt_kernels.threads.pool import ThreadPool
 
 from tests.kernels.between.test_elementwise import dequantised, onnx_run
@@ -242,9 +243,7 @@ def test_sums_that_cancel(ratio, dtype):
     a, b = (part.astype(dtype).ravel() for part in np.meshgrid(values, values))
     a, b = np.ascontiguousarray(a), np.ascontiguousarray(b)
     scale, zero = float(np.float32(0.01)), int(info.min) + 128
-    p = elementwise.QuantisedAdd(
-        Quantisation(ratio * scale, zero), Quantisation(ratio * scale, zero - 3), Quantisation(scale, 5)
-    )
+    p = QuantisedAdd(Quantisation(ratio * scale, zero), Quantisation(ratio * scale, zero - 3), Quantisation(scale, 5))
     y = np.empty_like(a)
     elementwise.prepare_quantised_add(a.size, a.dtype, b.dtype, y.dtype, p, 1).run(a, y, POOL, b)
     quotient = ((a.astype(int) - zero) + (b.astype(int) - zero + 3)) * np.float64(ratio)

@@ -14,7 +14,7 @@ from sparse_rt_kernels.between.elementwise.gelu import prepare_gelu
 from sparse_rt_kernels.between.elementwise.join import prepare_join
 from sparse_rt_kernels.between.elementwise.layer_norm import NormOutputs, prepare_layer_norm
 from sparse_rt_kernels.between.elementwise.quantise import prepare_quantise
-from sparse_rt_kernels.between.elementwise.quantised_add import QuantisedAdd, prepare_quantised_add, sum_of_bytes
+from sparse_rt_kernels.between.elementwise.quantised_add import prepare_quantised_add, sum_of_bytes
 from sparse_rt_kernels.between.elementwise.softmax import prepare_softmax
 from sparse_rt_kernels.vectors.quantisation import Quantisation
 from sparse_rt_kernels.vectors.quantised_rows import QuantisedRows
@@ -23,7 +23,6 @@ __all__ = [
     "ACTIVATIONS",
     "NormOutputs",
     "Quantisation",
-    "QuantisedAdd",
     "QuantisedRows",
     "prepare_activation",
     "prepare_add",

@@ -1,23 +1,23 @@
 """Add two tensors of bytes, each with a scale of its own, to a third: the residual add of a quantised network."""
 
 import functools
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from sparse_rt_kernels.jit.compiler import carray, types
+from sparse_rt_kernels.product.quantised_add import QuantisedAdd
 from sparse_rt_kernels.threads.launch import Launch, Phase
 from sparse_rt_kernels.threads.parts import part_bounds, worthwhile_parts
 from sparse_rt_kernels.threads.pool import ThreadPool
 from sparse_rt_kernels.vectors import lanes, simd
 from sparse_rt_kernels.vectors.loops import UNIT, each_choice, each_unit, zero
 from sparse_rt_kernels.vectors.narrowing import to_bytes
-from sparse_rt_kernels.vectors.quantisation import BYTE_FIELDS, Quantisation, byte_fields, is_signed
+from sparse_rt_kernels.vectors.quantisation import BYTE_FIELDS, byte_fields, is_signed
 from sparse_rt_kernels.vectors.registers import LANES
 
-__all__ = ["QuantisedAdd", "prepare_quantised_add", "quotients", "sum_of_bytes"]
+__all__ = ["prepare_quantised_add", "sum_of_bytes"]
 
 _RECORD = np.dtype(
     [
@@ -26,43 +26,8 @@ _RECORD = np.dtype(
         *BYTE_FIELDS,
     ]
 )
-#: One step of a then saturates y, and a sum of both, which may cancel, is still right to 1/32 of a step.
-_MOST_RATIO = 2.0**10
-#: Quotients from here on are normal numbers.
-_LEAST_RATIO = 2.0**-100
 #: Of one element on one core, from cache.
 _NANOSECONDS = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class QuantisedAdd:
-    """``y = saturate(round_half_even(clip((a - za) sa + (b - zb) sb, low, high) / sy) + zy)``.
-
-    Attributes
-    ----------
-    a, b, y
-        Scale s and zero point z of each.
-    low, high
-        Clip bounds of the sum, in its own unit; 0 and inf for Relu.
-
-    Raises
-    ------
-    ValueError
-        sa or sb is more than 2**10 sy, where a single step saturates y, or so little of it that the quotient of the
-        two has lost digits.
-    """
-
-    a: Quantisation
-    b: Quantisation
-    y: Quantisation
-    low: float = -np.inf
-    high: float = np.inf
-
-    def __post_init__(self) -> None:
-        a_ratio, b_ratio, _ = quotients(self)
-        if not all(_LEAST_RATIO <= ratio <= _MOST_RATIO for ratio in (a_ratio, b_ratio)):
-            got = f"{a_ratio:g} and {b_ratio:g}"
-            raise ValueError(f"quantised add: expected scales of 2**-100 to 2**10 times that of y, got {got}.")
 
 
 @simd.emitter
@@ -129,13 +94,6 @@ def _add_task(task: int, arguments: Any, x: int, other: int, out: int, shared: i
     )
 
 
-def quotients(parameters: QuantisedAdd) -> tuple[float, float, float]:
-    """Return sa / sy, sb / sy, and what zero points add to the sum in units of sy."""
-    a, b, y = parameters.a, parameters.b, parameters.y
-    a_ratio, b_ratio = (float(np.float32(side.scale) / np.float32(y.scale)) for side in (a, b))
-    return a_ratio, b_ratio, -(a.zero_point * a_ratio + b.zero_point * b_ratio)
-
-
 def prepare_quantised_add(
     count: int,
     a_dtype: np.dtype[Any],
@@ -152,7 +110,7 @@ def prepare_quantised_add(
     """
     fields = byte_fields(parameters.y, y_dtype, parameters.low, parameters.high)
     parts = worthwhile_parts(count * _NANOSECONDS, threads)
-    record = (count, parts, is_signed(a_dtype), is_signed(b_dtype), *quotients(parameters), *fields)
+    record = (count, parts, is_signed(a_dtype), is_signed(b_dtype), *parameters.quotients, *fields)
     return Launch([Phase(_add_task, np.array([record], _RECORD), parts)])
 
 

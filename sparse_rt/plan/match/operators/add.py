@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
-from sparse_rt_kernels.between.elementwise import Quantisation, QuantisedAdd, prepare_add, prepare_quantised_add
+from sparse_rt_kernels.between.elementwise import Quantisation, prepare_add, prepare_quantised_add
+from sparse_rt_kernels.product.quantised_add import QuantisedAdd
 
 from sparse_rt.plan.match import constants
 from sparse_rt.plan.match.operators import attention, layer_norm
