@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from sparse_rt_kernels.between.elementwise import prepare_join
+from sparse_rt_kernels.between.elementwise import prepare_concat
 from sparse_rt_kernels.threads.pool import ThreadPool
 
 from sparse_rt.errors import FeedError, message
@@ -151,7 +151,7 @@ class ConcatStep:
             return StepCall(y_shape, None)
         axis = self.axis % len(y_shape)
         widths = [math.prod(shape[axis:]) * self.y_dtype.itemsize for shape in shapes]
-        return StepCall(y_shape, prepare_join(math.prod(y_shape[:axis]), widths, self.tables, threads))
+        return StepCall(y_shape, prepare_concat(math.prod(y_shape[:axis]), widths, self.tables, threads))
 
     def _empty(self, shape: tuple[int, ...]) -> NDArray[Any]:
         try:

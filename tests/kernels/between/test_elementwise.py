@@ -8,7 +8,7 @@ import onnxruntime as ort
 import pytest
 from numba.core import config
 from onnx import TensorProto, helper
-from sparse_rt_kernels.between import elementwise
+from sparse_rt_kernels.between import elementwise, pooling
 from sparse_rt_kernels.between.elementwise import Quantisation
 from sparse_rt_kernels.product.quantised_add import QuantisedAdd
 from sparse_rt_kernels.threads import parts
@@ -302,7 +302,7 @@ def test_average_pool(shape, threads):
     x = rng.standard_normal(shape).astype(np.float32)
     y, untouched = guarded(shape[:2], np.float32)
     planes, pixels = shape[0] * shape[1], shape[2] * shape[3]
-    elementwise.prepare_average_pool(planes, pixels, threads).run(x, y, POOLS[threads])
+    pooling.prepare_global_average_pool(planes, pixels, threads).run(x, y, POOLS[threads])
     assert untouched()
     np.testing.assert_allclose(y, x.astype(np.float64).mean(axis=(2, 3)), rtol=0, atol=1e-6)
     expected = onnx_run([helper.make_node("GlobalAveragePool", ["x"], ["y"])], {"x": x}, "f4")
@@ -319,7 +319,7 @@ def test_quantised_average_pool(shape, x_dtype, y_dtype):
         for _ in range(4):
             qx, qy = random_quantisation(rng, x_dtype), random_quantisation(rng, y_dtype, 0.001, 0.01)
             y, untouched = guarded(shape[:2], y_dtype)
-            launch = elementwise.prepare_quantised_average_pool(planes, pixels, x.dtype, y.dtype, qx, qy, threads)
+            launch = pooling.prepare_quantised_global_average_pool(planes, pixels, x.dtype, y.dtype, qx, qy, threads)
             launch.run(x, y, POOLS[threads])
             assert untouched()
             means = dequantise(x, qx).mean(axis=(2, 3))
@@ -348,7 +348,7 @@ def test_quantised_average_pool_as_onnxruntime_does(dtype, optimised):
     constants = [*constants_of("x", qx, dtype), *constants_of("y", qy, dtype)]
     expected = onnx_run(nodes, {"x": x}, dtype, constants, optimised)[..., 0, 0]
     y = np.empty((2, 64), dtype)
-    elementwise.prepare_quantised_average_pool(128, 49, x.dtype, y.dtype, qx, qy, 1).run(x, y, POOLS[1])
+    pooling.prepare_quantised_global_average_pool(128, 49, x.dtype, y.dtype, qx, qy, 1).run(x, y, POOLS[1])
     difference = np.abs(y.astype(int) - expected)
     assert difference.max() <= 1
     assert (difference > 0).mean() < 0.03
@@ -676,7 +676,7 @@ def test_join(rows, widths, looked_up, threads):
     arrays = [rng.integers(0, 256, (rows, width), np.uint8) for width in widths]
     tables = [rng.integers(0, 256, 256, np.uint8) if i in looked_up else None for i in range(len(widths))]
     y = np.empty((rows, sum(widths)), np.uint8)
-    launch = elementwise.prepare_join(rows, widths, tables, threads)
+    launch = elementwise.prepare_concat(rows, widths, tables, threads)
     launch.run(arrays[0], y, POOLS[threads], *arrays[1:])
     parts = [x if table is None else table[x] for x, table in zip(arrays, tables, strict=True)]
     np.testing.assert_array_equal(y, np.concatenate(parts, axis=1))
@@ -684,4 +684,4 @@ def test_join(rows, widths, looked_up, threads):
 
 def test_join_refuses_tables_of_another_size():
     with pytest.raises(TypeError, match="256 bytes"):
-        elementwise.prepare_join(1, [4], [np.zeros(4, np.uint8)], 1)
+        elementwise.prepare_concat(1, [4], [np.zeros(4, np.uint8)], 1)

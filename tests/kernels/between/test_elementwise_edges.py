@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numba.core import config
 from onnx import helper
-from sparse_rt_kernels.between import elementwise
+from sparse_rt_kernels.between import elementwise, pooling
 from sparse_rt_kernels.between.elementwise import Quantisation, QuantisedRows
 from sparse_rt_kernels.product.quantised_add import QuantisedAdd
 from sparse_rt_kernels.threads.pool import ThreadPool
@@ -200,7 +200,7 @@ def test_means_of_floats(pixels, kind):
         x += 1e4
         x[:, 1::2] *= -1
     y = np.empty(3, np.float32)
-    elementwise.prepare_average_pool(3, pixels, 1).run(x, y, POOL)
+    pooling.prepare_global_average_pool(3, pixels, 1).run(x, y, POOL)
     wide = x.astype(np.float64)
     bound = UNIT * np.abs(wide).mean(axis=1) * (min(pixels, 1 << 14) / 16 + 6)
     assert (np.abs(y - wide.mean(axis=1)) <= bound + np.abs(y) * UNIT).all()
@@ -212,7 +212,7 @@ def test_means_of_what_is_no_number(odd, pixels):
     x = np.ones((2, pixels), np.float32)
     x[0, -1] = odd
     y = np.empty(2, np.float32)
-    elementwise.prepare_average_pool(2, pixels, 1).run(x, y, POOL)
+    pooling.prepare_global_average_pool(2, pixels, 1).run(x, y, POOL)
     np.testing.assert_array_equal(y, np.float32([odd, 1.0]))
 
 
@@ -224,7 +224,7 @@ def test_means_of_more_bytes_than_int32_holds(dtype, pixels):
     x[1, ::3] = info.min
     qx, qy = Quantisation(0.5, info.min), Quantisation(0.75, 7)
     y = np.empty(2, dtype)
-    launch = elementwise.prepare_quantised_average_pool(2, pixels, x.dtype, x.dtype, qx, qy, 2)
+    launch = pooling.prepare_quantised_global_average_pool(2, pixels, x.dtype, x.dtype, qx, qy, 2)
     launch.run(x, y, ThreadPool(2))
     means = (x.astype(np.int64).mean(axis=1) - qx.zero_point) * 0.5
     expected = np.clip(np.rint(means / 0.75) + 7, info.min, info.max)

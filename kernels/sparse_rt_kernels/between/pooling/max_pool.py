@@ -134,15 +134,7 @@ def _nanoseconds(window: Window, itemsize: int) -> float:
     return window.out_height * (vectors * (sum(window.kernel) + 2) + 10) / 4
 
 
-def prepare_max_pool(
-    shape: tuple[int, int, int, int],
-    dtype: np.dtype[Any],
-    kernel: tuple[int, int],
-    strides: tuple[int, int],
-    pads: tuple[int, int, int, int],
-    out_shape: tuple[int, int, int, int],
-    threads: int,
-) -> Launch:
+def prepare_max_pool(windows: Window, dtype: np.dtype[Any], threads: int) -> Launch:
     """Prepare ``out[b, c, p, q] = max over (r, s) of x[b, c, p * down - top + r, q * across - left + s]``.
 
     Windows are cut at the plane's edges: padding never wins. Where two numbers are compared, ``a if a > b else b``
@@ -152,14 +144,10 @@ def prepare_max_pool(
 
     Parameters
     ----------
-    shape, dtype
-        Of x (b, c, h, w), C-contiguous; uint8, int8 or float32. No size is 0.
-    kernel, strides
-        (rows, columns).
-    pads
-        (top, left, bottom, right); less than the kernel. Bottom and right only matter through `out_shape`.
-    out_shape
-        (b, c, oh, ow), whichever way it was rounded (``ceil_mode``), as long as every window meets the plane.
+    windows
+        Where they lie.
+    dtype
+        Of x (b, c, h, w) and out (b, c, oh, ow), C-contiguous; uint8, int8 or float32.
     threads
         Of the pool.
 
@@ -170,14 +158,12 @@ def prepare_max_pool(
 
     Raises
     ------
-    ValueError
-        A window would lie in the padding alone, or a pad is negative.
     TypeError
         The dtype is another one.
     """
     if dtype.char not in _TASKS:
         raise TypeError(f"max pooling: expected uint8, int8 or float32, got {dtype}.")
-    window = _stacked(Window.of(shape, kernel, strides, pads, out_shape), threads)
+    window = _stacked(windows, threads)
     tasks = plane_tasks(window.planes, _nanoseconds(window, dtype.itemsize), threads)
     # Vectors of every second column read one column more.
     columns = max(window.columns, window.left + window.width) + 1
@@ -186,6 +172,6 @@ def prepare_max_pool(
     record = (
         *(window.planes, tasks, dtype.itemsize),
         *(window.height, window.width, window.out_height, window.out_width, window.top, window.left, window.right),
-        *(*kernel, *strides, band, pitch, *window.whole_rows),
+        *(*window.kernel, *window.strides, band, pitch, *window.whole_rows),
     )
     return Launch([Phase(_TASKS[dtype.char], np.array([record], _MAX_POOL), tasks)], 0, band * pitch)

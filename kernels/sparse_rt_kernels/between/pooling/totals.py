@@ -8,7 +8,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from sparse_rt_kernels.between.pooling.maxima import FLOAT32, INT8
+from sparse_rt_kernels.between.pooling.maxima import INT8
 from sparse_rt_kernels.jit.compiler import cgutils, types
 from sparse_rt_kernels.jit.llvm import I8, I32, I64
 from sparse_rt_kernels.vectors import simd
@@ -90,39 +90,31 @@ def total_of_floats(context: Any, source: Any, count: Any) -> Any:
 
 @simd.emitter
 def add_row(context: Any, item: Any, source: Any, sums: Any, width: Any) -> Any:
-    """``sums[i] += source[i]`` for `width` items of a row.
+    """``sums[i] += source[i]`` for `width` bytes of a row.
 
     Parameters
     ----------
     item
-        Literal int: UINT8, INT8 or FLOAT32.
+        Literal int: UINT8 or INT8.
     sums
-        (width,) int32, or float32 for floats.
+        (width,) int32.
     """
 
     def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
         _, source, sums, width = given
-        kind = item.literal_value
-        itemsize = 4 if kind == FLOAT32 else 1
-        loaded = FLOATS if kind == FLOAT32 else simd.vector(I8, LANES)
-        held = FLOATS if kind == FLOAT32 else simd.vector(I32, LANES)
+        loaded, held = simd.vector(I8, LANES), simd.vector(I32, LANES)
+        widen = builder.sext if item.literal_value == INT8 else builder.zext
 
         def add(first: Any, rest: Any) -> None:
-            place = simd.pointer(builder, builder.add(source, builder.mul(first, I64(itemsize))))
+            place = simd.pointer(builder, builder.add(source, first))
             at = simd.pointer(builder, builder.add(sums, builder.mul(first, I64(4))))
             if rest is None:
-                value, before = simd.load(builder, place, loaded, itemsize), simd.load(builder, at, held, 4)
+                value, before = simd.load(builder, place, loaded), simd.load(builder, at, held, 4)
+                simd.store(builder, at, builder.add(before, widen(value, held)), 4)
             else:
                 value = simd.load_first(builder, place, loaded, rest)
                 before = simd.load_first(builder, at, held, rest)
-            if kind == FLOAT32:
-                after = simd.fadd(builder, before, value)
-            else:
-                after = builder.add(before, (builder.sext if kind == INT8 else builder.zext)(value, held))
-            if rest is None:
-                simd.store(builder, at, after, 4)
-            else:
-                simd.store_first(builder, at, after, rest)
+                simd.store_first(builder, at, builder.add(before, widen(value, held)), rest)
 
         _each_vector(builder, LANES, width, add)
         return I64(0)

@@ -9,8 +9,8 @@ __all__ = ["Window"]
 class Window:
     """Output pixel (p, q) covers input rows ``p * stride - top + (0 .. kernel - 1)`` of its plane; columns alike.
 
-    Every window must meet the plane, which pads smaller than the kernel ensure, as ONNX demands them. Bottom and right
-    pads follow from the output's size: a window that reaches beyond the plane is cut there.
+    Every window must meet the plane, which pads smaller than the kernel ensure, as ONNX demands them. The output's
+    size, rounded either way (``ceil_mode``), says how many there are: what reaches beyond the plane is cut there.
 
     Attributes
     ----------
@@ -20,8 +20,8 @@ class Window:
         Of a plane.
     kernel, strides
         (rows, columns).
-    top, left
-        Pads before the plane.
+    pads
+        (top, left, bottom, right). Where padding counts as zeros, it ends where the last two say.
     """
 
     planes: int
@@ -31,8 +31,7 @@ class Window:
     out_width: int
     kernel: tuple[int, int]
     strides: tuple[int, int]
-    top: int
-    left: int
+    pads: tuple[int, int, int, int]
 
     @classmethod
     def of(
@@ -43,19 +42,29 @@ class Window:
         pads: tuple[int, int, int, int],
         out_shape: tuple[int, int, int, int],
     ) -> "Window":
-        """Return the windows of an operator on arrays of these shapes.
+        """Return the windows of an operator on arrays of these shapes, (b, c, h, w) and (b, c, oh, ow); no size is 0.
 
         Raises
         ------
         ValueError
             A window would lie in the padding alone, or a pad is negative.
         """
-        made = cls(shape[0] * shape[1], *shape[2:], *out_shape[2:], kernel, strides, *pads[:2])
+        made = cls(shape[0] * shape[1], *shape[2:], *out_shape[2:], kernel, strides, pads)
         for axis in (0, 1):
             last = (out_shape[2 + axis] - 1) * strides[axis] - pads[axis]
             if not 0 <= pads[axis] < kernel[axis] or last >= shape[2 + axis]:
                 raise ValueError(f"pooling: expected windows that meet the plane, got {made}.")
         return made
+
+    @property
+    def top(self) -> int:
+        """Rows of padding above the plane."""
+        return self.pads[0]
+
+    @property
+    def left(self) -> int:
+        """Columns of padding before the plane."""
+        return self.pads[1]
 
     @property
     def whole_rows(self) -> tuple[int, int]:

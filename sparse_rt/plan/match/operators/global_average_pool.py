@@ -4,7 +4,8 @@ import math
 
 import numpy as np
 import onnx_ir as ir
-from sparse_rt_kernels.between.elementwise import Quantisation, prepare_average_pool, prepare_quantised_average_pool
+from sparse_rt_kernels.between.elementwise import Quantisation
+from sparse_rt_kernels.between.pooling import prepare_global_average_pool, prepare_quantised_global_average_pool
 
 from sparse_rt.plan.match.operators.context import Context
 from sparse_rt.plan.match.replacement import Replacement
@@ -36,7 +37,7 @@ def match(node: ir.Node, context: Context) -> Replacement | None:
             y=str(end.y.name),
             y_dtype=after.dtype,
             shape_of=_pooled,
-            prepare=lambda shape, _, threads: prepare_quantised_average_pool(
+            prepare=lambda shape, _, threads: prepare_quantised_global_average_pool(
                 *_planes(shape), before.dtype, after.dtype, x_quantisation, y_quantisation, threads
             ),
         )
@@ -51,7 +52,7 @@ def match(node: ir.Node, context: Context) -> Replacement | None:
         y=str(node.outputs[0].name),
         y_dtype=_REAL,
         shape_of=_pooled,
-        prepare=lambda shape, _, threads: prepare_average_pool(*_planes(shape), threads),
+        prepare=lambda shape, _, threads: prepare_global_average_pool(*_planes(shape), threads),
     )
     return Replacement(step, (x,), node.outputs[0], (node,))
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import onnx_ir as ir
+from sparse_rt_kernels.between.pooling import Window as Windows
 from sparse_rt_kernels.between.pooling import prepare_max_pool
 from sparse_rt_kernels.threads.launch import Launch
 
@@ -25,7 +26,8 @@ def match(node: ir.Node, context: Context) -> Replacement | None:
         return None
 
     def prepare(shape: Any, y_shape: Any, threads: int) -> Launch:
-        return prepare_max_pool(shape, dtype, window.kernel, window.strides, window.pads, y_shape, threads)
+        windows = Windows.of(shape, window.kernel, window.strides, window.pads, y_shape)
+        return prepare_max_pool(windows, dtype, threads)
 
     step = OperatorStep(
         op_type=node.op_type,

@@ -24,15 +24,12 @@ class Window:
         (top, left, bottom, right).
     is_rounded_up
         Whether a last window that reaches beyond the padding counts (``ceil_mode``).
-    padded
-        Pads that count as zeros where padding does; as `pads`, unless an operator says otherwise.
     """
 
     kernel: tuple[int, int]
     strides: tuple[int, int]
     pads: tuple[int, int, int, int]
     is_rounded_up: bool
-    padded: tuple[int, int, int, int]
 
     @classmethod
     def of(cls, node: ir.Node) -> "Window | None":
@@ -50,7 +47,7 @@ class Window:
         # ONNX demands pads smaller than the kernel; a window in the padding alone has no largest element.
         if min(pads) < 0 or any(pads[axis] >= kernel[axis % _PAIR] for axis in range(2 * _PAIR)):
             return None
-        return cls(kernel, strides, pads, attributes.get_int("ceil_mode", 0) != 0, pads)
+        return cls(kernel, strides, pads, attributes.get_int("ceil_mode", 0) != 0)
 
     def output(self, shape: Shape) -> Shape:
         """Return y's shape; ValueError where x does not fit."""

@@ -13,7 +13,7 @@ from sparse_rt_kernels.threads.launch import Launch, Phase
 from sparse_rt_kernels.threads.parts import part_bounds, worthwhile_parts
 from sparse_rt_kernels.threads.workspace import as_pointer
 
-__all__ = ["prepare_join"]
+__all__ = ["prepare_concat"]
 
 _RECORD = np.dtype([(name, "i8") for name in ("pieces", "count", "parts", "inputs")])
 _PIECE = np.dtype([(name, "i8") for name in ("input", "source", "target", "nbytes", "table")])
@@ -32,7 +32,7 @@ def _copy(source: int, target: int, count: int) -> int:
     return 0
 
 
-def _join_task(task: int, arguments: Any, x: int, other: int, out: int, shared: int, scratch: int) -> int:
+def _concat_task(task: int, arguments: Any, x: int, other: int, out: int, shared: int, scratch: int) -> int:
     """Place one part of the pieces."""
     r = carray(arguments, (1,), _RECORD)[0]
     pieces = carray(as_pointer(r.pieces), (r.count,), _PIECE)
@@ -49,7 +49,7 @@ def _join_task(task: int, arguments: Any, x: int, other: int, out: int, shared: 
     return 0
 
 
-def prepare_join(rows: int, widths: Sequence[int], tables: Sequence[NDArray[Any] | None], threads: int) -> Launch:
+def prepare_concat(rows: int, widths: Sequence[int], tables: Sequence[NDArray[Any] | None], threads: int) -> Launch:
     """Prepare ``y[r] = table_0[x_0[r]], table_1[x_1[r]], ...``: ``launch.run(x_0, y, pool, x_1, ...)``.
 
     Parameters
@@ -65,7 +65,7 @@ def prepare_join(rows: int, widths: Sequence[int], tables: Sequence[NDArray[Any]
     """
     held = [None if table is None else np.array(table).view(np.uint8) for table in tables]
     if any(table is not None and table.shape != (256,) for table in held):
-        raise TypeError("join: expected tables of 256 bytes.")
+        raise TypeError("concat: expected tables of 256 bytes.")
     addresses = [0 if table is None else table.ctypes.data for table in held]
     begins, total = np.cumsum([0, *widths[:-1]]).tolist(), sum(widths)
     pieces = np.array(
@@ -79,4 +79,4 @@ def prepare_join(rows: int, widths: Sequence[int], tables: Sequence[NDArray[Any]
     )
     parts = min(max(1, len(pieces)), worthwhile_parts(rows * total * _NANOSECONDS, threads))
     record = np.array([(pieces.ctypes.data, len(pieces), parts, len(widths))], _RECORD)
-    return Launch([Phase(_join_task, record, parts)], keep=(pieces, *held))
+    return Launch([Phase(_concat_task, record, parts)], keep=(pieces, *held))

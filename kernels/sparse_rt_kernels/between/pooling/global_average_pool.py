@@ -21,7 +21,7 @@ from sparse_rt_kernels.vectors.loops import UNIT, zero
 from sparse_rt_kernels.vectors.quantisation import BYTE_FIELDS, Quantisation, byte_fields, is_signed
 from sparse_rt_kernels.vectors.registers import BYTES, FLOATS, LANES, WORDS
 
-__all__ = ["prepare_average_pool", "prepare_quantised_average_pool"]
+__all__ = ["prepare_global_average_pool", "prepare_quantised_global_average_pool"]
 
 _FLOAT = np.dtype([(name, "i8") for name in ("planes", "parts", "pixels")])
 _BYTES = np.dtype(
@@ -182,7 +182,7 @@ def _byte_task(task: int, arguments: Any, x: int, other: int, out: int, shared: 
     return quantise_range(scratch, out + first, count, scale, r.zero_point, r.least, r.most, r.flip)
 
 
-def prepare_average_pool(planes: int, pixels: int, threads: int) -> Launch:
+def prepare_global_average_pool(planes: int, pixels: int, threads: int) -> Launch:
     """Prepare ``y[p] = mean(x[p])`` of float32, for `planes` = b * c planes of `pixels` = h * w: ``run(x, y, pool)``.
 
     Both arrays are C-contiguous. Float32 is summed in 16 lanes, in another order than onnxruntime's, and of 2**14
@@ -193,7 +193,7 @@ def prepare_average_pool(planes: int, pixels: int, threads: int) -> Launch:
     return Launch([Phase(_float_task, np.array([(planes, parts, pixels)], _FLOAT), parts)])
 
 
-def prepare_quantised_average_pool(
+def prepare_quantised_global_average_pool(
     planes: int,
     pixels: int,
     x_dtype: np.dtype[Any],
