@@ -11,8 +11,8 @@ from numba.core.dispatcher import Dispatcher
 from sparse_rt_kernels.cpu import isa
 from sparse_rt_kernels.jit.compilation import kernel_task
 from sparse_rt_kernels.product import registry
-from sparse_rt_kernels.tiled_u8s8.product import product_task
 from sparse_rt_kernels.tiled_u8s8.shape import Shape
+from sparse_rt_kernels.tiled_u8s8.task import product_task
 
 from tests.kernels.tier_lanes import LANES, can_run
 

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparse_rt_kernels.jit.compilation import kernel_jit
-from sparse_rt_kernels.n2m4_u8s8 import layout
-from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS, STEP
+from sparse_rt_kernels.n2m4_u8s8 import weight as layout
+from sparse_rt_kernels.n2m4_u8s8.weight import CHANNELS, STEP
 from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
 from sparse_rt_kernels.product.geometry import ConvGeometry
 from sparse_rt_kernels.product.indirection import Indirection, indirection_of, lane_offsets, lane_origins

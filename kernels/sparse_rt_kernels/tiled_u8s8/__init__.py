@@ -1,7 +1,7 @@
 """int8 GEMM and convolution for any vector width, 2:4 and dense: lanes are output channels."""
 
 from sparse_rt_kernels.product.registry import register
-from sparse_rt_kernels.tiled_u8s8.kernels import kernel_for
+from sparse_rt_kernels.tiled_u8s8.kernel import kernel_for
 
 __all__: list[str] = []
 

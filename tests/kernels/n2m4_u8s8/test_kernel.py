@@ -7,10 +7,13 @@ import pytest
 from numba import njit
 from numba.core import config
 from sparse_rt_kernels.cpu import caches, isa
-from sparse_rt_kernels.n2m4_u8s8 import VNNI, layout, micro, stream
+from sparse_rt_kernels.n2m4_u8s8 import VNNI
+from sparse_rt_kernels.n2m4_u8s8 import weight as layout
+from sparse_rt_kernels.n2m4_u8s8.tile import rows as micro
+from sparse_rt_kernels.n2m4_u8s8.tile import small_m as stream
 from sparse_rt_kernels.product.epilogue import IntegerEpilogue
 from sparse_rt_kernels.product.geometry import ConvGeometry
-from sparse_rt_kernels.product.u8s8 import blocking
+from sparse_rt_kernels.product.u8s8 import partition as blocking
 from sparse_rt_kernels.product.u8s8.staging import staging_of
 from sparse_rt_kernels.product.weight import Indexed
 
@@ -200,7 +203,7 @@ def test_odd_reductions_are_padded_to_whole_steps():
 @needs_vnni
 @pytest.mark.parametrize("integer", [int, np.int8, np.int64])
 def test_integers_of_any_width_reuse_the_compiled_kernel(integer):
-    from sparse_rt_kernels.n2m4_u8s8 import product
+    from sparse_rt_kernels.n2m4_u8s8.task import block as product
 
     if config.DISABLE_JIT:
         pytest.skip("nothing is compiled")

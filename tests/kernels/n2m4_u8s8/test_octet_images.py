@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from numba import njit
 from sparse_rt_kernels.cpu import caches, isa
-from sparse_rt_kernels.n2m4_u8s8 import VNNI, image_layout
-from sparse_rt_kernels.n2m4_u8s8.image_layout import octet_image_of
-from sparse_rt_kernels.n2m4_u8s8.image_store import BLOCKS, PLANES, SUMS
-from sparse_rt_kernels.n2m4_u8s8.image_tile import image_tiles
+from sparse_rt_kernels.n2m4_u8s8 import VNNI
+from sparse_rt_kernels.n2m4_u8s8.blocking import nchwc8 as image_layout
+from sparse_rt_kernels.n2m4_u8s8.blocking.nchwc8 import octet_image_of
+from sparse_rt_kernels.n2m4_u8s8.tile.nchwc8 import image_tiles
+from sparse_rt_kernels.n2m4_u8s8.tile.nchwc8_store import BLOCKS, PLANES, SUMS
 from sparse_rt_kernels.product.geometry import ConvGeometry
 from sparse_rt_kernels.threads.pool import ThreadPool
 

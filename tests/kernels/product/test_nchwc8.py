@@ -5,7 +5,7 @@ import pytest
 from sparse_rt_kernels.between.elementwise import Quantisation, prepare_quantised_add
 from sparse_rt_kernels.cpu import isa
 from sparse_rt_kernels.n2m4_u8s8 import VNNI
-from sparse_rt_kernels.n2m4_u8s8.image_layout import octet_image_of
+from sparse_rt_kernels.n2m4_u8s8.blocking.nchwc8 import octet_image_of
 from sparse_rt_kernels.product.nchwc8 import NCHWc8
 from sparse_rt_kernels.product.quantised_add import QuantisedAdd
 from sparse_rt_kernels.product.registry import Addition, BlockedLayouts

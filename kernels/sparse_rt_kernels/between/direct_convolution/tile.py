@@ -148,7 +148,7 @@ def bytes_row(
     out, stride
         First element, and bytes from channel to channel.
     offset, row_sums, shift, scale, bias, low, high, zero_point, sign
-        As for :func:`sparse_rt_kernels.n2m4_u8s8.fused.tiles_to_bytes`.
+        As for :func:`sparse_rt_kernels.n2m4_u8s8.tile.rows_to_bytes.tiles_to_bytes`.
     """
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:

@@ -1,7 +1,7 @@
 """Fill a thread's packed panels with activation rows, and a channels-last image with planes."""
 
 from sparse_rt_kernels.jit.compilation import kernel_jit
-from sparse_rt_kernels.n2m4_u8s8.layout import ROWS, STEP
+from sparse_rt_kernels.n2m4_u8s8.weight import ROWS, STEP
 from sparse_rt_kernels.product.u8s8 import moves
 
 __all__ = ["FEW_ROWS", "pack_few_rows", "pack_image_rows", "pack_matrix_rows", "pack_plane_pixels", "stage_rows"]

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparse_rt_kernels.cpu import caches
-from sparse_rt_kernels.n2m4_u8s8.image_tile import FEW_RUNS, PIXELS
-from sparse_rt_kernels.n2m4_u8s8.layout import STEP
+from sparse_rt_kernels.n2m4_u8s8.tile.nchwc8 import FEW_RUNS, PIXELS
+from sparse_rt_kernels.n2m4_u8s8.weight import STEP
 from sparse_rt_kernels.product.geometry import ConvGeometry
 from sparse_rt_kernels.product.nchwc8 import NCHWc8
-from sparse_rt_kernels.product.u8s8.image_moves import LINE_OCTETS
+from sparse_rt_kernels.product.u8s8.nchwc8_moves import LINE_OCTETS
 
 __all__ = ["OctetImage", "octet_image_of"]
 

@@ -8,9 +8,9 @@ import numpy as np
 from sparse_rt_kernels.jit.compilation import TaskFunction, kernel_jit
 from sparse_rt_kernels.jit.compiler import carray
 from sparse_rt_kernels.product.u8s8.moves import put_octet
+from sparse_rt_kernels.product.u8s8.output import Epilogue, Output, finish_block
 from sparse_rt_kernels.product.u8s8.panels import pack_image_rows, pack_matrix_rows
-from sparse_rt_kernels.tiled_u8s8 import micro
-from sparse_rt_kernels.tiled_u8s8.finishing import Epilogue, Output, finish_block
+from sparse_rt_kernels.tiled_u8s8 import tile as micro
 from sparse_rt_kernels.tiled_u8s8.shape import PANEL_ROWS, Shape
 from sparse_rt_kernels.tiled_u8s8.weight import CHANNELS, STEP
 

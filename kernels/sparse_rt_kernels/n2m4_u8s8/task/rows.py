@@ -10,8 +10,7 @@ import numpy as np
 
 from sparse_rt_kernels.jit.compilation import kernel_jit
 from sparse_rt_kernels.jit.compiler import carray
-from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS, ROWS, STEP
-from sparse_rt_kernels.n2m4_u8s8.product import (
+from sparse_rt_kernels.n2m4_u8s8.task.block import (
     Epilogue,
     Output,
     Rows,
@@ -21,6 +20,7 @@ from sparse_rt_kernels.n2m4_u8s8.product import (
     multiply_few,
     packed_rows,
 )
+from sparse_rt_kernels.n2m4_u8s8.weight import CHANNELS, ROWS, STEP
 from sparse_rt_kernels.product.u8s8.moves import put_octet
 from sparse_rt_kernels.product.u8s8.panels import (
     FEW_ROWS,

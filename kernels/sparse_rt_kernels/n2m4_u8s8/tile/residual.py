@@ -7,7 +7,7 @@ from llvmlite import ir
 from numpy.typing import NDArray
 
 from sparse_rt_kernels.jit.llvm import F32, I8, I16, I32
-from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS, STEP
+from sparse_rt_kernels.n2m4_u8s8.weight import CHANNELS, STEP
 from sparse_rt_kernels.product.registry import Addition
 from sparse_rt_kernels.product.u8s8.requantise import Requantiser, narrow_rows
 from sparse_rt_kernels.threads.workspace import aligned_empty

@@ -10,7 +10,7 @@ from llvmlite import ir
 
 from sparse_rt_kernels.jit.compiler import cgutils
 from sparse_rt_kernels.jit.llvm import I8, I64
-from sparse_rt_kernels.n2m4_u8s8.residual import Residual
+from sparse_rt_kernels.n2m4_u8s8.tile.residual import Residual
 from sparse_rt_kernels.product.u8s8.requantise import Requantiser, store_planes
 from sparse_rt_kernels.vectors import simd
 from sparse_rt_kernels.vectors.registers import REGISTER, WORDS

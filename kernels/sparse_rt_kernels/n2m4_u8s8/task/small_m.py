@@ -1,8 +1,8 @@
 """Few packed rows times the weight, in tiles of 16, 8, 4, 2 and 1 rows."""
 
 from sparse_rt_kernels.jit.compilation import kernel_jit
-from sparse_rt_kernels.n2m4_u8s8 import stream
-from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS, ROWS, STEP
+from sparse_rt_kernels.n2m4_u8s8.tile import small_m as stream
+from sparse_rt_kernels.n2m4_u8s8.weight import CHANNELS, ROWS, STEP
 from sparse_rt_kernels.vectors.registers import REGISTER
 
 __all__ = ["stream_few", "stream_pair", "stream_rows"]

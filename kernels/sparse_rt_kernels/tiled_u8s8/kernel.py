@@ -6,19 +6,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sparse_rt_kernels.between.direct_convolution.calls import prepare_bytes
-from sparse_rt_kernels.n2m4_u8s8.vnni import stage_phase
+from sparse_rt_kernels.n2m4_u8s8.kernel.rows import stage_phase
 from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
 from sparse_rt_kernels.product.geometry import ConvGeometry, MatmulShape
 from sparse_rt_kernels.product.registry import Kernel
-from sparse_rt_kernels.product.u8s8.blocking import images_per_group, partition, worthwhile_threads
 from sparse_rt_kernels.product.u8s8.clipping import clip_bounds
 from sparse_rt_kernels.product.u8s8.finish import BYTE, FLOAT32, INT32
+from sparse_rt_kernels.product.u8s8.partition import images_per_group, partition, worthwhile_threads
 from sparse_rt_kernels.product.u8s8.staging import staging_of
 from sparse_rt_kernels.product.weight import PackedWeight, Panels
 from sparse_rt_kernels.threads.launch import Launch, Phase
 from sparse_rt_kernels.tiled_u8s8.blocking import blocking
-from sparse_rt_kernels.tiled_u8s8.product import PRODUCT, product_task
 from sparse_rt_kernels.tiled_u8s8.shape import Shape
+from sparse_rt_kernels.tiled_u8s8.task import PRODUCT, product_task
 from sparse_rt_kernels.tiled_u8s8.weight import CHANNELS, STEP, pack
 
 __all__ = ["kernel_for"]

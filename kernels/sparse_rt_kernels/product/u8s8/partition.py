@@ -4,7 +4,7 @@ import functools
 from typing import Final, NamedTuple
 
 from sparse_rt_kernels.cpu import caches
-from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS, ROWS, STEP
+from sparse_rt_kernels.n2m4_u8s8.weight import CHANNELS, ROWS, STEP
 from sparse_rt_kernels.vectors.registers import REGISTER
 
 __all__ = ["Blocking", "Partition", "blocking", "images_per_group", "partition", "worthwhile_threads"]

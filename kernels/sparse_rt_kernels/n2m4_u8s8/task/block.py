@@ -5,10 +5,10 @@ from typing import NamedTuple
 import numpy as np
 
 from sparse_rt_kernels.jit.compilation import kernel_jit
-from sparse_rt_kernels.n2m4_u8s8 import micro
-from sparse_rt_kernels.n2m4_u8s8.few_rows import stream_few, stream_pair, stream_rows
-from sparse_rt_kernels.n2m4_u8s8.fused import tiles_to_bytes
-from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS, ROWS, STEP
+from sparse_rt_kernels.n2m4_u8s8.task.small_m import stream_few, stream_pair, stream_rows
+from sparse_rt_kernels.n2m4_u8s8.tile import rows as micro
+from sparse_rt_kernels.n2m4_u8s8.tile.rows_to_bytes import tiles_to_bytes
+from sparse_rt_kernels.n2m4_u8s8.weight import CHANNELS, ROWS, STEP
 from sparse_rt_kernels.product.u8s8.finish import BYTE, FLOAT32, INT32, finish_planes, finish_rows
 from sparse_rt_kernels.vectors.registers import REGISTER
 

@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from sparse_rt_kernels.n2m4_u8s8 import layout
-from sparse_rt_kernels.n2m4_u8s8.image_calls import prepare_image
-from sparse_rt_kernels.n2m4_u8s8.image_layout import octet_image_of
-from sparse_rt_kernels.n2m4_u8s8.tasks import (
+from sparse_rt_kernels.n2m4_u8s8 import weight as layout
+from sparse_rt_kernels.n2m4_u8s8.blocking.nchwc8 import octet_image_of
+from sparse_rt_kernels.n2m4_u8s8.kernel.nchwc8 import prepare_image
+from sparse_rt_kernels.n2m4_u8s8.task.rows import (
     CONV,
     MATMUL,
     POINTWISE,
@@ -20,7 +20,9 @@ from sparse_rt_kernels.n2m4_u8s8.tasks import (
 from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
 from sparse_rt_kernels.product.geometry import ConvGeometry, MatmulShape
 from sparse_rt_kernels.product.registry import BlockedLayouts, Kernel
-from sparse_rt_kernels.product.u8s8.blocking import (
+from sparse_rt_kernels.product.u8s8.clipping import clip_bounds
+from sparse_rt_kernels.product.u8s8.finish import BYTE, FLOAT32, INT32
+from sparse_rt_kernels.product.u8s8.partition import (
     Blocking,
     Partition,
     blocking,
@@ -28,8 +30,6 @@ from sparse_rt_kernels.product.u8s8.blocking import (
     partition,
     worthwhile_threads,
 )
-from sparse_rt_kernels.product.u8s8.clipping import clip_bounds
-from sparse_rt_kernels.product.u8s8.finish import BYTE, FLOAT32, INT32
 from sparse_rt_kernels.product.u8s8.staging import Staging, staging_of
 from sparse_rt_kernels.product.weight import Indexed, PackedWeight, Panels
 from sparse_rt_kernels.threads.launch import Launch, Phase

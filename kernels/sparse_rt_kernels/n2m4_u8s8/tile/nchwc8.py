@@ -7,7 +7,7 @@ from typing import Any
 
 from sparse_rt_kernels.jit.compiler import cgutils, types
 from sparse_rt_kernels.jit.llvm import I32, I64
-from sparse_rt_kernels.n2m4_u8s8.image_store import (
+from sparse_rt_kernels.n2m4_u8s8.tile.nchwc8_store import (
     PLANES,
     SUMS,
     SUMS_OF_SECOND,
@@ -15,9 +15,9 @@ from sparse_rt_kernels.n2m4_u8s8.image_store import (
     store_in_planes,
     store_sums,
 )
-from sparse_rt_kernels.n2m4_u8s8.layout import CHANNELS, STEP
-from sparse_rt_kernels.n2m4_u8s8.micro import multiply_step
-from sparse_rt_kernels.n2m4_u8s8.residual import Residual
+from sparse_rt_kernels.n2m4_u8s8.tile.residual import Residual
+from sparse_rt_kernels.n2m4_u8s8.tile.rows import multiply_step
+from sparse_rt_kernels.n2m4_u8s8.weight import CHANNELS, STEP
 from sparse_rt_kernels.product.u8s8.requantise import Requantiser
 from sparse_rt_kernels.vectors import simd
 from sparse_rt_kernels.vectors.registers import BYTES, REGISTER, WORDS

@@ -1,0 +1,1 @@
+"""What one thread does of an int8 2:4 product."""
