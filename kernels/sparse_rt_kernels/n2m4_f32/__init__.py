@@ -5,11 +5,11 @@ stored zero is skipped: an inf or NaN in x reaches an output only through a nonz
 dense engine gives NaN. `out` may hold NaN on entry. For shapes see :class:`sparse_rt_kernels.product.registry.Kernel`.
 """
 
-from sparse_rt_kernels.n2m4_f32.kernels import PORTABLE, SIMD, SIMD_CHANNEL_LANES, SIMD_ROW_LANES
+from sparse_rt_kernels.n2m4_f32.kernel import PORTABLE, SIMD, SIMD_CHANNEL_LANES, SIMD_ROW_LANES
 from sparse_rt_kernels.product.registry import register
 
 __all__ = ["PORTABLE", "SIMD", "SIMD_CHANNEL_LANES", "SIMD_ROW_LANES"]
 
 # The first of a tier is the one that is chosen; the others make each shape reachable with any number of rows.
-for kernel in (SIMD, SIMD_ROW_LANES, SIMD_CHANNEL_LANES, PORTABLE):
-    register(kernel)
+for _kernel in (SIMD, SIMD_ROW_LANES, SIMD_CHANNEL_LANES, PORTABLE):
+    register(_kernel)

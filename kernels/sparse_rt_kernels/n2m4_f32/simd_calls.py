@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from sparse_rt_kernels.n2m4_f32.channel_macro import group_bytes
-from sparse_rt_kernels.n2m4_f32.shares import split_call
-from sparse_rt_kernels.n2m4_f32.tasks import CALL, SHARE, share_task, task_bytes
-from sparse_rt_kernels.n2m4_f32.tiling import panel_bytes, row_panel_bytes
+from sparse_rt_kernels.n2m4_f32.blocking import panel_bytes, row_panel_bytes
+from sparse_rt_kernels.n2m4_f32.task.channel_lanes import group_bytes
+from sparse_rt_kernels.n2m4_f32.task.share import CALL, SHARE, share_task, task_bytes
+from sparse_rt_kernels.n2m4_f32.task.shares import split_call
 from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
 from sparse_rt_kernels.product.geometry import ConvGeometry, MatmulShape
 from sparse_rt_kernels.product.indirection import Indirection, indirection_of

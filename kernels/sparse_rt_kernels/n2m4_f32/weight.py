@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sparse_rt_kernels.n2m4_f32.tiling import CHANNELS, REDUCTION
+from sparse_rt_kernels.n2m4_f32.blocking import CHANNELS, REDUCTION
 from sparse_rt_kernels.product.weight import Indexed, PackedWeight, Panels
 from sparse_rt_kernels.threads.workspace import aligned_empty
 

@@ -1,7 +1,7 @@
 """float32 GEMM and convolution for any vector width, 2:4 and dense: lanes are activation rows."""
 
 from sparse_rt_kernels.product.registry import register
-from sparse_rt_kernels.tiled_f32.kernels import kernel_for
+from sparse_rt_kernels.tiled_f32.kernel import kernel_for
 
 __all__: list[str] = []
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from sparse_rt_kernels.product.weight import PackedWeight, Panels
 from sparse_rt_kernels.threads.workspace import aligned_empty
-from sparse_rt_kernels.tiled_f32.shape import Shape
+from sparse_rt_kernels.tiled_f32.blocking import Shape
 
 __all__ = ["pack"]
 

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from numba.core import config, types
 from sparse_rt_kernels import n2m4_f32
 from sparse_rt_kernels.cpu import isa
-from sparse_rt_kernels.n2m4_f32 import kernels, macro, simd_calls, tiling
-from sparse_rt_kernels.n2m4_f32.call import Call
+from sparse_rt_kernels.n2m4_f32 import blocking, simd_calls
+from sparse_rt_kernels.n2m4_f32 import kernel as descriptors
+from sparse_rt_kernels.n2m4_f32.task import row_lanes
+from sparse_rt_kernels.n2m4_f32.task.call import Call
 from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
 from sparse_rt_kernels.product.weight import Indexed
 from sparse_rt_kernels.threads.pool import ThreadPool
@@ -41,7 +43,7 @@ def skipping(x, w):
 
 def small_blocks(monkeypatch, nbytes):
     """Make panel blocks so short that small problems have several."""
-    for module in (kernels, simd_calls):
+    for module in (descriptors, simd_calls):
         monkeypatch.setattr(module, "panel_bytes", lambda: nbytes)
 
 
@@ -216,10 +218,10 @@ def test_packed_weight_interleaves_four_channels(kernel):
 @given(rows=st.integers(1, 5000), most=st.integers(1, 7))
 @settings(max_examples=50, deadline=None)
 def test_panels_cover_all_rows_evenly(rows, most):
-    bounds = [tiling.panel_bounds(rows, most, panel) for panel in range(tiling.panel_count(rows, most))]
-    edges = [0, *itertools.accumulate(vectors * tiling.LANES for _, vectors in bounds)]
+    bounds = [blocking.panel_bounds(rows, most, panel) for panel in range(blocking.panel_count(rows, most))]
+    edges = [0, *itertools.accumulate(vectors * blocking.LANES for _, vectors in bounds)]
     assert [first for first, _ in bounds] == edges[:-1]
-    assert edges[-1] - tiling.LANES < rows <= edges[-1]
+    assert edges[-1] - blocking.LANES < rows <= edges[-1]
     widths = {vectors for _, vectors in bounds}
     assert max(widths) <= most
     assert max(widths) - min(widths) <= 1
@@ -228,12 +230,12 @@ def test_panels_cover_all_rows_evenly(rows, most):
 @given(k=st.integers(1, 20000), vectors=st.integers(1, 7), nbytes=st.integers(1, 1 << 20))
 @settings(max_examples=50, deadline=None)
 def test_blocks_of_k_fit_and_are_as_few_as_can_be(k, vectors, nbytes):
-    length = tiling.block_length(k, vectors, nbytes)
-    assert length % tiling.LANES == 0
-    row = vectors * tiling.LANES * 4
-    assert length == tiling.LANES or length * row <= nbytes
-    padded = -(-k // tiling.LANES) * tiling.LANES
-    most = max(nbytes // row // tiling.LANES, 1) * tiling.LANES
+    length = blocking.block_length(k, vectors, nbytes)
+    assert length % blocking.LANES == 0
+    row = vectors * blocking.LANES * 4
+    assert length == blocking.LANES or length * row <= nbytes
+    padded = -(-k // blocking.LANES) * blocking.LANES
+    most = max(nbytes // row // blocking.LANES, 1) * blocking.LANES
     assert -(-padded // length) == -(-padded // most)
 
 
@@ -241,7 +243,7 @@ def test_blocks_of_k_fit_and_are_as_few_as_can_be(k, vectors, nbytes):
 @settings(max_examples=100, deadline=None)
 def test_shares_cover_every_tile_of_every_panel_once(panels, tiles, threads):
     seen = np.zeros((panels, tiles), int)
-    for work in tiling.split_work(panels, tiles, threads):
+    for work in blocking.split_work(panels, tiles, threads):
         assert work.first_tile % 4 == 0
         seen[work.first_panel : work.last_panel, work.first_tile : work.last_tile] += 1
     assert (seen == 1).all()
@@ -250,8 +252,8 @@ def test_shares_cover_every_tile_of_every_panel_once(panels, tiles, threads):
 @given(first=st.integers(0, 9), tiles=st.integers(1, 90), most=st.integers(1, 40))
 @settings(max_examples=100, deadline=None)
 def test_cut_shares_cover_every_tile_once(first, tiles, most):
-    work = tiling.Work(2, 5, 4 * first, 4 * first + tiles)
-    parts = tiling.cut_tiles(work, most)
+    work = blocking.Work(2, 5, 4 * first, 4 * first + tiles)
+    parts = blocking.cut_tiles(work, most)
     assert [part.first_tile for part in parts] == [work.first_tile, *(part.last_tile for part in parts[:-1])]
     assert parts[-1].last_tile == work.last_tile
     for part in parts:
@@ -269,11 +271,11 @@ def test_scratch_holds_every_panel_block(rows, k, nbytes, conv, data):
     octets, tiles = -(-k // 8), data.draw(st.integers(1, 5))
     call = Call(0, 0, k, 0, 0, 0, 4 * tiles, octets, 1, rows, 0, rows, nbytes, int(conv), 0, 0)
     needed = 0
-    for panel in range(tiling.panel_count(rows, tiling.MAX_VECTORS)):
-        _, vectors = tiling.panel_bounds(rows, tiling.MAX_VECTORS, panel)
-        length = tiling.block_length(octets * 8, vectors, nbytes)
+    for panel in range(blocking.panel_count(rows, blocking.MAX_VECTORS)):
+        _, vectors = blocking.panel_bounds(rows, blocking.MAX_VECTORS, panel)
+        length = blocking.block_length(octets * 8, vectors, nbytes)
         needed = max(needed, (length + 16 + -(-tiles // 4) * 16) * vectors * 16)
-    assert macro.float_scratch(call, tiles) >= needed
+    assert row_lanes.float_scratch(call, tiles) >= needed
 
 
 # --- machine code ----------------------------------------------------------------------------------------------------
@@ -283,14 +285,14 @@ def test_scratch_holds_every_panel_block(rows, k, nbytes, conv, data):
 def test_the_register_tile_keeps_its_accumulators_in_registers():
     """In the loop of every tile each FMA reads x from memory, and no vector is spilled."""
     integers, floats = types.intp, types.float32
-    ending = types.NamedTuple([integers, floats, floats, *[integers] * 5], macro.Ending)
+    ending = types.NamedTuple([integers, floats, floats, *[integers] * 5], row_lanes.Ending)
     signature = (*[integers] * 7, ending)
-    compiled = numba.njit(signature, nogil=True, error_model="numpy")(macro.register_tile.py_func)
+    compiled = numba.njit(signature, nogil=True, error_model="numpy")(row_lanes.register_tile.py_func)
     (assembly,) = compiled.inspect_asm().values()
     blocks = re.split(r"^\.?\w+:.*$", assembly, flags=re.MULTILINE)
     loops = {block.count("vfmadd"): block for block in blocks if block.count("vfmadd") >= 16}
-    assert {16 * vectors for vectors in range(1, tiling.MAX_VECTORS + 1)} <= set(loops)
-    for vectors in range(1, tiling.MAX_VECTORS + 1):
+    assert {16 * vectors for vectors in range(1, blocking.MAX_VECTORS + 1)} <= set(loops)
+    for vectors in range(1, blocking.MAX_VECTORS + 1):
         loop = loops[16 * vectors]
         assert len(re.findall(r"vfmadd\w+ps\s+-?\d*\(%r\w+(?:,%r\w+(?:,\d)?)?\), %zmm", loop)) == 16 * vectors
         assert not re.findall(r"zmm.*\(%r[sb]p\)|\(%r[sb]p\).*zmm", loop)
@@ -299,9 +301,9 @@ def test_the_register_tile_keeps_its_accumulators_in_registers():
 @simd_only
 def test_the_register_tile_with_rows_beside_spills_nothing():
     integers, floats = types.intp, types.float32
-    ending = types.NamedTuple([integers, floats, floats, *[integers] * 5], macro.Ending)
+    ending = types.NamedTuple([integers, floats, floats, *[integers] * 5], row_lanes.Ending)
     signature = (*[integers] * 8, ending, integers, integers)
-    compiled = numba.njit(signature, nogil=True, error_model="numpy")(macro.register_tile_and_rest.py_func)
+    compiled = numba.njit(signature, nogil=True, error_model="numpy")(row_lanes.register_tile_and_rest.py_func)
     (assembly,) = compiled.inspect_asm().values()
     blocks = re.split(r"^\.?\w+:.*$", assembly, flags=re.MULTILINE)
     loops = {block.count("vfmadd"): block for block in blocks if block.count("vfmadd") >= 16}

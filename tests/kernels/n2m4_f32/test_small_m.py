@@ -13,12 +13,11 @@ from sparse_rt_kernels.n2m4_f32 import (
     SIMD,
     SIMD_CHANNEL_LANES,
     SIMD_ROW_LANES,
-    channel_macro,
-    shares,
+    blocking,
     simd_calls,
-    tiling,
 )
-from sparse_rt_kernels.n2m4_f32.call import Call
+from sparse_rt_kernels.n2m4_f32.task import channel_lanes, shares
+from sparse_rt_kernels.n2m4_f32.task.call import Call
 from sparse_rt_kernels.product.epilogue import FloatEpilogue
 from sparse_rt_kernels.product.weight import Indexed
 from sparse_rt_kernels.threads.pool import ThreadPool
@@ -113,7 +112,7 @@ def test_inf_in_either_shape_of_one_call(bad_row):
     x = rng.standard_normal((50, 16), np.float32)
     clean = x.copy()
     x[bad_row, 3] = np.inf
-    assert tiling.rows_as_lanes(50) == 48
+    assert blocking.rows_as_lanes(50) == 48
     got = conf.matmul(SIMD, x, conf.pack(SIMD, w), bare(20), np.float32)
     assert np.isinf(got[bad_row, 1::2]).all()
     got[bad_row, 1::2] = clean[bad_row] @ w[1::2].T
@@ -132,9 +131,9 @@ def test_shapes_share_one_packed_form():
 @given(rows=st.integers(1, 96))
 @settings(max_examples=96, deadline=None)
 def test_groups_are_few_and_hold_all_rows(rows):
-    size = channel_macro.group_size(rows)
-    groups = -(-rows // channel_macro.MAX_ROWS)
-    assert 1 <= size <= channel_macro.MAX_ROWS
+    size = channel_lanes.group_size(rows)
+    groups = -(-rows // channel_lanes.MAX_ROWS)
+    assert 1 <= size <= channel_lanes.MAX_ROWS
     assert size * groups >= rows
     assert size * groups <= rows + 5 * groups
 
@@ -142,24 +141,24 @@ def test_groups_are_few_and_hold_all_rows(rows):
 @given(rows=st.integers(1, 5000))
 @settings(max_examples=100, deadline=None)
 def test_lanes_of_rows_are_whole_vectors_or_all(rows):
-    split = tiling.rows_as_lanes(rows)
+    split = blocking.rows_as_lanes(rows)
     assert 0 <= split <= rows
-    assert split == rows or split % tiling.LANES == 0
+    assert split == rows or split % blocking.LANES == 0
 
 
 @given(
     rows=st.integers(1, 1500), images=st.integers(1, 3), tiles=st.integers(1, 300), threads=st.integers(1, 5),
-    split=st.sampled_from([lambda rows: rows, lambda rows: 0, tiling.rows_as_lanes]),
+    split=st.sampled_from([lambda rows: rows, lambda rows: 0, blocking.rows_as_lanes]),
 )  # fmt: skip
 @settings(max_examples=100, deadline=None)
 def test_shares_cover_every_row_and_tile_once(rows, images, tiles, threads, split):
     seen = np.zeros((images, rows, tiles), int)
     for share in shares.split_call(rows, split(rows), images, tiles, 64, 0, (30_000, 300_000), threads):
         lanes = share.last_lane - share.first_lane
-        panels = tiling.panel_count(lanes, tiling.MAX_VECTORS)
+        panels = blocking.panel_count(lanes, blocking.MAX_VECTORS)
         for job in range(share.work.first_panel, share.work.last_panel):
             image, panel = divmod(job, panels)
-            first, vectors = tiling.panel_bounds(lanes, tiling.MAX_VECTORS, panel)
+            first, vectors = blocking.panel_bounds(lanes, blocking.MAX_VECTORS, panel)
             here = slice(share.first_lane + first, min(share.last_lane, share.first_lane + first + 16 * vectors))
             seen[image, here, share.work.first_tile : share.work.last_tile] += 1
     assert (seen == 1).all()
@@ -171,16 +170,18 @@ def test_shares_cover_every_row_and_tile_once(rows, images, tiles, threads, spli
 @settings(max_examples=100, deadline=None)
 def test_shares_of_a_convolution_cover_every_pixel_and_tile_once(rows, images, tiles, threads):
     seen = np.zeros((images, rows, tiles), int)
-    for share in shares.split_call(rows, tiling.rows_as_lanes(rows), images, tiles, 64, 1, (30_000, 300_000), threads):
-        lanes, most = share.last_lane - share.first_lane, tiling.MOST_BESIDE if share.rest else tiling.MAX_VECTORS
-        panels = tiling.panel_count(lanes, most)
+    for share in shares.split_call(
+        rows, blocking.rows_as_lanes(rows), images, tiles, 64, 1, (30_000, 300_000), threads
+    ):
+        lanes, most = share.last_lane - share.first_lane, blocking.MOST_BESIDE if share.rest else blocking.MAX_VECTORS
+        panels = blocking.panel_count(lanes, most)
         for job in range(share.work.first_panel, share.work.last_panel):
             image, panel = divmod(job, panels)
-            first, vectors = tiling.panel_bounds(lanes, most, panel)
+            first, vectors = blocking.panel_bounds(lanes, most, panel)
             last = min(share.last_lane, share.first_lane + first + 16 * vectors)
             if share.rest and panel + 1 == panels:
-                assert 1 <= share.rest <= tiling.MOST_REST
-                assert tiling.FEWEST_BESIDE <= vectors <= tiling.MOST_BESIDE
+                assert 1 <= share.rest <= blocking.MOST_REST
+                assert blocking.FEWEST_BESIDE <= vectors <= blocking.MOST_BESIDE
                 last += share.rest
             seen[image, share.first_lane + first : last, share.work.first_tile : share.work.last_tile] += 1
     assert (seen == 1).all()
@@ -203,25 +204,25 @@ def test_rows_are_cut_evenly_or_not_at_all(vectors, threads, products):
 def test_scratch_holds_groups_and_sums(rows, octets, nbytes, conv, tiles):
     """The macro-kernel's own arithmetic of where groups and sums lie, against what is allocated."""
     call = Call(0, 0, 8 * octets, 0, 0, 0, 4 * tiles, octets, 1, rows, 0, rows, nbytes, int(conv), 0, 0)
-    for panel in range(tiling.panel_count(rows, tiling.MAX_VECTORS)):
-        first, vectors = tiling.panel_bounds(rows, tiling.MAX_VECTORS, panel)
+    for panel in range(blocking.panel_count(rows, blocking.MAX_VECTORS)):
+        first, vectors = blocking.panel_bounds(rows, blocking.MAX_VECTORS, panel)
         width = 16 * vectors
         here = min(width, rows - first)
-        size = channel_macro.group_size(here)
+        size = channel_lanes.group_size(here)
         groups = -(-here // size)
-        length = channel_macro.block_octets(octets, groups * size, nbytes)
+        length = channel_lanes.block_octets(octets, groups * size, nbytes)
         needed = (length + 2) * 8 * width if conv else 0
         needed += -(-(width if conv else here) // size) * size * (length + 1) * 8
-        needed += (-(-tiles // 4) if length < octets else 1) * 4 * channel_macro.tile_bytes(here, size) // 4
+        needed += (-(-tiles // 4) if length < octets else 1) * 4 * channel_lanes.tile_bytes(here, size) // 4
         needed += width * 16 if conv else 0
-        assert channel_macro.float_scratch(call, tiles) >= needed
+        assert channel_lanes.float_scratch(call, tiles) >= needed
 
 
 @simd_only
 def test_the_tallest_tile_keeps_its_accumulators_in_registers():
     """A row of the inner loop is a load, a permutation and an FMA; nothing is stored. Some take 4 octets a turn."""
     compiled = numba.njit(types.intp(*[types.intp] * 10), nogil=True, error_model="numpy")(
-        channel_macro.rows_tile.py_func
+        channel_lanes.rows_tile.py_func
     )
     (assembly,) = compiled.inspect_asm().values()
     blocks = re.split(r"^\.?\w+:.*$", assembly, flags=re.MULTILINE)

@@ -5,7 +5,7 @@ import pytest
 from sparse_rt_kernels.product.geometry import MatmulShape
 from sparse_rt_kernels.threads.launch import Launch
 from sparse_rt_kernels.threads.pool import ThreadPool
-from sparse_rt_kernels.tiled_f32 import kernels as floats
+from sparse_rt_kernels.tiled_f32 import kernel as floats
 from sparse_rt_kernels.tiled_u8s8 import kernel as integers
 
 from tests.kernels import conformance as conf

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from sparse_rt_kernels.cpu.caches import level1_bytes
 from sparse_rt_kernels.jit.compilation import kernel_arithmetic, kernel_jit
-from sparse_rt_kernels.n2m4_f32 import channel_micro, transpose_micro
-from sparse_rt_kernels.n2m4_f32.call import Call
-from sparse_rt_kernels.n2m4_f32.macro import run_panels
-from sparse_rt_kernels.n2m4_f32.panels import pixels_into_panel
-from sparse_rt_kernels.n2m4_f32.tiling import CHANNELS, MAX_VECTORS, REDUCTION, Work, panel_bounds, panel_count
+from sparse_rt_kernels.n2m4_f32.blocking import CHANNELS, MAX_VECTORS, REDUCTION, Work, panel_bounds, panel_count
+from sparse_rt_kernels.n2m4_f32.task.call import Call
+from sparse_rt_kernels.n2m4_f32.task.panels import pixels_into_panel
+from sparse_rt_kernels.n2m4_f32.task.row_lanes import run_panels
+from sparse_rt_kernels.n2m4_f32.tile import channel_lanes, transpose
 from sparse_rt_kernels.product.indirection import Indirection, lane_origins
 from sparse_rt_kernels.threads.workspace import as_matrix
 from sparse_rt_kernels.vectors.registers import LANES, REGISTER
@@ -86,23 +86,23 @@ def rows_tile(
     tiles: int,
     resumed: int,
 ) -> int:
-    """Run the register tile of `size` rows; see :func:`.channel_micro.rows_tile`."""
+    """Run the register tile of `size` rows; see :func:`.tile.channel_lanes.rows_tile`."""
     ahead = octets_ahead(size, step)
     if size == 1:
-        return channel_micro.rows_tile(1, 4, 1, x, values, index, step, octets, ahead, sums, stride, tiles, resumed)
+        return channel_lanes.rows_tile(1, 4, 1, x, values, index, step, octets, ahead, sums, stride, tiles, resumed)
     if size == 2:
-        return channel_micro.rows_tile(2, 4, 1, x, values, index, step, octets, ahead, sums, stride, tiles, resumed)
+        return channel_lanes.rows_tile(2, 4, 1, x, values, index, step, octets, ahead, sums, stride, tiles, resumed)
     if size == 4:
-        return channel_micro.rows_tile(4, 4, 1, x, values, index, step, octets, ahead, sums, stride, tiles, resumed)
+        return channel_lanes.rows_tile(4, 4, 1, x, values, index, step, octets, ahead, sums, stride, tiles, resumed)
     if size == 8:
-        return channel_micro.rows_tile(8, 2, 2, x, values, index, step, octets, ahead, sums, stride, tiles, resumed)
+        return channel_lanes.rows_tile(8, 2, 2, x, values, index, step, octets, ahead, sums, stride, tiles, resumed)
     if size == 12:
-        return channel_micro.rows_tile(12, 1, 4, x, values, index, step, octets, ahead, sums, stride, tiles, resumed)
+        return channel_lanes.rows_tile(12, 1, 4, x, values, index, step, octets, ahead, sums, stride, tiles, resumed)
     if size == 16:
-        return channel_micro.rows_tile(16, 1, 4, x, values, index, step, octets, ahead, sums, stride, tiles, resumed)
+        return channel_lanes.rows_tile(16, 1, 4, x, values, index, step, octets, ahead, sums, stride, tiles, resumed)
     if size == 20:
-        return channel_micro.rows_tile(20, 1, 1, x, values, index, step, octets, ahead, sums, stride, tiles, resumed)
-    return channel_micro.rows_tile(25, 1, 1, x, values, index, step, octets, ahead, sums, stride, tiles, resumed)
+        return channel_lanes.rows_tile(20, 1, 1, x, values, index, step, octets, ahead, sums, stride, tiles, resumed)
+    return channel_lanes.rows_tile(25, 1, 1, x, values, index, step, octets, ahead, sums, stride, tiles, resumed)
 
 
 @kernel_arithmetic
@@ -137,7 +137,7 @@ def _spread_rows(call: Call, first_row: int, rows: int, size: int, octet: int, o
     spoiled = 0
     for row in range(rows):
         to = x + row // size * (octets + 1) * pitch + row % size * _OCTET_BYTES
-        spoiled |= channel_micro.spread_row(source + row * call.x_stride, columns, octets, to, pitch)
+        spoiled |= channel_lanes.spread_row(source + row * call.x_stride, columns, octets, to, pitch)
     return spoiled
 
 
@@ -152,7 +152,7 @@ def _spread_panel(panel: int, vectors: int, size: int, octets: int, x: int, offs
         source = panel + octet * REDUCTION * vectors * REGISTER
         for vector in range(vectors):
             place = table + vector * LANES * 8
-            channel_micro.spread_block(source + vector * REGISTER, vectors * REGISTER, place, x + octet * pitch, pitch)
+            channel_lanes.spread_block(source + vector * REGISTER, vectors * REGISTER, place, x + octet * pitch, pitch)
     return 0
 
 
@@ -189,16 +189,14 @@ def _finish_strip(
             here = sums + (first // size * padded(size) + row) * CHANNELS * 4
             to = (first + row) * pitch
             other = residual + to if residual != 0 else 0
-            channel_micro.finish_rows(here, stride, bias, other, low, high, out + to, pitch, last - row, channels)
+            channel_lanes.finish_rows(here, stride, bias, other, low, high, out + to, pitch, last - row, channels)
     if call.is_conv:
         stride = call.lanes * 4
         for row in range(0, rows, LANES):
             here, last = finished + row * REGISTER, min(LANES, rows - row)
             at = ((image * call.n + channel) * call.lanes + first_lane + row) * 4
             other = call.residual + at if call.residual != 0 else 0
-            transpose_micro.transpose_out(
-                here, REGISTER, other, clip[0], clip[1], call.out + at, stride, channels, last
-            )
+            transpose.transpose_out(here, REGISTER, other, clip[0], clip[1], call.out + at, stride, channels, last)
     return 0
 
 
@@ -214,7 +212,7 @@ def run_rows(
     copies: NDArray[np.int64],
     lane_table: NDArray[np.int32],
 ) -> int:
-    """Compute one share of ``out = clip(X W^T + bias + residual)``; arguments as for :func:`.macro.run_panels`.
+    """Compute one share of ``out = clip(X W^T + bias + residual)``; arguments as for :func:`.row_lanes.run_panels`.
 
     `floats` has :func:`float_scratch` items. The register tile multiplies stored zeros: rows that hold inf or NaN are
     left to lanes of rows, before any of their outputs is written.

@@ -4,9 +4,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparse_rt_kernels.jit.compilation import kernel_jit
-from sparse_rt_kernels.n2m4_f32 import copy_micro, transpose_micro
-from sparse_rt_kernels.n2m4_f32.call import Call
-from sparse_rt_kernels.n2m4_f32.tiling import CHANNELS, MAX_VECTORS
+from sparse_rt_kernels.n2m4_f32.blocking import CHANNELS, MAX_VECTORS
+from sparse_rt_kernels.n2m4_f32.task.call import Call
+from sparse_rt_kernels.n2m4_f32.tile.copy import (
+    copy_lanes,
+    copy_rows,
+    first_lane,
+    gather_lanes,
+    lanes_on_line,
+    zero_lanes,
+)
+from sparse_rt_kernels.n2m4_f32.tile.transpose import transpose_in
 from sparse_rt_kernels.product.indirection import Indirection, lane_offsets
 from sparse_rt_kernels.vectors.registers import LANES, REGISTER
 
@@ -32,7 +40,7 @@ _MOST_STEP = 2
 def _zero_rows(panel: int, vectors: int, first: int, last: int) -> int:
     """Zero rows [first, last) of a panel."""
     for vector in range(first * vectors, last * vectors):
-        copy_micro.zero_lanes(panel + vector * REGISTER)
+        zero_lanes(panel + vector * REGISTER)
     return 0
 
 
@@ -51,7 +59,7 @@ def rows_into_panel(call: Call, first_row: int, vectors: int, k0: int, length: i
         source = call.x + row * call.x_stride + k0 * 4
         for k in range(0, present, LANES):
             # Rows of the panel beyond `length` may be written: there is room for 16 more.
-            spoiled |= transpose_micro.transpose_in(
+            spoiled |= transpose_in(
                 source + k * 4,
                 call.x_stride,
                 call.last_lane - row,
@@ -75,12 +83,12 @@ def _plan_copies(offsets: NDArray[np.int32], vectors: int, step: int, copies: ND
     table = int(np.intp(offsets.ctypes.data))
     for vector in range(vectors):
         here = table + vector * REGISTER
-        left = ~copy_micro.lanes_on_line(here, -1, 0) & 0xFFFF
+        left = ~lanes_on_line(here, -1, 0) & 0xFFFF
         first, kept = count, 0
         while left != 0 and count - first < _MOST_PIECES and step <= _MOST_STEP:
-            lane = copy_micro.first_lane(left)
+            lane = first_lane(left)
             base = int(offsets[vector * LANES + lane]) - lane * step
-            lanes = copy_micro.lanes_on_line(here, base, step) & left
+            lanes = lanes_on_line(here, base, step) & left
             copies[count, 0], copies[count, 1], copies[count, 2], copies[count, 3] = vector, base, lanes, kept
             count += 1
             kept |= lanes
@@ -109,31 +117,29 @@ def _copy_channels(
     spoiled = 0
     if lanes < 0:
         for row in range(rows):
-            spoiled |= copy_micro.gather_lanes(
-                source + row * source_stride, offsets + vector * REGISTER, to + row * out_stride
-            )
+            spoiled |= gather_lanes(source + row * source_stride, offsets + vector * REGISTER, to + row * out_stride)
     elif step == 1:
-        spoiled = copy_micro.copy_lanes(source + base * 4, source_stride, 1, lanes, kept, to, out_stride, rows)
+        spoiled = copy_lanes(source + base * 4, source_stride, 1, lanes, kept, to, out_stride, rows)
     else:
-        spoiled = copy_micro.copy_lanes(source + base * 4, source_stride, 2, lanes, kept, to, out_stride, rows)
+        spoiled = copy_lanes(source + base * 4, source_stride, 2, lanes, kept, to, out_stride, rows)
     return spoiled
 
 
 @kernel_jit
 def _copy_rows(vectors: int, source: int, source_stride: int, copies: NDArray[np.int64], out: int, rows: int) -> int:
-    """Carry out a copy plan of one piece a vector for `rows` input channels; see :func:`.copy_micro.copy_rows`."""
+    """Carry out a copy plan of one piece a vector for `rows` input channels; see :func:`.tile.copy.copy_rows`."""
     plan = int(np.intp(copies.ctypes.data))
     if vectors == 6:
-        return copy_micro.copy_rows(6, source, source_stride, plan, out, rows)
+        return copy_rows(6, source, source_stride, plan, out, rows)
     if vectors == 5:
-        return copy_micro.copy_rows(5, source, source_stride, plan, out, rows)
+        return copy_rows(5, source, source_stride, plan, out, rows)
     if vectors == 4:
-        return copy_micro.copy_rows(4, source, source_stride, plan, out, rows)
+        return copy_rows(4, source, source_stride, plan, out, rows)
     if vectors == 3:
-        return copy_micro.copy_rows(3, source, source_stride, plan, out, rows)
+        return copy_rows(3, source, source_stride, plan, out, rows)
     if vectors == 2:
-        return copy_micro.copy_rows(2, source, source_stride, plan, out, rows)
-    return copy_micro.copy_rows(1, source, source_stride, plan, out, rows)
+        return copy_rows(2, source, source_stride, plan, out, rows)
+    return copy_rows(1, source, source_stride, plan, out, rows)
 
 
 @kernel_jit

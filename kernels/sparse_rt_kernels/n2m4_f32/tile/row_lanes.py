@@ -10,9 +10,9 @@ from llvmlite import ir
 
 from sparse_rt_kernels.jit.compiler import cgutils, types
 from sparse_rt_kernels.jit.llvm import F32, I32, I64
-from sparse_rt_kernels.n2m4_f32 import channel_micro
-from sparse_rt_kernels.n2m4_f32.lanes import clipped
-from sparse_rt_kernels.n2m4_f32.tiling import CHANNELS, REDUCTION
+from sparse_rt_kernels.n2m4_f32.blocking import CHANNELS, REDUCTION
+from sparse_rt_kernels.n2m4_f32.tile import channel_lanes
+from sparse_rt_kernels.n2m4_f32.tile.lanes import clipped
 from sparse_rt_kernels.vectors import simd
 from sparse_rt_kernels.vectors.registers import FLOATS, LANES, REGISTER
 
@@ -94,7 +94,7 @@ def _multiply(
                     x = simd.load(builder, simd.element(builder, row, vector * REGISTER), FLOATS, REGISTER)
                     builder.store(simd.fma(builder, weight, x, builder.load(place)), place)
         if rest:
-            channel_micro.add_rows(builder, rest, builder.load(rest_at), held, here)
+            channel_lanes.add_rows(builder, rest, builder.load(rest_at), held, here)
             after = builder.add(builder.load(rest_at), I64(len(rest) * REDUCTION * 4))
             builder.store(after, rest_at)
         builder.store(builder.add(octet_rows, I64(REDUCTION * row_bytes)), panel_at)
@@ -238,7 +238,7 @@ def tile_and_rest(
 ) -> Any:
     """Compute :func:`tile`, and meanwhile ``rest_sums[r, c] (+)= sum_s values[s, c] * rest_x[row(s, c), r]``.
 
-    Rows that fill no vector meet the weights in registers, as lanes of channels; see :mod:`.channel_micro`.
+    Rows that fill no vector meet the weights in registers, as lanes of channels; see :mod:`.channel_lanes`.
 
     Parameters
     ----------
@@ -261,7 +261,7 @@ def tile_and_rest(
         place = simd.pointer(builder, rest_sums)
         before = simd.load(builder, place, FLOATS, REGISTER)
         before = builder.select(builder.icmp_signed("!=", partial, I64(0)), before, zero)
-        total = channel_micro.slots_summed(builder, [builder.load(row) for row in rows])
+        total = channel_lanes.slots_summed(builder, [builder.load(row) for row in rows])
         simd.store(builder, place, simd.fadd(builder, before, total), REGISTER)
         _store_results(builder, accumulators, ending)
         return I64(0)

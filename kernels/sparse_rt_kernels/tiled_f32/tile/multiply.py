@@ -10,7 +10,7 @@ from llvmlite import ir
 
 from sparse_rt_kernels.jit.compiler import cgutils, types
 from sparse_rt_kernels.jit.llvm import F32, I8, I32, I64
-from sparse_rt_kernels.tiled_f32.shape import REDUCTION
+from sparse_rt_kernels.tiled_f32.blocking import REDUCTION
 from sparse_rt_kernels.vectors import simd
 
 __all__ = ["copy_lanes", "finish_plane", "finish_rows", "gather_lanes", "tile", "transpose_in", "zero_bytes"]

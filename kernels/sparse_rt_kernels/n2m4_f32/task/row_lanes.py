@@ -12,11 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparse_rt_kernels.jit.compilation import kernel_arithmetic, kernel_jit
-from sparse_rt_kernels.n2m4_f32 import channel_micro, copy_micro, tile_micro, transpose_micro
-from sparse_rt_kernels.n2m4_f32.call import Call
-from sparse_rt_kernels.n2m4_f32.panels import pixels_into_panel, rows_into_panel
-from sparse_rt_kernels.n2m4_f32.portable import multiply_tile
-from sparse_rt_kernels.n2m4_f32.tiling import (
+from sparse_rt_kernels.n2m4_f32.blocking import (
     CHANNELS,
     FEWEST_BESIDE,
     MAX_VECTORS,
@@ -28,6 +24,10 @@ from sparse_rt_kernels.n2m4_f32.tiling import (
     panel_bounds,
     panel_count,
 )
+from sparse_rt_kernels.n2m4_f32.portable import multiply_tile
+from sparse_rt_kernels.n2m4_f32.task.call import Call
+from sparse_rt_kernels.n2m4_f32.task.panels import pixels_into_panel, rows_into_panel
+from sparse_rt_kernels.n2m4_f32.tile import channel_lanes, copy, row_lanes, transpose
 from sparse_rt_kernels.product.indirection import Indirection, lane_origins
 from sparse_rt_kernels.threads.workspace import as_matrix
 from sparse_rt_kernels.vectors.registers import LANES, REGISTER
@@ -69,7 +69,7 @@ class Block(NamedTuple):
 
 
 class Ending(NamedTuple):
-    """What becomes of the sums of a register tile, and where; see :func:`.tile_micro.tile`."""
+    """What becomes of the sums of a register tile, and where; see :func:`.tile.row_lanes.tile`."""
 
     bias: int
     low: np.float32
@@ -85,18 +85,18 @@ class Ending(NamedTuple):
 def register_tile(
     vectors: int, panel: int, values: int, index: int, octets: int, ahead: int, partial: int, ending: Ending
 ) -> int:
-    """Run the register tile of `vectors` vectors; see :func:`.tile_micro.tile`."""
+    """Run the register tile of `vectors` vectors; see :func:`.tile.row_lanes.tile`."""
     if vectors == 6:
-        return tile_micro.tile(6, panel, values, index, octets, ahead, partial, ending)
+        return row_lanes.tile(6, panel, values, index, octets, ahead, partial, ending)
     if vectors == 5:
-        return tile_micro.tile(5, panel, values, index, octets, ahead, partial, ending)
+        return row_lanes.tile(5, panel, values, index, octets, ahead, partial, ending)
     if vectors == 4:
-        return tile_micro.tile(4, panel, values, index, octets, ahead, partial, ending)
+        return row_lanes.tile(4, panel, values, index, octets, ahead, partial, ending)
     if vectors == 3:
-        return tile_micro.tile(3, panel, values, index, octets, ahead, partial, ending)
+        return row_lanes.tile(3, panel, values, index, octets, ahead, partial, ending)
     if vectors == 2:
-        return tile_micro.tile(2, panel, values, index, octets, ahead, partial, ending)
-    return tile_micro.tile(1, panel, values, index, octets, ahead, partial, ending)
+        return row_lanes.tile(2, panel, values, index, octets, ahead, partial, ending)
+    return row_lanes.tile(1, panel, values, index, octets, ahead, partial, ending)
 
 
 @kernel_jit
@@ -113,14 +113,14 @@ def register_tile_and_rest(
     x: int,
     sums: int,
 ) -> int:
-    """Run the register tile of 3 or 4 vectors and up to 4 rows beside; see :func:`.tile_micro.tile_and_rest`."""
+    """Run the register tile of 3 or 4 vectors and up to 4 rows beside; see :func:`.tile.row_lanes.tile_and_rest`."""
     if vectors == 3 and rest == 1:
-        return tile_micro.tile_and_rest(3, 1, panel, values, index, octets, ahead, partial, ending, x, sums)
+        return row_lanes.tile_and_rest(3, 1, panel, values, index, octets, ahead, partial, ending, x, sums)
     if vectors == 3:
-        return tile_micro.tile_and_rest(3, 4, panel, values, index, octets, ahead, partial, ending, x, sums)
+        return row_lanes.tile_and_rest(3, 4, panel, values, index, octets, ahead, partial, ending, x, sums)
     if rest == 1:
-        return tile_micro.tile_and_rest(4, 1, panel, values, index, octets, ahead, partial, ending, x, sums)
-    return tile_micro.tile_and_rest(4, 4, panel, values, index, octets, ahead, partial, ending, x, sums)
+        return row_lanes.tile_and_rest(4, 1, panel, values, index, octets, ahead, partial, ending, x, sums)
+    return row_lanes.tile_and_rest(4, 4, panel, values, index, octets, ahead, partial, ending, x, sums)
 
 
 @kernel_jit
@@ -138,10 +138,10 @@ def _sums_to_rows(call: Call, block: Block, work: Work, clip: tuple[np.float32, 
     rows = min(block.vectors * LANES, call.last_lane - block.first_lane)
     for begin in range(first, last, _PIECE):
         end = min(last, begin + _PIECE)
-        for row in range(0, rows, transpose_micro.HALF):
+        for row in range(0, rows, transpose.HALF):
             at = (block.first_lane + row) * call.out_stride
             for channel in range(begin, end, LANES):
-                transpose_micro.transpose_half_out(
+                transpose.transpose_half_out(
                     sums + (channel - first) * stride + row * 4,
                     stride,
                     call.residual + at + channel * 4 if call.residual != 0 else 0,
@@ -149,7 +149,7 @@ def _sums_to_rows(call: Call, block: Block, work: Work, clip: tuple[np.float32, 
                     clip[1],
                     call.out + at + channel * 4,
                     call.out_stride,
-                    min(transpose_micro.HALF, rows - row),
+                    min(transpose.HALF, rows - row),
                     min(LANES, end - channel),
                 )
     return 0
@@ -211,9 +211,9 @@ def _rest_into_rows(
     for octet in range(0, block.octets, 2):
         here = panel + octet * REDUCTION * REGISTER
         if block.rest == 1:
-            copy_micro.spread_rest(1, here, out + octet * REDUCTION * 4)
+            copy.spread_rest(1, here, out + octet * REDUCTION * 4)
         else:
-            copy_micro.spread_rest(4, here, out + octet * MOST_REST * REDUCTION * 4)
+            copy.spread_rest(4, here, out + octet * MOST_REST * REDUCTION * 4)
     return spoiled
 
 
@@ -254,10 +254,10 @@ def _finish_rest(call: Call, block: Block, work: Work, clip: tuple[np.float32, n
         channels = min(LANES, min(call.n, work.last_tile * CHANNELS) - channel)
         sums = floats + places.sums_at * 4 + (tile - work.first_tile) * REGISTER
         bias = call.bias + channel * 4
-        channel_micro.finish_rows(sums, REGISTER, bias, 0, low, high, finished, REGISTER, call.rest, channels)
+        channel_lanes.finish_rows(sums, REGISTER, bias, 0, low, high, finished, REGISTER, call.rest, channels)
         at = ((block.image * call.n + channel) * call.lanes + call.last_lane) * 4
         residual = call.residual + at if call.residual != 0 else 0
-        transpose_micro.transpose_out(
+        transpose.transpose_out(
             finished, REGISTER, residual, clip[0], clip[1], call.out + at, stride, channels, call.rest
         )
     return 0

@@ -12,7 +12,7 @@ from llvmlite import ir
 
 from sparse_rt_kernels.jit.compiler import cgutils, types
 from sparse_rt_kernels.jit.llvm import F32, I32, I64
-from sparse_rt_kernels.n2m4_f32.tiling import CHANNELS, REDUCTION
+from sparse_rt_kernels.n2m4_f32.blocking import CHANNELS, REDUCTION
 from sparse_rt_kernels.vectors import simd
 from sparse_rt_kernels.vectors.registers import FLOATS, LANES, REGISTER
 

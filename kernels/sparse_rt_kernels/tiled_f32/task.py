@@ -10,8 +10,8 @@ from sparse_rt_kernels.jit.compilation import TaskFunction, kernel_jit
 from sparse_rt_kernels.jit.compiler import carray
 from sparse_rt_kernels.product.indirection import Indirection, lane_offsets, lane_origins
 from sparse_rt_kernels.threads.workspace import as_matrix, as_pointer
-from sparse_rt_kernels.tiled_f32 import micro
-from sparse_rt_kernels.tiled_f32.shape import REDUCTION, Shape
+from sparse_rt_kernels.tiled_f32.blocking import REDUCTION, Shape
+from sparse_rt_kernels.tiled_f32.tile import multiply as micro
 
 __all__ = ["CALL", "SHARE", "Share", "product_task", "task_bytes"]
 

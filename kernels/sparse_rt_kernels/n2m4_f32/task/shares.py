@@ -3,9 +3,7 @@
 import functools
 from typing import Final, NamedTuple
 
-from sparse_rt_kernels.n2m4_f32 import channel_macro, macro
-from sparse_rt_kernels.n2m4_f32.call import Call
-from sparse_rt_kernels.n2m4_f32.tiling import (
+from sparse_rt_kernels.n2m4_f32.blocking import (
     CHANNELS,
     FEWEST_BESIDE,
     MAX_VECTORS,
@@ -18,6 +16,9 @@ from sparse_rt_kernels.n2m4_f32.tiling import (
     panel_count,
     split_work,
 )
+from sparse_rt_kernels.n2m4_f32.task.call import Call
+from sparse_rt_kernels.n2m4_f32.task.channel_lanes import float_scratch as channel_lanes_scratch
+from sparse_rt_kernels.n2m4_f32.task.row_lanes import float_scratch as row_lanes_scratch
 from sparse_rt_kernels.vectors.registers import LANES
 
 __all__ = ["Share", "lane_parts", "split_call"]
@@ -100,9 +101,9 @@ def split_call(
         for work in split_work(panels, tiles, 1 if cut and not channel_lanes else threads):
             works = [work] if channel_lanes else cut_tiles(work, most_tiles(last - first))
             for part in works:
-                items = macro.float_scratch(call, part.last_tile - part.first_tile)
+                items = row_lanes_scratch(call, part.last_tile - part.first_tile)
                 if channel_lanes:
                     # Rows that hold inf or NaN become lanes.
-                    items = max(items, channel_macro.float_scratch(call, part.last_tile - part.first_tile))
+                    items = max(items, channel_lanes_scratch(call, part.last_tile - part.first_tile))
                 shares.append(Share(channel_lanes, first, last, rest, part, nbytes, items))
     return tuple(shares)

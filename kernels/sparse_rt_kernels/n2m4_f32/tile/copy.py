@@ -10,9 +10,9 @@ from llvmlite import ir
 
 from sparse_rt_kernels.jit.compiler import cgutils, types
 from sparse_rt_kernels.jit.llvm import I32, I64
-from sparse_rt_kernels.n2m4_f32 import channel_micro
-from sparse_rt_kernels.n2m4_f32.lanes import bits_of, mask_of, not_finite, returns_intp
-from sparse_rt_kernels.n2m4_f32.tiling import REDUCTION
+from sparse_rt_kernels.n2m4_f32.blocking import REDUCTION
+from sparse_rt_kernels.n2m4_f32.tile import channel_lanes
+from sparse_rt_kernels.n2m4_f32.tile.lanes import bits_of, mask_of, not_finite, returns_intp
 from sparse_rt_kernels.vectors import simd
 from sparse_rt_kernels.vectors.registers import FLOATS, LANES, MASK, REGISTER, WORDS
 
@@ -57,7 +57,7 @@ def spread_rest(context: Any, rest: Any, source: Any, out: Any) -> Any:
             for row in range(LANES)
         ]
         for row, value in enumerate(simd.transpose(builder, block)[:rows]):
-            channel_micro.store_octets(
+            channel_lanes.store_octets(
                 builder, value, builder.add(out, I64(row * REDUCTION * 4)), I64(rows * REDUCTION * 4)
             )
         return I64(0)

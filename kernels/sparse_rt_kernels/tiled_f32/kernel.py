@@ -13,8 +13,8 @@ from sparse_rt_kernels.product.indirection import Indirection, indirection_of
 from sparse_rt_kernels.product.registry import Kernel
 from sparse_rt_kernels.product.weight import PackedWeight, Panels
 from sparse_rt_kernels.threads.launch import Launch, Phase
-from sparse_rt_kernels.tiled_f32.product import CALL, SHARE, Share, product_task, task_bytes
-from sparse_rt_kernels.tiled_f32.shape import REDUCTION, Shape
+from sparse_rt_kernels.tiled_f32.blocking import REDUCTION, Shape
+from sparse_rt_kernels.tiled_f32.task import CALL, SHARE, Share, product_task, task_bytes
 from sparse_rt_kernels.tiled_f32.weight import pack
 
 __all__ = ["kernel_for"]
@@ -144,7 +144,7 @@ def kernel_for(tier: str, format: str, lanes: int, vectors: int, channels: int) 
     format
         ``"n2m4"`` or ``"dense"``.
     lanes, vectors, channels
-        Of :class:`.shape.Shape`; at most 6 vectors.
+        Of :class:`.blocking.Shape`; at most 6 vectors.
     """
     shape = Shape(lanes, vectors, channels, int(format == "n2m4"))
     family = _Family(f"f32_{format}_gemm_{lanes * vectors}x{channels}__{tier}", shape)

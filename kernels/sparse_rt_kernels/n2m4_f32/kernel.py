@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sparse_rt_kernels.n2m4_f32 import channel_macro, portable, simd_calls, weight
-from sparse_rt_kernels.n2m4_f32.simd_calls import float_epilogue
-from sparse_rt_kernels.n2m4_f32.tiling import (
+from sparse_rt_kernels.n2m4_f32 import portable, simd_calls, weight
+from sparse_rt_kernels.n2m4_f32.blocking import (
     CHANNELS,
     MAX_VECTORS,
     PORTABLE_VECTORS,
@@ -20,6 +19,8 @@ from sparse_rt_kernels.n2m4_f32.tiling import (
     rows_as_lanes,
     split_work,
 )
+from sparse_rt_kernels.n2m4_f32.simd_calls import float_epilogue
+from sparse_rt_kernels.n2m4_f32.task import channel_lanes
 from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
 from sparse_rt_kernels.product.geometry import ConvGeometry
 from sparse_rt_kernels.product.indirection import indirection_of
@@ -122,7 +123,7 @@ def _kernel(
 
 
 _ROW_LANES = (MAX_VECTORS * LANES, CHANNELS)
-_CHANNEL_LANES = (channel_macro.MAX_ROWS, CHANNELS)
+_CHANNEL_LANES = (channel_lanes.MAX_ROWS, CHANNELS)
 
 
 def _simd(shapes: tuple[tuple[int, int], ...], rows_as_lanes: Callable[[int], int]) -> Kernel:

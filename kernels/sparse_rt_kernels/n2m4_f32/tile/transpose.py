@@ -8,7 +8,7 @@ from typing import Any
 
 from sparse_rt_kernels.jit.compiler import cgutils, types
 from sparse_rt_kernels.jit.llvm import F32, I64
-from sparse_rt_kernels.n2m4_f32.lanes import clipped, not_finite, returns_intp
+from sparse_rt_kernels.n2m4_f32.tile.lanes import clipped, not_finite, returns_intp
 from sparse_rt_kernels.vectors import simd
 from sparse_rt_kernels.vectors.registers import FLOATS, LANES, REGISTER
 

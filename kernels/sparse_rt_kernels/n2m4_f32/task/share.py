@@ -5,18 +5,18 @@ from typing import Any
 import numpy as np
 
 from sparse_rt_kernels.jit.compiler import carray
-from sparse_rt_kernels.n2m4_f32.call import Call
-from sparse_rt_kernels.n2m4_f32.channel_macro import run_rows
-from sparse_rt_kernels.n2m4_f32.macro import run_panels
-from sparse_rt_kernels.n2m4_f32.panels import COPIES
-from sparse_rt_kernels.n2m4_f32.tiling import CHANNELS, MAX_VECTORS, Work
+from sparse_rt_kernels.n2m4_f32.blocking import CHANNELS, MAX_VECTORS, Work
+from sparse_rt_kernels.n2m4_f32.task.call import Call
+from sparse_rt_kernels.n2m4_f32.task.channel_lanes import run_rows
+from sparse_rt_kernels.n2m4_f32.task.panels import COPIES
+from sparse_rt_kernels.n2m4_f32.task.row_lanes import run_panels
 from sparse_rt_kernels.product.indirection import Indirection
 from sparse_rt_kernels.threads.workspace import as_pointer
 from sparse_rt_kernels.vectors.registers import LANES
 
 __all__ = ["CALL", "SHARE", "share_task", "task_bytes"]
 
-#: Fields of :class:`shares.Share`, beside the scratch that it needs.
+#: Fields of :class:`.shares.Share`, beside the scratch that it needs.
 SHARE = np.dtype(
     [
         (name, "i8")
@@ -28,7 +28,7 @@ SHARE = np.dtype(
     ]
 )
 _SHARE_BYTES = SHARE.itemsize
-#: A call: see :func:`macro.run_panels`. `shares` is the address of one :data:`SHARE` for each task; the weight has
+#: A call: see :func:`.row_lanes.run_panels`. `shares` is the address of one :data:`SHARE` for each task; the weight has
 #: `tiles` tiles of 4 channels and `octets` steps of 8 elements.
 CALL = np.dtype(
     [
