@@ -1,13 +1,11 @@
 """Tile and block sizes of the float32 tiles of any vector width, derived in this one place."""
 
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from sparse_rt_kernels.cpu.caches import level1_bytes, level2_bytes
+from sparse_rt_kernels.product.f32.weight import REDUCTION
 
-__all__ = ["REDUCTION", "Shape"]
-
-#: Reduction elements that one index byte covers; panels and packed weights are padded to it.
-REDUCTION: Final = 8
+__all__ = ["Shape"]
 
 
 class Shape(NamedTuple):
@@ -22,19 +20,11 @@ class Shape(NamedTuple):
     channels
         Output channels of a tile. vectors * channels accumulators, and one register for each broadcast weight and for
         a row of the panel: 12 + 3 of 16, or 24 + 5 of 32.
-    is_sparse
-        1 for 2:4 weights, 0 for dense ones.
     """
 
     lanes: int
     vectors: int
     channels: int
-    is_sparse: int
-
-    @property
-    def slots(self) -> int:
-        """Stored values of a channel for 8 reduction elements."""
-        return 4 if self.is_sparse else 8
 
     @property
     def most_floats(self) -> int:

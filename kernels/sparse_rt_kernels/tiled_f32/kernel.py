@@ -8,14 +8,15 @@ from numpy.typing import NDArray
 
 from sparse_rt_kernels.between.direct_convolution.calls import prepare_floats
 from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
+from sparse_rt_kernels.product.f32.weight import REDUCTION
 from sparse_rt_kernels.product.geometry import ConvGeometry, MatmulShape
 from sparse_rt_kernels.product.indirection import Indirection, indirection_of
 from sparse_rt_kernels.product.registry import Kernel
 from sparse_rt_kernels.product.weight import PackedWeight, Panels
 from sparse_rt_kernels.threads.launch import Launch, Phase
-from sparse_rt_kernels.tiled_f32.blocking import REDUCTION, Shape
+from sparse_rt_kernels.tiled_f32.blocking import Shape
 from sparse_rt_kernels.tiled_f32.task import CALL, SHARE, Share, product_task, task_bytes
-from sparse_rt_kernels.tiled_f32.weight import pack
+from sparse_rt_kernels.tiled_f32.weight import STRATEGIES, number_of
 
 __all__ = ["kernel_for"]
 
@@ -58,9 +59,10 @@ class _Family:
 
     name: str
     shape: Shape
+    format: str
 
     def pack_weight(self, weight: Any) -> PackedWeight[Panels]:
-        return pack(self.name, weight, self.shape)
+        return STRATEGIES[number_of(self.format)].pack(self.name, weight, self.shape.channels)
 
     def prepare_matmul(
         self, shape: MatmulShape, packed: PackedWeight[Panels], epilogue: Epilogue, threads: int
@@ -78,7 +80,7 @@ class _Family:
         threads: int,
     ) -> Launch:
         floats = self._float(epilogue)
-        if self.shape.lanes == _WORD_LANES and not self.shape.is_sparse:
+        if self.shape.lanes == _WORD_LANES and self.format == "dense":
             launch = prepare_floats(geometry, packed, floats, threads)
             if launch is not None:
                 return launch
@@ -104,7 +106,7 @@ class _Family:
 
         `strides` are the bytes from row to row of x, how many columns it has, and the bytes from row to row of out.
         """
-        lanes, _, channels, _ = self.shape
+        lanes, _, channels = self.shape
         tiles, octets = packed.panels.values.shape[:2]
         work = images * rows * tiles * channels * octets * REDUCTION // _TASK_PRODUCTS
         shares = _shares(images * self.shape.panel_count(rows), tiles, lanes // channels, threads, max(1, work))
@@ -129,7 +131,7 @@ class _Family:
             *(_NO_INDIRECTION if indirection is None else indirection),
         )
         needed = task_bytes(self.shape, block, max(share.last_tile - share.first_tile for share in shares))
-        phase = Phase(product_task(self.shape), np.array([record], CALL), len(shares))
+        phase = Phase(product_task(self.shape, self.format), np.array([record], CALL), len(shares))
         constants = (*packed.addresses, epilogue.address)
         return Launch([phase], 0, needed, keep=(packed, epilogue, table), constants=constants)
 
@@ -142,12 +144,12 @@ def kernel_for(tier: str, format: str, lanes: int, vectors: int, channels: int) 
     tier
         Of :mod:`sparse_rt_kernels.cpu.isa`.
     format
-        ``"n2m4"`` or ``"dense"``.
+        Of :data:`.weight.STRATEGIES`.
     lanes, vectors, channels
         Of :class:`.blocking.Shape`; at most 6 vectors.
     """
-    shape = Shape(lanes, vectors, channels, int(format == "n2m4"))
-    family = _Family(f"f32_{format}_gemm_{lanes * vectors}x{channels}__{tier}", shape)
+    shape = Shape(lanes, vectors, channels)
+    family = _Family(f"f32_{format}_gemm_{lanes * vectors}x{channels}__{tier}", shape, format)
     return Kernel(
         family.name,
         "f32",

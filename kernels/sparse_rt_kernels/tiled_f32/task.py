@@ -8,10 +8,12 @@ from numpy.typing import NDArray
 
 from sparse_rt_kernels.jit.compilation import TaskFunction, kernel_jit
 from sparse_rt_kernels.jit.compiler import carray
+from sparse_rt_kernels.product.f32.weight import REDUCTION
 from sparse_rt_kernels.product.indirection import Indirection, lane_offsets, lane_origins
 from sparse_rt_kernels.threads.workspace import as_matrix, as_pointer
-from sparse_rt_kernels.tiled_f32.blocking import REDUCTION, Shape
-from sparse_rt_kernels.tiled_f32.tile import multiply as micro
+from sparse_rt_kernels.tiled_f32.blocking import Shape
+from sparse_rt_kernels.tiled_f32.tile import copy, finish, multiply, transpose
+from sparse_rt_kernels.tiled_f32.weight import STRATEGIES, number_of
 
 __all__ = ["CALL", "SHARE", "Share", "product_task", "task_bytes"]
 
@@ -113,22 +115,6 @@ def _indirection(a: Any) -> Indirection:
 
 
 @kernel_jit
-def _multiply_skipping(
-    panel: NDArray[np.float32], values: NDArray[np.float32], index: NDArray[np.uint8], sums: NDArray[np.float32]
-) -> int:
-    """``sums[c, p] += sum_s values[s, c] * panel[row(s, c), p]``, stored zeros skipped: the panel holds inf or NaN."""
-    for octet in range(values.shape[0]):
-        for slot in range(4):
-            for channel in range(values.shape[2]):
-                weight = values[octet, slot, channel]
-                if weight != 0:
-                    row = octet * REDUCTION + 4 * (slot // 2) + slot % 2 + (index[octet, channel] >> (2 * slot) & 3)
-                    for lane in range(panel.shape[1]):
-                        sums[channel, lane] += weight * panel[row, lane]
-    return 0
-
-
-@kernel_jit
 def _is_straight(offsets: NDArray[np.int32], first: int, lanes: int) -> bool:
     """Return whether lanes [first, first + lanes) read neighbours."""
     start = offsets[first]
@@ -154,12 +140,12 @@ def _rows_into_panel(lanes: int, call: Call, first_row: int, vectors: int, k0: i
         source, to = call.x + row * call.x_stride + k0 * 4, panel + vector * lanes * 4
         left = call.rows - row
         if lanes == 16:
-            spoiled |= micro.transpose_in(16, source, call.x_stride, left, present, to, row_bytes)
+            spoiled |= transpose.transpose_in(16, source, call.x_stride, left, present, to, row_bytes)
         else:
-            spoiled |= micro.transpose_in(8, source, call.x_stride, left, present, to, row_bytes)
+            spoiled |= transpose.transpose_in(8, source, call.x_stride, left, present, to, row_bytes)
     filled = (present + lanes - 1) // lanes * lanes
     if filled < length:
-        micro.zero_bytes(panel + filled * row_bytes, (length - filled) * row_bytes)
+        copy.zero_bytes(panel + filled * row_bytes, (length - filled) * row_bytes)
     return spoiled
 
 
@@ -174,15 +160,15 @@ def _channels_into_panel(
         if _is_straight(offsets, first, lanes):
             at = source + int(offsets[first]) * 4
             if lanes == 16:
-                spoiled |= micro.copy_lanes(16, at, stride, count, out, row_bytes)
+                spoiled |= copy.copy_lanes(16, at, stride, count, out, row_bytes)
             else:
-                spoiled |= micro.copy_lanes(8, at, stride, count, out, row_bytes)
+                spoiled |= copy.copy_lanes(8, at, stride, count, out, row_bytes)
         else:
             where = int(np.intp(offsets.ctypes.data)) + first * 4
             if lanes == 16:
-                spoiled |= micro.gather_lanes(16, source, stride, where, count, out, row_bytes)
+                spoiled |= copy.gather_lanes(16, source, stride, where, count, out, row_bytes)
             else:
-                spoiled |= micro.gather_lanes(8, source, stride, where, count, out, row_bytes)
+                spoiled |= copy.gather_lanes(8, source, stride, where, count, out, row_bytes)
     return spoiled
 
 
@@ -209,10 +195,10 @@ def _pixels_into_panel(
         to = panel + (k - k0) * row_bytes
         spoiled |= _channels_into_panel(lanes, image + (k - first) * plane, plane, table[2], present, to, row_bytes)
         if present < stop - k:
-            micro.zero_bytes(to + present * row_bytes, (stop - k - present) * row_bytes)
+            copy.zero_bytes(to + present * row_bytes, (stop - k - present) * row_bytes)
         k = stop
     if k < k0 + length:
-        micro.zero_bytes(panel + (k - k0) * row_bytes, (k0 + length - k) * row_bytes)
+        copy.zero_bytes(panel + (k - k0) * row_bytes, (k0 + length - k) * row_bytes)
     return spoiled
 
 
@@ -231,15 +217,15 @@ def _finish_strip(
             for c in range(channels):
                 at, to = source + c * row_bytes, target + c * call.rows * 4
                 if lanes == 16:
-                    micro.finish_plane(16, at, bias + c * 4, low, high, to, left)
+                    finish.finish_plane(16, at, bias + c * 4, low, high, to, left)
                 else:
-                    micro.finish_plane(8, at, bias + c * 4, low, high, to, left)
+                    finish.finish_plane(8, at, bias + c * 4, low, high, to, left)
         else:
             target, stride = call.out + row * call.out_stride + channel * 4, call.out_stride
             if lanes == 16:
-                micro.finish_rows(16, source, row_bytes, bias, low, high, target, stride, left, channels)
+                finish.finish_rows(16, source, row_bytes, bias, low, high, target, stride, left, channels)
             else:
-                micro.finish_rows(8, source, row_bytes, bias, low, high, target, stride, left, channels)
+                finish.finish_rows(8, source, row_bytes, bias, low, high, target, stride, left, channels)
     return 0
 
 
@@ -247,15 +233,21 @@ def _finish_strip(
 
 
 @functools.cache
-def product_task(shape: Shape) -> TaskFunction:
-    """Return the task that computes one share of a call, compiled for `shape`; see :data:`CALL`.
+def product_task(shape: Shape, format: str) -> TaskFunction:
+    """Return the task that computes one share of a call, compiled for `shape` and weights of `format`.
+
+    See :data:`CALL`.
 
     Its scratch holds each lane's row and column and room for offsets, a panel block of (8 * block_octets + lanes) rows,
     and the sums of the share's channels, rounded up to `lanes`; all of them ``vectors * lanes`` wide.
     """
-    # Compiled code is found again by what the function captures: by ints, but not by other compiled functions.
-    lanes, most, channels, is_sparse = shape
-    strip, slots, most_lanes = lanes // channels, shape.slots, lanes * most
+    # Compiled code is found again by what the function captures: by ints, and by names of compiled functions.
+    lanes, most, channels = shape
+    strip, most_lanes = lanes // channels, lanes * most
+    strategy = number_of(format)
+    weight = STRATEGIES[strategy]
+    octet_bytes, index_bytes = 4 * weight.slots * channels, weight.index_bytes * channels
+    skips, add_skipping = int(weight.add_skipping is not None), weight.add_skipping
 
     def task(task: int, arguments: Any, x: int, other: int, out: int, shared: int, scratch: int) -> int:
         """Compute the panels and tiles of channels of one share."""
@@ -264,8 +256,6 @@ def product_task(shape: Shape) -> TaskFunction:
         call, indirection = _call(a, x, out), _indirection(a)
         all_vectors, octets = (call.rows + lanes - 1) // lanes, a.octets
         panels = (all_vectors + most - 1) // most
-        values = carray(as_pointer(a.values), (a.tiles, octets, slots, channels), np.float32)
-        indexes = carray(as_pointer(a.index), (a.tiles, octets, channels), np.uint8)
         lane_table = carray(as_pointer(scratch), (3, most_lanes), np.int32)
         panel = scratch + 12 * most_lanes
         sums_at = (call.block_octets * REDUCTION + lanes) * most_lanes
@@ -292,26 +282,25 @@ def product_task(shape: Shape) -> TaskFunction:
                     own = tile - share.first_tile
                     held = floats[sums_at + own * channels * width :][: channels * width]
                     sums = int(np.intp(held.ctypes.data))
-                    value = int(np.intp(values[tile, octet].ctypes.data))
-                    index = a.index + (tile * octets + octet) * channels
-                    if is_sparse and spoiled:
+                    value = a.values + (tile * octets + octet) * octet_bytes
+                    index = a.index + (tile * octets + octet) * index_bytes
+                    if skips and spoiled:
                         # The tile multiplies stored zeros too, and 0 * inf is NaN: take the loops that skip them.
                         if octet == 0:
                             held[:] = 0
-                        rows, weights = as_matrix(floats, length, width), values[tile, octet:stop]
-                        _multiply_skipping(rows, weights, indexes[tile, octet:stop], as_matrix(held, channels, width))
+                        add_skipping(as_matrix(floats, length, width), value, index, as_matrix(held, channels, width))
                     elif vectors == 6:
-                        micro.tile(lanes, 6, channels, is_sparse, panel, value, index, count, sums, octet)
+                        multiply.tile(lanes, 6, channels, strategy, panel, value, index, count, sums, octet)
                     elif vectors == 5:
-                        micro.tile(lanes, 5, channels, is_sparse, panel, value, index, count, sums, octet)
+                        multiply.tile(lanes, 5, channels, strategy, panel, value, index, count, sums, octet)
                     elif vectors == 4:
-                        micro.tile(lanes, 4, channels, is_sparse, panel, value, index, count, sums, octet)
+                        multiply.tile(lanes, 4, channels, strategy, panel, value, index, count, sums, octet)
                     elif vectors == 3:
-                        micro.tile(lanes, 3, channels, is_sparse, panel, value, index, count, sums, octet)
+                        multiply.tile(lanes, 3, channels, strategy, panel, value, index, count, sums, octet)
                     elif vectors == 2:
-                        micro.tile(lanes, 2, channels, is_sparse, panel, value, index, count, sums, octet)
+                        multiply.tile(lanes, 2, channels, strategy, panel, value, index, count, sums, octet)
                     else:
-                        micro.tile(lanes, 1, channels, is_sparse, panel, value, index, count, sums, octet)
+                        multiply.tile(lanes, 1, channels, strategy, panel, value, index, count, sums, octet)
                     if stop == octets and (own % strip == strip - 1 or tile == share.last_tile - 1):
                         channel = (tile - own % strip) * channels
                         present = min(call.n - channel, (own % strip + 1) * channels)
