@@ -61,6 +61,7 @@ def compress(
 
 def _print(layers: Sequence["LayerCompression"], console: Any) -> None:
     from sparse_rt.cli.console import bytes_text, shape_text, table
+    from sparse_rt.formats import FORMATS
 
     rows = [
         (
@@ -75,7 +76,8 @@ def _print(layers: Sequence["LayerCompression"], console: Any) -> None:
         )
         for layer in layers
     ]
-    columns = ("layer", "operator", "weight", "dtype", "density", "dense", "2:4", "result")
-    console.print(table("", columns, rows, right=("density", "dense", "2:4")))
+    stored = "/".join(found.title for found in FORMATS.values())
+    columns = ("layer", "operator", "weight", "dtype", "density", "dense", stored, "result")
+    console.print(table("", columns, rows, right=("density", "dense", stored)))
     done = sum(layer.reason is None for layer in layers)
     console.print(f"{done} of {len(layers)} layers compressed")

@@ -10,7 +10,7 @@ from sparse_rt.cli.options import Threads
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from sparse_rt.graph.layers.layer import Layer
+    from sparse_rt.formats import CompressedWeight
 
 __all__ = ["demo"]
 
@@ -102,30 +102,28 @@ def _accuracy(model: Path, images: "NDArray[Any]", labels: "NDArray[Any]") -> tu
 def _show_index_bytes(model: Path, console: Any) -> None:
     """Print rows of one layer's weights and what the file stores instead."""
     from sparse_rt.cli.console import table
+    from sparse_rt.formats import CompressedWeight
     from sparse_rt.graph import model_io
     from sparse_rt.graph.layers.find import find_layers
 
-    layers = [layer for layer in find_layers(model_io.read(model)) if layer.stored is not None]
+    layers = [layer for layer in find_layers(model_io.read(model)) if isinstance(layer.stored, CompressedWeight)]
     matrices = [layer for layer in layers if layer.kind == "matmul"] or layers
     if not matrices:
         return
     layer = matrices[0]
     _heading(console, f"Layer '{layer.name}': the first of its 2:4 weights, and what the compressed file stores")
     columns = ("8 weights of a row", "values", "indexes", "byte")
-    console.print(table("", columns, _index_rows(layer)))
-    if layer.stored is not None:
+    if isinstance(layer.stored, CompressedWeight):
+        console.print(table("", columns, _index_rows(layer.dense_weight(), layer.stored)))
         values, index = layer.stored.values.nbytes, layer.stored.index.nbytes
         console.print(f"{layer.dense_weight().size:,} weights become {values:,} values and {index:,} bytes of index")
 
 
-def _index_rows(layer: "Layer") -> list[tuple[Any, ...]]:
+def _index_rows(weight: "NDArray[Any]", stored: "CompressedWeight") -> list[tuple[Any, ...]]:
     """Return, for the first rows, two groups of four weights, the values kept of them, and their one index byte."""
     from rich.text import Text
 
-    stored = layer.stored
-    if stored is None:
-        return []
-    matrix = layer.dense_weight().reshape(layer.shape[0], -1)
+    matrix = weight.reshape(len(weight), -1)
     rows: list[tuple[Any, ...]] = []
     for row in range(min(_ROWS, len(matrix))):
         weights = Text()

@@ -60,8 +60,10 @@ def _bytes(layer: "LayerReport") -> int:
 
 def _print(layers: Sequence["LayerReport"], plans: Sequence["Trial"], console: Any) -> None:
     from sparse_rt.cli.console import bytes_text, shape_text, table
+    from sparse_rt.formats import FORMATS
 
-    columns = ["layer", "operator", "weight", "dtype", "pattern", "density", "dense", "2:4", "kernel, or why not"]
+    stored = "/".join(found.title for found in FORMATS.values())
+    columns = ["layer", "operator", "weight", "dtype", "pattern", "density", "dense", stored, "kernel, or why not"]
     was_measured = any(layer.tried for layer in layers)
     rows = [
         (
@@ -79,7 +81,7 @@ def _print(layers: Sequence["LayerReport"], plans: Sequence["Trial"], console: A
         for layer in layers
     ]
     columns += ["tried"] if was_measured else []
-    console.print(table("", columns, rows, right=("density", "dense", "2:4")))
+    console.print(table("", columns, rows, right=("density", "dense", stored)))
     dense = sum(layer.dense_bytes for layer in layers)
     compressed = sum(_bytes(layer) for layer in layers)
     share = f" ({compressed / dense:.1%})" if dense else ""

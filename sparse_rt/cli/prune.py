@@ -45,6 +45,7 @@ def prune(
     """
     import dataclasses
 
+    from sparse_rt import sparsity
     from sparse_rt.cli.console import output_console
     from sparse_rt.cli.json_file import STDOUT, write_json
     from sparse_rt.graph import model_io, model_writer
@@ -55,7 +56,7 @@ def prune(
     model_writer.write(result.model, output)
     if json != STDOUT:
         console = output_console(output, json)
-        _print(result.layers, console)
+        _print(result.layers, sparsity.parse(pattern).name, console)
         console.print(f"{model} -> {output}")
     if json is not None:
         layers = [dataclasses.asdict(layer) for layer in result.layers]
@@ -68,19 +69,20 @@ def _refuse_what_magnitude_cannot_use(
     """Raise rather than ignore an option, so that nobody believes it had an effect."""
     from sparse_rt import sparsity
     from sparse_rt.errors import ConfigError, message
+    from sparse_rt.prune.scores import METHODS
 
-    if method != _MAGNITUDE:
-        raise ConfigError(message("--method", f"'{_MAGNITUDE}'", f"'{method}'"))
+    if method not in METHODS:
+        raise ConfigError(message("--method", " or ".join(f"'{name}'" for name in METHODS), f"'{method}'"))
     wanted = sparsity.parse(pattern)
-    if density is not None and density != wanted.n / wanted.m:
-        fact = f"{density:g} for the pattern {wanted}"
-        raise ConfigError(message("--density", f"{wanted.n / wanted.m:g}", fact, "Leave it out."))
+    if density is not None and density != wanted.density:
+        expected = "no density" if wanted.density is None else f"{wanted.density:g}"
+        raise ConfigError(message("--density", expected, f"{density:g} for the pattern {wanted.name}", "Leave it out."))
     for name, value in (("--calib", calib), ("--config", config)):
         if value is not None:
             raise ConfigError(message(name, "no file for the method 'magnitude'", f"'{value}'", "Leave it out."))
 
 
-def _print(layers: "tuple[LayerPruning, ...]", console: Any) -> None:
+def _print(layers: "tuple[LayerPruning, ...]", pattern: str, console: Any) -> None:
     from sparse_rt.cli.console import shape_text, table
 
     rows = [
@@ -91,13 +93,13 @@ def _print(layers: "tuple[LayerPruning, ...]", console: Any) -> None:
             _share(layer.density_before),
             _share(layer.density_after),
             _share(layer.magnitude_kept),
-            "2:4" if layer.reason is None else f"as it was: {layer.reason}",
+            pattern if layer.reason is None else f"as it was: {layer.reason}",
         )
         for layer in layers
     ]
     columns = ("layer", "operator", "weight", "density", "after", "|w| kept", "result")
     console.print(table("", columns, rows, right=("density", "after", "|w| kept")))
-    console.print(f"{sum(layer.reason is None for layer in layers)} of {len(layers)} layers hold 2:4")
+    console.print(f"{sum(layer.reason is None for layer in layers)} of {len(layers)} layers hold {pattern}")
 
 
 def _share(value: float | None) -> str:

@@ -1,4 +1,4 @@
-"""The compressed form of a 2:4 weight: half the values, and a 2-bit index for each (docs/formats.md).
+"""The target's 2:4 format: half the values, and a 2-bit index for each (docs/formats.md).
 
 Of every 4 contiguous input channels e0..e3 two values and two indexes in {0, 1, 2} are stored: the first value is
 element i0, the second element i1 + 1. Four indexes make a byte, first in the low bits. Decoding adds: two indexes may
@@ -8,10 +8,9 @@ Zero means ``== 0``: -0.0 is a zero and comes back as +0.0; NaN is a nonzero and
 """
 
 import math
-import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,25 +18,24 @@ from numpy.typing import NDArray
 from sparse_rt import arguments, sparsity
 from sparse_rt.boundary import public
 from sparse_rt.errors import FormatError, PatternError, message
+from sparse_rt.formats.weight import DTYPES, checked_shape, dtype_names, int8_values, require_weight, scaled_values
+from sparse_rt.sparsity import Missed, Pattern
+from sparse_rt.sparsity.nm import NM, TWO_FOUR
 
 __all__ = [
-    "DTYPES",
+    "N2M4",
     "CompressedWeight",
-    "encode",
-    "encode_if_it_holds",
-    "decode",
-    "encode_matrix",
-    "decode_matrix",
+    "N2M4Arrays",
+    "N2M4Format",
     "check",
     "check_index",
-    "checked_shape",
-    "compressed_nbytes",
+    "decode",
+    "decode_matrix",
+    "encode",
+    "encode_matrix",
     "group_indexes",
-    "to_nvidia_metadata",
-    "from_nvidia_metadata",
+    "reduction_length",
 ]
-
-DTYPES = tuple(np.dtype(t) for t in (np.int8, np.uint8, np.float16, np.float32))
 
 # Nonzeros of a group as bits (bit j = e_j is nonzero) -> index nibble i0 | i1 << 2. More than two bits: not 2:4.
 _NIBBLE_OF_GROUP = {
@@ -86,16 +84,29 @@ def _byte_tables() -> tuple[NDArray[np.uint8], NDArray[np.bool_], NDArray[np.boo
 _INDEX_OF_BYTE, _SLOTS_OF_BYTE, _EXCESS = _byte_tables()
 
 
+class N2M4Arrays(NamedTuple):
+    """What is stored, and what kernels of this format pack.
+
+    Attributes
+    ----------
+    values
+        (n, k4 / 2), dtype of the weight, C-contiguous.
+    indexes
+        (n, ceil(k4 / 8)) uint8, four 2-bit indexes a byte, first in the low bits, unused high bits zero.
+    """
+
+    values: NDArray[Any]
+    indexes: NDArray[np.uint8]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class CompressedWeight:
     """A 2:4 weight in canonical compressed form. The constructor does not validate; `check` does.
 
     Attributes
     ----------
-    values
-        (n, k4 / 2), dtype of the weight, C-contiguous.
-    index
-        (n, ceil(k4 / 8)) uint8, four 2-bit indexes a byte, first in the low bits, unused high bits zero.
+    values, index
+        The values and indexes of :class:`N2M4Arrays`.
     shape
         Of the dense weight, (n, c) or (n, c, *kernel). k4 = prod(kernel) * channels rounded up to a multiple of 4;
         k runs over (kernel..., channel).
@@ -104,6 +115,26 @@ class CompressedWeight:
     values: NDArray[Any]
     index: NDArray[np.uint8]
     shape: tuple[int, ...]
+
+    @property
+    def format(self) -> "N2M4Format":
+        """How it is stored."""
+        return N2M4
+
+    @property
+    def pattern(self) -> NM:
+        """What its zeros obey."""
+        return TWO_FOUR
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the weight."""
+        return self.values.dtype
+
+    @property
+    def arrays(self) -> N2M4Arrays:
+        """What is stored."""
+        return N2M4Arrays(self.values, self.index)
 
     @property
     def kernel(self) -> tuple[int, ...]:
@@ -118,22 +149,125 @@ class CompressedWeight:
     @property
     def k4(self) -> int:
         """Columns of the matrix view: kernel positions times padded channels."""
-        return math.prod(self.kernel) * self.padded_channels
+        return reduction_length(self.shape)
 
     @property
     def nbytes(self) -> int:
         """Bytes of values and index together."""
         return self.values.nbytes + self.index.nbytes
 
+    @property
+    def nonzeros(self) -> int:
+        """How many of the values are not zero."""
+        return int(np.count_nonzero(self.values))
+
+    def check(self, where: str = "compressed weight") -> None:
+        """Raise unless values, index and shape fit each other; see :func:`check`."""
+        check(self, where)
+
+    def decode(self, where: str = "compressed weight") -> NDArray[Any]:
+        """Return the dense weight; see :func:`decode`."""
+        return decode(self, where)
+
+    def rotate180(self) -> "CompressedWeight":
+        """Return the weight with its kernel positions in reverse order, without decompressing it.
+
+        A position is a run of padded_channels / 2 values and padded_channels / 4 index nibbles of each row; positions
+        are moved whole, so groups stay intact.
+        """
+        rows, positions = self.shape[0], math.prod(self.kernel)
+        groups = self.padded_channels // 4
+        values = self.values.reshape(rows, positions, 2 * groups)[:, ::-1]
+        nibbles = _nibbles(self.index, positions * groups).reshape(rows, positions, groups)[:, ::-1]
+        even = np.zeros((rows, 2 * self.index.shape[1]), np.uint8)
+        even[:, : positions * groups] = nibbles.reshape(rows, positions * groups)
+        index = np.bitwise_or(even[:, 0::2], np.left_shift(even[:, 1::2], 4, dtype=np.uint8), dtype=np.uint8)
+        return CompressedWeight(np.ascontiguousarray(values).reshape(self.values.shape), index, self.shape)
+
+    def scaled(self, factors: NDArray[np.float32]) -> "CompressedWeight | None":
+        """Return the weight times a factor (n,) for each output channel, in float32; None if digits are lost."""
+        values = scaled_values(self.values, factors[:, None])
+        return None if values is None else CompressedWeight(values, self.index, self.shape)
+
+    def as_int8(self) -> "CompressedWeight | None":
+        """Return the weight as int8: itself, or a view of uint8 values below 128; else None."""
+        values = int8_values(self.values)
+        if values is self.values:
+            return self
+        return None if values is None else CompressedWeight(values, self.index, self.shape)
+
+    def row_sums(self) -> NDArray[np.int64]:
+        """Return the sum of each output channel, (n,)."""
+        sums: NDArray[np.int64] = self.values.sum(axis=1, dtype=np.int64)
+        return sums
+
+    def absolute_row_sums(self) -> NDArray[np.int64]:
+        """Return the sum of |w| of each output channel of an int8 weight, (n,)."""
+        sums: NDArray[np.int64] = np.abs(self.values, dtype=np.int16).sum(axis=1, dtype=np.int64)
+        return sums
+
+
+class N2M4Format:
+    """The target's 2:4 format; see :class:`sparse_rt.formats.weight.Format`."""
+
+    name = "n2m4"
+    alg = "weight_sparse_4_2"
+    suffix = ""
+    tensors = ("filter_compress", "compress_index")
+    dtypes = DTYPES
+    channel_multiple = 4
+    least_channels = 5
+    """The target's own gate is Cin > 4."""
+    title = TWO_FOUR.name
+
+    def stores(self, pattern: Pattern) -> bool:
+        """Return whether it stores every weight that holds `pattern`."""
+        return pattern == TWO_FOUR
+
+    def find(self, weight: NDArray[Any]) -> Pattern | Missed:
+        """Return 2:4, or where the weight breaks it."""
+        violation = TWO_FOUR.first_violation(weight)
+        return TWO_FOUR if violation is None else Missed(TWO_FOUR, violation)
+
+    def nbytes(self, shape: Sequence[int], dtype: np.dtype[Any]) -> int:
+        """Return the bytes of values and index of a weight of that shape."""
+        k4 = reduction_length(shape)
+        return shape[0] * (k4 // 2 * dtype.itemsize + -(-k4 // 8))
+
+    def encode(self, weight: NDArray[Any], where: str = "weight") -> CompressedWeight:
+        """Compress a dense weight; see :func:`encode`."""
+        return encode(weight, where)
+
+    def encode_if_it_holds(self, weight: NDArray[Any]) -> CompressedWeight | None:
+        """Return what :func:`encode` returns for a weight of a shape and dtype that it takes; None if it breaks 2:4."""
+        rows, k4 = weight.shape[0], reduction_length(weight.shape)
+        values = np.empty((rows, k4 // 2), weight.dtype.newbyteorder("="))
+        index = np.empty((rows, -(-k4 // 8)), np.uint8)
+        for part in _pieces(weight):
+            first, last, _ = part[1].indices(k4)
+            piece = part[0], slice(first // 2, last // 2)
+            values[piece], pairs, holds = _encode(weight[part])
+            if not holds:
+                return None
+            index[part[0], first // 8 : -(-last // 8)] = _INDEX_OF_BYTE[pairs]
+        return CompressedWeight(values, index, weight.shape)
+
+    def weight(self, arrays: Sequence[NDArray[Any]], shape: Sequence[int]) -> CompressedWeight:
+        """Return the weight of stored values and index, unchecked."""
+        values, index = arrays
+        return CompressedWeight(values, index, tuple(shape))
+
+
+N2M4 = N2M4Format()
+
+
+def reduction_length(shape: Sequence[int]) -> int:
+    """Return k4 of a dense shape: kernel positions times input channels rounded up to a multiple of 4."""
+    return math.prod(shape[2:]) * _ceil4(shape[1])
+
 
 def _ceil4(count: int) -> int:
     return -(-count // 4) * 4
-
-
-def compressed_nbytes(shape: Sequence[int], dtype: np.dtype[Any]) -> int:
-    """Return the bytes of values and index of a weight of that shape."""
-    k4 = math.prod(shape[2:]) * _ceil4(shape[1])
-    return shape[0] * (k4 // 2 * dtype.itemsize + -(-k4 // 8))
 
 
 @public
@@ -157,35 +291,20 @@ def encode(weight: NDArray[Any], where: str = "weight", *, prune: bool = False) 
         If the dtype is not one of `DTYPES`, or there are fewer than two axes.
     """
     arguments.flag(f"{where}: prune", prune, FormatError)
-    _require_weight(weight, where)
+    require_weight(weight, where)
     if prune:
-        weight = np.where(sparsity.magnitude_mask(weight), weight, weight.dtype.type(0))
-    found = encode_if_it_holds(weight)
+        weight = np.where(sparsity.magnitude_mask(weight, TWO_FOUR), weight, weight.dtype.type(0))
+    found = N2M4.encode_if_it_holds(weight)
     if found is None:
-        sparsity.require(weight, where=where)
-        raise PatternError(message(where, str(sparsity.TWO_FOUR), "values that have changed meanwhile"))
+        sparsity.require(weight, TWO_FOUR, where)
+        raise PatternError(message(where, TWO_FOUR.name, "values that have changed meanwhile"))
     return found
 
 
-def encode_if_it_holds(weight: NDArray[Any]) -> CompressedWeight | None:
-    """Return what :func:`encode` returns for a weight of a shape and dtype that it takes; None if it breaks 2:4."""
-    rows, k4 = weight.shape[0], math.prod(weight.shape[2:]) * _ceil4(weight.shape[1])
-    values = np.empty((rows, k4 // 2), weight.dtype.newbyteorder("="))
-    index = np.empty((rows, -(-k4 // 8)), np.uint8)
-    for part in _blocks(weight):
-        first, last, _ = part[1].indices(k4)
-        piece = part[0], slice(first // 2, last // 2)
-        values[piece], pairs, holds = _encode(weight[part])
-        if not holds:
-            return None
-        index[part[0], first // 8 : -(-last // 8)] = _INDEX_OF_BYTE[pairs]
-    return CompressedWeight(values, index, weight.shape)
-
-
-def _blocks(weight: NDArray[Any]) -> Iterator[tuple[slice, slice]]:
+def _pieces(weight: NDArray[Any]) -> Iterator[tuple[slice, slice]]:
     """Cut a weight into pieces that are pieces of values and index as well."""
     if weight.ndim == 2 or weight.strides[1] <= weight.strides[0]:
-        yield from sparsity.blocks(weight, 8)  # an index byte describes 8 channels
+        yield from sparsity.pieces(weight, 8)  # an index byte describes 8 channels
     else:
         yield slice(None), slice(None)  # k runs over the kernel first: channels lie apart
 
@@ -271,8 +390,8 @@ def check(weight: CompressedWeight, where: str = "compressed weight") -> None:
     shape = checked_shape(weight.shape, where)
     values = arguments.array(f"{where}: values", weight.values, FormatError)
     if values.dtype not in DTYPES:
-        raise FormatError(message(where, f"values of {_dtype_names()}", str(values.dtype)))
-    k4 = math.prod(shape[2:]) * _ceil4(shape[1])
+        raise FormatError(message(where, f"values of {dtype_names()}", str(values.dtype)))
+    k4 = reduction_length(shape)
     if values.shape != (shape[0], k4 // 2):
         expected = f"values {(shape[0], k4 // 2)} for the dense shape {shape}"
         raise FormatError(message(where, expected, str(values.shape), "The shape or the values are corrupt."))
@@ -325,38 +444,6 @@ def check_index(index: NDArray[np.uint8], rows: int, k4: int, where: str = "comp
         raise FormatError(message(where, "zero in the unused high bits of a row's last index byte", got))
 
 
-def checked_shape(shape: Sequence[int], where: str) -> tuple[int, ...]:
-    """Return `shape` as plain ints.
-
-    Raises
-    ------
-    FormatError
-        If it is not (n, c) or (n, c, *kernel), or no array in memory could have it.
-    """
-    try:
-        sizes = tuple(operator.index(size) for size in shape)
-    except TypeError as error:
-        raise FormatError(message(where, "a shape of whole numbers", repr(shape))) from error
-    if len(sizes) < 2 or min(sizes) < 0:
-        raise FormatError(message(where, "a shape (n, c) or (n, c, *kernel) without negative sizes", str(sizes)))
-    # Zero-size axes must not hide the others: numpy multiplies those out as well.
-    if math.prod(max(size, 1) for size in sizes) > 2**60:
-        raise FormatError(message(where, "a shape that memory can hold", str(sizes), "The shape is corrupt."))
-    return sizes
-
-
-def _require_weight(weight: NDArray[Any], where: str) -> None:
-    arguments.array(where, weight, FormatError)
-    if weight.dtype.newbyteorder("=") not in DTYPES:
-        raise FormatError(message(f"{where} {weight.shape}", _dtype_names(), str(weight.dtype), "Cast it first."))
-    if weight.ndim < 2:
-        raise FormatError(message(f"{where} {weight.shape}", "(n, c) or (n, c, *kernel)", f"{weight.ndim} axes"))
-
-
-def _dtype_names() -> str:
-    return ", ".join(str(dtype) for dtype in DTYPES[:-1]) + f" or {DTYPES[-1]}"
-
-
 def _matrix_view(weight: NDArray[Any]) -> NDArray[Any]:
     """Return (n, k4), C-contiguous: k over (kernel..., channel), channels zero-padded to a multiple of 4."""
     rows, channels = weight.shape[:2]
@@ -373,11 +460,16 @@ def _matrix_view(weight: NDArray[Any]) -> NDArray[Any]:
 
 def group_indexes(index: NDArray[np.uint8], groups: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Return i0 and i1 of each group, (n, groups) each."""
+    flat = _nibbles(index, groups)
+    return np.bitwise_and(flat, 3, dtype=np.uint8), np.right_shift(flat, 2, dtype=np.uint8)
+
+
+def _nibbles(index: NDArray[np.uint8], groups: int) -> NDArray[np.uint8]:
+    """Return the nibble of each group, (n, groups)."""
     nibbles = np.empty((*index.shape, 2), np.uint8)
     nibbles[..., 0] = index & 15
     nibbles[..., 1] = index >> 4
-    flat = nibbles.reshape(len(index), 2 * index.shape[1])[:, :groups]
-    return np.bitwise_and(flat, 3, dtype=np.uint8), np.right_shift(flat, 2, dtype=np.uint8)
+    return nibbles.reshape(len(index), 2 * index.shape[1])[:, :groups]
 
 
 def _decode(values: NDArray[Any], index: NDArray[np.uint8]) -> NDArray[Any]:
@@ -411,104 +503,3 @@ def _refuse_overflow(weight: CompressedWeight, where: str) -> None:
         first = outside[0]
         got = f"{total[first]} in row {rows[first]}, group {groups[first]}, whose two indexes name one element"
         raise FormatError(message(where, f"sums that fit {v0.dtype}", got, "The weight is corrupt."))
-
-
-# --- NVIDIA's 2:4 metadata ---------------------------------------------------------------------------------------
-# The same nibbles with absolute positions 0..3 in ascending order. Ours names the second element from e1 on, so for
-# the six canonical pairs ours = theirs - 4: one less in the upper field.
-
-_NVIDIA_NIBBLES = (0x4, 0x8, 0xC, 0x9, 0xD, 0xE)
-_METADATA_DTYPES = tuple(np.dtype(t) for t in (np.uint8, np.uint16, np.int16, np.uint32, np.int32))
-
-
-def _nvidia_table() -> NDArray[np.uint8]:
-    """Canonical index byte of ours -> metadata byte.
-
-    A lone value keeps its slot; its partner, a zero, is the neighbour after it. (01,00) names e1 twice, so it becomes
-    (1, 2); (10,00) becomes (2, 3).
-    """
-    single = {0x1: 0x9, 0x2: 0xE, 0x6: 0xE}
-    nibbles = [single.get(nibble, nibble + 4 if nibble + 4 in _NVIDIA_NIBBLES else 0) for nibble in range(16)]
-    return np.array([nibbles[byte & 15] | nibbles[byte >> 4] << 4 for byte in range(256)], np.uint8)
-
-
-_NVIDIA_OF_BYTE = _nvidia_table()
-_NVIDIA_BYTE_VALID = np.array(
-    [byte & 15 in _NVIDIA_NIBBLES and byte >> 4 in _NVIDIA_NIBBLES for byte in range(256)], np.bool_
-)
-
-
-@public
-def to_nvidia_metadata(weight: CompressedWeight) -> tuple[NDArray[Any], NDArray[np.uint8]]:
-    """Return values (n, k4 / 2) and linear 2:4 metadata (n, ceil(k4 / 8)) uint8 of a compressed weight.
-
-    Group g of a row is the nibble ``p0 | p1 << 2`` with absolute positions p0 < p1; low nibble first. An unused high
-    nibble at a row's end is zero. View the bytes as little-endian words for the wider forms. This is the linear order,
-    not the interleaved one that some GEMM libraries reorder it to.
-
-    Raises
-    ------
-    FormatError
-        If `weight` is corrupt (see `decode`).
-    """
-    # A foreign file may hold pairs that NVIDIA cannot name (both indexes on one element): decode resolves them.
-    canonical = encode(decode(weight))
-    metadata = _NVIDIA_OF_BYTE[canonical.index]
-    if canonical.k4 % 8:
-        metadata[:, -1] &= 15
-    return canonical.values, metadata
-
-
-@public
-def from_nvidia_metadata(
-    values: NDArray[Any], metadata: NDArray[Any], shape: Sequence[int], where: str = "2:4 metadata"
-) -> CompressedWeight:
-    """Compress from NVIDIA's form: values and absolute positions.
-
-    Parameters
-    ----------
-    values
-        (n, k4 / 2), two a group, in ascending position.
-    metadata
-        (n, ceil(k4 / 8)) uint8, or the same bytes as little-endian 16- or 32-bit words, then padded with zeros to
-        whole words. The layout is that of `to_nvidia_metadata`: linear, low nibble first.
-    shape
-        Dense shape, (n, c) or (n, c, *kernel); k runs over (kernel..., channel), as in K R S C weights.
-    where
-        What errors call the weight.
-
-    Raises
-    ------
-    FormatError
-        If sizes do not fit, or a pair of positions is equal or descending (with its coordinate).
-    """
-    sizes = checked_shape(shape, where)
-    rows, k4 = sizes[0], math.prod(sizes[2:]) * _ceil4(sizes[1])
-    index = _metadata_bytes(metadata, rows, k4, where)
-    valid = _NVIDIA_BYTE_VALID[index]
-    if k4 % 8:
-        last = index[:, -1]
-        valid[:, -1] = _NVIDIA_BYTE_VALID[last | 0x40] & (last < 16)
-    if not valid.all():
-        row, byte = (int(i) for i in np.argwhere(~valid)[0])
-        got = f"0x{int(index[row, byte]):02X} in row {row}, byte {byte} (columns {8 * byte}..{8 * byte + 7})"
-        raise FormatError(message(where, "two ascending positions in each group, nibble 4, 8, 9, C, D or E", got))
-    index -= 0x44
-    if k4 % 8:
-        index[:, -1] &= 15
-    return encode(decode(CompressedWeight(values, index, sizes), where), where)
-
-
-def _metadata_bytes(metadata: NDArray[Any], rows: int, k4: int, where: str) -> NDArray[np.uint8]:
-    """Return a copy of the metadata as (rows, ceil(k4 / 8)) bytes, its word padding checked and cut off."""
-    word = arguments.array(f"{where}: metadata", metadata, FormatError).dtype.itemsize or 1
-    expected = (rows, -(-k4 // (8 * word)))
-    if metadata.dtype.newbyteorder("=") not in _METADATA_DTYPES or metadata.shape != expected:
-        rule = f"uint8, uint16, int16, uint32 or int32 metadata {expected}"
-        raise FormatError(message(where, rule, f"{metadata.dtype} {metadata.shape}"))
-    little = np.ascontiguousarray(metadata, dtype=metadata.dtype.newbyteorder("<"))
-    words = little.view(np.uint8).reshape(rows, expected[1] * word)
-    used = -(-k4 // 8)
-    if words[:, used:].any():
-        raise FormatError(message(where, "zeros after the last group of each row", "a nonzero metadata byte"))
-    return words[:, :used].copy()

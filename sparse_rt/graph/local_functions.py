@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from sparse_rt.errors import ModelError, SparseRTWarning, message
 from sparse_rt.graph import initializer_inputs
-from sparse_rt.graph.decode.n2m4 import functions_for, written
+from sparse_rt.graph.decode.functions import functions_for, written
 from sparse_rt.graph.fingerprint import fingerprint
 from sparse_rt.graph.operators import (
     COMPRESSED,
@@ -22,9 +22,9 @@ from sparse_rt.graph.operators import (
     IR_VERSION,
     MICROSOFT,
     MIN_OPSET,
-    OVERLOADED,
     VERSION,
-    DenseForm,
+    CompressedForm,
+    overloaded_form,
 )
 from sparse_rt.protos import node_lists
 
@@ -71,7 +71,7 @@ def renew_functions(model: ir.Model, where: str) -> None:
             expected = f"an operator of the domain {DOMAIN}, version {VERSION}"
             got = f"'{node.op_type}'" + (f", overload '{node.overload}'" if node.overload else "")
             raise ModelError(message(at, expected, got, "Compress the model again with this version."))
-        node.op_type, node.overload = form.compressed_op_type, ""
+        node.op_type, node.overload = form.op_type, ""
     for function in functions:
         del model.functions[function.identifier()]
     if calls:
@@ -124,8 +124,8 @@ def _nodes(model: ir.Model) -> Iterator[ir.Node]:
             yield from function.all_nodes()
 
 
-def _form(op_type: str, overload: str) -> DenseForm | None:
-    return OVERLOADED.get((op_type, overload)) if overload else COMPRESSED.get(op_type)
+def _form(op_type: str, overload: str) -> CompressedForm | None:
+    return overloaded_form(op_type, overload) if overload else COMPRESSED.get(op_type)
 
 
 def _check(function: ir.Function, where: str) -> None:
@@ -134,7 +134,7 @@ def _check(function: ir.Function, where: str) -> None:
     at = f"{where}, function '{DOMAIN}.{name}'"
     opset = _opset(function)
     form = _form(function.name, function.overload)
-    own_name = form.compressed_op_type if form is not None else name
+    own_name = form.op_type if form is not None else name
     known = _fingerprints(own_name, opset, function.opset_imports.get(MICROSOFT, 1))
     if not known:
         remedy = "Rename the function's domain."

@@ -1,19 +1,21 @@
 """The ``sparse_rt`` operator domain, version 1: its operators, and the dense forms that each stands for.
 
 The four families are named after the operators that the target's graph compiler inserts. One family stands for several
-dense operators (Conv2DCompress for Conv, for Conv behind DequantizeLinear, for QLinearConv, for ConvInteger), and each
-of these forms is an operator with a name of its own, ``<family>_<variant>``, because not every onnxruntime looks at the
-overload of a function. :data:`COMPRESSED` holds all names. All operators share one list of inputs; a node leaves out
-what its form has not. See docs/compressed-model.md.
+dense operators (Conv2DCompress for Conv, for Conv behind DequantizeLinear, for QLinearConv, for ConvInteger), and their
+weights come in several formats. Each of these forms is an operator with a name of its own, ``<family>_<variant>`` and
+the format's suffix, because not every onnxruntime looks at the overload of a function. :data:`COMPRESSED` holds all
+names. All operators of a format share one list of inputs; a node leaves out what its form has not. See
+docs/compressed-model.md.
 """
 
+import functools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import Any
 
 import onnx_ir as ir
 
+from sparse_rt.formats import FORMATS, Format
 from sparse_rt.graph.layers.layer import Form, Kind, Side
 
 __all__ = [
@@ -25,23 +27,23 @@ __all__ = [
     "FILTER_SHAPE",
     "FORMS",
     "FULLY_CONNECTION",
-    "INPUTS",
     "IR_VERSION",
     "MATMUL",
     "MICROSOFT",
     "MIN_OPSET",
-    "OVERLOADED",
     "VERSION",
     "VERSION_KEY",
+    "CompressedForm",
     "DenseForm",
+    "overloaded_form",
 ]
 
 DOMAIN = "sparse_rt"
 VERSION = 1
 VERSION_KEY = "sparse_rt_version"
 """The key in a model's metadata under which a compressed file says which version of sparse_rt wrote it."""
-ALG = "weight_sparse_4_2"
-"""The value of the attribute ``alg``, as on the target."""
+ALG = "alg"
+"""The attribute that names the format of the weight, as on the target."""
 IR_VERSION = 8
 """The first ONNX IR version with local functions."""
 MIN_OPSET = 11
@@ -56,10 +58,7 @@ CONV_TRANSPOSE = "Conv2DTransposeDCompress"
 MATMUL = "MatMulV2Compress"
 FULLY_CONNECTION = "FullyConnectionCompress"
 
-INPUTS = (
-    "x",
-    "filter_compress",
-    "compress_index",
+_AFTER_WEIGHT = (
     "bias",
     "filter_scale",
     "filter_zero_point",
@@ -68,7 +67,7 @@ INPUTS = (
     "y_scale",
     "y_zero_point",
 )
-"""The inputs of every operator, in order."""
+"""The inputs of every operator behind those that hold its weight, in order."""
 
 _CONV_ATTRIBUTES = {
     "auto_pad": ir.AttributeType.STRING,
@@ -134,7 +133,7 @@ class DenseForm:
     """True when the dense weight's axis 0 is the input channel: (c, n, *kernel) instead of (n, c, *kernel)."""
 
     inputs: tuple[str, ...]
-    """The dense operator's inputs, named as in :data:`INPUTS`, with ``filter`` for the weight."""
+    """The dense operator's inputs, named as those of compressed operators, with ``filter`` for the weight."""
 
     attributes: Mapping[str, ir.AttributeType]
     """The dense operator's attributes; a compressed node carries those that the dense node had."""
@@ -146,10 +145,6 @@ class DenseForm:
     """True for a float16 weight. Its body decodes in float32, which is exact: onnxruntime's CPU provider has no float16
     kernels for the decoding, and would neither fold it nor run it fast."""
 
-    padded: bool = False
-    """True for a weight whose channels do not divide by 4: its body cuts off the padding. Of other weights it does
-    not, since an engine keeps every array that it folds until the whole model is loaded."""
-
     fused: bool = False
     """True for onnxruntime's own operators with an activation inside (FusedConv, FusedGemm): the session takes them
     apart, and no compressed operator stands for them."""
@@ -157,11 +152,10 @@ class DenseForm:
     dequantize_inputs: tuple[str, ...] = ("filter_scale", "filter_zero_point")
     """In ``qdq`` form: what DequantizeLinear reads beside the weight."""
 
-    def for_shape(self, shape: Sequence[int]) -> "DenseForm":
-        """Return the form for a weight of the dense operator's `shape`."""
-        if shape[0 if self.input_first else 1] % 4 == 0:
-            return self
-        return replace(self, variant=f"{self.variant}_padded", padded=True)
+    def stored_as(self, format: Format, shape: Sequence[int]) -> "CompressedForm":
+        """Return the compressed form for a weight of the dense operator's `shape` in that format."""
+        channels = shape[0 if self.input_first else 1]
+        return CompressedForm(self, format, is_padded=channels % format.channel_multiple != 0)
 
     def without_absent(self, inputs: Collection[str]) -> "DenseForm":
         """Return the form with the same meaning for a node that has only the given inputs.
@@ -182,11 +176,6 @@ class DenseForm:
         return form
 
     @property
-    def compressed_op_type(self) -> str:
-        """The operator of the ``sparse_rt`` domain that stands for this form."""
-        return f"{self.family}_{self.variant}"
-
-    @property
     def weight_index(self) -> int:
         """Position of the weight among the dense operator's inputs."""
         return self.inputs.index("filter")
@@ -195,6 +184,34 @@ class DenseForm:
     def channel_axis(self) -> int:
         """Axis of the output channels in the dense operator's weight."""
         return 1 if self.input_first else 0
+
+
+@dataclass(frozen=True)
+class CompressedForm:
+    """An operator of the ``sparse_rt`` domain: a dense form, and how its weight is stored."""
+
+    dense: DenseForm
+
+    format: Format
+
+    is_padded: bool = False
+    """True for a weight whose channels do not divide as the format stores them: its body cuts off the padding. Of other
+    weights it does not, since an engine keeps every array that it folds until the whole model is loaded."""
+
+    @property
+    def op_type(self) -> str:
+        """Its name."""
+        return f"{self.dense.family}_{self.variant}{self.format.suffix}"
+
+    @property
+    def variant(self) -> str:
+        """What tells it from others of its family, in the names of operators or, once, in overloads."""
+        return f"{self.dense.variant}_padded" if self.is_padded else self.dense.variant
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The names of its inputs, in order."""
+        return ("x", *self.format.tensors, *_AFTER_WEIGHT)
 
 
 def _qdq(form: DenseForm) -> DenseForm:
@@ -327,14 +344,39 @@ def _variants() -> Iterator[DenseForm]:
             continue
         for dequantized in ({"filter_zero_point"}, set()) if form.form == "qdq" else (set(),):
             for present in range(form.required, len(form.inputs) + 1):
-                exact = form.without_absent({*form.inputs[:present], *dequantized})
-                yield from (exact, exact.for_shape((1, 1)))
+                yield form.without_absent({*form.inputs[:present], *dequantized})
 
 
-COMPRESSED: Mapping[str, DenseForm] = MappingProxyType({form.compressed_op_type: form for form in _variants()})
+@functools.cache
+def _operators(format: Format) -> Mapping[str, CompressedForm]:
+    """Return all operators whose weights have a format, by name."""
+    padded = (False,) if format.channel_multiple == 1 else (False, True)
+    forms = (CompressedForm(form, format, is_padded) for form in _variants() for is_padded in padded)
+    return {form.op_type: form for form in forms}
+
+
+class _Operators(Mapping[str, CompressedForm]):
+    """All operators of the domain by name, for whatever formats there are."""
+
+    def __getitem__(self, name: str) -> CompressedForm:
+        for format in FORMATS.values():
+            if name in (found := _operators(format)):
+                return found[name]
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        for format in FORMATS.values():
+            yield from _operators(format)
+
+    def __len__(self) -> int:
+        return sum(len(_operators(format)) for format in FORMATS.values())
+
+
+COMPRESSED: Mapping[str, CompressedForm] = _Operators()
 """The form that a compressed node stands for, by its operator."""
 
-OVERLOADED: Mapping[tuple[str, str], DenseForm] = MappingProxyType(
-    {(form.family, form.variant): form for form in COMPRESSED.values()}
-)
-"""The same by operator and overload, as files name them that were written before every form had its own name."""
+
+def overloaded_form(family: str, overload: str) -> CompressedForm | None:
+    """Return the form of an operator as files name it that were written before every form had its own name."""
+    found = COMPRESSED.get(f"{family}_{overload}")
+    return found if found is not None and (found.dense.family, found.variant) == (family, overload) else None

@@ -1,4 +1,4 @@
-"""One-shot magnitude pruning of a whole model."""
+"""A pattern applied to a whole model, in one shot."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,13 +7,15 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from sparse_rt import arguments, sparsity
+from sparse_rt import arguments, formats, sparsity
 from sparse_rt.boundary import public
 from sparse_rt.errors import ConfigError, ModelError, message
 from sparse_rt.graph import mapped, model_io
 from sparse_rt.graph.layers.find import find_layers
 from sparse_rt.graph.layers.layer import Layer
 from sparse_rt.graph.layers.sharing import Candidate, candidate_of, stay_dense
+from sparse_rt.prune.scores import METHODS, Score
+from sparse_rt.sparsity import Pattern
 
 __all__ = ["LayerPruning", "PruneResult", "prune", "prune_model"]
 
@@ -53,7 +55,7 @@ def prune(model: model_io.ModelSource, pattern: str = "2:4") -> onnx.ModelProto:
     model
         A path, bytes or a ModelProto, which is not changed.
     pattern
-        ``"2:4"``.
+        One that can be stored: ``"2:4"``.
 
     Raises
     ------
@@ -70,7 +72,7 @@ def prune(model: model_io.ModelSource, pattern: str = "2:4") -> onnx.ModelProto:
 
 @public
 def prune_model(model: ir.Model, pattern: str = "2:4") -> PruneResult:
-    """Keep the two largest |w| of every 4 input channels, for each output channel and kernel position.
+    """Keep the largest |w| that a pattern allows; of 2:4, two of every 4 input channels.
 
     Every layer is pruned that only the values of its weight keep from being compressed, float and integer weights
     alike; biases and scales stay. The source of the rule is the target's own pruning tool: pad the channels with
@@ -81,7 +83,7 @@ def prune_model(model: ir.Model, pattern: str = "2:4") -> PruneResult:
     model
         Not changed; the result shares the tensors that stay as they are.
     pattern
-        ``"2:4"``.
+        One that can be stored: ``"2:4"``.
 
     Raises
     ------
@@ -93,14 +95,19 @@ def prune_model(model: ir.Model, pattern: str = "2:4") -> PruneResult:
     if not isinstance(model, ir.Model):
         raise ModelError(message("model", "an onnx_ir.Model", type(model).__name__))
     wanted = sparsity.parse(pattern)
-    if wanted != sparsity.TWO_FOUR:
-        raise ConfigError(message("pattern", f"'{sparsity.TWO_FOUR}'", f"'{wanted}'", "Other patterns come later."))
+    format = formats.format_of(wanted)
+    if format is None:
+        titles = " or ".join(f"'{found.title}'" for found in formats.FORMATS.values())
+        raise ConfigError(message("pattern", titles, f"'{wanted.name}'", "Other patterns come later."))
     result = model.clone()
     layers = find_layers(result)
     before = [layer.density() for layer in layers]
-    candidates = [candidate_of(layer) for layer in layers if _to_prune(layer)]
+    # One that holds the pattern already loses nothing.
+    dense = [layer for layer in layers if layer.stored is None and layer.eligible]
+    reasons = {layer: formats.reason_for(format, layer.shape, layer.dtype) for layer in dense}
+    candidates = [candidate_of(layer) for layer, reason in reasons.items() if reason is None]
     fixed = stay_dense(candidates)
-    reasons = {candidate.layer: reason for candidate, reason in fixed.items()}
+    reasons |= {candidate.layer: reason for candidate, reason in fixed.items()}
     kept: dict[Layer, float] = {}
     done: dict[ir.Value, float] = {}  # all that share a weight read it in the same way
     for candidate in candidates:
@@ -108,7 +115,7 @@ def prune_model(model: ir.Model, pattern: str = "2:4") -> PruneResult:
             continue
         root = candidate.weight.root
         if root not in done:
-            done[root] = _prune(candidate)
+            done[root] = _prune(candidate, wanted, METHODS["magnitude"])
         kept[candidate.layer] = done[root]
     after = find_layers(result) if kept else layers
     return PruneResult(
@@ -121,26 +128,21 @@ def prune_model(model: ir.Model, pattern: str = "2:4") -> PruneResult:
                 density_before=density,
                 density_after=new.density(),
                 magnitude_kept=kept.get(old, 1.0) if old.shape else None,
-                reason=reasons.get(old, new.reason),
+                reason=reasons.get(old) or new.reason,
             )
             for old, density, new in zip(layers, before, after, strict=True)
         ),
     )
 
 
-def _to_prune(layer: Layer) -> bool:
-    """Whether the layer is dense and could be compressed; one that holds the pattern already loses nothing."""
-    return layer.stored is None and layer.eligible
-
-
-def _prune(candidate: Candidate) -> float:
+def _prune(candidate: Candidate, pattern: Pattern, score: Score) -> float:
     """Replace the layer's constant by its pruned twin; return the share of magnitude that is left."""
     dense = candidate.layer.dense_weight()
     pruned = np.empty_like(dense)  # of the same strides
     total = kept = 0.0
-    for part in sparsity.blocks(dense, sparsity.TWO_FOUR.m):
+    for part in pattern.pieces(dense):
         piece = dense[part]
-        pruned[part] = np.where(sparsity.magnitude_mask(piece), piece, dense.dtype.type(0))
+        pruned[part] = np.where(pattern.mask(score(piece)), piece, dense.dtype.type(0))
         total += _magnitude(piece)
         kept += _magnitude(pruned[part])
         mapped.release(piece)

@@ -16,6 +16,7 @@ from sparse_rt import sparsity
 from sparse_rt.demo_data import load_test_images
 from sparse_rt.graph.layers.find import find_layers
 from sparse_rt.graph.model_io import read
+from sparse_rt.sparsity.nm import TWO_FOUR
 
 
 def stock(path, feeds):
@@ -106,7 +107,7 @@ def test_prune_then_compress_then_run_anywhere(cli, files, tmp_path, images):
     document = json.loads(report.read_text())
     assert set(document) == {"model", "output", "pattern", "layers"}
     weights = [layer.dense_weight() for layer in find_layers(read(pruned)) if layer.reason is None]
-    assert [sparsity.holds(weight) for weight in weights] == [True] * 4
+    assert [sparsity.holds(weight, TWO_FOUR) for weight in weights] == [True] * 4
 
     result = cli("compress", pruned, "-o", compressed, "--json", report)
     assert result.exit_code == 0

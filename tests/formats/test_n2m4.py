@@ -271,3 +271,12 @@ def test_random_bytes_decode_as_the_naive_decoder_says_or_are_refused(values, in
 def test_empty_weights():
     for shape in [(0, 8), (3, 0), (2, 4, 0), (0, 0)]:
         assert formats.decode(formats.encode(np.zeros(shape, np.float32))).shape == shape
+
+
+@pytest.mark.parametrize("shape", [(5, 8, 3, 3), (4, 6, 2), (3, 5, 1, 4), (2, 12, 3), (3, 8)])
+@pytest.mark.parametrize("dtype", [np.float32, np.int8])
+def test_rotate180(shape, dtype):
+    weight = naive.random_weight(np.random.default_rng(9), shape, dtype)
+    rotated = formats.encode(weight).rotate180()
+    formats.check(rotated)
+    np.testing.assert_array_equal(formats.decode(rotated), np.flip(weight, tuple(range(2, len(shape)))))

@@ -5,7 +5,7 @@ import onnx_ir as ir
 import pytest
 from onnx import helper
 
-from sparse_rt.graph.decode.n2m4 import DECODE, functions_for
+from sparse_rt.graph.decode.functions import functions_for
 from sparse_rt.graph.operators import COMPRESSED, MIN_OPSET
 from tests import naive
 from tests.graph import models
@@ -16,8 +16,8 @@ DTYPES = (np.int8, np.uint8, np.float32)  # float16 is decoded as float32
 
 def decoder(values, index, opset):
     functions = functions_for([COMPRESSED["MatMulV2Compress_MatMul"]], {"": opset})
-    decode = next(ir.to_proto(function) for function in functions if function.name == DECODE)
-    node = helper.make_node(DECODE, ["v", "i"], ["y"], domain="sparse_rt")
+    decode = next(ir.to_proto(function) for function in functions if function.name == "Decode")
+    node = helper.make_node("Decode", ["v", "i"], ["y"], domain="sparse_rt")
     outputs = [models.info("y", [len(values), None], values.dtype)]
     return models.model(
         [node], [], outputs, {"v": values, "i": index}, opset, domains=["sparse_rt"], functions=[decode]

@@ -123,7 +123,7 @@ def test_all_names_follow_the_rule():
     for name, form in COMPRESSED.items():
         family, _, variant = name.partition("_")
         assert family in ("Conv2DCompress", "Conv2DTransposeDCompress", "MatMulV2Compress", "FullyConnectionCompress")
-        assert variant.split("_")[0] == form.op_type
+        assert variant.split("_")[0] == form.dense.op_type
 
 
 # --- files of earlier versions --------------------------------------------------------------------------------------

@@ -204,7 +204,7 @@ def counted(monkeypatch, module, name, noted=None) -> list[object]:
 
 @pytest.mark.parametrize("make", [chains.products, chains.quantised_layers])
 def test_a_weight_that_layers_share_is_encoded_and_packed_once(monkeypatch, make):
-    encoded = counted(monkeypatch, formats, "encode_if_it_holds")
+    encoded = counted(monkeypatch, type(formats.N2M4), "encode_if_it_holds")
     packed = counted(monkeypatch, packing, "pack_compressed")
     session = open_session(make(20))
     sparse = [step for step in session.plan.steps if isinstance(step, SparseStep)]
@@ -233,7 +233,7 @@ def test_a_shared_weight_that_breaks_the_pattern_is_reported_for_each_layer(name
 
 
 def test_a_shared_weight_is_pruned_and_compressed_once(monkeypatch):
-    encoded = counted(monkeypatch, formats, "encode_if_it_holds")
+    encoded = counted(monkeypatch, type(formats.N2M4), "encode_if_it_holds")
     proto = chains.products(20)
     srt.compress(proto)
     assert len(encoded) == 1

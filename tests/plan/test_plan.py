@@ -16,7 +16,6 @@ from sparse_rt import formats
 from sparse_rt.graph.layers.find import find_layers
 from sparse_rt.plan import warm_up as warm_up_module
 from sparse_rt.plan.bind.segment import Segment
-from sparse_rt.plan.flip import flip_kernel
 from sparse_rt.plan.islands.schedule import schedule
 from sparse_rt.plan.match.constants import per_channel
 from sparse_rt.plan.match.fusion import fuse
@@ -24,7 +23,6 @@ from sparse_rt.plan.match.replacement import Replacement
 from sparse_rt.plan.steps.convolution import Convolution
 from sparse_rt.plan.steps.sparse_step import SparseStep
 from sparse_rt.plan.warm_up import warm_up
-from tests import naive
 from tests.models import numpy_kernel
 from tests.models.onnx_models import compare, info, model, node, normal, sparse, sparse_session
 
@@ -115,16 +113,6 @@ def test_random_graphs(seed):
     outputs = [name for name in names if name == names[-1] or draw.random() < 0.2]
     proto = model(nodes, [info("x", "b", 9), info("u", "b", 9)], [info(name, "b", 9) for name in outputs], weights)
     compare(proto, {"x": normal(rng, 3, 9), "u": normal(rng, 3, 9)}, tolerance=1e-4)
-
-
-@pytest.mark.parametrize("shape", [(5, 8, 3, 3), (4, 6, 2), (3, 5, 1, 4), (2, 12, 3)])
-@pytest.mark.parametrize("dtype", [np.float32, np.int8])
-def test_flip_kernel(rng, shape, dtype):
-    weight = naive.random_weight(rng, shape, dtype)
-    axes = tuple(range(2, len(shape)))
-    flipped = flip_kernel(formats.encode(weight))
-    formats.check(flipped)
-    np.testing.assert_array_equal(formats.decode(flipped), np.flip(weight, axes))
 
 
 def test_per_channel_is_what_broadcasting_means():

@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from sparse_rt.graph.operators import COMPRESSED, DenseForm
+from sparse_rt.graph.operators import COMPRESSED, CompressedForm, DenseForm
 from tests import naive
 
 OPSET = 17
@@ -57,34 +57,38 @@ def singles() -> Iterator[Case]:
 
 def many() -> Iterator[Case]:
     """Forms of one kind in one graph: one function name for two bodies would show."""
-    standard = [form for form in COMPRESSED.values() if not form.domain]
-    dequantised = [form for form in standard if form.form == "qdq"]
+    standard = [form for form in COMPRESSED.values() if not form.dense.domain]
+    dequantised = [form for form in standard if form.dense.form == "qdq"]
     kinds = {
-        "float": [form for form in standard if form.form == "float" and not form.half],
-        "float16": [form for form in standard if form.half],
+        "float": [form for form in standard if form.dense.form == "float" and not form.dense.half],
+        "float16": [form for form in standard if form.dense.half],
         # Older versions cannot do without the zero point of a Gemm.
-        "qdq": [form for form in dequantised if len(form.dequantize_inputs) == 2 and form.op_type != "Gemm"],
-        "qdq_gemm": [form for form in dequantised if len(form.dequantize_inputs) == 2 and form.op_type == "Gemm"],
-        "qdq_without_zero_point": [
-            form for form in dequantised if len(form.dequantize_inputs) == 1 and form.op_type != "Gemm"
+        "qdq": [
+            form for form in dequantised if len(form.dense.dequantize_inputs) == 2 and form.dense.op_type != "Gemm"
         ],
-        "integer": [form for form in standard if form.form in ("integer", "qlinear")],
-        "microsoft": [form for form in COMPRESSED.values() if form.domain and not form.half],
+        "qdq_gemm": [
+            form for form in dequantised if len(form.dense.dequantize_inputs) == 2 and form.dense.op_type == "Gemm"
+        ],
+        "qdq_without_zero_point": [
+            form for form in dequantised if len(form.dense.dequantize_inputs) == 1 and form.dense.op_type != "Gemm"
+        ],
+        "integer": [form for form in standard if form.dense.form in ("integer", "qlinear")],
+        "microsoft": [form for form in COMPRESSED.values() if form.dense.domain and not form.dense.half],
     }
     for kind, forms in kinds.items():
         for opset in OPSETS if kind != "microsoft" else (OPSET,):
             yield _case(f"many_{kind}_opset{opset}", forms, opset)
 
 
-def _case(name: str, forms: Sequence[DenseForm], opset: int) -> Case:
+def _case(name: str, forms: Sequence[CompressedForm], opset: int) -> Case:
     graph = Graph(opset, np.random.default_rng(len(name)))
     for number, form in enumerate(forms):
-        _layer(graph, form, f"l{number}")
-    return Case(name, graph.model(), graph.feeds, tuple(form.compressed_op_type for form in forms))
+        _layer(graph, form.dense, form.is_padded, f"l{number}")
+    return Case(name, graph.model(), graph.feeds, tuple(form.op_type for form in forms))
 
 
-def _layer(graph: Graph, form: DenseForm, name: str) -> None:
-    random, channels = graph.random, 6 if form.padded else 8
+def _layer(graph: Graph, form: DenseForm, is_padded: bool, name: str) -> None:
+    random, channels = graph.random, 6 if is_padded else 8
     per_channel = form.form == "qdq" and graph.opset >= 13 and form.kind != "conv_transpose"
     weight = _weight(random, form, channels)
     given = {"filter": f"{name}.w"}

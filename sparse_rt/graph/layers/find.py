@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from sparse_rt.errors import ModelError, message
-from sparse_rt.formats import CompressedWeight
+from sparse_rt.formats import SparseWeight
 from sparse_rt.graph.layers import gates
 from sparse_rt.graph.layers.attributes import resolve
 from sparse_rt.graph.layers.dense_weight import DenseWeight
@@ -17,7 +17,7 @@ from sparse_rt.graph.layers.layer import AttributeValue, Kind, Layer
 from sparse_rt.graph.layers.ranks import find_ranks
 from sparse_rt.graph.layers.stored import canonical_shape, stored_weight
 from sparse_rt.graph.layers.weights import ConstantWeight, constant_array, trace
-from sparse_rt.graph.operators import COMPRESSED, DOMAIN, FORMS, INPUTS, MICROSOFT, VERSION, DenseForm
+from sparse_rt.graph.operators import COMPRESSED, DOMAIN, FORMS, MICROSOFT, VERSION, DenseForm
 
 __all__ = ["ELSEWHERE", "Match", "find_layers", "is_layer", "match"]
 
@@ -186,26 +186,27 @@ def _compressed_layer(node: ir.Node, reason: str | None) -> Layer:
     form = COMPRESSED.get(node.op_type)
     if form is None or node.overload:
         raise ModelError(message(where, f"an operator of the domain {DOMAIN}, version {VERSION}", f"'{node.op_type}'"))
-    inputs = _named(INPUTS, node.inputs)
+    inputs = _named(form.inputs, node.inputs)
     weight = stored_weight(node, form, inputs, where)
-    attributes = resolve(form, node, weight.shape)
-    _check_bias(node, form, inputs.get("bias"), weight.shape)
+    dense = form.dense
+    attributes = resolve(dense, node, weight.shape)
+    _check_bias(node, dense, inputs.get("bias"), weight.shape)
     scale = _per_channel(inputs.get("filter_scale"))
     zero_point = _per_channel(inputs.get("filter_zero_point"))
     reason = (
         reason
         or gates.attribute_reason(attributes)
         or gates.parameter_reason(
-            form, weight.shape[0], scale, zero_point, zero_point_given="filter_zero_point" in inputs
+            dense, weight.shape[0], scale, zero_point, zero_point_given="filter_zero_point" in inputs
         )
     )
     return _assemble(
         node,
-        form,
+        dense,
         inputs,
         attributes,
         shape=weight.shape,
-        dtype=weight.values.dtype,
+        dtype=weight.dtype,
         weight_scale=scale,
         weight_zero_point=zero_point,
         reason=reason,
@@ -259,7 +260,7 @@ def _assemble(
     weight_scale: np.ndarray[Any, Any] | None = None,
     weight_zero_point: np.ndarray[Any, Any] | None = None,
     eligible: bool = False,
-    stored: CompressedWeight | None = None,
+    stored: SparseWeight | None = None,
     weight: DenseWeight | None = None,
 ) -> Layer:
     if "x" not in inputs:

@@ -1,12 +1,12 @@
-"""Why a dense layer does not qualify for 2:4, in words for the user."""
+"""Why a dense layer does not qualify for any format of sparse weights, in words for the user."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
+from sparse_rt import formats
 from sparse_rt.graph.layers.layer import AttributeValue
 from sparse_rt.graph.layers.weights import ConstantWeight
 from sparse_rt.graph.operators import DenseForm
@@ -14,7 +14,6 @@ from sparse_rt.graph.operators import DenseForm
 __all__ = [
     "allowed_ranks",
     "attribute_reason",
-    "compressed_nbytes",
     "parameter_reason",
     "quantisation_reason",
     "rank_fits",
@@ -22,8 +21,6 @@ __all__ = [
     "structural_reason",
 ]
 
-MIN_CHANNELS = 5
-"""The target's own gate is Cin > 4."""
 MAX_KERNEL_RANK = 2
 _DTYPES = (ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.FLOAT16, ir.DataType.FLOAT)
 _FLOATS = (ir.DataType.FLOAT16, ir.DataType.FLOAT)
@@ -60,12 +57,7 @@ def structural_reason(
         return f"the weight is {dtype.name.lower()}; int8, uint8, float16 and float32 can be compressed"
     if (reason := attribute_reason(attributes)) is not None:
         return reason
-    if shape[1] < MIN_CHANNELS:
-        return f"{shape[1]} input channels, 2:4 needs more than {MIN_CHANNELS - 1}"
-    dense, stored = math.prod(shape), compressed_nbytes(shape, dtype.itemsize)
-    if stored >= dense * dtype.itemsize:
-        return f"compressed it would take {stored} bytes, dense it takes {int(dense * dtype.itemsize)}"
-    return None
+    return formats.reason_for_all(shape, dtype.numpy())
 
 
 def attribute_reason(attributes: Mapping[str, AttributeValue]) -> str | None:
@@ -114,12 +106,6 @@ def rank_fits(form: DenseForm, rank: int) -> bool:
 def allowed_ranks(form: DenseForm) -> str:
     """Return the ranks of :func:`rank_fits` in words."""
     return "a matrix can be compressed" if form.kind == "matmul" else "1-D and 2-D kernels can be compressed"
-
-
-def compressed_nbytes(shape: tuple[int, ...], itemsize: float) -> int:
-    """Return the bytes of values and index of a canonical shape."""
-    k4 = math.prod(shape[2:]) * (-(-shape[1] // 4) * 4)
-    return int(shape[0] * (k4 // 2 * itemsize + -(-k4 // 8)))
 
 
 def quantisation_reason(

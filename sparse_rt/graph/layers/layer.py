@@ -8,9 +8,9 @@ from typing import Any, Literal
 import numpy as np
 import onnx_ir as ir
 
-from sparse_rt import formats
-from sparse_rt.formats import CompressedWeight
+from sparse_rt.formats import Format, SparseWeight
 from sparse_rt.graph.layers.dense_weight import DenseWeight
+from sparse_rt.sparsity import Pattern
 
 __all__ = ["AttributeValue", "Form", "Kind", "Layer", "Side"]
 
@@ -102,7 +102,7 @@ class Layer:
     rank: int | None = None
     """How many axes y has; None where only a run can tell. See :func:`sparse_rt.graph.layers.ranks.find_ranks`."""
 
-    stored: CompressedWeight | None = None
+    stored: SparseWeight | None = None
     """The compressed weight in the file, for nodes of the ``sparse_rt`` domain; None for dense nodes."""
 
     weight: DenseWeight | None = field(default=None, repr=False)
@@ -110,7 +110,7 @@ class Layer:
     for compressed nodes or a weight that is not constant."""
 
     @property
-    def compressed(self) -> CompressedWeight | None:
+    def compressed(self) -> SparseWeight | None:
         """The weight in compressed form: as stored, else encoded now; None when :attr:`reason` is given."""
         if self.stored is not None:
             return self.stored
@@ -118,10 +118,36 @@ class Layer:
             return None
         return self.weight.compressed(f"layer '{self.name}'")
 
+    @property
+    def format(self) -> Format | None:
+        """What the weight is stored in, or would be; None when :attr:`reason` is given and it is not stored."""
+        if self.stored is not None:
+            return self.stored.format
+        return None if self.reason is not None or self.weight is None else self.weight.format
+
+    @property
+    def pattern(self) -> Pattern | None:
+        """What the zeros of the weight obey; None when :attr:`reason` is given and it is not stored."""
+        if self.stored is not None:
+            return self.stored.pattern
+        return None if self.reason is not None or self.weight is None else self.weight.pattern
+
+    def compressed_nbytes(self) -> int | None:
+        """Return the bytes of the weight in compressed form; None where there is none."""
+        if self.stored is not None:
+            return self.stored.nbytes
+        if self.format is None:
+            return None
+        known = self.format.nbytes(self.shape, self.dtype)
+        if known is not None:
+            return known
+        compressed = self.compressed
+        return None if compressed is None else compressed.nbytes
+
     def density(self) -> float | None:
         """Return the nonzeros of the weight / all; None where it is not constant."""
         if self.stored is not None:
-            return int(np.count_nonzero(self.stored.values)) / max(1, math.prod(self.shape))
+            return self.stored.nonzeros / max(1, math.prod(self.shape))
         return None if self.weight is None else self.weight.density()
 
     def dense_weight(self) -> np.ndarray[Any, Any]:
@@ -135,7 +161,7 @@ class Layer:
             The weight is not constant.
         """
         if self.stored is not None:
-            return formats.decode(self.stored)
+            return self.stored.decode()
         if self.weight is None:
             raise ValueError(f"layer '{self.name}': expected a constant weight, got none.")
         return self.weight.array()

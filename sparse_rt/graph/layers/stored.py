@@ -9,19 +9,18 @@ from collections.abc import Mapping
 import numpy as np
 import onnx_ir as ir
 
-from sparse_rt import formats
 from sparse_rt.errors import FormatError, ModelError, message
-from sparse_rt.formats import CompressedWeight
+from sparse_rt.formats import SparseWeight
 from sparse_rt.graph.layers.gates import allowed_ranks, rank_fits
 from sparse_rt.graph.layers.weights import constant_array
-from sparse_rt.graph.operators import ALG, FILTER_SHAPE, DenseForm
+from sparse_rt.graph.operators import ALG, FILTER_SHAPE, CompressedForm, DenseForm
 
 __all__ = ["canonical_shape", "stored_weight"]
 
 _CORRUPT = "The model is corrupt."
 
 
-def stored_weight(node: ir.Node, form: DenseForm, inputs: Mapping[str, ir.Value], where: str) -> CompressedWeight:
+def stored_weight(node: ir.Node, form: CompressedForm, inputs: Mapping[str, ir.Value], where: str) -> SparseWeight:
     """Return the checked compressed weight of a node.
 
     Parameters
@@ -40,23 +39,25 @@ def stored_weight(node: ir.Node, form: DenseForm, inputs: Mapping[str, ir.Value]
     ModelError
         An attribute or an input is missing, has the wrong type, or contradicts the operator.
     FormatError
-        Values, index and shape do not fit each other.
+        The tensors and the shape do not fit each other.
     """
     _check_attributes(node, form, where)
     _check_inputs(node, form, inputs, where)
-    values = constant_array(inputs.get("filter_compress"))
-    index = constant_array(inputs.get("compress_index"))
-    if values is None or index is None:
-        raise ModelError(message(where, "constant filter_compress and compress_index", "an input or nothing"))
-    weight = CompressedWeight(values, index, canonical_shape(form, _filter_shape(node, form, where)))
-    formats.check(weight, where)
-    if weight.shape[1] % 4 and not form.padded:
+    format, dense = form.format, form.dense
+    found = [constant_array(inputs.get(name)) for name in format.tensors]
+    arrays = [array for array in found if array is not None]
+    if len(arrays) < len(found):
+        raise ModelError(message(where, f"constant {' and '.join(format.tensors)}", "an input or nothing"))
+    weight = format.weight(arrays, canonical_shape(dense, _filter_shape(node, dense, where)))
+    weight.check(where)
+    multiple = format.channel_multiple
+    if weight.shape[1] % multiple and not form.is_padded:
         got = f"{weight.shape[1]}"
-        raise ModelError(message(where, f"a multiple of 4 input channels for {node.op_type}", got, _CORRUPT))
-    allowed = _dtypes(form)
-    if values.dtype not in allowed:
+        raise ModelError(message(where, f"a multiple of {multiple} input channels for {node.op_type}", got, _CORRUPT))
+    allowed = _dtypes(dense)
+    if weight.dtype not in allowed:
         expected = f"values of {' or '.join(str(np.dtype(dtype)) for dtype in allowed)} for {node.op_type}"
-        raise ModelError(message(where, expected, str(values.dtype), _CORRUPT))
+        raise ModelError(message(where, expected, str(weight.dtype), _CORRUPT))
     return weight
 
 
@@ -65,24 +66,23 @@ def canonical_shape(form: DenseForm, shape: tuple[int, ...]) -> tuple[int, ...]:
     return (shape[1], shape[0], *shape[2:]) if form.input_first and len(shape) >= 2 else shape
 
 
-def _check_attributes(node: ir.Node, form: DenseForm, where: str) -> None:
-    algorithm = node.attributes.get("alg")
-    if algorithm is None or algorithm.value != ALG:
+def _check_attributes(node: ir.Node, form: CompressedForm, where: str) -> None:
+    algorithm = node.attributes.get(ALG)
+    if algorithm is None or algorithm.value != form.format.alg:
         got = "none" if algorithm is None else repr(algorithm.value)
-        raise ModelError(message(where, f"the attribute alg = '{ALG}'", got, _CORRUPT))
-    if "transB" in form.attributes:
+        raise ModelError(message(where, f"the attribute {ALG} = '{form.format.alg}'", got, _CORRUPT))
+    if "transB" in form.dense.attributes:
         found = node.attributes.get("transB")
         transposed = found is not None and bool(found.value)
-        if transposed == form.input_first:
-            expected = f"transB = {int(not form.input_first)} for {node.op_type}"
+        if transposed == form.dense.input_first:
+            expected = f"transB = {int(not form.dense.input_first)} for {node.op_type}"
             raise ModelError(message(where, expected, str(int(transposed)), _CORRUPT))
 
 
-def _check_inputs(node: ir.Node, form: DenseForm, inputs: Mapping[str, ir.Value], where: str) -> None:
+def _check_inputs(node: ir.Node, form: CompressedForm, inputs: Mapping[str, ir.Value], where: str) -> None:
     """Raise if the node has an input that the body of its operator does not read."""
-    read = {"filter_compress", "compress_index", *form.inputs} | set(
-        form.dequantize_inputs if form.form == "qdq" else ()
-    )
+    dense = form.dense
+    read = {*form.format.tensors, *dense.inputs, *(dense.dequantize_inputs if dense.form == "qdq" else ())}
     unread = [name for name in inputs if name not in read]
     if unread:
         raise ModelError(message(where, f"no {' and no '.join(unread)} for {node.op_type}", "one", _CORRUPT))

@@ -1,6 +1,5 @@
-"""The ``--sparsity=1`` pass: replace layers that hold 2:4 by operators with a compressed weight."""
+"""The ``--sparsity=1`` pass: replace layers that hold a pattern by operators with a compressed weight."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,19 +7,19 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from sparse_rt import arguments, sparsity
+from sparse_rt import arguments
 from sparse_rt.boundary import public
 from sparse_rt.errors import ConfigError, ModelError, message
-from sparse_rt.formats import CompressedWeight
+from sparse_rt.formats import Format, SparseWeight
 from sparse_rt.graph import mapped, model_io
+from sparse_rt.graph.decode import DECODINGS
 from sparse_rt.graph.layers.find import find_layers
-from sparse_rt.graph.layers.gates import compressed_nbytes
 from sparse_rt.graph.layers.layer import Layer
 from sparse_rt.graph.layers.sharing import Candidate, candidate_of, stay_dense
 from sparse_rt.graph.layers.weights import ConstantWeight
 from sparse_rt.graph.local_functions import add_functions, raise_ir_version
 from sparse_rt.graph.names import Names, fresh_name, value_names
-from sparse_rt.graph.operators import ALG, DOMAIN, FILTER_SHAPE, INPUTS, MIN_OPSET, VERSION_KEY
+from sparse_rt.graph.operators import ALG, DOMAIN, FILTER_SHAPE, MIN_OPSET, VERSION_KEY
 from sparse_rt.version import __version__
 
 __all__ = ["FOLDING_LIMIT", "CompressResult", "LayerCompression", "compress", "compress_model"]
@@ -41,12 +40,12 @@ class LayerCompression:
     dtype: str
     """Of the stored weight; empty when the weight is not constant."""
     pattern: str | None
-    """``"2:4"`` where the weight is compressed, else None."""
+    """What the weight holds, for example ``"2:4"``, where it is compressed, else None."""
     density: float | None
     """Nonzeros / all; None when the weight is not constant."""
     dense_bytes: int
     compressed_bytes: int
-    """Bytes of values and index; equal to `dense_bytes` where the layer stays dense."""
+    """Bytes of what stands for the weight; equal to `dense_bytes` where the layer stays dense."""
     reason: str | None
     """Why the layer stays dense; None where it is compressed."""
 
@@ -61,7 +60,7 @@ class CompressResult:
 
 @public
 def compress(model: model_io.ModelSource, sparsity: int = 1) -> onnx.ModelProto:
-    """Return the model with every layer that holds 2:4 compressed; it runs in any onnxruntime.
+    """Return the model with every layer that holds a pattern compressed; it runs in any onnxruntime.
 
     Parameters
     ----------
@@ -83,7 +82,7 @@ def compress(model: model_io.ModelSource, sparsity: int = 1) -> onnx.ModelProto:
 
 @public
 def compress_model(model: ir.Model, sparsity: int = 1) -> CompressResult:
-    """Compress the layers that hold 2:4, and say why the others stay dense.
+    """Compress the layers that hold a pattern, and say why the others stay dense.
 
     A layer that does not hold the pattern is never changed: prune first. Layers that are compressed already stay so.
 
@@ -142,10 +141,8 @@ def _reason_for_operator(layer: Layer) -> str | None:
 
 def _reason_for_size(layer: Layer) -> str | None:
     """Return why the compressed layer would run slowly in onnxruntime; sparse_rt runs it from the dense file."""
-    rows, channels, *kernel = layer.shape
-    k8 = -(-math.prod(kernel) * (-(-channels // 4) * 4) // 8) * 8
-    # The decoding goes through rows padded to whole index bytes, in float32 for float16 weights.
-    decoded = rows * k8 * (4 if layer.dtype == np.float16 else layer.dtype.itemsize)
+    format = layer.format
+    decoded = 0 if format is None else DECODINGS[format.name].decoded_nbytes(layer.shape, layer.dtype)
     if decoded < FOLDING_LIMIT:
         return None
     return f"its dense weight takes {decoded} bytes, and onnxruntime decodes at load only below {FOLDING_LIMIT}"
@@ -155,15 +152,16 @@ def _report(layer: Layer, reason: str | None) -> LayerCompression:
     constant = bool(layer.shape)
     weight = layer.dense_weight() if constant else None
     nbytes = weight.nbytes if weight is not None else 0
+    compressed = None if reason else layer.compressed_nbytes()
     return LayerCompression(
         name=layer.name,
         op_type=layer.op_type,
         shape=layer.shape,
         dtype=str(layer.dtype) if constant else "",
-        pattern=None if reason else str(sparsity.TWO_FOUR),
+        pattern=None if reason or layer.pattern is None else layer.pattern.name,
         density=layer.density(),
         dense_bytes=nbytes,
-        compressed_bytes=nbytes if reason else compressed_nbytes(layer.shape, layer.dtype.itemsize),
+        compressed_bytes=nbytes if compressed is None else compressed,
         reason=reason,
     )
 
@@ -172,7 +170,7 @@ def _rewrite(model: ir.Model, candidates: Sequence[Candidate]) -> None:
     if not candidates:
         return
     raise_ir_version(model)
-    compressed: dict[ir.Value, tuple[ir.Value, ir.Value]] = {}
+    compressed: dict[ir.Value, tuple[Format, list[ir.Value]]] = {}
     names = value_names(model)
     for candidate in candidates:
         root = candidate.weight.root
@@ -183,43 +181,44 @@ def _rewrite(model: ir.Model, candidates: Sequence[Candidate]) -> None:
                     message(f"layer '{candidate.layer.name}'", "a weight that can be compressed", "another")
                 )
             mapped.release(candidate.layer.dense_weight())
-            compressed[root] = _initializers(model.graph, root, weight, names)
+            compressed[root] = weight.format, _initializers(model.graph, root, weight, names)
         _replace(candidate, *compressed[root])
         _remove_dead(model.graph, candidate.weight)
     add_functions(model)
 
 
-def _initializers(graph: ir.Graph, root: ir.Value, weight: CompressedWeight, names: Names) -> tuple[ir.Value, ir.Value]:
-    """Register values and index under names derived from the dense weight's."""
+def _initializers(graph: ir.Graph, root: ir.Value, weight: SparseWeight, names: Names) -> list[ir.Value]:
+    """Register the weight's arrays under names derived from the dense weight's."""
     values = []
-    for suffix, array in (("filter_compress", weight.values), ("compress_index", weight.index)):
+    for suffix, array in zip(weight.format.tensors, weight.arrays, strict=True):
         name = fresh_name(f"{root.name or 'weight'}.{suffix}", names)
         tensor = ir.Tensor(array, name=name)
         value = ir.Value(name=name, const_value=tensor, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype))
         graph.register_initializer(value)
         values.append(value)
-    return values[0], values[1]
+    return values
 
 
-def _replace(candidate: Candidate, values: ir.Value, index: ir.Value) -> None:
+def _replace(candidate: Candidate, format: Format, tensors: Sequence[ir.Value]) -> None:
     """Turn the dense node into its compressed form in place, so that outputs, names and metadata stay."""
-    node, form, weight = candidate.layer.node, candidate.form, candidate.weight
-    named: dict[str, ir.Value | None] = dict(zip(form.inputs, node.inputs, strict=False))
+    node, dense, weight = candidate.layer.node, candidate.form, candidate.weight
+    named: dict[str, ir.Value | None] = dict(zip(dense.inputs, node.inputs, strict=False))
     if weight.dequantize is not None:
         named |= dict(zip(("", "filter_scale", "filter_zero_point"), weight.dequantize.inputs, strict=False))
-    named |= {"filter_compress": values, "compress_index": index}
-    form = form.without_absent({name for name, value in named.items() if value is not None}).for_shape(weight.shape)
-    inputs = [named.get(name) for name in INPUTS]
+    named |= dict(zip(format.tensors, tensors, strict=True))
+    dense = dense.without_absent({name for name, value in named.items() if value is not None})
+    form = dense.stored_as(format, weight.shape)
+    inputs = [named.get(name) for name in form.inputs]
     while inputs[-1] is None:
         inputs.pop()
     node.resize_inputs(len(inputs))
     for position, value in enumerate(inputs):
         node.replace_input_with(position, value)
-    node.domain, node.op_type, node.overload, node.version = DOMAIN, form.compressed_op_type, "", None
-    for name in [name for name in node.attributes if name not in form.attributes]:
+    node.domain, node.op_type, node.overload, node.version = DOMAIN, form.op_type, "", None
+    for name in [name for name in node.attributes if name not in dense.attributes]:
         del node.attributes[name]
     shape = ir.Tensor(np.array(weight.shape, np.int64))
-    node.attributes.add(ir.AttrString("alg", ALG))
+    node.attributes.add(ir.AttrString(ALG, format.alg))
     node.attributes.add(ir.AttrTensor(FILTER_SHAPE, shape))
 
 

@@ -7,12 +7,11 @@ from collections.abc import Iterable
 import numpy as np
 import onnx_ir as ir
 
-from sparse_rt import formats
-from sparse_rt.formats import CompressedWeight
+from sparse_rt.formats import SparseWeight
 from sparse_rt.graph.layers.find import find_layers
 from sparse_rt.graph.layers.layer import Layer
 from sparse_rt.graph.names import Names, fresh_name, value_names
-from sparse_rt.graph.operators import COMPRESSED, DOMAIN, FILTER_SHAPE, INPUTS, VERSION_KEY, DenseForm
+from sparse_rt.graph.operators import ALG, COMPRESSED, DOMAIN, FILTER_SHAPE, VERSION_KEY, CompressedForm
 
 __all__ = ["decompress_model", "decompressed_nbytes"]
 
@@ -20,7 +19,7 @@ __all__ = ["decompress_model", "decompressed_nbytes"]
 def decompressed_nbytes(model: ir.Model) -> int:
     """Return the bytes that the compressed weights of a model take when they are dense."""
     stored = (layer.stored for layer in find_layers(model))
-    return sum(math.prod(weight.shape) * weight.values.itemsize for weight in stored if weight is not None)
+    return sum(math.prod(weight.shape) * weight.dtype.itemsize for weight in stored if weight is not None)
 
 
 def decompress_model(model: ir.Model) -> ir.Model:
@@ -48,20 +47,22 @@ def decompress_model(model: ir.Model) -> ir.Model:
         if layer.stored is None or not isinstance(graph, ir.Graph):
             continue
         form = COMPRESSED[layer.node.op_type]
-        key = (layer.node.inputs[1], form.input_first)
+        key = (layer.node.inputs[1], form.dense.input_first)
         if key not in dense:
-            dense[key] = _initializer(graph, layer.stored, form, fresh_name(f"{layer.name}.filter", names))
-        compressed |= dict.fromkeys(value for value in layer.node.inputs[1:3] if value is not None)
+            name = fresh_name(f"{layer.name}.filter", names)
+            dense[key] = _initializer(graph, layer.stored, form.dense.input_first, name)
+        tensors = layer.node.inputs[1 : 1 + len(form.format.tensors)]
+        compressed |= dict.fromkeys(value for value in tensors if value is not None)
         _replace(layer, form, dense[key], names)
     _remove_unused(result, compressed)
     return result
 
 
-def _initializer(graph: ir.Graph, stored: CompressedWeight, form: DenseForm, name: str) -> ir.Value:
-    shape = (stored.shape[1], stored.shape[0], *stored.shape[2:]) if form.input_first else stored.shape
+def _initializer(graph: ir.Graph, stored: SparseWeight, input_first: bool, name: str) -> ir.Value:
+    shape = (stored.shape[1], stored.shape[0], *stored.shape[2:]) if input_first else stored.shape
     tensor = ir.LazyTensor(
-        functools.partial(_decoded, stored, form.input_first, name),
-        dtype=ir.DataType.from_numpy(stored.values.dtype),
+        functools.partial(_decoded, stored, input_first, name),
+        dtype=ir.DataType.from_numpy(stored.dtype),
         shape=ir.Shape(shape),
         name=name,
     )
@@ -70,32 +71,32 @@ def _initializer(graph: ir.Graph, stored: CompressedWeight, form: DenseForm, nam
     return value
 
 
-def _decoded(stored: CompressedWeight, input_first: bool, name: str) -> ir.TensorProtocol:
-    weight = formats.decode(stored, f"weight '{name}'")
+def _decoded(stored: SparseWeight, input_first: bool, name: str) -> ir.TensorProtocol:
+    weight = stored.decode(f"weight '{name}'")
     return ir.tensor(np.ascontiguousarray(weight.swapaxes(0, 1) if input_first else weight), name=name)
 
 
-def _replace(layer: Layer, form: DenseForm, weight: ir.Value, names: Names) -> None:
+def _replace(layer: Layer, form: CompressedForm, weight: ir.Value, names: Names) -> None:
     """Turn the compressed node into its dense form in place."""
-    node = layer.node
-    named: dict[str, ir.Value | None] = dict(zip(INPUTS, node.inputs, strict=False))
+    node, dense = layer.node, form.dense
+    named: dict[str, ir.Value | None] = dict(zip(form.inputs, node.inputs, strict=False))
     named["filter"] = weight
-    if form.form == "qdq":
-        parameters = [named.get(name) for name in form.dequantize_inputs]
+    if dense.form == "qdq":
+        parameters = [named.get(name) for name in dense.dequantize_inputs]
         per_channel = layer.weight_scale is not None and layer.weight_scale.ndim == 1
-        attributes = [ir.AttrInt64("axis", form.channel_axis)] if per_channel else []
+        attributes = [ir.AttrInt64("axis", dense.channel_axis)] if per_channel else []
         dequantize = ir.Node("", "DequantizeLinear", [weight, *parameters], attributes=attributes)
         dequantize.name = dequantize.outputs[0].name = fresh_name(f"{layer.name}.filter_dequantized", names)
         node.prepend(dequantize)
         named["filter"] = dequantize.outputs[0]
-    inputs = [named.get(name) for name in form.inputs]
+    inputs = [named.get(name) for name in dense.inputs]
     while inputs[-1] is None:
         inputs.pop()
     node.resize_inputs(len(inputs))
     for position, value in enumerate(inputs):
         node.replace_input_with(position, value)
-    node.domain, node.op_type, node.overload = form.domain, form.op_type, ""
-    for name in ("alg", FILTER_SHAPE):
+    node.domain, node.op_type, node.overload = dense.domain, dense.op_type, ""
+    for name in (ALG, FILTER_SHAPE):
         node.attributes.pop(name, None)
 
 

@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from sparse_rt_kernels.cpu import isa
 from sparse_rt_kernels.product import registry
 
-from sparse_rt import formats
-from sparse_rt.formats import CompressedWeight
+from sparse_rt.formats import SparseWeight
 from sparse_rt.graph.layers.layer import Layer
 from sparse_rt.graph.mapped import release
 from sparse_rt.plan.decisions import LayerDecision
-from sparse_rt.plan.flip import flip_kernel
 from sparse_rt.plan.match.fusion import Fusion, fuse
 from sparse_rt.plan.match.operands import Refusal, operands
 from sparse_rt.plan.match.packing import PackedWeights
@@ -83,42 +81,41 @@ def choose(
     return Choice(_report(layer, compressed, step.kernel.name, reason, decision), replacement)
 
 
-def _compressed(layer: Layer) -> CompressedWeight | None:
+def _compressed(layer: Layer) -> SparseWeight | None:
     if layer.reason is not None and layer.stored is None:
         return None
     compressed = layer.compressed
     if compressed is not None and layer.stored is not None:
         # The kernels trust their operands: a corrupt file is refused here.
-        formats.check(compressed, f"layer '{layer.name}'")
+        compressed.check(f"layer '{layer.name}'")
     return compressed
 
 
 def _report(
     layer: Layer,
-    compressed: CompressedWeight | None,
+    compressed: SparseWeight | None,
     kernel: str | None,
     reason: str,
     decision: LayerDecision | None = None,
 ) -> LayerReport:
-    holds = layer.reason is None or compressed is not None
     return LayerReport(
         name=layer.name,
         op_type=layer.op_type,
         shape=layer.shape,
-        pattern="2:4" if holds else None,
+        pattern=None if layer.pattern is None else layer.pattern.name,
         density=layer.density(),
         dtype=str(layer.dtype),
         kernel=kernel,
         reason=reason,
         dense_bytes=math.prod(layer.shape) * layer.dtype.itemsize if layer.shape else 0,
-        compressed_bytes=formats.compressed_nbytes(layer.shape, layer.dtype) if holds else None,
+        compressed_bytes=layer.compressed_nbytes(),
         tried=() if decision is None else decision.tried,
     )
 
 
 def _step(
     fusion: Fusion,
-    compressed: CompressedWeight,
+    compressed: SparseWeight,
     tier: str | None,
     name: str | None,
     packed: PackedWeights,
@@ -131,13 +128,13 @@ def _step(
     if len(layer.shape) - 2 > _MAX_AXES:
         raise Refusal(f"expected at most 2 spatial axes, got {len(layer.shape) - 2}")
     if layer.kind == "conv_transpose":
-        compressed = flip_kernel(compressed)
-    found = operands(fusion, compressed.values)
+        compressed = compressed.rotate180()
+    found = operands(fusion, compressed.arrays.values)
     kernel = _kernel(found.dtype, tier, name)
     is_shared = layer.weight is not None and layer.weight.readers > 1
-    weight = packed.of(kernel, found.values, compressed.index, is_shared)
-    release(compressed.values)
-    release(compressed.index)
+    weight = packed.of(kernel, found.values, compressed.arrays.indexes, is_shared)
+    release(compressed.arrays.values)
+    release(compressed.arrays.indexes)
     return SparseStep(
         name=layer.name,
         x=str(fusion.x.name),

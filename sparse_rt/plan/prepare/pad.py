@@ -44,7 +44,7 @@ def absorb_pads(model: ir.Model) -> None:
 def _is_convolution(node: ir.Node) -> bool:
     if node.domain == DOMAIN:
         form = COMPRESSED.get(node.op_type)
-        return form is not None and form.op_type == "Conv"
+        return form is not None and form.dense.op_type == "Conv"
     return node.domain == "" and node.op_type == "Conv"
 
 

@@ -6,7 +6,7 @@ import pytest
 from onnx import helper
 
 from sparse_rt.graph import model_io
-from sparse_rt.graph.decode.n2m4 import functions_for
+from sparse_rt.graph.decode.functions import functions_for
 from sparse_rt.graph.operators import COMPRESSED
 from sparse_rt.graph.passes.compress import compress
 from sparse_rt.plan.prepare import fold as fold_module
