@@ -109,7 +109,7 @@ PROMISES = (
         "Each island has a profile of its own",
         (
             f"{_TRACE}::test_every_island_has_a_profile_of_its_own",
-            "tests/cli/test_bench_layers.py::test_profiles_of_several_islands",
+            "tests/bench/test_profile.py::test_profiles_of_several_islands",
             f"{_TRACE}::test_a_profile_replaces_no_other",
         ),
     ),
