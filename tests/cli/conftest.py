@@ -4,6 +4,7 @@ import pytest
 from typer.testing import CliRunner
 
 from sparse_rt.cli.main import app
+from sparse_rt.demo_data import load_test_images
 
 
 @pytest.fixture
@@ -16,3 +17,9 @@ def cli():
         return result
 
     return call
+
+
+@pytest.fixture(scope="session")
+def images():
+    """The demo's held-out images."""
+    return load_test_images()[0]
