@@ -85,7 +85,7 @@ PROMISES = (
     Promise(
         _LAYOUTS,
         '`verify`: exact where arithmetic is, "cannot say" within the reference\'s own noise; hostile input is named',
-        ("tests/verify/test_outputs.py",),
+        ("tests/verify/test_outputs.py", "tests/verify/test_exactness.py", "tests/verify/test_reference.py"),
     ),
     Promise(
         _LAYOUTS,
@@ -126,7 +126,7 @@ PROMISES = (
     Promise(
         _LAYOUTS,
         "`inspect` tells what only the first run decides",
-        (f"{_COMMANDS}::test_inspect_tells_what_the_first_run_decides",),
+        ("tests/cli/test_inspect.py::test_inspect_tells_what_the_first_run_decides",),
     ),
     Promise(
         _LAYOUTS,

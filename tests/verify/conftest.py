@@ -1,0 +1,9 @@
+"""One generator of random numbers a test."""
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(3)
