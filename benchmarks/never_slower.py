@@ -1,7 +1,7 @@
 """``python -m benchmarks.never_slower``: models of many forms, sparse and dense, none slower than in onnxruntime.
 
 onnxruntime and sparse_rt run the same file (weights that hold 2:4 are found in it), each in a process of its own with
-the same number of threads, in alternating turns. The session tunes itself first (docs/session.md), unless `--tuning`
+the same number of threads, in alternating turns. The session tunes itself first (docs/tuning.md), unless `--tuning`
 says otherwise. The table says onnxruntime's median time over ours with its 95 % interval, and which models lose more
 than 5 %. A record is appended to ``benchmarks/results/never_slower.jsonl``.
 """

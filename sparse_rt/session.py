@@ -29,7 +29,7 @@ _CPU = "CPUExecutionProvider"
 class InferenceSession:
     """Run an ONNX model, compressed or plain; shaped after :class:`onnxruntime.InferenceSession`.
 
-    Several threads may call :meth:`run` at once. A forked child may use its parent's session; see docs/session.md.
+    Several threads may call :meth:`run` at once. A forked child may use its parent's session; see docs/threads.md.
 
     Parameters
     ----------

@@ -10,7 +10,7 @@ from sparse_rt.plan.decisions import Decisions, Draft, LayerDecision
 __all__ = ["HAND_OVER_MICROSECONDS", "estimated_decisions", "saved_microseconds"]
 
 #: What leaving for onnxruntime in the middle of a plan costs, its call and the first touch of its arrays; see
-#: docs/session.md.
+#: docs/tuning.md.
 HAND_OVER_MICROSECONDS = 10.0
 #: The least of the tiers whose kernels are written for it.
 _LEAST_TIER = "avx2"

@@ -198,7 +198,7 @@ def matmul(
     out: NDArray[Any],
     pool: ThreadPool,
 ) -> None:
-    """``out = epilogue(x @ w.T)``; see :class:`sparse_rt_kernels.product.registry.Kernel` and docs/kernels.md."""
+    """``out = epilogue(x @ w.T)``; see :class:`.registry.Kernel` and docs/kernels/contract.md."""
     finish = _finisher(epilogue, out.dtype)
     if not out.size:
         return
@@ -218,7 +218,7 @@ def conv(
     out: NDArray[Any],
     pool: ThreadPool,
 ) -> None:
-    """``out = epilogue(conv(x, w))``; see :class:`sparse_rt_kernels.product.registry.Kernel` and docs/kernels.md."""
+    """``out = epilogue(conv(x, w))``; see :class:`.registry.Kernel` and docs/kernels/contract.md."""
     finish = _finisher(epilogue, out.dtype)
     if not out.size:
         return

@@ -278,8 +278,9 @@ class _Layout:
     def _addition_apart(self, added: _Sum) -> LaidOutStep | None:
         """Return an Add of uint8 as a step over blocks; None for one that the layer computes.
 
-        On Zen 5 a pass of its own takes less time than what the sum adds to the layer (docs/kernels.md). Only the layer
-        knows int8 in blocks. The pass adds borders, too; a sum whose border must hold another byte is the layer's.
+        On Zen 5 a pass of its own takes less time than what the sum adds to the layer (docs/kernels/measurements.md).
+        Only the layer knows int8 in blocks. The pass adds borders, too; a sum whose border must hold another byte is
+        the layer's.
         """
         step, own, other, addition = added
         if any(dtype != _BYTE for dtype in (*addition.dtypes, addition.y_dtype)):

@@ -28,7 +28,7 @@ __all__ = ["dense_replacement"]
 
 _AXES = 2
 #: Input channels up to which a dense convolution leaves onnxruntime (the first layer of a network), and what its output
-#: channels must divide by; docs/kernels.md has what was measured.
+#: channels must divide by; docs/kernels/measurements.md has what was measured.
 _MOST_CHANNELS = 16
 _OUT = 16
 

@@ -94,7 +94,7 @@ def _constants(packed: PackedWeight[Panels], epilogue: FloatEpilogue | IntegerEp
 def prepare_matmul(
     shape: MatmulShape, packed: PackedWeight[Panels], epilogue: FloatEpilogue | IntegerEpilogue, threads: int
 ) -> Launch:
-    """Prepare ``out = epilogue(x @ w.T)``; see :class:`.registry.Kernel` and docs/kernels.md."""
+    """Prepare ``out = epilogue(x @ w.T)``; see :class:`.registry.Kernel` and docs/kernels/contract.md."""
     steps = packed.panels.values.shape[1]
     parts = partition(shape.m, packed.n, worthwhile_threads(shape.m, packed.n, steps, threads))
     blocks = blocking(steps, -(-shape.m // parts.row_parts), shape.out_stride)
@@ -117,7 +117,7 @@ def prepare_conv(
     epilogue: FloatEpilogue | IntegerEpilogue,
     threads: int,
 ) -> Launch:
-    """Prepare ``out = epilogue(conv(x, w))``; see :class:`.registry.Kernel` and docs/kernels.md."""
+    """Prepare ``out = epilogue(conv(x, w))``; see :class:`.registry.Kernel` and docs/kernels/contract.md."""
     image = octet_image_of(geometry)
     if image is not None and out_dtype.itemsize == 1 and packed.n % layout.CHANNELS == 0:
         return prepare_image(geometry, image, x_dtype, out_dtype, packed, epilogue, threads)
