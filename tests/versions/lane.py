@@ -22,30 +22,13 @@ sys.path[:0] = [str(ROOT), str(ROOT / "kernels")]
 
 from sparse_rt.graph.passes.compress import compress  # noqa: E402
 from tests.versions import cases  # noqa: E402
+from tests.versions.onnxruntimes import OLDEST_THAT_WE_RUN_WITH, VERSIONS, numbers  # noqa: E402
 
-#: Each with the Pythons that it has wheels for: the oldest that is promised, three from between, the last that ignores
-#: overloads, the oldest that sparse_rt itself runs with.
-VERSIONS = {
-    "1.17.3": ((3, 8), (3, 12)),
-    "1.19.2": ((3, 8), (3, 12)),
-    "1.21.1": ((3, 10), (3, 13)),
-    "1.23.2": ((3, 10), (3, 13)),
-    "1.24.4": ((3, 11), (3, 14)),
-    "1.26.0": ((3, 11), (3, 14)),
-    "1.31.1": ((3, 11), (3, 14)),
-}
 #: Those before are built for NumPy 1.
 FIRST_WITH_NUMPY_2 = (1, 19)
-#: The oldest that sparse_rt itself takes.
-FIRST_ALLOWED = (1, 31)
 TOLERANCE = 1e-5
 #: Dense models that a version may refuse, of some 200; more, and the lane would judge too little.
 MOST_ABSENT = 15
-
-
-def numbers(version: str) -> tuple[int, ...]:
-    """Return a version as numbers."""
-    return tuple(int(part) for part in version.split(".")[:2])
 
 
 def installed(version: str) -> Path:
@@ -141,7 +124,7 @@ def main(wanted: list[str]) -> int:
                 print(f"onnxruntime {version}: has no wheel for Python {python[0]}.{python[1]}, left out")
                 continue
             failures += judge(version, Path(folder), names)
-            if numbers(version) >= FIRST_ALLOWED:
+            if numbers(version) >= numbers(OLDEST_THAT_WE_RUN_WITH):
                 failures += judge_islands(version)
     print(f"{failures} failures")
     return int(failures > 0)
