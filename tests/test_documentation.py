@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from sparse_rt.version import __version__
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / name for name in ("README.md", "SECURITY.md", "examples/README.md")] + sorted(ROOT.glob("docs/**/*.md"))
 #: What paths in the text are relative to.
@@ -121,3 +123,9 @@ def test_every_page_can_be_reached_from_the_readme():
         links = (link.partition("#")[0] for link in LINK.findall(page.read_text()))
         waiting += [(page.parent / link).resolve() for link in links if link and not re.match(r"[a-z]+:", link)]
     assert [by_page(page) for page in sorted(ROOT.glob("docs/**/*.md")) if page not in reached] == []
+
+
+def test_the_changelog_begins_with_what_is_unreleased_and_then_this_version():
+    titles = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert titles[0] == "Unreleased"
+    assert re.fullmatch(rf"{re.escape(__version__)} - \d{{4}}-\d\d-\d\d", titles[1])
