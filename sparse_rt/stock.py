@@ -14,12 +14,17 @@ from sparse_rt.empty_pools import WITHOUT_BLOCKS, watched
 from sparse_rt.errors import FeedError, ModelError, SparseRTError, message
 from sparse_rt.external import check_regular, relocate
 
-__all__ = ["ModelSource", "known_feeds", "misreads", "open_session", "run"]
+__all__ = ["ModelSource", "known_feeds", "misreads", "name_of", "open_session", "run"]
 
 ModelSource: TypeAlias = str | os.PathLike[str] | bytes | onnx.ModelProto
 
 _FATAL = 4
 _FIRST_WITH_OVERLOADS = (1, 27)
+
+
+def name_of(model: ModelSource, otherwise: str) -> str:
+    """Return a model's path, `otherwise` for one that is in memory."""
+    return otherwise if isinstance(model, bytes | onnx.ModelProto) else os.fspath(model)
 
 
 def misreads(model: ModelSource | bytearray | memoryview) -> bool:

@@ -20,7 +20,7 @@ from sparse_rt.bench.named import named_dense_model
 from sparse_rt.bench.process import EngineProcess
 from sparse_rt.bench.report import BenchReport, LayerTiming
 from sparse_rt.bench.statistics import ratio_of_medians, summarise
-from sparse_rt.bench.turns import Contestant, alternate
+from sparse_rt.bench.turns import Turn, Turns, alternate
 from sparse_rt.boundary import public
 from sparse_rt.errors import ConfigError, message
 from sparse_rt.external import check_regular
@@ -28,7 +28,7 @@ from sparse_rt.feeds import random_feeds, write_npz
 from sparse_rt.output_file import open_output
 from sparse_rt.plan.options import SessionOptions, usable_threads
 from sparse_rt.scratch import ScratchFolder
-from sparse_rt.stock import ModelSource
+from sparse_rt.stock import ModelSource, name_of
 
 __all__ = ["bench"]
 
@@ -91,6 +91,34 @@ def bench(
     ConfigError
         `seconds` or `threads` is out of range.
     """
+    _check(model, reference, layers, profile, seconds)
+    count = usable_threads() if threads is None else arguments.integer("threads", threads, 1)
+    SessionOptions(count)  # refuses too many, before a process of onnxruntime's starts them
+    with ExitStack() as stack:
+        engines = _open(model, reference or model, count, stack)
+        given = _feeds(engines.inputs, feeds, batch, seed)
+        engines.feed(given)
+        start = time.perf_counter()
+        profiles = layers or profile is not None
+        turns = engines.alternate("turn", seconds * (1 - _LAYERS_SHARE if profiles else 1.0))
+        timings = _time_layers(engines, seconds * _LAYERS_SHARE, profile) if profiles else ()
+        return BenchReport(
+            model=name_of(model, "model"),
+            reference=name_of(model if reference is None else reference, "model"),
+            cpu=cpu_name(),
+            threads=count,
+            engines=engines.versions,
+            shapes={name: list(array.shape) for name, array in given.items()},
+            seconds=time.perf_counter() - start,
+            dense=summarise([run for turn in turns.dense for run in turn]),
+            sparse=summarise([run for turn in turns.sparse for run in turn]),
+            ratio=ratio_of_medians(turns.dense, turns.sparse),
+            layers=timings if layers else (),
+        )
+
+
+def _check(model: ModelSource, reference: ModelSource | None, layers: Any, profile: Any, seconds: Any) -> None:
+    """Refuse arguments of :func:`bench` before a process is started for them."""
     arguments.model("model", model)
     if reference is not None:
         arguments.model("reference", reference)
@@ -99,45 +127,57 @@ def bench(
         arguments.path("profile", profile)
     if not isinstance(seconds, int | float | np.integer | np.floating) or not 0 < seconds <= 86400:
         raise ConfigError(message("seconds", "more than 0, at most 86400", repr(seconds)))
-    count = usable_threads() if threads is None else arguments.integer("threads", threads, 1)
-    SessionOptions(count)  # refuses too many, before a process of onnxruntime's starts them
-    with ExitStack() as stack:
-        folder = stack.enter_context(ScratchFolder("bench"))
-        paths = [
-            _path(source, folder / f"{name}.onnx")
-            for name, source in (("dense", reference or model), ("sparse", model))
-        ]
-        dense = stack.enter_context(EngineProcess("onnxruntime"))
-        sparse = stack.enter_context(EngineProcess("sparse_rt"))
-        loaded = [
-            engine.request("load", _LOAD_TIMEOUT, path=path, threads=count)
-            for engine, path in zip((dense, sparse), paths, strict=True)
-        ]
-        given = _feeds(loaded[1]["inputs"], feeds, batch, seed)
-        write_npz(folder / "feeds.npz", given)
-        for engine in (dense, sparse):
-            engine.request("feed", _LOAD_TIMEOUT, path=str(folder / "feeds.npz"))
-        start = time.perf_counter()
-        profiles = layers or profile is not None
-        share = 1 - _LAYERS_SHARE if profiles else 1.0
-        turns = alternate(_contestant(dense, "turn"), _contestant(sparse, "turn"), seconds * share)
-        whole = summarise([run for turn in turns.sparse for run in turn])
-        timings: tuple[LayerTiming, ...] = ()
-        if profiles:
-            timings = _time_layers(dense, sparse, paths[0], folder, seconds * _LAYERS_SHARE, profile)
-        return BenchReport(
-            model=_name(model),
-            reference=_name(model if reference is None else reference),
-            cpu=cpu_name(),
-            threads=count,
-            engines=(loaded[0]["version"], loaded[1]["version"]),
-            shapes={name: list(array.shape) for name, array in given.items()},
-            seconds=time.perf_counter() - start,
-            dense=summarise([run for turn in turns.dense for run in turn]),
-            sparse=whole,
-            ratio=ratio_of_medians(turns.dense, turns.sparse),
-            layers=timings if layers else (),
-        )
+
+
+@dataclass(frozen=True)
+class _Engines:
+    """Both engines, each with its model loaded.
+
+    Attributes
+    ----------
+    dense, sparse
+        Their processes.
+    reference
+        Path of the dense model.
+    inputs
+        What the sparse model reads: name, type and shape of each.
+    versions
+        Of both.
+    folder
+        For files that go with them.
+    """
+
+    dense: EngineProcess
+    sparse: EngineProcess
+    reference: str
+    inputs: Sequence[Mapping[str, Any]]
+    versions: tuple[str, str]
+    folder: Path
+
+    def feed(self, feeds: Mapping[str, NDArray[Any]]) -> None:
+        """Give both the same arrays."""
+        path = self.folder / "feeds.npz"
+        write_npz(path, feeds)
+        for engine in (self.dense, self.sparse):
+            engine.request("feed", _LOAD_TIMEOUT, path=str(path))
+
+    def alternate(self, command: str, seconds: float) -> Turns:
+        """Let both take turns of a command."""
+        return alternate(_turn(self.dense, command), _turn(self.sparse, command), seconds)
+
+
+def _open(model: ModelSource, reference: ModelSource, threads: int, stack: ExitStack) -> _Engines:
+    """Start both engines, which last as long as `stack`, and load their models."""
+    folder = stack.enter_context(ScratchFolder("bench"))
+    paths = [_path(source, folder / f"{name}.onnx") for name, source in (("dense", reference), ("sparse", model))]
+    dense = stack.enter_context(EngineProcess("onnxruntime"))
+    sparse = stack.enter_context(EngineProcess("sparse_rt"))
+    loaded = [
+        engine.request("load", _LOAD_TIMEOUT, path=path, threads=threads)
+        for engine, path in zip((dense, sparse), paths, strict=True)
+    ]
+    versions = (loaded[0]["version"], loaded[1]["version"])
+    return _Engines(dense, sparse, paths[0], loaded[1]["inputs"], versions, folder)
 
 
 def _path(model: ModelSource, otherwise: Path) -> str:
@@ -149,10 +189,6 @@ def _path(model: ModelSource, otherwise: Path) -> str:
     return str(Path(os.fspath(model)).resolve())
 
 
-def _name(model: ModelSource) -> str:
-    return "model" if isinstance(model, bytes | onnx.ModelProto) else os.fspath(model)
-
-
 def _feeds(
     inputs: Sequence[Mapping[str, Any]], feeds: Mapping[str, NDArray[Any]] | None, batch: int | None, seed: int
 ) -> dict[str, NDArray[Any]]:
@@ -161,7 +197,7 @@ def _feeds(
     return random_feeds([_Input(item["name"], item["type"], item["shape"]) for item in inputs], batch, seed)
 
 
-def _contestant(engine: EngineProcess, command: str) -> Contestant:
+def _turn(engine: EngineProcess, command: str) -> Turn:
     def take_turn(runs: int) -> Sequence[float]:
         times: Sequence[float] = engine.request(command, _PATIENCE, runs=runs)["times"]
         return times
@@ -169,22 +205,16 @@ def _contestant(engine: EngineProcess, command: str) -> Contestant:
     return take_turn
 
 
-def _time_layers(
-    dense: EngineProcess,
-    sparse: EngineProcess,
-    reference: str,
-    folder: Path,
-    seconds: float,
-    profile: str | os.PathLike[str] | None,
-) -> tuple[LayerTiming, ...]:
+def _time_layers(engines: _Engines, seconds: float, profile: str | os.PathLike[str] | None) -> tuple[LayerTiming, ...]:
     """Return the table of layers, from profiles of both engines that run in turns."""
-    for engine in (dense, sparse):
-        engine.request("open_profile", _LOAD_TIMEOUT, folder=str(folder))
-    alternate(_contestant(dense, "profile_turn"), _contestant(sparse, "profile_turn"), seconds)
-    theirs, ours = (Path(engine.request("end_profile", _PATIENCE)["file"]) for engine in (dense, sparse))
+    both = (engines.dense, engines.sparse)
+    for engine in both:
+        engine.request("open_profile", _LOAD_TIMEOUT, folder=str(engines.folder))
+    engines.alternate("profile_turn", seconds)
+    theirs, ours = (Path(engine.request("end_profile", _PATIENCE)["file"]) for engine in both)
     if profile is not None:
         _keep(ours, profile)
-    return compare_profiles(named_dense_model(reference)[0], theirs, ours)
+    return compare_profiles(named_dense_model(engines.reference)[0], theirs, ours)
 
 
 def _keep(profile: Path, target: str | os.PathLike[str]) -> None:

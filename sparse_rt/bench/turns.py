@@ -5,13 +5,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Contestant", "Turns", "alternate"]
+__all__ = ["Turn", "Turns", "alternate"]
 
 _PAIRS = 12
 _MIN_PAIRS = 3
 
 #: Takes a number of runs, returns the seconds of each.
-Contestant = Callable[[int], Sequence[float]]
+Turn = Callable[[int], Sequence[float]]
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,7 @@ class Turns:
     sparse: list[list[float]]
 
 
-def alternate(
-    dense: Contestant, sparse: Contestant, seconds: float, clock: Callable[[], float] = time.perf_counter
-) -> Turns:
+def alternate(dense: Turn, sparse: Turn, seconds: float, clock: Callable[[], float] = time.perf_counter) -> Turns:
     """Let two engines run in turns for about `seconds`, and at least three pairs of turns.
 
     Who begins changes with every pair, so that neither always inherits the other's heat or its spinning threads. Each

@@ -17,13 +17,15 @@ _LAYER_MARGIN = 1.05
 _TUNED_MARGIN = 1.01
 
 
-def decide_layer(sparse: str, n: int, tried: Sequence[Trial], hand_over: float) -> LayerDecision:
+def decide_layer(sparse: str, pattern: str, n: int, tried: Sequence[Trial], hand_over: float) -> LayerDecision:
     """Return how a layer runs.
 
     Parameters
     ----------
     sparse
         Name of its sparse kernel, which is one of the candidates.
+    pattern
+        What its weight holds.
     n
         Its output channels.
     tried
@@ -47,9 +49,9 @@ def decide_layer(sparse: str, n: int, tried: Sequence[Trial], hand_over: float) 
         figures = f"{own:.4g} us against {times[chosen]:.4g} us on {chosen}"
         return LayerDecision(chosen, f"kept dense: n = {n}, selection costs more than it saves ({figures})", found)
     if stock is None:
-        return LayerDecision(sparse, f"2:4 holds; measured {own:.4g} us", found)
+        return LayerDecision(sparse, f"{pattern} holds; measured {own:.4g} us", found)
     return LayerDecision(
-        sparse, f"2:4 holds; measured {stock / own:.2f} times as fast as onnxruntime ({own:.4g} us)", found
+        sparse, f"{pattern} holds; measured {stock / own:.2f} times as fast as onnxruntime ({own:.4g} us)", found
     )
 
 

@@ -56,6 +56,7 @@ def layer_key(layer: Layer, step: SparseStep, inputs: Mapping[str, Input]) -> di
         "form": layer.form,
         "constant side": layer.constant_side,
         "weight": list(layer.shape),
+        "sparsity": _sparsity(layer),
         "attributes": {name: _plain(value) for name, value in sorted(layer.attributes.items())},
         "reads": [[inputs[name].dtype.name, list(inputs[name].shape)] for name in step.inputs],
         "writes": step.y_dtype.name,
@@ -84,6 +85,14 @@ def _planning() -> str:
     return digest.hexdigest()[:20]
 
 
+def _sparsity(layer: Layer) -> list[Any] | None:
+    """Return pattern and format of a weight; its density, too, where the format's bytes, and so times, depend on it."""
+    if layer.format is None or layer.pattern is None:
+        return None
+    depends = layer.format.nbytes(layer.shape, layer.dtype) is None
+    return [layer.pattern.name, layer.format.name, round(layer.density() or 0.0, 2) if depends else None]
+
+
 def _structure(draft: Draft) -> str:
     digest = hashlib.sha256()
     graph = draft.model.graph
@@ -94,8 +103,8 @@ def _structure(draft: Draft) -> str:
     for node in graph:
         _add_node(digest, node)
     for layer in draft.layers:
-        # Whether a weight holds 2:4 is a matter of its values.
-        digest.update(f"{layer.y.name} {layer.reason}\n".encode())
+        # What a weight holds is a matter of its values.
+        digest.update(f"{layer.y.name} {layer.reason} {_sparsity(layer)}\n".encode())
     return digest.hexdigest()[:24]
 
 

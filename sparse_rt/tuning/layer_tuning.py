@@ -94,9 +94,10 @@ class LayerTuning:
             self._store.write("layer", key_of[kind], records.of_trials(tried[kind]))
         decided: dict[str, LayerDecision] = {}
         for (layer, step, found), kind in zip(layers, kinds, strict=True):
-            if any(trial.candidate == step.kernel.name for trial in tried[kind]):
+            pattern, sparse = layer.pattern, step.kernel.name
+            if pattern is not None and any(trial.candidate == sparse for trial in tried[kind]):
                 beside = 0.0 if step in beside_islands else self._hand_over(kind, step, found, tried[kind])
-                decided[str(layer.y.name)] = decide_layer(step.kernel.name, layer.shape[0], tried[kind], beside)
+                decided[str(layer.y.name)] = decide_layer(sparse, pattern.name, layer.shape[0], tried[kind], beside)
         return Decisions(decided)
 
     def _tried(self, draft: Draft, layer: Layer, step: SparseStep, inputs: Mapping[str, Input]) -> tuple[Trial, ...]:

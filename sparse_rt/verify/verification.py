@@ -2,14 +2,12 @@
 
 import dataclasses
 import functools
-import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
@@ -24,7 +22,7 @@ from sparse_rt.plan.prepare.prepare import prepare
 from sparse_rt.plan.signature import is_exchangeable
 from sparse_rt.scratch import ScratchFolder
 from sparse_rt.session import InferenceSession, SessionOptions
-from sparse_rt.stock import ModelSource
+from sparse_rt.stock import ModelSource, name_of
 from sparse_rt.verify.bounds import end_to_end_tolerance, reduction_length
 from sparse_rt.verify.compare import LOST_NAN
 from sparse_rt.verify.exactness import exact_outputs
@@ -108,6 +106,17 @@ def verify(
     given = session.plan.signature.checked(
         random_feeds(session.get_inputs(), batch, seed) if wanted is None else wanted
     )
+    return _compared(session, parsed, model, reference, given)
+
+
+def _compared(
+    session: InferenceSession,
+    parsed: ir.Model,
+    model: ModelSource,
+    reference: ModelSource | None,
+    given: Mapping[str, Any],
+) -> VerifyReport:
+    """Compare a session of `model`, parsed as well, with the reference, on the same feeds."""
     found = _outputs(session, given)
     with ExitStack() as stack:
         dense, name = _reference(model, reference, parsed, given, stack)
@@ -118,14 +127,16 @@ def verify(
         others: dict[str, Any] = {}
         if _leaves_kernels_out(session):
             # Every kernel that may run shall be verified, whether it is worth its while here or not.
-            session = InferenceSession(model, SessionOptions(intra_op_num_threads=threads, tuning="sparse"))
+            session = InferenceSession(
+                model, SessionOptions(session.get_session_options().intra_op_num_threads, tuning="sparse")
+            )
             others = _outputs(session, given)
             more_layers, more_operators, more_steps = subject.inside(session)
             layers, steps = _together(layers, more_layers), steps + more_steps
             operators = tuple(dict.fromkeys((*operators, *more_operators)))
         rules = subject.rules(session, layers, expected)
         outputs, sparse_outputs = (check_outputs(each, expected, rules) for each in (found, others))
-    names = _name(model, "model"), name
+    names = name_of(model, "model"), name
     return VerifyReport(*names, layers, outputs, steps, sparse_outputs, operators, in_onnxruntime)
 
 
@@ -184,8 +195,8 @@ def _reference(
     source, name = model if reference is None else reference, ""
     if reference is None and (decompressed_nbytes(parsed) > DECOMPRESS_LIMIT or stock.misreads(model)):
         source = _decompressed(parsed, stack)
-        name = f"{_name(model, 'model')}, decompressed"
-    name = name or _name(source, "reference")
+        name = f"{name_of(model, 'model')}, decompressed"
+    name = name or name_of(source, "reference")
     return Reference(source, feeds, name), name
 
 
@@ -227,10 +238,6 @@ def _decompressed(model: ir.Model, stack: ExitStack) -> Path:
     path = stack.enter_context(ScratchFolder("verify")) / "dense.onnx"
     model_writer.write(decompress_model(model), path, external_data=True)
     return path
-
-
-def _name(model: ModelSource, otherwise: str) -> str:
-    return otherwise if isinstance(model, bytes | onnx.ModelProto) else os.fspath(model)
 
 
 def _float_tolerance(model: ir.Model, session: InferenceSession) -> float:

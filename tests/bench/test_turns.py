@@ -11,7 +11,7 @@ def test_turns_alternate_and_end():
     now = 0.0
     log = []
 
-    def contestant(name, one):
+    def engine(name, one):
         def turn(runs):
             nonlocal now
             log.append(name)
@@ -20,7 +20,7 @@ def test_turns_alternate_and_end():
 
         return turn
 
-    turns = alternate(contestant("d", 0.01), contestant("s", 0.005), 2.4, clock=lambda: now)
+    turns = alternate(engine("d", 0.01), engine("s", 0.005), 2.4, clock=lambda: now)
     assert len(turns.dense) == len(turns.sparse)
     assert 8 <= len(turns.dense) <= 12
     assert now == pytest.approx(2.4, abs=0.4)

@@ -26,14 +26,14 @@ def trials(sparse_us, dense_us, stock_us):
     ],
 )
 def test_a_layer_goes_where_it_is_fastest(times, hand_over, kernel, words):
-    decision = decide_layer(SPARSE, 24, trials(*times), hand_over)
+    decision = decide_layer(SPARSE, "2:4", 24, trials(*times), hand_over)
     assert decision.kernel == kernel
     assert words in decision.reason
     assert decision.tried == trials(*times)
 
 
 def test_a_layer_without_other_candidates_is_sparse():
-    assert decide_layer(SPARSE, 24, trials(50, 1, 1)[:1], 0).kernel == SPARSE
+    assert decide_layer(SPARSE, "2:4", 24, trials(50, 1, 1)[:1], 0).kernel == SPARSE
 
 
 def test_the_whole_model_goes_where_it_is_fastest():
@@ -47,3 +47,8 @@ def test_the_whole_model_goes_where_it_is_fastest():
     assert (
         decide_whole({PLAN: 1.0, ONNXRUNTIME: 0.93}) == "kept dense: whole model measured 0.93 of onnxruntime's speed"
     )
+
+
+def test_reasons_name_the_pattern_that_the_weight_holds():
+    for tried in (trials(50, 60, 90), trials(50, 1, 1)[:1]):
+        assert decide_layer(SPARSE, "16x4", 24, tried, 0).reason.startswith("16x4 holds; measured")
