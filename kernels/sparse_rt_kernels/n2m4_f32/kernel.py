@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparse_rt_kernels.n2m4_f32 import portable, simd_calls, weight
-from sparse_rt_kernels.n2m4_f32.blocking import (
+from sparse_rt_kernels.n2m4_f32.blocking import channel_lanes
+from sparse_rt_kernels.n2m4_f32.blocking.panels import (
     CHANNELS,
     MAX_VECTORS,
     PORTABLE_VECTORS,
@@ -20,7 +21,6 @@ from sparse_rt_kernels.n2m4_f32.blocking import (
     split_work,
 )
 from sparse_rt_kernels.n2m4_f32.simd_calls import float_epilogue
-from sparse_rt_kernels.n2m4_f32.task import channel_lanes
 from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
 from sparse_rt_kernels.product.geometry import ConvGeometry
 from sparse_rt_kernels.product.indirection import indirection_of

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparse_rt_kernels.jit.compilation import kernel_jit
-from sparse_rt_kernels.n2m4_f32.blocking import CHANNELS, REDUCTION
+from sparse_rt_kernels.n2m4_f32.blocking.panels import CHANNELS, REDUCTION
 from sparse_rt_kernels.product.indirection import Indirection, lane_offsets, lane_origins
 
 __all__ = ["conv_block", "matmul_block", "multiply_tile"]

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from sparse_rt_kernels.n2m4_f32.blocking import panel_bytes, row_panel_bytes
-from sparse_rt_kernels.n2m4_f32.task.channel_lanes import group_bytes
+from sparse_rt_kernels.n2m4_f32.blocking.channel_lanes import group_bytes
+from sparse_rt_kernels.n2m4_f32.blocking.panels import panel_bytes, row_panel_bytes
+from sparse_rt_kernels.n2m4_f32.blocking.shares import split_call
 from sparse_rt_kernels.n2m4_f32.task.share import CALL, SHARE, share_task, task_bytes
-from sparse_rt_kernels.n2m4_f32.task.shares import split_call
 from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
 from sparse_rt_kernels.product.geometry import ConvGeometry, MatmulShape
 from sparse_rt_kernels.product.indirection import Indirection, indirection_of
@@ -52,7 +52,7 @@ def _launch(
     nbytes = panel_bytes()
     blocks = (min(nbytes, row_panel_bytes()), min(nbytes, group_bytes()))
     shares = split_call(rows, split, images, tiles, octets, is_conv, blocks, threads)
-    table = np.array([(*share[:4], *share.work, share.panel_bytes, share.items) for share in shares], SHARE)
+    table = np.array(list(shares), SHARE)
     x_stride, columns, out_stride = strides
     record = (
         table.ctypes.data,
@@ -64,7 +64,6 @@ def _launch(
         out_stride,
         epilogue.address,
         packed.n,
-        images,
         rows,
         is_conv,
         epilogue.low,

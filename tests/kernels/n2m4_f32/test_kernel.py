@@ -11,11 +11,14 @@ from hypothesis import strategies as st
 from numba.core import config, types
 from sparse_rt_kernels import n2m4_f32
 from sparse_rt_kernels.cpu import isa
-from sparse_rt_kernels.n2m4_f32 import blocking, simd_calls
 from sparse_rt_kernels.n2m4_f32 import kernel as descriptors
+from sparse_rt_kernels.n2m4_f32 import simd_calls
+from sparse_rt_kernels.n2m4_f32.blocking import panels as blocking
+from sparse_rt_kernels.n2m4_f32.blocking.row_lanes import float_scratch
 from sparse_rt_kernels.n2m4_f32.task import row_lanes
-from sparse_rt_kernels.n2m4_f32.task.call import Call
+from sparse_rt_kernels.n2m4_f32.tile.row_lanes import Operands
 from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
+from sparse_rt_kernels.product.f32.ending import Ending
 from sparse_rt_kernels.product.weight import Indexed
 from sparse_rt_kernels.threads.pool import ThreadPool
 
@@ -262,31 +265,33 @@ def test_cut_shares_cover_every_tile_once(first, tiles, most):
         assert 0 < part.last_tile - part.first_tile <= max(most // 4, 1) * 4
 
 
-@given(
-    rows=st.integers(1, 400), k=st.integers(4, 300), nbytes=st.integers(1, 100_000), conv=st.booleans(), data=st.data()
-)
+@given(rows=st.integers(1, 400), k=st.integers(4, 300), nbytes=st.integers(1, 100_000), data=st.data())
 @settings(max_examples=60, deadline=None)
-def test_scratch_holds_every_panel_block(rows, k, nbytes, conv, data):
+def test_scratch_holds_every_panel_block(rows, k, nbytes, data):
     """The macro-kernel's own arithmetic of where panel and partial sums lie, against what is allocated."""
     octets, tiles = -(-k // 8), data.draw(st.integers(1, 5))
-    call = Call(0, 0, k, 0, 0, 0, 4 * tiles, octets, 1, rows, 0, rows, nbytes, int(conv), 0, 0)
     needed = 0
     for panel in range(blocking.panel_count(rows, blocking.MAX_VECTORS)):
         _, vectors = blocking.panel_bounds(rows, blocking.MAX_VECTORS, panel)
         length = blocking.block_length(octets * 8, vectors, nbytes)
         needed = max(needed, (length + 16 + -(-tiles // 4) * 16) * vectors * 16)
-    assert row_lanes.float_scratch(call, tiles) >= needed
+    assert float_scratch(rows, octets, nbytes, 0, tiles) >= needed
 
 
 # --- machine code ----------------------------------------------------------------------------------------------------
 
 
+def records():
+    """What Numba takes the records of a register tile for."""
+    integers, floats = types.intp, types.float32
+    ending = types.NamedTuple([integers, floats, floats, *[integers] * 5], Ending)
+    return types.NamedUniTuple(integers, len(Operands._fields), Operands), ending
+
+
 @simd_only
 def test_the_register_tile_keeps_its_accumulators_in_registers():
     """In the loop of every tile each FMA reads x from memory, and no vector is spilled."""
-    integers, floats = types.intp, types.float32
-    ending = types.NamedTuple([integers, floats, floats, *[integers] * 5], row_lanes.Ending)
-    signature = (*[integers] * 7, ending)
+    signature = (types.intp, *records())
     compiled = numba.njit(signature, nogil=True, error_model="numpy")(row_lanes.register_tile.py_func)
     (assembly,) = compiled.inspect_asm().values()
     blocks = re.split(r"^\.?\w+:.*$", assembly, flags=re.MULTILINE)
@@ -300,9 +305,7 @@ def test_the_register_tile_keeps_its_accumulators_in_registers():
 
 @simd_only
 def test_the_register_tile_with_rows_beside_spills_nothing():
-    integers, floats = types.intp, types.float32
-    ending = types.NamedTuple([integers, floats, floats, *[integers] * 5], row_lanes.Ending)
-    signature = (*[integers] * 8, ending, integers, integers)
+    signature = (types.intp, types.intp, *records(), types.intp, types.intp)
     compiled = numba.njit(signature, nogil=True, error_model="numpy")(row_lanes.register_tile_and_rest.py_func)
     (assembly,) = compiled.inspect_asm().values()
     blocks = re.split(r"^\.?\w+:.*$", assembly, flags=re.MULTILINE)

@@ -9,15 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba.core import types
 from sparse_rt_kernels.cpu import isa
-from sparse_rt_kernels.n2m4_f32 import (
-    SIMD,
-    SIMD_CHANNEL_LANES,
-    SIMD_ROW_LANES,
-    blocking,
-    simd_calls,
-)
-from sparse_rt_kernels.n2m4_f32.task import channel_lanes, shares
-from sparse_rt_kernels.n2m4_f32.task.call import Call
+from sparse_rt_kernels.n2m4_f32 import SIMD, SIMD_CHANNEL_LANES, SIMD_ROW_LANES, simd_calls
+from sparse_rt_kernels.n2m4_f32.blocking import channel_lanes, shares
+from sparse_rt_kernels.n2m4_f32.blocking import panels as blocking
+from sparse_rt_kernels.n2m4_f32.task.channel_lanes import rows_tile
+from sparse_rt_kernels.n2m4_f32.tile.channel_lanes import Operands
 from sparse_rt_kernels.product.epilogue import FloatEpilogue
 from sparse_rt_kernels.product.weight import Indexed
 from sparse_rt_kernels.threads.pool import ThreadPool
@@ -156,11 +152,11 @@ def test_shares_cover_every_row_and_tile_once(rows, images, tiles, threads, spli
     for share in shares.split_call(rows, split(rows), images, tiles, 64, 0, (30_000, 300_000), threads):
         lanes = share.last_lane - share.first_lane
         panels = blocking.panel_count(lanes, blocking.MAX_VECTORS)
-        for job in range(share.work.first_panel, share.work.last_panel):
+        for job in range(share.first_panel, share.last_panel):
             image, panel = divmod(job, panels)
             first, vectors = blocking.panel_bounds(lanes, blocking.MAX_VECTORS, panel)
             here = slice(share.first_lane + first, min(share.last_lane, share.first_lane + first + 16 * vectors))
-            seen[image, here, share.work.first_tile : share.work.last_tile] += 1
+            seen[image, here, share.first_tile : share.last_tile] += 1
     assert (seen == 1).all()
 
 
@@ -175,7 +171,7 @@ def test_shares_of_a_convolution_cover_every_pixel_and_tile_once(rows, images, t
     ):
         lanes, most = share.last_lane - share.first_lane, blocking.MOST_BESIDE if share.rest else blocking.MAX_VECTORS
         panels = blocking.panel_count(lanes, most)
-        for job in range(share.work.first_panel, share.work.last_panel):
+        for job in range(share.first_panel, share.last_panel):
             image, panel = divmod(job, panels)
             first, vectors = blocking.panel_bounds(lanes, most, panel)
             last = min(share.last_lane, share.first_lane + first + 16 * vectors)
@@ -183,7 +179,7 @@ def test_shares_of_a_convolution_cover_every_pixel_and_tile_once(rows, images, t
                 assert 1 <= share.rest <= blocking.MOST_REST
                 assert blocking.FEWEST_BESIDE <= vectors <= blocking.MOST_BESIDE
                 last += share.rest
-            seen[image, share.first_lane + first : last, share.work.first_tile : share.work.last_tile] += 1
+            seen[image, share.first_lane + first : last, share.first_tile : share.last_tile] += 1
     assert (seen == 1).all()
 
 
@@ -203,7 +199,6 @@ def test_rows_are_cut_evenly_or_not_at_all(vectors, threads, products):
 @settings(max_examples=60, deadline=None)
 def test_scratch_holds_groups_and_sums(rows, octets, nbytes, conv, tiles):
     """The macro-kernel's own arithmetic of where groups and sums lie, against what is allocated."""
-    call = Call(0, 0, 8 * octets, 0, 0, 0, 4 * tiles, octets, 1, rows, 0, rows, nbytes, int(conv), 0, 0)
     for panel in range(blocking.panel_count(rows, blocking.MAX_VECTORS)):
         first, vectors = blocking.panel_bounds(rows, blocking.MAX_VECTORS, panel)
         width = 16 * vectors
@@ -215,15 +210,14 @@ def test_scratch_holds_groups_and_sums(rows, octets, nbytes, conv, tiles):
         needed += -(-(width if conv else here) // size) * size * (length + 1) * 8
         needed += (-(-tiles // 4) if length < octets else 1) * 4 * channel_lanes.tile_bytes(here, size) // 4
         needed += width * 16 if conv else 0
-        assert channel_lanes.float_scratch(call, tiles) >= needed
+        assert channel_lanes.float_scratch(rows, octets, nbytes, int(conv), tiles) >= needed
 
 
 @simd_only
 def test_the_tallest_tile_keeps_its_accumulators_in_registers():
     """A row of the inner loop is a load, a permutation and an FMA; nothing is stored. Some take 4 octets a turn."""
-    compiled = numba.njit(types.intp(*[types.intp] * 10), nogil=True, error_model="numpy")(
-        channel_lanes.rows_tile.py_func
-    )
+    operands = types.NamedUniTuple(types.intp, len(Operands._fields), Operands)
+    compiled = numba.njit((types.intp, operands), nogil=True, error_model="numpy")(rows_tile.py_func)
     (assembly,) = compiled.inspect_asm().values()
     blocks = re.split(r"^\.?\w+:.*$", assembly, flags=re.MULTILINE)
     loops = {block.count("vfmadd"): block for block in blocks if re.search(r"vfmadd.*zmm", block)}

@@ -1,10 +1,10 @@
-"""Panels of X of the float32 2:4 family: rows turned into lanes, pixels copied or gathered."""
+"""Panels of X of the float32 2:4 family: rows transposed, pixels copied or gathered."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sparse_rt_kernels.jit.compilation import kernel_jit
-from sparse_rt_kernels.n2m4_f32.blocking import CHANNELS, MAX_VECTORS
+from sparse_rt_kernels.n2m4_f32.blocking.panels import MAX_VECTORS
 from sparse_rt_kernels.n2m4_f32.task.call import Call
 from sparse_rt_kernels.n2m4_f32.tile.copy import (
     copy_lanes,
@@ -23,11 +23,7 @@ __all__ = ["COPIES", "pixels_into_panel", "rows_into_panel"]
 #: Rows of a copy plan: every lane of the widest panel on its own.
 COPIES = MAX_VECTORS * LANES
 
-# Bytes of the weights of one tile and 8 reduction elements.
-_WEIGHT_BYTES = 4 * CHANNELS * 4
 _PAGE = 4096
-# Channels of a row that are written one after the other.
-_PIECE = 128
 # Input channels copied at once for all lanes: their pages and cache lines are still at hand for the next vector.
 _CHANNEL_BLOCK = 32
 # More pieces of straight memory than this in one vector: an instruction that gathers is quicker.
@@ -45,8 +41,11 @@ def _zero_rows(panel: int, vectors: int, first: int, last: int) -> int:
 
 
 @kernel_jit
-def rows_into_panel(call: Call, first_row: int, vectors: int, k0: int, length: int, panel: int) -> int:
-    """``panel[k, p] = x[first_row + p, k0 + k]`` for k < length, zero beyond x. Returns 0 if all are finite."""
+def rows_into_panel(call: Call, last_row: int, first_row: int, vectors: int, k0: int, length: int, panel: int) -> int:
+    """``panel[k, p] = x[first_row + p, k0 + k]`` for k < length, zero from `last_row` on and beyond x.
+
+    Returns 0 if all are finite.
+    """
     stride = vectors * REGISTER
     present = max(0, min(length, call.columns - k0))
     ahead = 0
@@ -62,7 +61,7 @@ def rows_into_panel(call: Call, first_row: int, vectors: int, k0: int, length: i
             spoiled |= transpose_in(
                 source + k * 4,
                 call.x_stride,
-                call.last_lane - row,
+                last_row - row,
                 present - k,
                 ahead,
                 panel + vector * REGISTER + k * stride,

@@ -10,9 +10,8 @@ from llvmlite import ir
 
 from sparse_rt_kernels.jit.compiler import cgutils, types
 from sparse_rt_kernels.jit.llvm import I32, I64
-from sparse_rt_kernels.n2m4_f32.blocking import REDUCTION
-from sparse_rt_kernels.n2m4_f32.tile import channel_lanes
-from sparse_rt_kernels.n2m4_f32.tile.lanes import bits_of, mask_of, not_finite, returns_intp
+from sparse_rt_kernels.n2m4_f32.tile.lanes import bits_of, mask_of, returns_intp
+from sparse_rt_kernels.product.f32.finite import not_finite
 from sparse_rt_kernels.vectors import simd
 from sparse_rt_kernels.vectors.registers import FLOATS, LANES, MASK, REGISTER, WORDS
 
@@ -22,7 +21,6 @@ __all__ = [
     "first_lane",
     "gather_lanes",
     "lanes_on_line",
-    "spread_rest",
     "zero_lanes",
 ]
 
@@ -40,29 +38,6 @@ def _larger_magnitude(builder: Any, value: Any, largest: Any) -> Any:
 def _has_not_finite(builder: Any, largest: Any) -> Any:
     """Return for each lane whether the largest magnitude, as bits, is that of infinity or NaN."""
     return builder.icmp_signed(">=", largest, simd.constant(I32, [0x7F800000] * LANES))
-
-
-@simd.emitter
-def spread_rest(context: Any, rest: Any, source: Any, out: Any) -> Any:
-    """``out[o, r, j] = source[8 o + j, r]`` for two octets o and the first `rest` of 16 lanes r, a literal int.
-
-    `source` is (16, 16) float32, 64-byte aligned; `out` is 32-byte aligned.
-    """
-
-    def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
-        _, source, out = given
-        rows = rest.literal_value
-        block = [
-            simd.load(builder, simd.element(builder, simd.pointer(builder, source), row * REGISTER), FLOATS, REGISTER)
-            for row in range(LANES)
-        ]
-        for row, value in enumerate(simd.transpose(builder, block)[:rows]):
-            channel_lanes.store_octets(
-                builder, value, builder.add(out, I64(row * REDUCTION * 4)), I64(rows * REDUCTION * 4)
-            )
-        return I64(0)
-
-    return types.intp(rest, types.intp, types.intp), generate
 
 
 @simd.emitter

@@ -4,19 +4,46 @@ Each is a Numba intrinsic on addresses (intp). They return an intp, because Numb
 The IR is plain ``<16 x float>``: LLVM splits it for CPUs with narrower registers.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from llvmlite import ir
 
 from sparse_rt_kernels.jit.compiler import cgutils, types
 from sparse_rt_kernels.jit.llvm import F32, I32, I64
-from sparse_rt_kernels.n2m4_f32.blocking import CHANNELS, REDUCTION
+from sparse_rt_kernels.n2m4_f32.blocking.panels import CHANNELS, REDUCTION
 from sparse_rt_kernels.n2m4_f32.tile import channel_lanes
-from sparse_rt_kernels.n2m4_f32.tile.lanes import clipped
+from sparse_rt_kernels.product.f32.ending import Ending, clipped
 from sparse_rt_kernels.vectors import simd
+from sparse_rt_kernels.vectors.records import fields_of
 from sparse_rt_kernels.vectors.registers import FLOATS, LANES, REGISTER
 
-__all__ = ["tile", "tile_and_rest"]
+__all__ = ["Operands", "tile", "tile_and_rest"]
+
+
+class Operands(NamedTuple):
+    """What a tile of 4 channels multiplies.
+
+    Attributes
+    ----------
+    panel
+        (8 * octets, 16 * vectors) float32, 64-byte aligned.
+    values, indexes
+        (octets, 4, 4) float32, 64-byte aligned, and (octets, 4) uint8 of one tile of channels; see :mod:`.weight`.
+    octets
+        Reduction elements / 8; may be 0.
+    ahead
+        Bytes from these values to those that are called into L1 meanwhile, with the indexes a sixteenth as far; any
+        distance will do.
+    partial
+        (4, 16 * vectors) float32, 64-byte aligned; 0 starts from zero.
+    """
+
+    panel: int
+    values: int
+    indexes: int
+    octets: int
+    ahead: int
+    partial: int
 
 
 def _load_accumulators(builder: Any, accumulators: list[list[Any]], partial: Any) -> None:
@@ -39,17 +66,7 @@ def _load_index(builder: Any, address: Any) -> Any:
     return builder.load_atomic(builder.inttoptr(address, I32.as_pointer()), "monotonic", CHANNELS)
 
 
-def _multiply(
-    builder: Any,
-    accumulators: list[list[Any]],
-    panel: Any,
-    values: Any,
-    index: Any,
-    octets: Any,
-    ahead: Any,
-    rest: list[Any],
-    rest_x: Any,
-) -> None:
+def _multiply(builder: Any, accumulators: list[list[Any]], operands: Operands, rest: list[Any], rest_x: Any) -> None:
     """Add 8 reduction elements a turn. Channels alternate innermost, so that no FMA waits for the one before.
 
     The accumulators `rest` are those of single rows, (octets, rows, 8) at `rest_x`, whose lanes are slots and channels.
@@ -57,6 +74,7 @@ def _multiply(
     A turn's indexes are loaded a turn early. The CPU works off loads in order: behind those of a whole turn, the load
     would come so late that the addresses made of it keep the FMAs waiting (8 of 56 cycles on Zen 5).
     """
+    panel, values, index, octets, ahead, _ = operands
     row_bytes = len(accumulators[0]) * REGISTER
     panel_at = cgutils.alloca_once_value(builder, panel)
     values_at = cgutils.alloca_once_value(builder, values)
@@ -103,33 +121,27 @@ def _multiply(
 
 def _store_results(builder: Any, accumulators: list[list[Any]], ending: Any) -> None:
     """Store the sums, finished if there is a bias; `ending` is what :func:`tile` takes, as one value."""
-    bias, low, high, residual, base, stride, channels, last_lanes = (
-        builder.extract_value(ending, number) for number in range(8)
-    )
-    with builder.if_else(builder.icmp_signed("!=", bias, I64(0))) as (finished, partial):
+    end = fields_of(builder, Ending, ending)
+    with builder.if_else(builder.icmp_signed("!=", end.bias, I64(0))) as (finished, partial):
         with finished:
-            _finish(builder, accumulators, (bias, low, high, residual), (base, stride, channels, last_lanes))
+            _finish(builder, accumulators, end)
         with partial:
             for channel, row in enumerate(accumulators):
-                target = simd.pointer(builder, builder.add(base, builder.mul(stride, I64(channel))))
+                target = simd.pointer(builder, builder.add(end.out, builder.mul(end.stride, I64(channel))))
                 for vector, slot in enumerate(row):
                     place = simd.element(builder, target, vector * REGISTER)
                     simd.store(builder, place, builder.load(slot), REGISTER)
 
 
-def _finish(
-    builder: Any, accumulators: list[list[Any]], added: tuple[Any, Any, Any, Any], out: tuple[Any, Any, Any, Any]
-) -> None:
-    """Add bias and residual, clip and store; `added` and `out` are the two halves of what :func:`tile` ends with."""
-    bias, low, high, residual = added
-    base, stride, channels, last_lanes = out
-    low, high = simd.broadcast(builder, low, LANES), simd.broadcast(builder, high, LANES)
-    has_residual = builder.icmp_signed("!=", residual, I64(0))
-    last_is_full = builder.icmp_signed(">=", last_lanes, I64(LANES))
+def _finish(builder: Any, accumulators: list[list[Any]], end: Any) -> None:
+    """Add bias and residual, clip and store; `end` is an :class:`.ending.Ending` of IR values."""
+    low, high = simd.broadcast(builder, end.low, LANES), simd.broadcast(builder, end.high, LANES)
+    has_residual = builder.icmp_signed("!=", end.residual, I64(0))
+    last_is_full = builder.icmp_signed(">=", end.columns, I64(LANES))
 
     def finish(channel: int, shift: Any, offset: Any, *, adds: bool) -> None:
-        target = simd.pointer(builder, builder.add(base, offset))
-        other = simd.pointer(builder, builder.add(residual, offset))
+        target = simd.pointer(builder, builder.add(end.out, offset))
+        other = simd.pointer(builder, builder.add(end.residual, offset))
         *before, last = enumerate(accumulators[channel])
 
         def store(vector: int, slot: Any, lanes: Any) -> None:
@@ -151,13 +163,13 @@ def _finish(
             with full:
                 store(*last, None)
             with ragged:
-                store(*last, last_lanes)
+                store(*last, end.columns)
 
     for channel in range(len(accumulators)):
-        with builder.if_then(builder.icmp_signed("<", I64(channel), channels)):
-            shift = simd.load(builder, simd.pointer(builder, builder.add(bias, I64(channel * 4))), F32, 4)
+        with builder.if_then(builder.icmp_signed("<", I64(channel), end.rows)):
+            shift = simd.load(builder, simd.pointer(builder, builder.add(end.bias, I64(channel * 4))), F32, 4)
             shift = simd.broadcast(builder, shift, LANES)
-            offset = builder.mul(stride, I64(channel))
+            offset = builder.mul(end.stride, I64(channel))
             with builder.if_else(has_residual) as (with_residual, bare):
                 with with_residual:
                     finish(channel, shift, offset, adds=True)
@@ -165,18 +177,12 @@ def _finish(
                     finish(channel, shift, offset, adds=False)
 
 
+def _accumulators(builder: Any, vectors: int) -> list[list[Any]]:
+    return [[cgutils.alloca_once(builder, FLOATS) for _ in range(vectors)] for _ in range(CHANNELS)]
+
+
 @simd.emitter
-def tile(
-    context: Any,
-    vectors: Any,
-    panel: Any,
-    values: Any,
-    index: Any,
-    octets: Any,
-    ahead: Any,
-    partial: Any,
-    ending: Any,
-) -> Any:
+def tile(context: Any, vectors: Any, operands: Any, ending: Any) -> Any:
     """``out[c, p] = clip(sum_s values[s, c] * panel[row(s, c), p] + partial[c, p] + bias[c] + residual[c, p])``.
 
     For 4 channels c; ``row(s, c)`` is the panel row that slot s of channel c names: 4 (s // 2) + s % 2 + its 2 index
@@ -186,55 +192,28 @@ def tile(
     ----------
     vectors
         Literal int: the tile spans 16 * `vectors` lanes p.
-    panel
-        (8 * octets, 16 * vectors) float32, 64-byte aligned.
-    values, index
-        (octets, 4, 4) float32, 64-byte aligned, and (octets, 4) uint8 of one tile of channels; see :mod:`.weight`.
-    octets
-        Reduction elements / 8; may be 0.
-    ahead
-        Bytes from these values to those that are called into L1 meanwhile, with the indexes a sixteenth as far; any
-        distance will do.
-    partial
-        (4, 16 * vectors) float32, 64-byte aligned; 0 starts from zero.
+    operands
+        An :class:`Operands`.
     ending
-        A tuple:
-
-        - bias: (channels,) float32; 0 leaves partial sums, unclipped: 4 channels, whole vectors, 64-byte aligned
-        - low, high: float32 clip bounds; a NaN stays NaN
-        - residual: as out, perhaps out itself; 0 for none
-        - out, stride: first channel's first lane, and bytes from channel to channel. May hold NaN on entry; may be
-          `partial`
-        - channels: how many of the 4 channels are stored
-        - last_lanes: how many lanes of the last vector are stored, at least 1
+        An :class:`.ending.Ending`: rows are channels; columns, at least 1, are lanes of the last vector; `out` may be
+        `partial`. No bias (0) leaves partial sums, unclipped: 4 channels, whole vectors, 64-byte aligned.
     """
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
-        _, panel, values, index, octets, ahead, partial, ending = given
-        width = vectors.literal_value
-        accumulators = [[cgutils.alloca_once(builder, FLOATS) for _ in range(width)] for _ in range(CHANNELS)]
-        _load_accumulators(builder, accumulators, partial)
-        _multiply(builder, accumulators, panel, values, index, octets, ahead, [], panel)
+        _, operands, ending = given
+        multiplied = fields_of(builder, Operands, operands)
+        accumulators = _accumulators(builder, vectors.literal_value)
+        _load_accumulators(builder, accumulators, multiplied.partial)
+        _multiply(builder, accumulators, multiplied, [], multiplied.panel)
         _store_results(builder, accumulators, ending)
         return I64(0)
 
-    return types.intp(vectors, *[types.intp] * 6, ending), generate
+    return types.intp(vectors, operands, ending), generate
 
 
 @simd.emitter
 def tile_and_rest(
-    context: Any,
-    vectors: Any,
-    rest: Any,
-    panel: Any,
-    values: Any,
-    index: Any,
-    octets: Any,
-    ahead: Any,
-    partial: Any,
-    ending: Any,
-    rest_x: Any,
-    rest_sums: Any,
+    context: Any, vectors: Any, rest: Any, operands: Any, ending: Any, rest_x: Any, rest_sums: Any
 ) -> Any:
     """Compute :func:`tile`, and meanwhile ``rest_sums[r, c] (+)= sum_s values[s, c] * rest_x[row(s, c), r]``.
 
@@ -251,19 +230,19 @@ def tile_and_rest(
     """
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
-        _, _, panel, values, index, octets, ahead, partial, ending, rest_x, rest_sums = given
-        width = vectors.literal_value
-        accumulators = [[cgutils.alloca_once(builder, FLOATS) for _ in range(width)] for _ in range(CHANNELS)]
+        _, _, operands, ending, rest_x, rest_sums = given
+        multiplied = fields_of(builder, Operands, operands)
+        accumulators = _accumulators(builder, vectors.literal_value)
         zero = ir.Constant(FLOATS, None)
         rows = [cgutils.alloca_once_value(builder, zero) for _ in range(rest.literal_value)]
-        _load_accumulators(builder, accumulators, partial)
-        _multiply(builder, accumulators, panel, values, index, octets, ahead, rows, rest_x)
+        _load_accumulators(builder, accumulators, multiplied.partial)
+        _multiply(builder, accumulators, multiplied, rows, rest_x)
         place = simd.pointer(builder, rest_sums)
         before = simd.load(builder, place, FLOATS, REGISTER)
-        before = builder.select(builder.icmp_signed("!=", partial, I64(0)), before, zero)
+        before = builder.select(builder.icmp_signed("!=", multiplied.partial, I64(0)), before, zero)
         total = channel_lanes.slots_summed(builder, [builder.load(row) for row in rows])
         simd.store(builder, place, simd.fadd(builder, before, total), REGISTER)
         _store_results(builder, accumulators, ending)
         return I64(0)
 
-    return types.intp(vectors, rest, *[types.intp] * 6, ending, types.intp, types.intp), generate
+    return types.intp(vectors, rest, operands, ending, types.intp, types.intp), generate

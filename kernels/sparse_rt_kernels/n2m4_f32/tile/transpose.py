@@ -1,4 +1,4 @@
-"""Moves of the float32 2:4 family that turn rows into lanes, and lanes into rows.
+"""Moves of the float32 2:4 family that transpose: rows of x into lanes, and lanes into rows of the output.
 
 Each is a Numba intrinsic on addresses (intp). They return an intp, because Numba may drop a call that returns nothing.
 The IR is plain ``<16 x float>``: LLVM splits it for CPUs with narrower registers.
@@ -8,8 +8,11 @@ from typing import Any
 
 from sparse_rt_kernels.jit.compiler import cgutils, types
 from sparse_rt_kernels.jit.llvm import F32, I64
-from sparse_rt_kernels.n2m4_f32.tile.lanes import clipped, not_finite, returns_intp
+from sparse_rt_kernels.n2m4_f32.tile.lanes import returns_intp
+from sparse_rt_kernels.product.f32.ending import Ending, clipped
+from sparse_rt_kernels.product.f32.finite import not_finite
 from sparse_rt_kernels.vectors import simd
+from sparse_rt_kernels.vectors.records import fields_of
 from sparse_rt_kernels.vectors.registers import FLOATS, LANES, REGISTER
 
 __all__ = ["HALF", "transpose_half_out", "transpose_in", "transpose_out"]
@@ -22,7 +25,7 @@ _HALF_VECTOR = simd.vector(F32, HALF)
 _QUARTERS = [[4 * quarter + lane for quarter in range(odd, 8, 2) for lane in range(4)] for odd in range(2)]
 
 
-def _turn_quarters(builder: Any, rows: list[Any]) -> list[Any]:
+def _transpose_quarters(builder: Any, rows: list[Any]) -> list[Any]:
     """Transpose 4 rows within each quarter of 4 lanes: lane j of row i becomes lane i of row j.
 
     Unpack instructions, which take no lane number from memory or a register as a permutation across quarters does.
@@ -34,9 +37,9 @@ def _turn_quarters(builder: Any, rows: list[Any]) -> list[Any]:
     return rows
 
 
-def _turn(builder: Any, rows: list[Any]) -> list[Any]:
+def _transpose(builder: Any, rows: list[Any]) -> list[Any]:
     """Transpose 16 rows: within quarters of lanes, then whole quarters."""
-    rows = [row for first in range(0, LANES, 4) for row in _turn_quarters(builder, rows[first : first + 4])]
+    rows = [row for first in range(0, LANES, 4) for row in _transpose_quarters(builder, rows[first : first + 4])]
     # Register 4 g + j holds, in quarter q, column 4 q + j of the rows 4 g .. 4 g + 3.
     out = [None] * LANES
     for j in range(4):
@@ -77,7 +80,7 @@ def transpose_in(
                     present = builder.select(builder.icmp_signed("<", I64(row), rows), columns, I64(0))
                     builder.store(simd.load_first(builder, place, FLOATS, present), slot)
         block = [builder.load(slot) for slot in held]
-        for row, value in enumerate(_turn(builder, block)):
+        for row, value in enumerate(_transpose(builder, block)):
             place = simd.pointer(builder, builder.add(out, builder.mul(out_stride, I64(row))))
             simd.store(builder, place, value, REGISTER)
         return not_finite(builder, block)
@@ -85,33 +88,26 @@ def transpose_in(
     return returns_intp(7), generate
 
 
-def _writes_out() -> Any:
-    return types.intp(*[types.intp] * 3, *[types.float32] * 2, *[types.intp] * 4)
-
-
-def _store_rows(builder: Any, rows: list[Any], added: tuple[Any, Any, Any], out: tuple[Any, Any, Any, Any]) -> None:
-    """Store the first columns of the first of `rows`, after adding a residual, if there is one, and clipping the sum.
-
-    `added` is the residual's address and the bounds, `out` the address, stride, and numbers of rows and columns.
-    """
-    residual, low, high = added
-    base, stride, count, columns = out
-    low, high = simd.broadcast(builder, low, LANES), simd.broadcast(builder, high, LANES)
+def _store_rows(builder: Any, rows: list[Any], ending: Any) -> None:
+    """Store the first columns of the first of `rows`; where there is a residual, it is added and the sum clipped."""
+    end = fields_of(builder, Ending, ending)
+    low, high = simd.broadcast(builder, end.low, LANES), simd.broadcast(builder, end.high, LANES)
 
     def store(*, adds: bool, whole: bool) -> None:
         for number, value in enumerate(rows):
-            offset = builder.mul(stride, I64(number))
-            place, other = (simd.pointer(builder, builder.add(first, offset)) for first in (base, residual))
+            offset = builder.mul(end.stride, I64(number))
+            place, other = (simd.pointer(builder, builder.add(first, offset)) for first in (end.out, end.residual))
             if whole:
                 total = simd.fadd(builder, value, simd.load(builder, other, FLOATS, 4)) if adds else value
                 simd.store(builder, place, clipped(builder, total, low, high) if adds else total, 4)
                 continue
-            with builder.if_then(builder.icmp_signed("<", I64(number), count)):
-                total = simd.fadd(builder, value, simd.load_first(builder, other, FLOATS, columns)) if adds else value
-                simd.store_first(builder, place, clipped(builder, total, low, high) if adds else total, columns)
+            with builder.if_then(builder.icmp_signed("<", I64(number), end.rows)):
+                read = simd.load_first(builder, other, FLOATS, end.columns) if adds else None
+                total = simd.fadd(builder, value, read) if adds else value
+                simd.store_first(builder, place, clipped(builder, total, low, high) if adds else total, end.columns)
 
-    is_whole = builder.icmp_signed("==", builder.add(count, columns), I64(len(rows) + LANES))
-    with builder.if_else(builder.icmp_signed("!=", residual, I64(0))) as (added_to, bare):
+    is_whole = builder.icmp_signed("==", builder.add(end.rows, end.columns), I64(len(rows) + LANES))
+    with builder.if_else(builder.icmp_signed("!=", end.residual, I64(0))) as (added_to, bare):
         for branch, adds in ((added_to, True), (bare, False)):
             with branch, builder.if_else(is_whole) as (full, ragged):
                 with full:
@@ -120,72 +116,46 @@ def _store_rows(builder: Any, rows: list[Any], added: tuple[Any, Any, Any], out:
                     store(adds=adds, whole=False)
 
 
+def _rows_at(builder: Any, source: Any, stride: Any, kind: Any, alignment: int) -> list[Any]:
+    """Load 16 vectors of type `kind`, `stride` bytes apart."""
+    places = [simd.pointer(builder, builder.add(source, builder.mul(stride, I64(row)))) for row in range(LANES)]
+    return [simd.load(builder, place, kind, alignment) for place in places]
+
+
 @simd.emitter
-def transpose_half_out(
-    context: Any,
-    source: Any,
-    stride: Any,
-    residual: Any,
-    low: Any,
-    high: Any,
-    out: Any,
-    out_stride: Any,
-    rows: Any,
-    columns: Any,
-) -> Any:
+def transpose_half_out(context: Any, source: Any, stride: Any, ending: Any) -> Any:
     """Write 8 rows of 16 columns, transposed, into a row-major float32 matrix: ``out[i, j] = source[j, i]``.
 
-    Only the first `rows` rows and `columns` columns of `out` are written; all 16 rows of `source` are read, at
-    addresses that are multiples of 32. Strides are in bytes. Where `residual` is not 0, it is the address of what is
-    added, in the form of `out` and perhaps `out` itself, and the sum is clipped to [low, high].
+    All 16 rows of `source` are read, at addresses that are multiples of 32. Of the :class:`.ending.Ending` no bias is
+    added, and without a residual nothing is clipped.
     """
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
-        source, stride, residual, low, high, *out = given
-        halves = [
-            simd.load(
-                builder, simd.pointer(builder, builder.add(source, builder.mul(stride, I64(j)))), _HALF_VECTOR, 32
-            )
-            for j in range(LANES)
-        ]
+        source, stride, ending = given
+        halves = _rows_at(builder, source, stride, _HALF_VECTOR, 32)
         # Columns j and 8 + j share a register.
-        turned = [simd.shuffle(builder, a, b, range(LANES)) for a, b in zip(halves[:HALF], halves[HALF:], strict=True)]
-        quarters = [row for first in (0, 4) for row in _turn_quarters(builder, turned[first : first + 4])]
+        pairs = [simd.shuffle(builder, a, b, range(LANES)) for a, b in zip(halves[:HALF], halves[HALF:], strict=True)]
+        quarters = [row for first in (0, 4) for row in _transpose_quarters(builder, pairs[first : first + 4])]
         # Quarters 0 and 2 of registers j and 4 + j are row j, quarters 1 and 3 row 4 + j.
         order = [[4 * x + lane for x in (q, 4 + q, 2 + q, 6 + q) for lane in range(4)] for q in range(2)]
-        turned = [simd.shuffle(builder, quarters[j], quarters[4 + j], order[q]) for q in range(2) for j in range(4)]
-        _store_rows(builder, turned, (residual, low, high), tuple(out))
+        rows = [simd.shuffle(builder, quarters[j], quarters[4 + j], order[q]) for q in range(2) for j in range(4)]
+        _store_rows(builder, rows, ending)
         return I64(0)
 
-    return _writes_out(), generate
+    return types.intp(types.intp, types.intp, ending), generate
 
 
 @simd.emitter
-def transpose_out(
-    context: Any,
-    source: Any,
-    stride: Any,
-    residual: Any,
-    low: Any,
-    high: Any,
-    out: Any,
-    out_stride: Any,
-    rows: Any,
-    columns: Any,
-) -> Any:
-    """Write a 16 x 16 block transposed into a row-major float32 matrix: ``out[i, j] = source[j, i]``.
+def transpose_out(context: Any, source: Any, stride: Any, ending: Any) -> Any:
+    """Write a 16 x 16 block transposed into a row-major float32 matrix, as :func:`transpose_half_out` does half of one.
 
-    Only the first `rows` rows and `columns` columns of `out` are written. Strides are in bytes; `source` is 64-byte
-    aligned. A residual as in :func:`transpose_half_out`.
+    `source` is 64-byte aligned.
     """
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
-        source, stride, residual, low, high, *out = given
-        block = [
-            simd.load(builder, simd.pointer(builder, builder.add(source, builder.mul(stride, I64(row)))), FLOATS, 64)
-            for row in range(LANES)
-        ]
-        _store_rows(builder, simd.transpose(builder, block), (residual, low, high), tuple(out))
+        source, stride, ending = given
+        block = _rows_at(builder, source, stride, FLOATS, REGISTER)
+        _store_rows(builder, simd.transpose(builder, block), ending)
         return I64(0)
 
-    return _writes_out(), generate
+    return types.intp(types.intp, types.intp, ending), generate

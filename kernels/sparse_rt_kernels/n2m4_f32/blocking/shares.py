@@ -3,22 +3,19 @@
 import functools
 from typing import Final, NamedTuple
 
-from sparse_rt_kernels.n2m4_f32.blocking import (
+from sparse_rt_kernels.n2m4_f32.blocking import channel_lanes, row_lanes
+from sparse_rt_kernels.n2m4_f32.blocking.panels import (
     CHANNELS,
     FEWEST_BESIDE,
     MAX_VECTORS,
     MOST_BESIDE,
     MOST_REST,
     REDUCTION,
-    Work,
     cut_tiles,
     most_tiles,
     panel_count,
     split_work,
 )
-from sparse_rt_kernels.n2m4_f32.task.call import Call
-from sparse_rt_kernels.n2m4_f32.task.channel_lanes import float_scratch as channel_lanes_scratch
-from sparse_rt_kernels.n2m4_f32.task.row_lanes import float_scratch as row_lanes_scratch
 from sparse_rt_kernels.vectors.registers import LANES
 
 __all__ = ["Share", "lane_parts", "split_call"]
@@ -33,16 +30,32 @@ _UNEVEN: Final = 1.15
 
 
 class Share(NamedTuple):
-    """What one task computes: a range of lanes in one of the two shapes, `rest` rows after it, the work within it.
+    """What one task computes, and how.
 
-    And how: the bytes of a panel block, the items of scratch.
+    Attributes
+    ----------
+    has_channel_lanes
+        Whether lanes are channels, as for small m, or rows.
+    first_lane, last_lane
+        The rows to compute, of each image.
+    rest
+        How many pixels after the last lane are computed beside the last panel, because they fill no vector: at most 4.
+    first_panel, last_panel, first_tile, last_tile
+        The work among these: panels (over all images) and channel tiles; see :class:`.panels.Work`.
+    panel_bytes
+        Of a block of packed lanes.
+    items
+        float32 items of scratch.
     """
 
-    channel_lanes: int
+    has_channel_lanes: int
     first_lane: int
     last_lane: int
     rest: int
-    work: Work
+    first_panel: int
+    last_panel: int
+    first_tile: int
+    last_tile: int
     panel_bytes: int
     items: int
 
@@ -94,16 +107,15 @@ def split_call(
     if split < rows:
         ranges.append((1, split, rows, 0))
     shares = []
-    for channel_lanes, first, last, rest in ranges:
-        nbytes = blocks[channel_lanes]
-        call = Call(0, 0, 0, 0, 0, 0, 0, octets, images, rows, first, last, nbytes, is_conv, 0, rest)
-        panels = images * panel_count(last - first, MOST_BESIDE if rest else MAX_VECTORS)
-        for work in split_work(panels, tiles, 1 if cut and not channel_lanes else threads):
-            works = [work] if channel_lanes else cut_tiles(work, most_tiles(last - first))
-            for part in works:
-                items = row_lanes_scratch(call, part.last_tile - part.first_tile)
-                if channel_lanes:
+    for has_channel_lanes, first, last, rest in ranges:
+        lanes, nbytes = last - first, blocks[has_channel_lanes]
+        panels = images * panel_count(lanes, MOST_BESIDE if rest else MAX_VECTORS)
+        for work in split_work(panels, tiles, 1 if cut and not has_channel_lanes else threads):
+            for part in [work] if has_channel_lanes else cut_tiles(work, most_tiles(lanes)):
+                own = part.last_tile - part.first_tile
+                items = row_lanes.float_scratch(lanes, octets, nbytes, rest, own)
+                if has_channel_lanes:
                     # Rows that hold inf or NaN become lanes.
-                    items = max(items, channel_lanes_scratch(call, part.last_tile - part.first_tile))
-                shares.append(Share(channel_lanes, first, last, rest, part, nbytes, items))
+                    items = max(items, channel_lanes.float_scratch(lanes, octets, nbytes, is_conv, own))
+                shares.append(Share(has_channel_lanes, first, last, rest, *part, nbytes, items))
     return tuple(shares)

@@ -1,9 +1,10 @@
-"""Tile and block sizes of the float32 2:4 family, all derived in this one place."""
+"""Tiles, panels of lanes and blocks of k of the float32 2:4 family, and how their work is split."""
 
 from typing import Final, NamedTuple
 
 from sparse_rt_kernels.cpu.caches import level1_bytes, level2_bytes
 from sparse_rt_kernels.jit.compilation import kernel_arithmetic
+from sparse_rt_kernels.product.f32.weight import REDUCTION
 from sparse_rt_kernels.vectors.registers import LANES
 
 __all__ = [
@@ -12,8 +13,10 @@ __all__ = [
     "MAX_VECTORS",
     "MOST_BESIDE",
     "MOST_REST",
+    "OCTET_BYTES",
     "PORTABLE_VECTORS",
     "REDUCTION",
+    "WEIGHT_BYTES",
     "Work",
     "block_length",
     "cut_tiles",
@@ -40,8 +43,9 @@ MOST_BESIDE: Final = 4
 MOST_REST: Final = 4
 #: Rows that are left over from whole vectors and still faster with lanes of channels than in a vector of their own.
 MOST_LEFT: Final = 11
-#: Reduction elements that one index byte covers; panels and packed weights are padded to it.
-REDUCTION: Final = 8
+#: Bytes of an octet of a packed row, and of the weights of a tile for one.
+OCTET_BYTES: Final = 4 * REDUCTION
+WEIGHT_BYTES: Final = 4 * CHANNELS * REDUCTION // 2
 
 
 @kernel_arithmetic
