@@ -16,16 +16,18 @@ from sparse_rt import stock
 from sparse_rt.empty_pools import POOLS, may_be_empty
 from sparse_rt.errors import FeedError, ModelError, message
 from sparse_rt.graph import model_io
+from sparse_rt.graph.captures import outer_inputs
 from sparse_rt.graph.layers.find import find_layers
 from sparse_rt.graph.layers.ranks import find_ranks
 from sparse_rt.graph.model_io import ModelSource
 from sparse_rt.graph.passes.decompress import decompress_model, decompressed_nbytes
 from sparse_rt.plan.bind.residual import absorb_additions
 from sparse_rt.plan.decisions import Decide, Decisions, Draft
+from sparse_rt.plan.islands.dequantise import separate_dequantise
 from sparse_rt.plan.islands.island import cut
 from sparse_rt.plan.islands.island_threads import island_threads
 from sparse_rt.plan.islands.onnxruntime_step import OnnxRuntimeStep, engine_of_file, engine_of_model, open_island
-from sparse_rt.plan.islands.schedule import Level, outer_inputs, schedule
+from sparse_rt.plan.islands.schedule import Level, schedule
 from sparse_rt.plan.match.choose import choose
 from sparse_rt.plan.match.operators import find_operators
 from sparse_rt.plan.match.packing import PackedWeights
@@ -169,6 +171,7 @@ def _partitioned(
     replacements: Sequence[Replacement],
     options: SessionOptions,
 ) -> Plan:
+    separate_dequantise(model.graph, [node for replacement in replacements for node in replacement.absorbed])
     levels = schedule(model.graph, replacements)
     leaving = _leaving(model, levels)
     known = {item.name: item for item in (*signature.inputs, *signature.overridable)}

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
+from sparse_rt.graph.captures import outer_inputs
 from sparse_rt.plan.match.replacement import Replacement
 
-__all__ = ["Level", "Task", "outer_inputs", "schedule"]
+__all__ = ["Level", "Task", "schedule"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,35 +46,13 @@ class Level:
     replacements: list[Replacement] = field(default_factory=list)
 
 
-def outer_inputs(node: ir.Node) -> tuple[ir.Value, ...]:
-    """Return the values that a node reads from its own graph, those captured by its subgraphs included."""
-    found = dict.fromkeys(value for value in node.inputs if value is not None)
-    for attribute in node.attributes.values():
-        if attribute.type == ir.AttributeType.GRAPH:
-            found.update(dict.fromkeys(_captured(attribute.as_graph())))
-        elif attribute.type == ir.AttributeType.GRAPHS:
-            for graph in attribute.as_graphs():
-                found.update(dict.fromkeys(_captured(graph)))
-    return tuple(found)
-
-
-def _captured(graph: ir.Graph) -> list[ir.Value]:
-    """Return the values that a subgraph, nested ones included, reads from outside."""
-    own = set(graph.inputs) | set(graph.initializers.values())
-    for node in graph:
-        own.update(node.outputs)
-    read = [value for node in graph for value in outer_inputs(node)]
-    read.extend(graph.outputs)
-    return [value for value in read if value not in own]
-
-
 def schedule(graph: ir.Graph, replacements: Sequence[Replacement]) -> list[Level]:
     """Return the levels, in order of execution; nodes whose results nobody needs are left out.
 
     Parameters
     ----------
     graph
-        Of the model; not changed, but for DequantizeLinear nodes, of which every reader gets its own.
+        Of the model.
     replacements
         What steps of our own compute.
     """
@@ -95,7 +74,6 @@ def _tasks(graph: ir.Graph, replacements: Sequence[Replacement]) -> list[Task]:
     """Return all tasks in topological order: a replacement stands where its last absorbed node stood."""
     last = {replacement.absorbed[-1]: replacement for replacement in replacements}
     absorbed = {node for replacement in replacements for node in replacement.absorbed}
-    _separate_dequantize(graph, absorbed)
     tasks = []
     for node in graph:
         if node in last:
@@ -104,32 +82,6 @@ def _tasks(graph: ir.Graph, replacements: Sequence[Replacement]) -> list[Task]:
         elif node not in absorbed:
             tasks.append(Task(outer_inputs(node), tuple(node.outputs), node=node))
     return tasks
-
-
-def _separate_dequantize(graph: ir.Graph, absorbed: set[ir.Node]) -> None:
-    """Give every reader of a DequantizeLinear a copy of its own, so that integers, not floats, cross islands.
-
-    onnxruntime then also finds the patterns DequantizeLinear -> operator -> QuantizeLinear that it fuses.
-    """
-    for node in list(graph):
-        if node.op_type != "DequantizeLinear":
-            continue
-        value = node.outputs[0]
-        readers = [use for use in value.uses() if use.node.graph is graph and use.node not in absorbed]
-        for number, use in enumerate(readers[1:], start=1):
-            copy = ir.Node(
-                node.domain,
-                node.op_type,
-                node.inputs,
-                attributes=list(node.attributes.values()),
-                overload=node.overload,
-                version=node.version,
-                name=f"{node.name or value.name}/{number}",
-            )
-            copy.outputs[0].name = f"{value.name}/sparse_rt/{number}"
-            copy.outputs[0].type, copy.outputs[0].shape = value.type, value.shape
-            node.append(copy)
-            use.node.replace_input_with(use.idx, copy.outputs[0])
 
 
 def _live(graph: ir.Graph, tasks: list[Task]) -> list[Task]:

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 import onnx_ir as ir
 from sparse_rt_kernels.cpu.settings import settings
 
+from sparse_rt.graph.captures import outer_inputs
 from sparse_rt.graph.layers.layer import Layer
-from sparse_rt.plan.islands.schedule import outer_inputs
 from sparse_rt.plan.match.dense_layer import dense_replacement
 from sparse_rt.plan.match.operators import (
     activation,
