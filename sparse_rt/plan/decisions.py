@@ -1,14 +1,11 @@
 """What was decided about a model's layers before kernels are chosen."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import onnx_ir as ir
-
-from sparse_rt.graph.layers.layer import Layer
 from sparse_rt.plan.report import Trial
 
-__all__ = ["Decide", "Decisions", "Draft", "LayerDecision"]
+__all__ = ["Decisions", "LayerDecision"]
 
 
 @dataclass(frozen=True)
@@ -54,23 +51,3 @@ class Decisions:
         if self.whole is not None:
             return LayerDecision(None, self.whole, () if found is None else found.tried)
         return found
-
-
-@dataclass(frozen=True, eq=False)
-class Draft:
-    """A model on its way to a plan: what decisions can be made from.
-
-    Attributes
-    ----------
-    model
-        Prepared; see :func:`sparse_rt.plan.prepare.prepare.prepare`.
-    layers
-        All of them, also those that no sparse kernel fits.
-    """
-
-    model: ir.Model
-    layers: Sequence[Layer]
-
-
-#: Decides about a model between finding its layers and choosing their kernels.
-Decide = Callable[[Draft], Decisions]

@@ -14,7 +14,7 @@ from sparse_rt.plan.bind.segment import Segment, segmented
 from sparse_rt.plan.islands.engine import Engine
 from sparse_rt.plan.islands.onnxruntime_step import OnnxRuntimeStep
 from sparse_rt.plan.metadata import ModelMetadata
-from sparse_rt.plan.report import LayerReport, Trial
+from sparse_rt.plan.report import LayerFacts, LayerReport, Trial
 from sparse_rt.plan.signature import Signature
 from sparse_rt.plan.steps.sparse_step import SparseStep
 from sparse_rt.plan.steps.step import Environment, Step, spent
@@ -37,8 +37,8 @@ class Plan:
         The same, with steps that run in one native call put together as segments.
     constants
         Values that steps or callers read without a step writing them: initializers, and defaults of inputs.
-    reports
-        One for each layer.
+    layers, reports
+        One for each layer: what is true of it, and how it runs.
     metadata
         The model's description.
     shapes
@@ -52,6 +52,7 @@ class Plan:
     signature: Signature
     steps: tuple[Step, ...]
     constants: Mapping[str, NDArray[Any]]
+    layers: tuple[LayerFacts, ...]
     reports: tuple[LayerReport, ...]
     metadata: ModelMetadata
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)

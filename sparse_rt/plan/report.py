@@ -1,8 +1,8 @@
-"""What the planner decided about one layer, and why."""
+"""What the planner knows of one layer, what it decided about it, and why."""
 
 from dataclasses import dataclass
 
-__all__ = ["LayerReport", "Trial"]
+__all__ = ["LayerFacts", "LayerReport", "Trial"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,3 +70,40 @@ class LayerReport:
     def is_sparse(self) -> bool:
         """Whether a sparse kernel runs the layer."""
         return self.kernel is not None and "_dense_" not in self.kernel
+
+
+@dataclass(frozen=True, slots=True)
+class LayerFacts:
+    """What is true of a layer however it runs; see :class:`LayerReport` for most.
+
+    Attributes
+    ----------
+    y
+        Name of the value that the layer's operator writes; decisions go by it.
+    """
+
+    y: str
+    name: str
+    op_type: str
+    shape: tuple[int, ...]
+    pattern: str | None
+    density: float | None
+    dtype: str
+    dense_bytes: int
+    compressed_bytes: int | None
+
+    def report(self, kernel: str | None, reason: str, tried: tuple[Trial, ...] = ()) -> LayerReport:
+        """Return the report of the layer as it runs."""
+        return LayerReport(
+            name=self.name,
+            op_type=self.op_type,
+            shape=self.shape,
+            pattern=self.pattern,
+            density=self.density,
+            dtype=self.dtype,
+            kernel=kernel,
+            reason=reason,
+            dense_bytes=self.dense_bytes,
+            compressed_bytes=self.compressed_bytes,
+            tried=tried,
+        )

@@ -5,7 +5,8 @@ import math
 from sparse_rt_kernels.cpu import isa
 
 from sparse_rt.graph.layers.layer import Layer
-from sparse_rt.plan.decisions import Decisions, Draft, LayerDecision
+from sparse_rt.plan.decisions import Decisions, LayerDecision
+from sparse_rt.plan.draft import Draft
 
 __all__ = ["HAND_OVER_MICROSECONDS", "estimated_decisions", "saved_microseconds"]
 

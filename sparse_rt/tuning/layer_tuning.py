@@ -9,9 +9,9 @@ from typing import Any
 from sparse_rt_kernels.threads.pool import ThreadPool
 
 from sparse_rt.graph.layers.layer import Layer
-from sparse_rt.plan.decisions import Decisions, Draft, LayerDecision
+from sparse_rt.plan.decisions import Decisions, LayerDecision
+from sparse_rt.plan.draft import Draft
 from sparse_rt.plan.islands.onnxruntime_step import OnnxRuntimeStep
-from sparse_rt.plan.match.fusion import fuse
 from sparse_rt.plan.options import SessionOptions
 from sparse_rt.plan.plan import Plan
 from sparse_rt.plan.report import Trial
@@ -145,7 +145,7 @@ def _sparse_layers(draft: Draft, plan: Plan) -> list[tuple[Layer, SparseStep]]:
     found = []
     for layer in draft.layers:
         if layer.shape and layer.form != "dynamic":
-            step = steps.get(str(fuse(layer).y.name))
+            step = steps.get(str(draft.fusion(layer).y.name))
             if step is not None:
                 found.append((layer, step))
     return found

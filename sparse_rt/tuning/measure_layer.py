@@ -10,10 +10,10 @@ from sparse_rt_kernels.threads.pool import ThreadPool
 
 from sparse_rt.errors import SparseRTError
 from sparse_rt.graph.layers.layer import Layer
-from sparse_rt.plan.decisions import Draft, LayerDecision
+from sparse_rt.plan.decisions import LayerDecision
+from sparse_rt.plan.draft import Draft
 from sparse_rt.plan.islands.onnxruntime_step import open_island
 from sparse_rt.plan.match.choose import choose
-from sparse_rt.plan.match.fusion import fuse
 from sparse_rt.plan.options import SessionOptions
 from sparse_rt.plan.report import Trial
 from sparse_rt.plan.steps.sparse_step import SparseStep
@@ -85,7 +85,7 @@ def _dense_step(draft: Draft, layer: Layer, step: SparseStep, options: SessionOp
         kernel = registry.select(step.kernel.dtype, "dense", options.kernel_tier)
     except LookupError:
         return None
-    chosen = choose(layer, options.kernel_tier, LayerDecision(kernel.name, ""))
+    chosen = choose(draft, layer, options.kernel_tier, LayerDecision(kernel.name, ""))
     replacement = chosen.replacement
     found = None if replacement is None else replacement.step
     # What one of them absorbs and the other does not would not be a fair comparison.
@@ -100,7 +100,7 @@ def _onnxruntime_step(
         name: (f"tensor({_ONNX_NAMES.get(array.dtype.name, array.dtype.name)})", list(array.shape))
         for name, array in arrays.items()
     }
-    island = cut_layer(draft.model, fuse(layer), kinds)
+    island = cut_layer(draft.model, draft.fusion(layer), kinds)
     if not set(island.inputs) <= set(arrays):
         # A layer that quantises its own input is two steps here.
         return None

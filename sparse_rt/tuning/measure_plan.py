@@ -26,7 +26,6 @@ _UNDER_WAY = "kept dense"
 
 def measure_plan(
     plan: Plan,
-    names: Sequence[str],
     decisions: Decisions,
     build: Callable[[Decisions], Plan],
     feeds: Environment,
@@ -40,8 +39,6 @@ def measure_plan(
     ----------
     plan
         With the best sparse kernel for every layer.
-    names
-        Of the values that the layers' operators write, in the order of the plan's reports.
     decisions
         What single layers suggest.
     build
@@ -53,7 +50,7 @@ def measure_plan(
     """
     plans = {PLAN: plan}
     outputs = [item.name for item in plan.signature.outputs]
-    if followed(plan, names, decisions) is None:
+    if followed(plan, decisions) is None:
         try:
             tuned = build(decisions)
             tuned.run(outputs, feeds, pool)
@@ -74,19 +71,17 @@ def measure_plan(
     times = measure(runs, seconds, _TURN_SECONDS, quiet if pool.threads > 1 else None)
     chosen = fastest_plan(times)
     if chosen == PLAN:
-        decisions = _as_it_is(plan, names, decisions)
+        decisions = _as_it_is(plan, decisions)
     tried = tuple(Trial(name, round(1e6 * found, 2)) for name, found in times.items())
     decisions = replace(decisions, whole=decide_whole(times), tried=tried)
-    return _reported(plans[chosen], names, decisions), decisions
+    return _reported(plans[chosen], decisions), decisions
 
 
-def followed(plan: Plan, names: Sequence[str], decisions: Decisions) -> Plan | None:
+def followed(plan: Plan, decisions: Decisions) -> Plan | None:
     """Return `plan` with the reasons of decisions that it follows already, None if it does not."""
-    if decisions.whole is not None or any(
-        decision.kernel != kernel for decision, kernel in _beside(decisions, names, plan)
-    ):
+    if decisions.whole is not None or any(decision.kernel != kernel for decision, kernel in _beside(decisions, plan)):
         return None
-    return _reported(plan, names, decisions)
+    return _reported(plan, decisions)
 
 
 def _run_as_session(plan: Plan, outputs: Sequence[str], feeds: Environment, pool: ThreadPool) -> None:
@@ -97,27 +92,27 @@ def _run_as_session(plan: Plan, outputs: Sequence[str], feeds: Environment, pool
         plan.run(plan.signature.output_names(outputs), plan.signature.checked(feeds), pool)
 
 
-def _beside(decisions: Decisions, names: Sequence[str], plan: Plan) -> list[tuple[LayerDecision, str | None]]:
+def _beside(decisions: Decisions, plan: Plan) -> list[tuple[LayerDecision, str | None]]:
     """Return each decision with the kernel that the layer has in `plan`."""
-    kernels = {name: report.kernel for name, report in zip(names, plan.reports, strict=True)}
+    kernels = {layer.y: report.kernel for layer, report in zip(plan.layers, plan.reports, strict=True)}
     return [(decision, kernels[name]) for name, decision in decisions.layers.items()]
 
 
-def _as_it_is(plan: Plan, names: Sequence[str], decisions: Decisions) -> Decisions:
+def _as_it_is(plan: Plan, decisions: Decisions) -> Decisions:
     """Return the decisions that lead to `plan`, with what was tried."""
     reason = "2:4 holds; another way was faster for this layer alone, but not within the whole model"
     kept = [
         decision if decision.kernel == kernel else LayerDecision(kernel, reason, decision.tried)
-        for decision, kernel in _beside(decisions, names, plan)
+        for decision, kernel in _beside(decisions, plan)
     ]
     return Decisions(dict(zip(decisions.layers, kept, strict=True)))
 
 
-def _reported(plan: Plan, names: Sequence[str], decisions: Decisions) -> Plan:
+def _reported(plan: Plan, decisions: Decisions) -> Plan:
     """Return the plan with the reasons and figures of the decisions that it follows."""
     reports = []
-    for name, report in zip(names, plan.reports, strict=True):
-        decision = decisions.of(name)
-        is_due = report.reason == _UNDER_WAY or (decisions.whole is None and name in decisions.layers)
-        reports.append(replace(report, reason=decision.reason, tried=decision.tried) if decision and is_due else report)
+    for layer, report in zip(plan.layers, plan.reports, strict=True):
+        decision = decisions.of(layer.y)
+        is_due = report.reason == _UNDER_WAY or (decisions.whole is None and layer.y in decisions.layers)
+        reports.append(layer.report(report.kernel, decision.reason, decision.tried) if decision and is_due else report)
     return replace(plan, reports=tuple(reports), tried=decisions.tried)

@@ -2,21 +2,14 @@
 
 import onnx_ir as ir
 
-from sparse_rt.graph.layers.find import find_layers
 from sparse_rt.plan.islands.island import Island, cut
-from sparse_rt.plan.match.fusion import Fusion, fuse
+from sparse_rt.plan.match.fusion import Fusion
 from sparse_rt.plan.signature import NodeArg
 
-__all__ = ["cut_layer", "fusions_by_output"]
+__all__ = ["cut_layer"]
 
 # What may stand between a constant and the operand that a layer reads.
 _LINKS = frozenset({"Constant", "DequantizeLinear", "Transpose", "Reshape", "Identity", "Cast", "Squeeze", "Unsqueeze"})
-
-
-def fusions_by_output(model: ir.Model) -> dict[str, Fusion]:
-    """Return each layer with the neighbours that a sparse kernel would absorb, by the name of the value it writes."""
-    fusions = (fuse(layer) for layer in find_layers(model) if layer.shape)
-    return {str(fusion.y.name): fusion for fusion in fusions}
 
 
 def cut_layer(model: ir.Model, fusion: Fusion, shapes: dict[str, tuple[str, list[int]]]) -> Island:
@@ -27,7 +20,7 @@ def cut_layer(model: ir.Model, fusion: Fusion, shapes: dict[str, tuple[str, list
     model
         That holds the layer.
     fusion
-        One of :func:`fusions_by_output`.
+        The layer, and the neighbours that a sparse kernel would absorb.
     shapes
         ONNX type name and shape of every activation that the layer reads.
     """

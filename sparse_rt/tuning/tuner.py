@@ -15,7 +15,8 @@ from sparse_rt.feeds import random_feeds
 from sparse_rt.graph.mapped import forget
 from sparse_rt.graph.model_io import ModelSource
 from sparse_rt.plan.build import build_plan
-from sparse_rt.plan.decisions import Decide, Decisions, Draft
+from sparse_rt.plan.decisions import Decisions
+from sparse_rt.plan.draft import Decide, Draft
 from sparse_rt.plan.options import SessionOptions
 from sparse_rt.plan.plan import Plan
 from sparse_rt.plan.steps.step import Environment
@@ -111,7 +112,7 @@ class Tuner:
     def _following(self, source: ModelSource, plan: Plan, known: Decisions) -> Plan | None:
         """Return the plan that decisions of an earlier session lead to; None if they cannot be carried out."""
         try:
-            return followed(plan, self._names, known) or self._build(source, lambda _: known)
+            return followed(plan, known) or self._build(source, lambda _: known)
         except Exception:  # as in plan()
             return None
 
@@ -170,7 +171,6 @@ class Tuner:
         del draft, inputs  # weights, which whole plans have again
         improved, decisions = measure_plan(
             plan,
-            self._names,
             layers,
             lambda wanted: self._build(source, lambda _: wanted),
             feeds,

@@ -10,12 +10,12 @@ from sparse_rt.formats import SparseWeight
 from sparse_rt.graph.layers.layer import Layer
 from sparse_rt.graph.mapped import release
 from sparse_rt.plan.decisions import LayerDecision
-from sparse_rt.plan.match.fusion import Fusion, fuse
+from sparse_rt.plan.draft import Draft
+from sparse_rt.plan.match.fusion import Fusion
 from sparse_rt.plan.match.operands import Refusal, operands
 from sparse_rt.plan.match.packing import PackedWeights
 from sparse_rt.plan.match.replacement import Replacement
-from sparse_rt.plan.prepare.quantise_input import quantise_input
-from sparse_rt.plan.report import LayerReport
+from sparse_rt.plan.report import LayerFacts, Trial
 from sparse_rt.plan.steps.convolution import Convolution
 from sparse_rt.plan.steps.sparse_step import SparseStep
 
@@ -30,23 +30,34 @@ class Choice:
 
     Attributes
     ----------
-    report
-        For the user.
+    layer, facts
+        As it was found, and what the report says of that.
+    reason
+        Why this kernel was chosen, or why the layer stays in onnxruntime.
+    kernel
+        Name of the kernel that runs it; None for onnxruntime.
+    tried
+        What was measured before it was decided.
     replacement
-        What the sparse kernel replaces and how it runs; None for a layer that stays in onnxruntime.
+        What the kernel replaces and how it runs; None for onnxruntime.
     """
 
-    report: LayerReport
+    layer: Layer
+    facts: LayerFacts
+    reason: str
+    kernel: str | None = None
+    tried: tuple[Trial, ...] = ()
     replacement: Replacement | None = None
 
 
 def choose(
+    draft: Draft,
     layer: Layer,
     tier: str | None = None,
     decision: LayerDecision | None = None,
     packed: PackedWeights | None = None,
 ) -> Choice:
-    """Settle how `layer` runs: pack its weight for a kernel, or report why it stays in onnxruntime.
+    """Settle how a layer of `draft` runs: pack its weight for a kernel, or say why it stays in onnxruntime.
 
     `tier` is the most specific tier of kernels to use; None leaves it to the CPU. `decision` is what measurements, or
     an estimate, say of a layer that a kernel fits; None takes the best sparse kernel. `packed` holds the weights that
@@ -58,27 +69,55 @@ def choose(
         The model's compressed weight is corrupt.
     """
     if decision is not None and decision.kernel is None and layer.reason is None:
-        # What stays dense is not encoded, but a corrupt file is refused all the same.
-        stored = None if layer.stored is None else _compressed(layer)
-        return Choice(_report(layer, stored, None, decision.reason, decision))
+        if layer.stored is not None:
+            # What stays dense is not encoded, but a corrupt file is refused all the same.
+            _compressed(layer)
+        return Choice(layer, _facts(layer), decision.reason, tried=decision.tried)
     compressed = _compressed(layer)
     if compressed is None:
-        return Choice(_report(layer, None, None, layer.reason or "the weight is not constant"))
-    if layer.form == "dynamic":
-        layer = quantise_input(layer)
-    fusion = fuse(layer)
-    try:
-        name = None if decision is None else decision.kernel
-        step = _step(fusion, compressed, tier, name, PackedWeights() if packed is None else packed)
-    except Refusal as refusal:
-        return Choice(_report(layer, compressed, None, str(refusal)))
-    reason = f"2:4 holds, and {step.kernel.name} is the best kernel for {step.kernel.dtype} on this CPU"
-    if decision is not None and decision.kernel == step.kernel.name:
+        return Choice(layer, _facts(layer), layer.reason or "the weight is not constant")
+    unfit = _unfit(layer)
+    if unfit is not None:
+        return Choice(layer, _facts(layer), unfit.reason)
+    fusion = draft.fusion(layer)
+    name = None if decision is None else decision.kernel
+    step = _step(fusion, compressed, tier, name, PackedWeights() if packed is None else packed)
+    if isinstance(step, Refusal):
+        return Choice(layer, _facts(layer), step.reason)
+    kernel = step.kernel.name
+    reason = f"2:4 holds, and {kernel} is the best kernel for {step.kernel.dtype} on this CPU"
+    if decision is not None and decision.kernel == kernel:
         reason = decision.reason
-    candidates = (fusion.x, layer.x_zero_point, fusion.scale)
+    candidates = (fusion.x, fusion.layer.x_zero_point, fusion.scale)
     reads = tuple(value for value in candidates if value is not None and value.name in step.inputs)
     replacement = Replacement(step, reads, fusion.y, fusion.absorbed)
-    return Choice(_report(layer, compressed, step.kernel.name, reason, decision), replacement)
+    tried = () if decision is None else decision.tried
+    return Choice(layer, _facts(layer), reason, kernel, tried, replacement)
+
+
+def _unfit(layer: Layer) -> Refusal | None:
+    """Refuse layers that no kernel computes, whatever their operands are."""
+    if layer.reason is not None:
+        return Refusal(layer.reason)
+    if 0 in layer.shape:
+        return Refusal("the weight is empty")
+    if len(layer.shape) - 2 > _MAX_AXES:
+        return Refusal(f"expected at most 2 spatial axes, got {len(layer.shape) - 2}")
+    return None
+
+
+def _facts(layer: Layer) -> LayerFacts:
+    return LayerFacts(
+        y=str(layer.y.name),
+        name=layer.name,
+        op_type=layer.op_type,
+        shape=layer.shape,
+        pattern=None if layer.pattern is None else layer.pattern.name,
+        density=layer.density(),
+        dtype=str(layer.dtype),
+        dense_bytes=math.prod(layer.shape) * layer.dtype.itemsize if layer.shape else 0,
+        compressed_bytes=layer.compressed_nbytes(),
+    )
 
 
 def _compressed(layer: Layer) -> SparseWeight | None:
@@ -91,46 +130,22 @@ def _compressed(layer: Layer) -> SparseWeight | None:
     return compressed
 
 
-def _report(
-    layer: Layer,
-    compressed: SparseWeight | None,
-    kernel: str | None,
-    reason: str,
-    decision: LayerDecision | None = None,
-) -> LayerReport:
-    return LayerReport(
-        name=layer.name,
-        op_type=layer.op_type,
-        shape=layer.shape,
-        pattern=None if layer.pattern is None else layer.pattern.name,
-        density=layer.density(),
-        dtype=str(layer.dtype),
-        kernel=kernel,
-        reason=reason,
-        dense_bytes=math.prod(layer.shape) * layer.dtype.itemsize if layer.shape else 0,
-        compressed_bytes=layer.compressed_nbytes(),
-        tried=() if decision is None else decision.tried,
-    )
-
-
 def _step(
     fusion: Fusion,
     compressed: SparseWeight,
     tier: str | None,
     name: str | None,
     packed: PackedWeights,
-) -> SparseStep:
+) -> SparseStep | Refusal:
     layer = fusion.layer
-    if layer.reason is not None:
-        raise Refusal(layer.reason)
-    if 0 in layer.shape:
-        raise Refusal("the weight is empty")
-    if len(layer.shape) - 2 > _MAX_AXES:
-        raise Refusal(f"expected at most 2 spatial axes, got {len(layer.shape) - 2}")
     if layer.kind == "conv_transpose":
         compressed = compressed.rotate180()
     found = operands(fusion, compressed.arrays.values)
+    if isinstance(found, Refusal):
+        return found
     kernel = _kernel(found.dtype, tier, name)
+    if isinstance(kernel, Refusal):
+        return kernel
     is_shared = layer.weight is not None and layer.weight.readers > 1
     weight = packed.of(kernel, found.values, compressed.arrays.indexes, is_shared)
     release(compressed.arrays.values)
@@ -156,12 +171,12 @@ def _step(
     )
 
 
-def _kernel(dtype: str, tier: str | None, name: str | None) -> registry.Kernel:
+def _kernel(dtype: str, tier: str | None, name: str | None) -> registry.Kernel | Refusal:
     """Return the kernel of that name; where it does not fit, or none is named, the best sparse one."""
     for kernel in registry.kernels() if name is not None else ():
         if kernel.name == name and kernel.dtype == dtype and kernel.isa in isa.supported_tiers(tier):
             return kernel
     try:
         return registry.select(dtype, "n2m4", tier)
-    except LookupError as error:
-        raise Refusal(f"no kernel for {dtype} fits this CPU") from error
+    except LookupError:
+        return Refusal(f"no kernel for {dtype} fits this CPU")

@@ -16,7 +16,7 @@ from sparse_rt_kernels.product.registry import PreparedCall
 
 from sparse_rt.graph.layers import gates
 from sparse_rt.graph.layers.layer import Layer
-from sparse_rt.plan.match.fusion import fuse
+from sparse_rt.plan.draft import Draft
 from sparse_rt.plan.match.operands import Operands, Refusal, operands
 from sparse_rt.plan.match.packing import pack_dense
 from sparse_rt.plan.match.replacement import Replacement
@@ -33,8 +33,8 @@ _MOST_CHANNELS = 16
 _OUT = 16
 
 
-def dense_replacement(layer: Layer, tier: str | None = None) -> Replacement | None:
-    """Return a step for a layer with a dense weight, if a kernel of ours computes it well.
+def dense_replacement(draft: Draft, layer: Layer, tier: str | None = None) -> Replacement | None:
+    """Return a step for a layer of `draft` with a dense weight, if a kernel of ours computes it well.
 
     `tier` is the most specific tier of kernels to use; None leaves it to the CPU.
     """
@@ -42,13 +42,10 @@ def dense_replacement(layer: Layer, tier: str | None = None) -> Replacement | No
         return None
     if not (_is_depthwise(layer) or _is_worthwhile(layer)):
         return None
-    fusion = fuse(layer)
+    fusion = draft.fusion(layer)
     matrix = _rows(layer.weight.array(), layer)
-    try:
-        found = operands(fusion, matrix)
-    except Refusal:
-        return None
-    if found.requantisation is not None or found.x_zero_point is not None:
+    found = operands(fusion, matrix)
+    if isinstance(found, Refusal) or found.requantisation is not None or found.x_zero_point is not None:
         return None
     convolution = Convolution.of(layer, found.pad_value)
     prepare: Callable[[tuple[int, ...], tuple[int, ...], int], PreparedCall]

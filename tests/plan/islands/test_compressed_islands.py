@@ -140,7 +140,7 @@ def test_a_whole_model_of_overloads_that_onnxruntime_runs(dense, feeds, monkeypa
     proto.graph.node.extend(kept)
     expected = models.run(proto, feeds)[0]
     compressed = compress(proto)
-    monkeypatch.setattr("sparse_rt.plan.build._MOST_DECOMPRESSED", 1)
+    monkeypatch.setattr("sparse_rt.plan.islands.whole._MOST_DECOMPRESSED", 1)
     for form in (compressed, with_overloads(compress(proto))):
         if any(item.overload for item in form.functions):
             with pytest.warns(SparseRTWarning):

@@ -7,6 +7,7 @@ from sparse_rt_kernels.cpu.settings import settings
 
 from sparse_rt.graph.captures import outer_inputs
 from sparse_rt.graph.layers.layer import Layer
+from sparse_rt.plan.draft import Draft
 from sparse_rt.plan.match.dense_layer import dense_replacement
 from sparse_rt.plan.match.operators import (
     activation,
@@ -55,7 +56,7 @@ _MATCHERS: dict[str, Callable[[ir.Node, Context], Replacement | None]] = {
 
 
 def find_operators(
-    model: ir.Model,
+    draft: Draft,
     layers: Sequence[Replacement],
     dense_layers: Sequence[Layer],
     tier: str | None,
@@ -79,16 +80,17 @@ def find_operators(
         context.dtypes[layer.y] = layer.step.y_dtype
     found = []
     dense = {layer.node: layer for layer in dense_layers}
-    for node in model.graph:
+    graph = draft.model.graph
+    for node in graph:
         if node in context.taken:
             continue
-        replacement = dense_replacement(dense[node], tier) if node in dense else _match(node, context)
+        replacement = dense_replacement(draft, dense[node], tier) if node in dense else _match(node, context)
         if replacement is None:
             continue
         found.append(replacement)
         context.taken.update(replacement.absorbed)
         context.dtypes[replacement.y] = replacement.step.y_dtype
-    return _worthwhile(model.graph, layers, found)
+    return _worthwhile(graph, layers, found)
 
 
 def _match(node: ir.Node, context: Context) -> Replacement | None:
