@@ -163,9 +163,9 @@ def forms(steps):
     for step in steps:
         layouts = [*step.layouts, step.y_layout]
         border = ", border" if any(each is not None and each.has_border for each in layouts) else ""
-        if step.operation == "Layout":
+        if step.op_type == "Layout":
             yield "to planes" if step.y_layout is None else f"turned{border}"
-        elif step.operation == "Add":
+        elif step.op_type == "Add":
             yield f"add{border}"
         elif len(step.inputs) == 2:
             yield f"layer adds{border}"

@@ -150,12 +150,12 @@ def test_a_step_refuses_a_weight_of_another_shape(rng):
     real = np.dtype(np.float32)
     packed = kernel.pack_weight(Indexed(values, index))
     epilogue = numpy_kernel.float_epilogue(8)
-    SparseStep("l", "x", "y", real, real, kernel, packed, epilogue, n=8, channels=16)
+    types = {"op_type": "Gemm", "name": "l", "x": "x", "x_dtype": real, "y": "y", "y_dtype": real}
+    SparseStep(**types, kernel=kernel, packed=packed, epilogue=epilogue, n=8, channels=16)
     for n, channels, bias in [(9, 16, 8), (8, 20, 8), (8, 16, 7)]:
+        epilogue = numpy_kernel.float_epilogue(bias)
         with pytest.raises(ValueError, match="layer 'l'"):
-            SparseStep(
-                "l", "x", "y", real, real, kernel, packed, numpy_kernel.float_epilogue(bias), n=n, channels=channels
-            )
+            SparseStep(**types, kernel=kernel, packed=packed, epilogue=epilogue, n=n, channels=channels)
 
 
 def test_plans_do_not_depend_on_a_kernel(rng, monkeypatch):

@@ -22,7 +22,7 @@ from sparse_rt_kernels.product.nchwc8 import CHANNEL_BLOCK, NCHWc8
 from sparse_rt_kernels.product.registry import Addition, BlockedLayouts
 from sparse_rt_kernels.product.u8s8.transpose import prepare_to_blocks, prepare_to_planes
 
-from sparse_rt.plan.match.operators.add import AddStep
+from sparse_rt.plan.steps.add_step import AddStep
 from sparse_rt.plan.steps.laid_out_step import LaidOutStep
 from sparse_rt.plan.steps.sparse_step import SparseStep
 from sparse_rt.plan.steps.step import BindableStep
@@ -167,7 +167,7 @@ class _Layout:
             alone = [name for name in alone if len(self._readers[name]) == 1]
             if alone:
                 own = max(alone, key=lambda name: order[name])
-                first, second = step.dtypes
+                first, second = step.x_dtypes
                 addition = Addition(step.quantised, (first, second), step.y_dtype, own == a)
                 found[step.y] = _Sum(step, own, b if own == a else a, addition)
         return found

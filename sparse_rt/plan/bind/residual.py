@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
 
-from sparse_rt.plan.match.operators.add import AddStep
+from sparse_rt.plan.steps.add_step import AddStep
 from sparse_rt.plan.steps.sparse_step import SparseStep
 from sparse_rt.plan.steps.step import Step
 

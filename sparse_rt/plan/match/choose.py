@@ -151,6 +151,7 @@ def _step(
     release(compressed.arrays.values)
     release(compressed.arrays.indexes)
     return SparseStep(
+        op_type=layer.op_type,
         name=layer.name,
         x=str(fusion.x.name),
         y=str(fusion.y.name),

@@ -13,13 +13,13 @@ from sparse_rt_kernels.threads.pool import ThreadPool
 from sparse_rt_kernels.threads.workspace import address_of
 
 from sparse_rt.errors import FeedError, message
+from sparse_rt.plan.steps.base import StepBase, no_memory
+from sparse_rt.plan.steps.calls import Calls
 from sparse_rt.plan.steps.step import Environment, Shape, StepCall
 from sparse_rt.plan.steps.view import View
 
 __all__ = ["AttentionStep"]
 
-#: Shapes whose calls a step keeps prepared; a model that meets more of them prepares again.
-_MOST_CALLS = 64
 _ROLES = ("query", "key", "value", "mask")
 
 
@@ -41,21 +41,15 @@ class _Call:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class AttentionStep:
+class AttentionStep(StepBase):
     """Run one attention through a kernel, from what the projections of query, key and value write.
+
+    Its inputs are query, key, value and perhaps the mask that is added to the scores; its name is the Softmax node's.
 
     Attributes
     ----------
-    name
-        Of the Softmax node.
-    inputs
-        Names of query, key, value and perhaps the mask that is added to the scores.
-    dtypes
-        Of those.
     views
         How query, key and value become (batch, heads, tokens, size), or (batch, tokens, size).
-    y, y_dtype
-        Name and dtype of what it writes.
     perm
         The order of axes in which it is written; the last one stays last.
     merged
@@ -68,55 +62,29 @@ class AttentionStep:
         What is added to each row of the arrays of query, key and value, one number a column; None for none.
     """
 
-    name: str
-    inputs: tuple[str, ...]
-    dtypes: tuple[np.dtype[Any], ...]
     views: tuple[View, View, View]
-    y: str
-    y_dtype: np.dtype[Any]
     perm: tuple[int, ...]
     scale: float
     prepare: Callable[[Attention, tuple[NDArray[np.float32] | None, ...], int], Launch]
     merged: View = View()  # noqa: RUF009, immutable
     biases: tuple[NDArray[np.float32] | None, ...] = (None, None, None)
-    _calls: dict[tuple[Any, ...], _Call] = field(default_factory=dict, init=False, repr=False)
-
-    @property
-    def op_type(self) -> str:
-        """What a person calls it."""
-        return "Attention"
-
-    @property
-    def x(self) -> str:
-        """Name of the query, whose shape decides most of y's."""
-        return self.inputs[0]
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """Names of the values that it writes."""
-        return (self.y,)
-
-    @property
-    def x_dtypes(self) -> tuple[np.dtype[Any], ...]:
-        """Of the arrays that it reads."""
-        return self.dtypes
-
-    @property
-    def overwrites(self) -> tuple[str, ...]:
-        """Names of inputs over which it may write its output: none, for other rows of it are still to be read."""
-        return ()
+    _calls: Calls[_Call] = field(default_factory=Calls, init=False, repr=False)
 
     @property
     def alike(self) -> Hashable | None:
         """What tells its calls from those of other steps; None where biases are part of them."""
         if any(bias is not None for bias in self.biases):
             return None
-        return (AttentionStep, self.dtypes, self.views, self.y_dtype, self.perm, self.scale, self.prepare, self.merged)
-
-    @property
-    def constants(self) -> tuple[int, ...]:
-        """Addresses of what belongs to it alone."""
-        return ()
+        return (
+            AttentionStep,
+            self.x_dtypes,
+            self.views,
+            self.y_dtype,
+            self.perm,
+            self.scale,
+            self.prepare,
+            self.merged,
+        )
 
     def is_bindable(self, shapes: Mapping[str, tuple[int, ...]]) -> bool:
         """Return whether shapes are all that a call depends on."""
@@ -140,19 +108,15 @@ class AttentionStep:
         FeedError
             A value has the wrong dtype or shape.
         """
-        arrays = [self._checked(*of, values[of[0]]) for of in zip(self.inputs, self.dtypes, strict=True)]
+        arrays = self.checked(values)
         call = self._call(tuple(array.shape for array in arrays), pool.threads)
-        y = self._empty(call.y_shape)
+        y = self._empty(call.y_shape, self.y_dtype)
         for number, shape in enumerate(call.copied):
             if shape is not None:
                 arrays[number] = _copied(self._seen(number, arrays[number]), shape)
         if call.launch is not None:
             call.launch.run(arrays[0], y, pool, *arrays[1:])
         values[self.y] = y
-
-    def describe(self) -> str:
-        """Return one line for a person."""
-        return f"Attention  {self.name}  {', '.join(self.inputs)} -> {self.y}"
 
     def output_shape(self, shapes: Sequence[Shape | None]) -> Shape | None:
         """Return y's shape for a query whose sizes may be partly unknown (None), or None where nothing is known."""
@@ -177,26 +141,13 @@ class AttentionStep:
         except ValueError:
             return None
 
-    def _checked(self, name: str, dtype: np.dtype[Any], value: NDArray[Any]) -> NDArray[Any]:
-        if value.dtype != dtype:
-            raise FeedError(message(f"Attention '{self.name}', input '{name}'", str(dtype), str(value.dtype)))
-        if value.flags.c_contiguous and value.flags.aligned:
-            return value
-        return np.require(value, requirements=("C", "A"))
-
     def _misfit(self, expected: str, shapes: Sequence[Shape]) -> FeedError:
         got = ", ".join(f"{role} {shape}" for role, shape in zip(_ROLES, shapes, strict=False))
-        return FeedError(message(f"Attention '{self.name}'", expected, got))
+        return FeedError(message(self.where, expected, got))
 
     def _call(self, shapes: tuple[tuple[int, ...], ...], threads: int) -> _Call:
         key = (threads, *shapes)
-        found = self._calls.get(key)
-        if found is None:
-            found = self._prepared(shapes, threads)
-            if len(self._calls) >= _MOST_CALLS:
-                self._calls.clear()
-            self._calls[key] = found
-        return found
+        return self._calls.get(key) or self._calls.keep(key, self._prepared(shapes, threads))
 
     def _prepared(self, shapes: tuple[tuple[int, ...], ...], threads: int) -> _Call:
         try:
@@ -209,7 +160,7 @@ class AttentionStep:
 
     def _prepare(self, shapes: tuple[tuple[int, ...], ...], threads: int) -> _Call:
         """Ask NumPy, on memory that nobody touches, for the shapes and strides in which the operands are seen."""
-        bases = [self._empty(shape, dtype) for shape, dtype in zip(shapes, self.dtypes, strict=True)]
+        bases = [self._empty(shape, dtype) for shape, dtype in zip(shapes, self.x_dtypes, strict=True)]
         seen = [self._seen(number, base) for number, base in enumerate(bases)]
         if any(view.ndim != len(self.perm) for view in seen[:3]):
             raise ValueError(f"query, key and value of {len(self.perm)} axes")
@@ -228,7 +179,7 @@ class AttentionStep:
             raise ValueError("a key of the query's size, and a value for each key")
         context = (*lead, query.shape[-2], value.shape[-1])
         y_shape = tuple(size for size in self._y_sizes(context) if size is not None)
-        y = self._empty(tuple(context[axis] for axis in self.perm))
+        y = self._empty(tuple(context[axis] for axis in self.perm), self.y_dtype)
         if not math.prod(context):
             return _Call(y_shape, None, copied)
         if not math.prod(key.shape):
@@ -265,12 +216,11 @@ class AttentionStep:
         )
         return _Call(y_shape, self.prepare(attention, biases, threads), copied)
 
-    def _empty(self, shape: tuple[int, ...], dtype: np.dtype[Any] | None = None) -> NDArray[Any]:
+    def _empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
         try:
-            return np.empty(shape, dtype or self.y_dtype)
+            return np.empty(shape, dtype)
         except (MemoryError, ValueError) as error:  # ValueError: larger than any array can be
-            where = f"Attention '{self.name}'"
-            raise FeedError(message(where, "arrays that memory can hold", f"shape {shape}")) from error
+            raise no_memory(self.where, "arrays", shape) from error
 
 
 def _copied(view: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:

@@ -1,6 +1,6 @@
 """A step of a bound segment some of whose arrays lie in blocks of 8 channels."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,23 +9,22 @@ from sparse_rt_kernels.product.nchwc8 import NCHWc8
 from sparse_rt_kernels.threads.launch import Launch
 from sparse_rt_kernels.threads.pool import ThreadPool
 
+from sparse_rt.plan.steps.base import StepBase
 from sparse_rt.plan.steps.step import Environment, Shape, StepCall
 
 __all__ = ["LaidOutStep"]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class LaidOutStep:
+class LaidOutStep(StepBase):
     """One launch, made while a segment is bound to shapes; it belongs to that binding and never runs on its own.
 
     Attributes
     ----------
-    operation, name
+    op_type, name
         For a person: what runs, and which layer it is.
-    inputs, x_dtypes
-        Names of the values that it reads, and the dtypes of their arrays.
-    y, y_dtype, y_shape
-        Name of the value that it writes; dtype and shape of its array.
+    y_shape
+        Of the array that it writes.
     launch
         The call.
     layouts, y_layout
@@ -34,41 +33,11 @@ class LaidOutStep:
         Names of inputs over which it may write its output.
     """
 
-    operation: str
-    name: str
-    inputs: tuple[str, ...]
-    x_dtypes: tuple[np.dtype[Any], ...]
-    y: str
-    y_dtype: np.dtype[Any]
     y_shape: tuple[int, ...]
     launch: Launch
     layouts: tuple[NCHWc8 | None, ...]
     y_layout: NCHWc8 | None
     overwrites: tuple[str, ...] = ()
-
-    @property
-    def x(self) -> str:
-        """Name of the first value that it reads."""
-        return self.inputs[0]
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """Names of the values that it writes."""
-        return (self.y,)
-
-    @property
-    def alike(self) -> None:
-        """What tells its calls from those of other steps: nothing that could be said."""
-        return
-
-    @property
-    def constants(self) -> tuple[int, ...]:
-        """Addresses of what belongs to it alone."""
-        return ()
-
-    def is_bindable(self, shapes: Mapping[str, tuple[int, ...]]) -> bool:
-        """Return whether shapes are all that a call depends on."""
-        return True
 
     def bind(self, shapes: Sequence[tuple[int, ...]], threads: int) -> StepCall:
         """Return the call."""
@@ -87,4 +56,4 @@ class LaidOutStep:
 
     def describe(self) -> str:
         """Return one line for a person."""
-        return f"{self.operation}  {self.name}  {' + '.join(self.inputs)} -> {self.y}"
+        return f"{self.op_type}  {self.name}  {' + '.join(self.inputs)} -> {self.y}"

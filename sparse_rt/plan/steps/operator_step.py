@@ -12,15 +12,17 @@ from sparse_rt_kernels.threads.launch import PythonLaunch
 from sparse_rt_kernels.threads.pool import ThreadPool
 
 from sparse_rt.errors import FeedError, message
+from sparse_rt.plan.steps.base import StepBase
+from sparse_rt.plan.steps.calls import Calls
 from sparse_rt.plan.steps.step import Environment, Shape, StepCall
 
 __all__ = ["OperatorStep", "count_of"]
 
-#: Shapes whose calls a step keeps prepared; a model that meets more of them prepares again.
-_MOST_CALLS = 64
 #: The ends of shapes that broadcast to any number of columns.
 _NARROW = ((), (1,))
 _Size = TypeVar("_Size", bound=int | None)
+#: The shape of y, and what computes it; None where there is nothing to compute.
+_Call = tuple[tuple[int, ...], PreparedCall | None]
 
 
 def count_of(shape: tuple[int, ...]) -> int:
@@ -40,21 +42,11 @@ def _broadcast_shape(shapes: Sequence[Shape | None]) -> Shape | None:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class OperatorStep:
-    """Run one operator through a kernel.
-
-    Kernels use raw pointers, so what they trust is checked in :meth:`run`; outputs are allocated here.
+class OperatorStep(StepBase):
+    """Run one operator of one or two inputs through a kernel; two are broadcast to one shape.
 
     Attributes
     ----------
-    op_type, name
-        Of the ONNX operator, and of its node.
-    inputs
-        Names of the one or two values that it reads; two are broadcast to one shape.
-    dtypes
-        Of those.
-    y, y_dtype
-        Name and dtype of what it writes.
     shape_of
         y's shape for x's; raises ValueError with what was expected where x does not fit.
     prepare
@@ -68,36 +60,13 @@ class OperatorStep:
         :class:`BindableStep`. None where calls hold data of its own in other ways.
     """
 
-    op_type: str
-    name: str
-    inputs: tuple[str, ...]
-    dtypes: tuple[np.dtype[Any], ...]
-    y: str
-    y_dtype: np.dtype[Any]
     shape_of: Callable[[Shape], Shape]
     prepare: Callable[[tuple[int, ...], tuple[int, ...], int], PreparedCall]
     is_in_place: bool = False
     columns: int = 0
     alike: Hashable | None = None
     constants: tuple[int, ...] = ()
-    _calls: dict[tuple[int, ...], tuple[tuple[int, ...], PreparedCall | None]] = field(
-        default_factory=dict, init=False, repr=False
-    )
-
-    @property
-    def x(self) -> str:
-        """Name of the value whose shape decides y's."""
-        return self.inputs[0]
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """Names of the values that it writes."""
-        return (self.y,)
-
-    @property
-    def x_dtypes(self) -> tuple[np.dtype[Any], ...]:
-        """Of the arrays that it reads."""
-        return self.dtypes
+    _calls: Calls[_Call] = field(default_factory=Calls, init=False, repr=False)
 
     @property
     def overwrites(self) -> tuple[str, ...]:
@@ -124,15 +93,13 @@ class OperatorStep:
         FeedError
             A value has the wrong dtype or shape.
         """
-        arrays = [
-            self._checked(name, dtype, values[name]) for name, dtype in zip(self.inputs, self.dtypes, strict=True)
-        ]
+        arrays = self.checked(values)
         if len(arrays) > 1 and arrays[0].shape != arrays[1].shape:
             arrays = self._broadcast(arrays)
         if self.columns and arrays[0].shape[-1:] in _NARROW:
             arrays = [np.ascontiguousarray(np.broadcast_to(x, self._widened(x.shape))) for x in arrays]
         y_shape, launch = self._call(arrays[0].shape, pool.threads)
-        y = self._empty(y_shape)
+        y = self.empty_y(y_shape)
         if launch is not None:
             launch.run(arrays[0], y, pool, *arrays[1:])
         values[self.y] = y
@@ -140,10 +107,6 @@ class OperatorStep:
     def call_for(self, shape: tuple[int, ...], threads: int) -> PreparedCall | None:
         """Prepare the call for an x of `shape`, so that runs find it; None where there is nothing to call."""
         return self._call(self._widened(shape), threads)[1]
-
-    def describe(self) -> str:
-        """Return one line for a person."""
-        return f"{self.op_type}  {self.name}  {', '.join(self.inputs)} -> {self.y}"
 
     def output_shape(self, shapes: Sequence[Shape | None]) -> Shape | None:
         """Return y's shape for inputs whose sizes may be partly unknown (None); None where nothing is known of it."""
@@ -158,43 +121,21 @@ class OperatorStep:
         try:
             return self.shape_of(shape)
         except ValueError as error:
-            raise FeedError(message(f"{self.op_type} '{self.name}'", str(error), f"shape {shape}")) from error
-
-    def _checked(self, name: str, dtype: np.dtype[Any], value: NDArray[Any]) -> NDArray[Any]:
-        if value.dtype != dtype:
-            where = f"{self.op_type} '{self.name}', input '{name}'"
-            raise FeedError(message(where, str(dtype), str(value.dtype)))
-        if value.flags.c_contiguous and value.flags.aligned:
-            return value
-        return np.require(value, requirements=("C", "A"))
+            raise FeedError(message(self.where, str(error), f"shape {shape}")) from error
 
     def _broadcast(self, arrays: list[NDArray[Any]]) -> list[NDArray[Any]]:
         try:
             return [np.ascontiguousarray(array) for array in np.broadcast_arrays(*arrays)]
         except ValueError as error:
-            where = f"{self.op_type} '{self.name}'"
             got = " and ".join(str(array.shape) for array in arrays)
-            raise FeedError(message(where, "two shapes that broadcast", got)) from error
+            raise FeedError(message(self.where, "two shapes that broadcast", got)) from error
 
-    def _call(self, shape: tuple[int, ...], threads: int) -> tuple[tuple[int, ...], PreparedCall | None]:
+    def _call(self, shape: tuple[int, ...], threads: int) -> _Call:
         key = (threads, *shape)
-        found = self._calls.get(key)
-        if found is None:
-            found = self._prepare(shape, threads)
-            if len(self._calls) >= _MOST_CALLS:
-                self._calls.clear()
-            self._calls[key] = found
-        return found
+        return self._calls.get(key) or self._calls.keep(key, self._prepare(shape, threads))
 
-    def _prepare(self, shape: tuple[int, ...], threads: int) -> tuple[tuple[int, ...], PreparedCall | None]:
+    def _prepare(self, shape: tuple[int, ...], threads: int) -> _Call:
         y_shape = tuple(size for size in self._y_shape(shape) if size is not None)
-        self._empty(y_shape)
+        self.empty_y(y_shape)
         # A kernel is not called for nothing.
         return y_shape, self.prepare(shape, y_shape, threads) if math.prod(y_shape) and math.prod(shape) else None
-
-    def _empty(self, shape: tuple[int, ...]) -> NDArray[Any]:
-        try:
-            return np.empty(shape, self.y_dtype)
-        except (MemoryError, ValueError) as error:  # ValueError: larger than any array can be
-            where = f"{self.op_type} '{self.name}', output '{self.y}'"
-            raise FeedError(message(where, "an output that memory can hold", f"shape {shape}")) from error

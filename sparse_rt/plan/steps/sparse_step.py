@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
 from sparse_rt_kernels.product.geometry import ConvGeometry, MatmulShape
 from sparse_rt_kernels.product.registry import Kernel, PreparedCall
@@ -15,14 +14,13 @@ from sparse_rt_kernels.threads.launch import PythonLaunch
 from sparse_rt_kernels.threads.pool import ThreadPool
 
 from sparse_rt.errors import FeedError, ModelError, message
+from sparse_rt.plan.steps.base import StepBase
+from sparse_rt.plan.steps.calls import Calls
 from sparse_rt.plan.steps.convolution import Convolution
 from sparse_rt.plan.steps.epilogues import Requantisation
 from sparse_rt.plan.steps.step import Environment, Shape, Step, StepCall
 
 __all__ = ["SparseStep"]
-
-#: Shapes whose calls a step keeps prepared; a model that meets more of them prepares again.
-_MOST_CALLS = 64
 
 
 class _Call(NamedTuple):
@@ -35,20 +33,17 @@ class _Call(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class SparseStep:
+class SparseStep(StepBase):
     """Run one layer through a kernel.
 
-    Kernels use raw pointers, so this is the one place that checks what they trust: :meth:`__post_init__` the weight
-    and the epilogue, :meth:`run` the activation; outputs are allocated here.
+    Kernels use raw pointers: :meth:`__post_init__` checks the weight and the epilogue, :meth:`run` the activation.
 
     Attributes
     ----------
     name
         Of the layer.
-    x, y
-        Names of the values that are read and written.
-    x_dtype, y_dtype
-        Of the arrays.
+    x, x_dtype
+        The activation.
     kernel, packed, epilogue
         What runs.
     n, channels
@@ -68,17 +63,12 @@ class SparseStep:
     residual
         Name of a value that is added before clipping; None for none. The call prepared for x takes it as `other`, and
         needs it to have y's shape and dtype. It may be read from the very buffer that y is written to.
-    inputs
-        Names of the values that it reads.
     apart
         Steps that compute the same where the residual has another shape, and is broadcast with y.
     """
 
-    name: str
-    x: str
-    y: str
+    x: str = field()
     x_dtype: np.dtype[Any]
-    y_dtype: np.dtype[Any]
     kernel: Kernel
     packed: PackedWeight[Any]
     epilogue: FloatEpilogue | IntegerEpilogue
@@ -94,35 +84,32 @@ class SparseStep:
     residual: str | None = None
     apart: tuple[Step, ...] = ()
     inputs: tuple[str, ...] = field(init=False, repr=False)
-    _calls: dict[tuple[int, ...], _Call] = field(default_factory=dict, init=False, repr=False)
+    x_dtypes: tuple[np.dtype[Any], ...] = field(init=False, repr=False)
+    _calls: Calls[_Call] = field(default_factory=Calls, init=False, repr=False)
 
     def __post_init__(self) -> None:
         read = (self.x, self.x_zero_point, self.scale, self.residual)
         object.__setattr__(self, "inputs", tuple([name for name in read if name]))
-        where = f"layer '{self.name}'"
+        # Of those alone that it reads where it is bindable.
+        dtypes = (self.x_dtype,) if self.residual is None else (self.x_dtype, self.y_dtype)
+        object.__setattr__(self, "x_dtypes", dtypes)
         kernel_size = 1 if self.convolution is None else math.prod(self.convolution.kernel)
         k = kernel_size * (-(-self.channels // 4) * 4)
         if (self.packed.kernel, self.packed.n, self.packed.k) != (self.kernel.name, self.n, k):
             got = f"{self.packed.kernel}, n = {self.packed.n}, k = {self.packed.k}"
-            raise ModelError(message(where, f"a weight for {self.kernel.name}, n = {self.n}, k = {k}", got))
+            raise ModelError(message(self.where, f"a weight for {self.kernel.name}, n = {self.n}, k = {k}", got))
         vectors = [self.epilogue.bias]
         if isinstance(self.epilogue, IntegerEpilogue):
             vectors += [self.epilogue.scale, self.epilogue.offset.view(np.float32)]
         for vector in vectors:
             if vector.shape != (self.n,) or vector.dtype != np.float32 or not vector.flags.c_contiguous:
-                raise ModelError(
-                    message(where, f"{self.n} contiguous values a vector of the epilogue", str(vector.shape))
-                )
+                expected = f"{self.n} contiguous values a vector of the epilogue"
+                raise ModelError(message(self.where, expected, str(vector.shape)))
 
     @property
-    def outputs(self) -> tuple[str, ...]:
-        """Names of the values that it writes."""
-        return (self.y,)
-
-    @property
-    def x_dtypes(self) -> tuple[np.dtype[Any], ...]:
-        """Of the arrays that it reads, where it is bindable."""
-        return (self.x_dtype,) if self.residual is None else (self.x_dtype, self.y_dtype)
+    def where(self) -> str:
+        """What errors call it."""
+        return f"layer '{self.name}'"
 
     @property
     def overwrites(self) -> tuple[str, ...]:
@@ -172,7 +159,8 @@ class SparseStep:
         FeedError
             x has the wrong dtype or does not fit the weight.
         """
-        x = self._checked(values[self.x])
+        x = self._checked(self.x, self.x_dtype, values[self.x])
+        self._check_shape(x.shape)
         other = None if self.residual is None else values[self.residual]
         if self._is_constant:
             call = self._call(x.shape, pool.threads)
@@ -182,7 +170,7 @@ class SparseStep:
         if other is not None and (other.shape != call.y_shape or other.dtype != self.y_dtype):
             self._run_apart(values, pool)
             return
-        y = self._empty(call.y_shape)
+        y = self.empty_y(call.y_shape)
         if call.prepared is not None:
             if other is not None:
                 other = np.require(other, requirements=("C", "A"))
@@ -232,27 +220,11 @@ class SparseStep:
         values[self.y] = inner[self.y]
 
     def _call(self, shape: tuple[int, ...], threads: int) -> _Call:
-        # The pool's threads are part of the key: a plan may run on several pools.
         key = (threads, *shape)
-        call = self._calls.get(key)
-        if call is None:
-            call = self._prepare(shape, self.epilogue, None, threads)
-            if len(self._calls) >= _MOST_CALLS:
-                self._calls.clear()
-            self._calls[key] = call
-        return call
-
-    def _checked(self, x: NDArray[Any]) -> NDArray[Any]:
-        where = f"layer '{self.name}', input '{self.x}'"
-        if x.dtype != self.x_dtype:
-            raise FeedError(message(where, str(self.x_dtype), str(x.dtype)))
-        self._check_shape(x.shape)
-        if not (x.flags.c_contiguous and x.flags.aligned):
-            return np.require(x, requirements=("C", "A"))
-        return x
+        return self._calls.get(key) or self._calls.keep(key, self._prepare(shape, self.epilogue, None, threads))
 
     def _check_shape(self, shape: tuple[int, ...]) -> None:
-        where = f"layer '{self.name}', input '{self.x}'"
+        where = f"{self.where}, input '{self.x}'"
         if self.x_rank is not None and len(shape) != self.x_rank:
             raise FeedError(message(where, f"{self.x_rank} axes", f"shape {shape}"))
         if self.convolution is None:
@@ -260,19 +232,12 @@ class SparseStep:
             if not shape or shape[axis] != self.channels:
                 raise FeedError(message(where, f"{self.channels} elements on axis {axis}", f"shape {shape}"))
 
-    def _empty(self, shape: tuple[int, ...]) -> NDArray[Any]:
-        try:
-            return np.empty(shape, self.y_dtype)
-        except (MemoryError, ValueError) as error:  # ValueError: larger than any array can be
-            where = f"layer '{self.name}', output '{self.y}'"
-            raise FeedError(message(where, "an output that memory can hold", f"shape {shape}")) from error
-
     def _dynamic_zero_point(self, values: Environment) -> int | None:
         if self.x_zero_point is None:
             return None
         point = values[self.x_zero_point]
         if point.size != 1 or point.dtype != self.x_dtype:
-            where = f"layer '{self.name}', zero point '{self.x_zero_point}'"
+            where = f"{self.where}, zero point '{self.x_zero_point}'"
             raise FeedError(message(where, f"one {self.x_dtype}", f"{point.dtype} {point.shape}"))
         return int(point.reshape(()))
 
@@ -283,7 +248,7 @@ class SparseStep:
         if self.scale is not None:
             factor = values[self.scale]
             if factor.size not in (1, self.n) or factor.dtype != np.float32:
-                where = f"layer '{self.name}', scale '{self.scale}'"
+                where = f"{self.where}, scale '{self.scale}'"
                 raise FeedError(message(where, f"1 or {self.n} float32", f"{factor.dtype} {factor.shape}"))
             scale = np.ascontiguousarray(np.broadcast_to(factor.reshape(-1), (self.n,)))
         return self.requantisation.epilogue(self.pad_value if zero_point is None else zero_point, scale)
@@ -304,7 +269,7 @@ class SparseStep:
             geometry = ConvGeometry(math.prod(lead), self.channels, 1, m, self.n)
             return self._prepare_conv((*lead, self.n, m), geometry, epilogue, threads)
         y_shape, m = (*shape[:-1], self.n), math.prod(shape[:-1])
-        self._empty(y_shape)
+        self.empty_y(y_shape)
         if not math.prod(y_shape):
             return _Call(y_shape, shape, y_shape, None)
         strides = (self.channels * self.x_dtype.itemsize, self.n * self.y_dtype.itemsize)
@@ -320,7 +285,7 @@ class SparseStep:
         threads: int,
     ) -> _Call:
         g = geometry
-        self._empty(y_shape)
+        self.empty_y(y_shape)
         if not math.prod(y_shape):
             return _Call(y_shape, (g.batch, g.channels, g.height, g.width), y_shape, None)
         prepared = self.kernel.prepare_conv(g, self.x_dtype, self.y_dtype, self.packed, epilogue, threads)

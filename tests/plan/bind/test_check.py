@@ -20,7 +20,7 @@ def other(inputs, outputs):
 
 
 def view(x, y, dtype=F32):
-    return ReshapeStep("Reshape", "r", x, y, dtype, lambda shape: shape)
+    return ReshapeStep("Reshape", "r", (x,), (dtype,), y, dtype, lambda shape: shape)
 
 
 def over_blocks(x, y, x_layout, y_layout):

@@ -63,7 +63,7 @@ def match(node: ir.Node, context: Context) -> Replacement | None:
         op_type=node.op_type,
         name=str(node.name),
         inputs=(str(source.x.name),),
-        dtypes=(source.dtype,),
+        x_dtypes=(source.dtype,),
         y=str(end.y.name),
         y_dtype=y_dtype,
         shape_of=lambda shape: shape,

@@ -1,7 +1,5 @@
 """Add of two activations: the residual connection, with the activation and the quantisation around it."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import onnx_ir as ir
 from sparse_rt_kernels.between.elementwise import Quantisation, prepare_add, prepare_quantised_add
@@ -11,28 +9,12 @@ from sparse_rt.plan.match import constants
 from sparse_rt.plan.match.operators import attention, layer_norm
 from sparse_rt.plan.match.operators.context import Context, Ending
 from sparse_rt.plan.match.replacement import Replacement
-from sparse_rt.plan.steps.operator_step import OperatorStep, count_of
+from sparse_rt.plan.steps.add_step import AddStep
+from sparse_rt.plan.steps.operator_step import count_of
 
-__all__ = ["AddStep", "match"]
+__all__ = ["match"]
 
 _REAL = np.dtype(np.float32)
-
-
-@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
-class AddStep(OperatorStep):
-    """Add two activations, and clip the sum; a layer before it may take that over, see :mod:`.bind.residual`.
-
-    Attributes
-    ----------
-    low, high
-        The clip bounds of floats.
-    quantised
-        For bytes: what both inputs and y stand for, and the clip bounds; the first input is its first operand.
-    """
-
-    low: float = -np.inf
-    high: float = np.inf
-    quantised: QuantisedAdd | None = None
 
 
 def match(node: ir.Node, context: Context) -> Replacement | None:
@@ -68,7 +50,7 @@ def _quantised(
         op_type=node.op_type,
         name=str(node.name),
         inputs=(str(a[0].name), str(b[0].name)),
-        dtypes=dtypes,
+        x_dtypes=dtypes,
         y=str(end.y.name),
         y_dtype=y.dtype,
         shape_of=lambda shape: shape,
@@ -86,7 +68,7 @@ def _float(node: ir.Node, a: ir.Value, b: ir.Value, end: Ending) -> Replacement:
         op_type=node.op_type,
         name=str(node.name),
         inputs=(str(a.name), str(b.name)),
-        dtypes=(_REAL, _REAL),
+        x_dtypes=(_REAL, _REAL),
         y=str(end.y.name),
         y_dtype=_REAL,
         shape_of=lambda shape: shape,

@@ -84,9 +84,10 @@ class _Step:
             return None
         inputs = (*self.sources, *masks)
         step = AttentionStep(
+            op_type="Attention",
             name=str(self.node.name),
             inputs=tuple(str(one.name) for one in inputs),
-            dtypes=(*self.dtypes, *(_REAL for _ in masks)),
+            x_dtypes=(*self.dtypes, *(_REAL for _ in masks)),
             views=self.views,
             y=str(self.y.name),
             y_dtype=self.y_dtype,

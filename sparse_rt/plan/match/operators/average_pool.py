@@ -41,7 +41,7 @@ def match(node: ir.Node, context: Context) -> Replacement | None:
         op_type=node.op_type,
         name=str(node.name),
         inputs=(str(value.name),),
-        dtypes=(dtype,),
+        x_dtypes=(dtype,),
         y=str(end.y.name),
         y_dtype=dtype,
         shape_of=window.output,

@@ -1,5 +1,8 @@
 """Concat of float32, or of dequantised bytes that are quantised again."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
@@ -27,10 +30,8 @@ def match(node: ir.Node, context: Context) -> Replacement | None:
         return _quantised(node, found, end, end.quantised) if fit else None
     if not all(map(context.is_float, values)):
         return None
-    axis, y = node.attributes.get_int("axis"), node.outputs[0]
-    names = tuple(str(value.name) for value in values)
-    step = ConcatStep(str(node.name), names, str(y.name), _REAL, axis, (None,) * len(values))
-    return Replacement(step, tuple(values), y, (node,))
+    step = _step(node, values, node.outputs[0], _REAL, (None,) * len(values))
+    return Replacement(step, tuple(values), node.outputs[0], (node,))
 
 
 def _quantised(
@@ -40,10 +41,27 @@ def _quantised(
     y: constants.Quantisation,
 ) -> Replacement:
     tables = tuple(None if one.is_same(y) else _table(one, y) for _, one in sources)
-    names = tuple(str(value.name) for value, _ in sources)
-    axis = node.attributes.get_int("axis")
-    step = ConcatStep(str(node.name), names, str(end.y.name), y.dtype, axis, tables)
-    return Replacement(step, tuple(value for value, _ in sources), end.y, end.absorbed)
+    values = [value for value, _ in sources]
+    return Replacement(_step(node, values, end.y, y.dtype, tables), tuple(values), end.y, end.absorbed)
+
+
+def _step(
+    node: ir.Node,
+    values: Sequence[ir.Value],
+    y: ir.Value,
+    dtype: np.dtype[Any],
+    tables: Sequence[NDArray[Any] | None],
+) -> ConcatStep:
+    return ConcatStep(
+        op_type="Concat",
+        name=str(node.name),
+        inputs=tuple(str(value.name) for value in values),
+        x_dtypes=(dtype,) * len(values),
+        y=str(y.name),
+        y_dtype=dtype,
+        axis=node.attributes.get_int("axis"),
+        tables=tuple(tables),
+    )
 
 
 def _table(x: constants.Quantisation, y: constants.Quantisation) -> NDArray[np.generic]:

@@ -118,7 +118,7 @@ def _replacement(
         op_type="Gelu",
         name=str(node.name),
         inputs=(str(source.x.name),),
-        dtypes=(source.dtype,),
+        x_dtypes=(source.dtype,),
         y=str(end.y.name),
         y_dtype=y_dtype,
         shape_of=shape_of,

@@ -126,7 +126,7 @@ def _replacement(
         op_type=node.op_type,
         name=str(node.name),
         inputs=tuple(str(source.x.name) for source in sources),
-        dtypes=tuple(source.dtype for source in sources),
+        x_dtypes=tuple(source.dtype for source in sources),
         y=str(end.y.name),
         y_dtype=end.dtype,
         shape_of=norm.same_shape,

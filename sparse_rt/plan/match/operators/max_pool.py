@@ -33,7 +33,7 @@ def match(node: ir.Node, context: Context) -> Replacement | None:
         op_type=node.op_type,
         name=str(node.name),
         inputs=(str(x.name),),
-        dtypes=(dtype,),
+        x_dtypes=(dtype,),
         y=str(passage.y.name),
         y_dtype=dtype,
         shape_of=window.output,

@@ -22,8 +22,16 @@ def match(node: ir.Node, context: Context) -> Replacement | None:
     if target is None or passage.dtype is None or context.is_constant(passage.x):
         return None
     shape_of = _flatten(*target) if node.op_type == "Flatten" else _reshape(target)
-    names = (node.op_type, str(node.name), str(passage.x.name), str(passage.y.name))
-    step = ReshapeStep(*names, passage.dtype, shape_of, alike=(node.op_type, target, passage.dtype))
+    step = ReshapeStep(
+        op_type=node.op_type,
+        name=str(node.name),
+        inputs=(str(passage.x.name),),
+        x_dtypes=(passage.dtype,),
+        y=str(passage.y.name),
+        y_dtype=passage.dtype,
+        shape_of=shape_of,
+        alike=(node.op_type, target, passage.dtype),
+    )
     return Replacement(step, (passage.x,), passage.y, passage.absorbed)
 
 

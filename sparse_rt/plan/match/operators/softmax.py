@@ -36,7 +36,7 @@ def match(node: ir.Node, context: Context) -> Replacement | None:
         op_type=node.op_type,
         name=str(node.name),
         inputs=(str(x.name),),
-        dtypes=(_REAL,),
+        x_dtypes=(_REAL,),
         y=str(y.name),
         y_dtype=_REAL,
         shape_of=_same_shape,
