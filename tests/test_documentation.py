@@ -5,7 +5,9 @@ import re
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
+from sparse_rt.cli.main import app
 from sparse_rt.version import __version__
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -129,3 +131,30 @@ def test_the_changelog_begins_with_what_is_unreleased_and_then_this_version():
     titles = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert titles[0] == "Unreleased"
     assert re.fullmatch(rf"{re.escape(__version__)} - \d{{4}}-\d\d-\d\d", titles[1])
+
+
+OPTION = re.compile(r"(?<![\w-])--?[a-z][a-z-]*\b")
+COMMANDS = get_command(app).commands
+
+
+def option_names(command):
+    """The names of each of a command's options."""
+    return [{*each.opts, *each.secondary_opts} for each in command.params if each.opts[0].startswith("-")]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_page_of_a_command_tells_its_options(command):
+    written = set(OPTION.findall((ROOT / f"docs/commands/{command}.md").read_text()))
+    assert [names for names in option_names(COMMANDS[command]) if not names & written] == []
+
+
+def test_every_option_that_is_written_exists():
+    exists = set().union(*(names for command in COMMANDS.values() for names in option_names(command)))
+    pages = [ROOT / "README.md", *ROOT.glob("docs/commands/*.md")]
+    lines = [line for page in pages for line in page.read_text().splitlines() if line.startswith("    sparse-rt ")]
+    assert lines
+    assert {option for line in lines for option in OPTION.findall(line.partition("#")[0])} - exists == set()
+
+
+def test_every_command_has_a_page():
+    assert set(COMMANDS) == {path.stem for path in ROOT.glob("docs/commands/*.md")}
