@@ -45,11 +45,10 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
-from sparse_rt.patterns import magnitude_mask
 from torch import nn
 from torch.nn import functional
 
-from sparse_rt import demo_data
+from sparse_rt import demo_data, sparsity
 from sparse_rt.demo_data import DENSE_MODEL, SPARSE_INT8_MODEL, SPARSE_MODEL, TEST_IMAGES, scale_images
 
 FloatArray = npt.NDArray[np.float32]
@@ -305,7 +304,9 @@ def build_models(digits: Digits) -> dict[str, onnx.ModelProto]:
     train(net, digits, DENSE_EPOCHS, DENSE_RATE)
     dense = to_onnx(net)
 
-    keep = {name: torch.from_numpy(magnitude_mask(weight.detach().numpy())) for name, weight in net.prunable().items()}
+    weights = {name: weight.detach().numpy() for name, weight in net.prunable().items()}
+    pattern = sparsity.parse("2:4")
+    keep = {name: torch.from_numpy(sparsity.magnitude_mask(w, pattern)) for name, w in weights.items()}
     hold(net, keep)
     pruned_only = accuracy(to_onnx(net), digits)
     train(net, digits, RETRAIN_EPOCHS, RETRAIN_RATE, keep)

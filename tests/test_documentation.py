@@ -1,5 +1,6 @@
 """What the documentation names exists: pages and headings, files, tests, modules and what is in them."""
 
+import ast
 import functools
 import re
 from pathlib import Path
@@ -107,12 +108,31 @@ def test_every_module_exists(page):
     assert [why for why in map(missing_module, sorted(names)) if why] == []
 
 
+def test_what_make_runs_exists():
+    text = (ROOT / "Makefile").read_text()
+    modules, files = re.findall(r"-m (tests[\w.]+)", text), re.findall(r"(tests/[\w/]+(?:\.py)?)", text)
+    assert modules
+    assert [why for why in map(missing_module, modules) if why] == []
+    assert [file for file in files if not (ROOT / file).exists()] == []
+
+
 def test_every_page_that_the_source_names_exists():
     folders = ("sparse_rt", "kernels", "tests", "benchmarks", "examples")
     files = [file for folder in folders for file in (ROOT / folder).glob("**/*.py")]
     named = {(page, file) for file in files for page in DOC_IN_CODE.findall(file.read_text())}
     assert named
     assert [(page, by_page(file)) for page, file in sorted(named) if not (ROOT / page).is_file()] == []
+
+
+@pytest.mark.parametrize("folder", ["examples", "benchmarks"])
+def test_what_a_script_takes_from_a_room_is_there(folder):
+    """Some need what is not installed for the tests, so that nothing imports them here."""
+    trees = [ast.parse(file.read_text()) for file in sorted((ROOT / folder).glob("**/*.py"))]
+    imports = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    ours = [node for node in imports if (node.module or "").partition(".")[0] in PACKAGES]
+    assert ours
+    names = sorted({f"{node.module}.{alias.name}" for node in ours for alias in node.names})
+    assert [why for why in map(missing_module, names) if why] == []
 
 
 def test_every_page_can_be_reached_from_the_readme():
