@@ -1,6 +1,6 @@
 """Which input element each lane of a panel reads: the index arithmetic of a convolution, done once per panel."""
 
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sparse_rt_kernels.jit.compilation import kernel_jit
 from sparse_rt_kernels.product.geometry import ConvGeometry
 
-__all__ = ["Indirection", "indirection_of", "lane_offsets", "lane_origins"]
+__all__ = ["NO_INDIRECTION", "Indirection", "indirection_in", "indirection_of", "lane_offsets", "lane_origins"]
 
 
 class Indirection(NamedTuple):
@@ -44,6 +44,32 @@ def indirection_of(geometry: ConvGeometry) -> Indirection:
         *geometry.input_stride,
         geometry.out_height * geometry.out_width,
         geometry.out_width,
+    )
+
+
+#: What a matrix product has in records of calls of both kinds.
+NO_INDIRECTION: Final = indirection_of(ConvGeometry(1, 4, 1, 1, 4))
+
+
+@kernel_jit
+def indirection_in(record: Any) -> Indirection:
+    """Return the indirection in a record of a call, which has its fields."""
+    return Indirection(
+        record.channels,
+        record.height,
+        record.width,
+        record.kernel_rows,
+        record.kernel_columns,
+        record.row_stride,
+        record.column_stride,
+        record.row_dilation,
+        record.column_dilation,
+        record.top,
+        record.left,
+        record.row_stuffing,
+        record.column_stuffing,
+        record.out_pixels,
+        record.out_width,
     )
 
 

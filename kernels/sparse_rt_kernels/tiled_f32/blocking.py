@@ -5,7 +5,7 @@ from typing import NamedTuple
 from sparse_rt_kernels.cpu.caches import level1_bytes, level2_bytes
 from sparse_rt_kernels.product.f32.weight import REDUCTION
 
-__all__ = ["Shape"]
+__all__ = ["Shape", "Share", "split"]
 
 
 class Shape(NamedTuple):
@@ -44,3 +44,36 @@ class Shape(NamedTuple):
         most = max(1, self.most_floats // (REDUCTION * self.lanes * self.vectors))
         blocks = -(-octets // most)
         return -(-octets // blocks)
+
+
+class Share(NamedTuple):
+    """One task: ranges of panels (counted over all images) and of tiles of channels; octets of a block of k."""
+
+    first_panel: int
+    last_panel: int
+    first_tile: int
+    last_tile: int
+    block_octets: int
+
+
+def split(panels: int, tiles: int, strip: int, threads: int, most: int, block_octets: int) -> list[Share]:
+    """Split panels over threads if there are enough of them, else channels too, in whole strips of tiles.
+
+    Not into more than `most` tasks.
+    """
+    if min(threads, most) == 1:
+        return [Share(0, panels, 0, tiles, block_octets)]
+    parts = min(panels, 4 * threads, most)
+    strips = -(-tiles // strip)
+    pieces = 1 if panels >= 2 * threads else min(strips, -(-2 * threads // panels), max(1, most // parts))
+    return [
+        Share(
+            panels * part // parts,
+            panels * (part + 1) // parts,
+            min(tiles, strips * piece // pieces * strip),
+            min(tiles, strips * (piece + 1) // pieces * strip),
+            block_octets,
+        )
+        for part in range(parts)
+        for piece in range(pieces)
+    ]

@@ -4,7 +4,7 @@ Each is a Numba intrinsic on addresses (intp) that returns an intp: Numba may dr
 is plain ``<lanes x float>``, with `lanes` a literal int.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from llvmlite import ir
 
@@ -13,42 +13,50 @@ from sparse_rt_kernels.jit.llvm import F32, I64
 from sparse_rt_kernels.product.f32.weight import REDUCTION
 from sparse_rt_kernels.tiled_f32.weight import STRATEGIES
 from sparse_rt_kernels.vectors import simd
+from sparse_rt_kernels.vectors.records import fields_of
 
-__all__ = ["tile"]
+__all__ = ["Operands", "tile"]
 
 
-@simd.emitter
-def tile(
-    context: Any,
-    lanes: Any,
-    vectors: Any,
-    channels: Any,
-    format: Any,
-    panel: Any,
-    values: Any,
-    index: Any,
-    octets: Any,
-    sums: Any,
-    resume: Any,
-) -> Any:
-    """``sums[c, p] (+)= sum_k panel[k, p] * w[c, k]`` for `channels` channels c and `vectors` registers of lanes p.
+class Operands(NamedTuple):
+    """What a tile multiplies, and where its sums go.
 
-    Parameters
+    Attributes
     ----------
-    lanes, vectors, channels, format
-        Literal ints; a number of :data:`.weight.STRATEGIES`.
     panel
         (8 * octets, vectors * lanes) float32, aligned to a register.
-    values, index
+    values, indexes
         One tile of channels; see :class:`.weight.Strategy`.
+    octets
+        Reduction elements / 8.
     sums
         (channels, vectors * lanes) float32, aligned to a register.
     resume
         0 overwrites `sums`, which may then hold anything; otherwise the products are added to it.
     """
 
+    panel: int
+    values: int
+    indexes: int
+    octets: int
+    sums: int
+    resume: int
+
+
+@simd.emitter
+def tile(context: Any, lanes: Any, vectors: Any, channels: Any, format: Any, operands: Any) -> Any:
+    """``sums[c, p] (+)= sum_k panel[k, p] * w[c, k]`` for `channels` channels c and `vectors` registers of lanes p.
+
+    Parameters
+    ----------
+    lanes, vectors, channels, format
+        Literal ints; a number of :data:`.weight.STRATEGIES`.
+    operands
+        An :class:`Operands`.
+    """
+
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
-        *_, panel, values, index, octets, sums, resume = given
+        panel, values, indexes, octets, sums, resume = fields_of(builder, Operands, given[-1])
         kind = simd.vector(F32, lanes.literal_value)
         width, depth, register = vectors.literal_value, channels.literal_value, 4 * lanes.literal_value
         slots = [[cgutils.alloca_once(builder, kind) for _ in range(width)] for _ in range(depth)]
@@ -60,7 +68,7 @@ def tile(
         with builder.if_then(builder.icmp_signed("!=", resume, I64(0))):
             for place, slot in zip(places, flat, strict=True):
                 builder.store(simd.load(builder, place, kind, register), slot)
-        moving = [cgutils.alloca_once_value(builder, simd.pointer(builder, one)) for one in (panel, values, index)]
+        moving = [cgutils.alloca_once_value(builder, simd.pointer(builder, one)) for one in (panel, values, indexes)]
         weight = STRATEGIES[format.literal_value]
         sizes = (REDUCTION * width * register, weight.slots * depth * 4, weight.index_bytes * depth)
         with cgutils.for_range(builder, octets):
@@ -72,4 +80,4 @@ def tile(
             simd.store(builder, place, builder.load(slot), register)
         return I64(0)
 
-    return types.intp(lanes, vectors, channels, format, *[types.intp] * 6), generate
+    return types.intp(lanes, vectors, channels, format, operands), generate

@@ -29,8 +29,8 @@ class Strategy:
         are accumulators, (channels, registers of lanes); `rows` points to 8 rows of the panel, `values` and `index` to
         what one tile of channels stores for them.
     add_skipping
-        ``add_skipping(panel, values, index, sums)`` does the same for a panel that holds inf or NaN, and skips stored
-        zeros: `values` and `index` are addresses. None if there are no zeros to skip.
+        ``add_skipping(panel, values, indexes, sums)`` does the same for a panel that holds inf or NaN, and skips stored
+        zeros: `values` and `indexes` are addresses. None if there are no zeros to skip.
     """
 
     format: str
