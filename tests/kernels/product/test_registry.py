@@ -9,7 +9,7 @@ from sparse_rt_kernels.product import registry
 from tests.kernels.conformance import by_name
 
 NAME = re.compile(
-    r"(?P<dtype>[a-z0-9]+)_(?P<format>n2m4|dense)_gemm_(?P<mr>\d+)x(?P<nr>\d+)(_\d+x\d+)*__(?P<isa>[a-z0-9]+)"
+    r"(?P<dtype>[a-z0-9]+)_(?P<format>[a-z0-9]+)_gemm_(?P<mr>\d+)x(?P<nr>\d+)(_\d+x\d+)*__(?P<isa>[a-z0-9]+)"
 )
 
 
