@@ -80,7 +80,10 @@ def measure_layer(
 
 
 def _dense_step(draft: Draft, layer: Layer, step: SparseStep, options: SessionOptions) -> SparseStep | None:
-    """Return the same layer on a dense kernel of ours."""
+    """Return the same layer on a dense kernel of ours; None where that was never found to be faster."""
+    few = step.kernel.few_channels
+    if few is not None and min(layer.shape[:2]) > few:
+        return None
     try:
         kernel = registry.select(step.kernel.dtype, "dense", options.kernel_tier)
     except LookupError:

@@ -108,6 +108,10 @@ def _portable_conv(
 # --- descriptors -----------------------------------------------------------------------------------------------------
 
 
+#: See :class:`.registry.Kernel`.
+_FEW_CHANNELS = 64
+
+
 def _kernel(
     tier: str, shapes: tuple[tuple[int, int], ...], prepare_matmul: Any, prepare_conv: Any, adds_residual: bool
 ) -> Kernel:
@@ -119,7 +123,17 @@ def _kernel(
         return weight.pack(name, arrays)
 
     prepare = prepare_matmul, prepare_conv
-    return Kernel(name, "f32", "n2m4", *shapes[0], tier, pack_weight, *prepare, adds_residual=adds_residual)
+    return Kernel(
+        name,
+        "f32",
+        "n2m4",
+        *shapes[0],
+        tier,
+        pack_weight,
+        *prepare,
+        adds_residual=adds_residual,
+        few_channels=_FEW_CHANNELS,
+    )
 
 
 _ROW_LANES = (MAX_VECTORS * LANES, CHANNELS)

@@ -114,6 +114,9 @@ class Kernel:
     prepare_blocked
         Prepares convolutions over blocks of 8 channels; returns None for those that it does not fit. None if the kernel
         knows planes only.
+    few_channels
+        Up to how many channels, in or out, a dense kernel of the same tier may be faster, as far as was measured (see
+        docs/kernels/measurements.md); None where it was not.
     """
 
     name: str
@@ -127,6 +130,7 @@ class Kernel:
     prepare_conv: Callable[[ConvGeometry, np.dtype[Any], np.dtype[Any], PackedWeight[Any], Epilogue, int], PreparedCall]
     adds_residual: bool = False
     prepare_blocked: PrepareBlocked | None = None
+    few_channels: int | None = None
 
     def matmul(
         self,

@@ -70,6 +70,10 @@ class _Family:
         return prepare(task, np.array(shares, SHARE), rows, packed, epilogue, scratch_bytes)
 
 
+#: See :class:`.registry.Kernel`, by format.
+_FEW_CHANNELS = {"n2m4": 64}
+
+
 def kernel_for(tier: str, format: str, lanes: int, vectors: int, channels: int) -> Kernel:
     """Return the kernel for one tier and format of weights.
 
@@ -94,4 +98,5 @@ def kernel_for(tier: str, format: str, lanes: int, vectors: int, channels: int) 
         family.pack_weight,
         family.prepare_matmul,
         family.prepare_conv,
+        few_channels=_FEW_CHANNELS.get(format),
     )

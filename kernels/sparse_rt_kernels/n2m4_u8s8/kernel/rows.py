@@ -240,4 +240,5 @@ VNNI = Kernel(
     prepare_matmul,
     prepare_conv,
     prepare_blocked=prepare_blocked,
+    few_channels=32,
 )
