@@ -85,7 +85,7 @@ _INDEX_OF_BYTE, _SLOTS_OF_BYTE, _EXCESS = _byte_tables()
 
 
 class N2M4Arrays(NamedTuple):
-    """What is stored, and what kernels of this format pack.
+    """What kernels of this format pack.
 
     Attributes
     ----------
@@ -133,8 +133,13 @@ class CompressedWeight:
 
     @property
     def arrays(self) -> N2M4Arrays:
-        """What is stored."""
+        """What kernels pack."""
         return N2M4Arrays(self.values, self.index)
+
+    @property
+    def tensors(self) -> tuple[NDArray[Any], ...]:
+        """What a file stores."""
+        return self.values, self.index
 
     @property
     def kernel(self) -> tuple[int, ...]:
@@ -252,9 +257,9 @@ class N2M4Format:
             index[part[0], first // 8 : -(-last // 8)] = _INDEX_OF_BYTE[pairs]
         return CompressedWeight(values, index, weight.shape)
 
-    def weight(self, arrays: Sequence[NDArray[Any]], shape: Sequence[int]) -> CompressedWeight:
+    def weight(self, tensors: Sequence[NDArray[Any]], shape: Sequence[int]) -> CompressedWeight:
         """Return the weight of stored values and index, unchecked."""
-        values, index = arrays
+        values, index = tensors
         return CompressedWeight(values, index, tuple(shape))
 
 

@@ -78,7 +78,7 @@ class Weight(Protocol):
 
     @property
     def arrays(self) -> Any:
-        """A named tuple of arrays: what kernels of the format pack."""
+        """A named tuple: what kernels of the format pack, with the sizes that its arrays do not tell."""
         ...
 
     def decode(self, where: str = "compressed weight") -> NDArray[Any]:
@@ -129,13 +129,13 @@ class SparseWeight(Weight, Protocol):
         ...
 
     @property
-    def arrays(self) -> Any:
-        """A named tuple: what a file stores, in the order of the format's tensors, and what kernels pack."""
+    def tensors(self) -> tuple[NDArray[Any], ...]:
+        """What a file stores, in the order of the format's tensors."""
         ...
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all arrays."""
+        """Bytes of all tensors."""
         ...
 
     @property
@@ -144,7 +144,7 @@ class SparseWeight(Weight, Protocol):
         ...
 
     def check(self, where: str) -> None:
-        """Raise unless arrays and shape fit each other; sizes are compared before anything is allocated.
+        """Raise unless tensors and shape fit each other; sizes are compared before anything is allocated.
 
         Raises
         ------
@@ -209,8 +209,8 @@ class Format(WeightFormat, Protocol):
         """Return what :meth:`encode` does for a shape and dtype that it takes; None if no pattern holds."""
         ...
 
-    def weight(self, arrays: Sequence[NDArray[Any]], shape: Sequence[int]) -> SparseWeight:
-        """Return the weight of stored tensors, in the order of :attr:`tensors`, unchecked."""
+    def weight(self, tensors: Sequence[NDArray[Any]], shape: Sequence[int]) -> SparseWeight:
+        """Return the weight of what a file stores, unchecked."""
         ...
 
 

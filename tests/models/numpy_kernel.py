@@ -30,17 +30,27 @@ def _store(acc, epilogue, out):
 
 
 def matmul(x, packed, epilogue, out, pool):
-    assert x.flags.aligned
-    assert x.strides[1] == x.itemsize
     w = naive.decode_matrix(packed.panels.values, packed.panels.indexes)[:, : x.shape[1]]
-    _store(naive.wide(x) @ naive.wide(w).T, epilogue, out)
+    dense_matmul(x, w, epilogue, out)
 
 
 def conv(x, geometry, packed, epilogue, out, pool):
-    assert x.flags.c_contiguous
-    assert x.flags.aligned
     w = naive.decode_matrix(packed.panels.values, packed.panels.indexes)
     w = w.reshape(len(w), *geometry.kernel, geometry.padded_channels(4)).transpose(0, 3, 1, 2)[:, : geometry.channels]
+    dense_conv(x, geometry, w, epilogue, out)
+
+
+def dense_matmul(x, w, epilogue, out):
+    """Multiply x (m, k) by w (n, k)."""
+    assert x.flags.aligned
+    assert x.strides[1] == x.itemsize
+    _store(naive.wide(x) @ naive.wide(w).T, epilogue, out)
+
+
+def dense_conv(x, geometry, w, epilogue, out):
+    """Convolve x (b, c, h, w) with w (n, c, *kernel)."""
+    assert x.flags.c_contiguous
+    assert x.flags.aligned
     a, b = geometry.input_stride
     shape = ((geometry.height - 1) * a + 1, (geometry.width - 1) * b + 1)
     stuffed = np.full((*x.shape[:2], *shape), geometry.pad_value, x.dtype)

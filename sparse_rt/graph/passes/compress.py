@@ -190,7 +190,7 @@ def _rewrite(model: ir.Model, candidates: Sequence[Candidate]) -> None:
 def _initializers(graph: ir.Graph, root: ir.Value, weight: SparseWeight, names: Names) -> list[ir.Value]:
     """Register the weight's arrays under names derived from the dense weight's."""
     values = []
-    for suffix, array in zip(weight.format.tensors, weight.arrays, strict=True):
+    for suffix, array in zip(weight.format.tensors, weight.tensors, strict=True):
         name = fresh_name(f"{root.name or 'weight'}.{suffix}", names)
         tensor = ir.Tensor(array, name=name)
         value = ir.Value(name=name, const_value=tensor, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype))
