@@ -21,7 +21,7 @@ from sparse_rt.formats.n2m4 import (
     group_indexes,
 )
 from sparse_rt.formats.nvidia import from_nvidia_metadata, to_nvidia_metadata
-from sparse_rt.formats.weight import DTYPES, Format, SparseWeight, Weight, WeightFormat, checked_shape
+from sparse_rt.formats.weight import DTYPES, Format, SparseWeight, Weight, WeightFormat, checked_shape, reduction_length
 from sparse_rt.sparsity import Pattern
 
 __all__ = [
@@ -50,6 +50,7 @@ __all__ = [
     "no_smaller",
     "reason_for",
     "reason_for_all",
+    "reduction_length",
     "to_nvidia_metadata",
 ]
 

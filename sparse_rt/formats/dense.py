@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sparse_rt.formats.weight import int8_values, scaled_values
+from sparse_rt.formats.weight import int8_values, padded_channels, scaled_values
 
 __all__ = ["DENSE", "DenseArrays", "DenseFormat", "MatrixWeight"]
 
@@ -43,7 +43,7 @@ class MatrixWeight:
     def of(cls, weight: NDArray[Any], channel_multiple: int = 1) -> "MatrixWeight":
         """Lay out a weight (n, c) or (n, c, *kernel), its channels padded to a multiple. It is copied."""
         n, channels, *kernel = weight.shape
-        padded = np.zeros((n, *kernel, -(-channels // channel_multiple) * channel_multiple), weight.dtype)
+        padded = np.zeros((n, *kernel, padded_channels(channels, channel_multiple)), weight.dtype)
         padded[..., :channels] = np.moveaxis(weight, 1, -1)
         return cls(padded.reshape(n, math.prod(padded.shape[1:])), weight.shape)
 

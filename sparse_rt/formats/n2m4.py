@@ -18,7 +18,16 @@ from numpy.typing import NDArray
 from sparse_rt import arguments, sparsity
 from sparse_rt.boundary import public
 from sparse_rt.errors import FormatError, PatternError, message
-from sparse_rt.formats.weight import DTYPES, checked_shape, dtype_names, int8_values, require_weight, scaled_values
+from sparse_rt.formats.weight import (
+    DTYPES,
+    checked_shape,
+    dtype_names,
+    int8_values,
+    padded_channels,
+    reduction_length,
+    require_weight,
+    scaled_values,
+)
 from sparse_rt.sparsity import Missed, Pattern
 from sparse_rt.sparsity.nm import NM, TWO_FOUR
 
@@ -34,7 +43,7 @@ __all__ = [
     "encode",
     "encode_matrix",
     "group_indexes",
-    "reduction_length",
+    "k4_of",
 ]
 
 # Nonzeros of a group as bits (bit j = e_j is nonzero) -> index nibble i0 | i1 << 2. More than two bits: not 2:4.
@@ -149,12 +158,12 @@ class CompressedWeight:
     @property
     def padded_channels(self) -> int:
         """Input channels rounded up to a multiple of 4."""
-        return _ceil4(self.shape[1])
+        return padded_channels(self.shape[1], 4)
 
     @property
     def k4(self) -> int:
         """Columns of the matrix view: kernel positions times padded channels."""
-        return reduction_length(self.shape)
+        return k4_of(self.shape)
 
     @property
     def nbytes(self) -> int:
@@ -236,7 +245,7 @@ class N2M4Format:
 
     def nbytes(self, shape: Sequence[int], dtype: np.dtype[Any]) -> int:
         """Return the bytes of values and index of a weight of that shape."""
-        k4 = reduction_length(shape)
+        k4 = k4_of(shape)
         return shape[0] * (k4 // 2 * dtype.itemsize + -(-k4 // 8))
 
     def encode(self, weight: NDArray[Any], where: str = "weight") -> CompressedWeight:
@@ -245,7 +254,7 @@ class N2M4Format:
 
     def encode_if_it_holds(self, weight: NDArray[Any]) -> CompressedWeight | None:
         """Return what :func:`encode` returns for a weight of a shape and dtype that it takes; None if it breaks 2:4."""
-        rows, k4 = weight.shape[0], reduction_length(weight.shape)
+        rows, k4 = weight.shape[0], k4_of(weight.shape)
         values = np.empty((rows, k4 // 2), weight.dtype.newbyteorder("="))
         index = np.empty((rows, -(-k4 // 8)), np.uint8)
         for part in _pieces(weight):
@@ -266,13 +275,9 @@ class N2M4Format:
 N2M4 = N2M4Format()
 
 
-def reduction_length(shape: Sequence[int]) -> int:
-    """Return k4 of a dense shape: kernel positions times input channels rounded up to a multiple of 4."""
-    return math.prod(shape[2:]) * _ceil4(shape[1])
-
-
-def _ceil4(count: int) -> int:
-    return -(-count // 4) * 4
+def k4_of(shape: Sequence[int]) -> int:
+    """Return the columns of the matrix view of a dense shape."""
+    return reduction_length(shape, 4)
 
 
 @public
@@ -396,7 +401,7 @@ def check(weight: CompressedWeight, where: str = "compressed weight") -> None:
     values = arguments.array(f"{where}: values", weight.values, FormatError)
     if values.dtype not in DTYPES:
         raise FormatError(message(where, f"values of {dtype_names()}", str(values.dtype)))
-    k4 = reduction_length(shape)
+    k4 = k4_of(shape)
     if values.shape != (shape[0], k4 // 2):
         expected = f"values {(shape[0], k4 // 2)} for the dense shape {shape}"
         raise FormatError(message(where, expected, str(values.shape), "The shape or the values are corrupt."))
@@ -458,9 +463,9 @@ def _matrix_view(weight: NDArray[Any]) -> NDArray[Any]:
         # A matrix as it is: turning axes takes more than all else where weights are small.
         turned = native if weight.ndim == 2 else np.moveaxis(native, 1, -1)
         return np.ascontiguousarray(turned).reshape(rows, positions * channels)
-    padded = np.zeros((rows, *weight.shape[2:], _ceil4(channels)), native.dtype)
+    padded = np.zeros((rows, *weight.shape[2:], padded_channels(channels, 4)), native.dtype)
     padded[..., :channels] = np.moveaxis(native, 1, -1)
-    return padded.reshape(rows, positions * _ceil4(channels))
+    return padded.reshape(rows, positions * padded_channels(channels, 4))
 
 
 def group_indexes(index: NDArray[np.uint8], groups: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sparse_rt import arguments
 from sparse_rt.boundary import public
 from sparse_rt.errors import FormatError, message
-from sparse_rt.formats.n2m4 import CompressedWeight, decode, encode, reduction_length
+from sparse_rt.formats.n2m4 import CompressedWeight, decode, encode, k4_of
 from sparse_rt.formats.weight import checked_shape
 
 __all__ = ["from_nvidia_metadata", "to_nvidia_metadata"]
@@ -84,7 +84,7 @@ def from_nvidia_metadata(
         If sizes do not fit, or a pair of positions is equal or descending (with its coordinate).
     """
     sizes = checked_shape(shape, where)
-    rows, k4 = sizes[0], reduction_length(sizes)
+    rows, k4 = sizes[0], k4_of(sizes)
     index = _metadata_bytes(metadata, rows, k4, where)
     valid = _NVIDIA_BYTE_VALID[index]
     if k4 % 8:

@@ -21,6 +21,8 @@ __all__ = [
     "checked_shape",
     "dtype_names",
     "int8_values",
+    "padded_channels",
+    "reduction_length",
     "require_weight",
     "scaled_values",
 ]
@@ -232,6 +234,16 @@ def checked_shape(shape: Sequence[int], where: str) -> tuple[int, ...]:
     if math.prod(max(size, 1) for size in sizes) > 2**60:
         raise FormatError(message(where, "a shape that memory can hold", str(sizes), "The shape is corrupt."))
     return sizes
+
+
+def padded_channels(channels: int, multiple: int) -> int:
+    """Return a number of input channels rounded up to a multiple, as a format pads them."""
+    return -(-channels // multiple) * multiple
+
+
+def reduction_length(shape: Sequence[int], multiple: int) -> int:
+    """Return k of a dense shape (n, c) or (n, c, *kernel): kernel positions times padded channels."""
+    return math.prod(shape[2:]) * padded_channels(shape[1], multiple)
 
 
 def require_weight(weight: NDArray[Any], where: str) -> None:

@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass
 
+from sparse_rt_kernels.product import registry
+
+from sparse_rt.formats import DENSE
+
 __all__ = ["LayerFacts", "LayerReport", "Trial"]
 
 
@@ -49,7 +53,7 @@ class LayerReport:
     dense_bytes
         Bytes of the dense weight.
     compressed_bytes
-        Bytes of values and index; None when the weight holds no pattern.
+        Bytes of what stands for the weight in a compressed file; None when the weight holds no pattern.
     tried
         What was measured on the layer's shape before it was decided; empty where nothing was.
     """
@@ -69,7 +73,7 @@ class LayerReport:
     @property
     def is_sparse(self) -> bool:
         """Whether a sparse kernel runs the layer."""
-        return self.kernel is not None and "_dense_" not in self.kernel
+        return any(kernel.name == self.kernel and kernel.format != DENSE.name for kernel in registry.kernels())
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,7 +90,7 @@ def _run_tiny(step: SparseStep) -> None:
     """Call the step's kernel on a weight of one output channel and four input channels."""
     variant = _variant(step)
     size = 2 if variant[1] == "conv_gather" else 1
-    packed = pack_blank(step.kernel, 1, 4 * size * size)
+    packed = pack_blank(step.kernel, (1, 4) if size == 1 else (1, 4, size, size))
     epilogue = _tiny_epilogue(step.epilogue)
     pool = ThreadPool(1)
     if variant[1] == "matmul":

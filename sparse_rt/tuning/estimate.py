@@ -4,6 +4,7 @@ import math
 
 from sparse_rt_kernels.cpu import isa
 
+from sparse_rt.formats import N2M4
 from sparse_rt.graph.layers.layer import Layer
 from sparse_rt.plan.decisions import Decisions, LayerDecision
 from sparse_rt.plan.draft import Draft
@@ -52,18 +53,28 @@ def saved_microseconds(dtype: str, m: int, n: int, k: int) -> float:
     return cycles / _CYCLES_PER_MICROSECOND
 
 
+#: What kernels save, by the format that they take: (dtype, m, n, k) -> microseconds. Of others nothing is known.
+_SAVED = {N2M4.name: saved_microseconds}
+
+
 def _estimate(layer: Layer) -> LayerDecision | None:
     """Return the decision to leave a layer to onnxruntime, None to take the sparse kernel."""
-    if layer.reason is not None:
+    if layer.reason is not None or layer.format is None:
         return None
     if not isa.fits(_LEAST_TIER, isa.cpu_features()):
         return LayerDecision(None, "kept dense: this CPU has portable kernels only, which onnxruntime's outrun")
-    rows = _rows(layer)
-    if layer.kind != "matmul" or layer.constant_side != "right" or rows is None or layer.form != "float":
+    saved_by_format, rows = _SAVED.get(layer.format.name), _rows(layer)
+    if (
+        saved_by_format is None
+        or layer.kind != "matmul"
+        or layer.constant_side != "right"
+        or rows is None
+        or layer.form != "float"
+    ):
         # Convolutions and integers save at every size that was measured.
         return None
     n, k = layer.shape
-    saved = saved_microseconds("f32", rows, n, k)
+    saved = saved_by_format("f32", rows, n, k)
     if saved > -HAND_OVER_MICROSECONDS:
         return None
     return LayerDecision(

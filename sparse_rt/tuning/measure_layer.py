@@ -9,6 +9,7 @@ from sparse_rt_kernels.product import registry
 from sparse_rt_kernels.threads.pool import ThreadPool
 
 from sparse_rt.errors import SparseRTError
+from sparse_rt.formats import DENSE
 from sparse_rt.graph.layers.layer import Layer
 from sparse_rt.plan.decisions import LayerDecision
 from sparse_rt.plan.draft import Draft
@@ -85,7 +86,7 @@ def _dense_step(draft: Draft, layer: Layer, step: SparseStep, options: SessionOp
     if few is not None and min(layer.shape[:2]) > few:
         return None
     try:
-        kernel = registry.select(step.kernel.dtype, "dense", options.kernel_tier)
+        kernel = registry.select(step.kernel.dtype, DENSE.name, options.kernel_tier)
     except LookupError:
         return None
     chosen = choose(draft, layer, options.kernel_tier, LayerDecision(kernel.name, ""))

@@ -11,7 +11,7 @@ from sparse_rt_kernels.threads.pool import ThreadPool
 from sparse_rt.errors import SparseRTWarning, message
 from sparse_rt.plan.decisions import Decisions, LayerDecision
 from sparse_rt.plan.plan import Plan
-from sparse_rt.plan.report import Trial
+from sparse_rt.plan.report import LayerReport, Trial
 from sparse_rt.plan.steps.step import Environment
 from sparse_rt.tuning.decide import PLAN, TUNED, decide_whole, fastest_plan
 from sparse_rt.tuning.measure import Measure, quiet
@@ -79,7 +79,9 @@ def measure_plan(
 
 def followed(plan: Plan, decisions: Decisions) -> Plan | None:
     """Return `plan` with the reasons of decisions that it follows already, None if it does not."""
-    if decisions.whole is not None or any(decision.kernel != kernel for decision, kernel in _beside(decisions, plan)):
+    if decisions.whole is not None or any(
+        decision.kernel != report.kernel for decision, report in _beside(decisions, plan)
+    ):
         return None
     return _reported(plan, decisions)
 
@@ -92,18 +94,20 @@ def _run_as_session(plan: Plan, outputs: Sequence[str], feeds: Environment, pool
         plan.run(plan.signature.output_names(outputs), plan.signature.checked(feeds), pool)
 
 
-def _beside(decisions: Decisions, plan: Plan) -> list[tuple[LayerDecision, str | None]]:
-    """Return each decision with the kernel that the layer has in `plan`."""
-    kernels = {layer.y: report.kernel for layer, report in zip(plan.layers, plan.reports, strict=True)}
-    return [(decision, kernels[name]) for name, decision in decisions.layers.items()]
+def _beside(decisions: Decisions, plan: Plan) -> list[tuple[LayerDecision, LayerReport]]:
+    """Return each decision with the report that the layer has in `plan`."""
+    reports = {layer.y: report for layer, report in zip(plan.layers, plan.reports, strict=True)}
+    return [(decision, reports[name]) for name, decision in decisions.layers.items()]
 
 
 def _as_it_is(plan: Plan, decisions: Decisions) -> Decisions:
     """Return the decisions that lead to `plan`, with what was tried."""
-    reason = "2:4 holds; another way was faster for this layer alone, but not within the whole model"
+    reason = "holds; another way was faster for this layer alone, but not within the whole model"
     kept = [
-        decision if decision.kernel == kernel else LayerDecision(kernel, reason, decision.tried)
-        for decision, kernel in _beside(decisions, plan)
+        decision
+        if decision.kernel == report.kernel
+        else LayerDecision(report.kernel, f"{report.pattern} {reason}", decision.tried)
+        for decision, report in _beside(decisions, plan)
     ]
     return Decisions(dict(zip(decisions.layers, kept, strict=True)))
 

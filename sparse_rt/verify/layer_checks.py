@@ -229,17 +229,20 @@ class _Checker:
         # A float made of integers: the scale holds those of x and w, the offset the integer bias.
         zero_point = self._x_zero_point(step, fusion, values)
         factor = epilogue["scale"] if step.scale is None else epilogue["scale"] * values[step.scale].reshape(-1)
-        integer_bias = self._integer_bias(step, epilogue["offset"], zero_point)
+        integer_bias = self._integer_bias(step, layer, epilogue["offset"], zero_point)
         real = x.astype(np.float32) - np.float32(zero_point)
         return elementwise_bound(layer, real, factor, bias + np.abs(integer_bias * factor))
 
-    def _integer_bias(self, step: SparseStep, offset: NDArray[np.int32], zero_point: int) -> NDArray[np.float64]:
+    def _integer_bias(
+        self, step: SparseStep, layer: Layer, offset: NDArray[np.int32], zero_point: int
+    ) -> NDArray[np.float64]:
         if step.requantisation is not None:
             return step.requantisation.bias_integer.astype(np.float64)
-        sums = step.packed.panels.row_sums
         # The offset of a kernel is the bias less zero_point x sum(w).
-        correction = 0 if sums is None else sums.astype(np.float64) * zero_point
-        return offset.astype(np.float64) + correction
+        weight = layer.dense_weight()
+        sums = weight.reshape(len(weight), -1).sum(axis=1, dtype=np.int64)
+        bias: NDArray[np.float64] = offset.astype(np.float64) + sums.astype(np.float64) * zero_point
+        return bias
 
     def _x_zero_point(self, step: SparseStep, fusion: Fusion, values: Mapping[str, NDArray[Any]]) -> int:
         if step.x_zero_point is not None:

@@ -205,7 +205,7 @@ def counted(monkeypatch, module, name, noted=None) -> list[object]:
 @pytest.mark.parametrize("make", [chains.products, chains.quantised_layers])
 def test_a_weight_that_layers_share_is_encoded_and_packed_once(monkeypatch, make):
     encoded = counted(monkeypatch, type(formats.N2M4), "encode_if_it_holds")
-    packed = counted(monkeypatch, packing, "pack_compressed")
+    packed = counted(monkeypatch, packing, "pack")
     session = open_session(make(20))
     sparse = [step for step in session.plan.steps if isinstance(step, SparseStep)]
     assert len(sparse) >= 20

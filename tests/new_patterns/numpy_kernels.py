@@ -34,6 +34,4 @@ def _kernel(name, dtype, format, decode):
         w = matrix.reshape(len(matrix), *geometry.kernel, -1).transpose(0, 3, 1, 2)
         numpy_kernel.dense_conv(x, geometry, w, epilogue, out)
 
-    return Kernel(
-        name, dtype, format, 1, 1, "generic", pack_weight, prepared_matmul(matmul), prepared_conv(conv)
-    )
+    return Kernel(name, dtype, format, 1, 1, "generic", pack_weight, prepared_matmul(matmul), prepared_conv(conv))

@@ -74,7 +74,7 @@ def _blocks(weight):
 
 
 class QuadArrays(NamedTuple):
-    """Values (blocks, 4), the group of output channels and the column of each block, (blocks, 2) int16, and the size."""
+    """Values (blocks, 4), the group of rows and the column of each block, (blocks, 2) int16, and the size."""
 
     values: NDArray[Any]
     places: NDArray[np.int16]

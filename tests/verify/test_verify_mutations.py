@@ -12,7 +12,6 @@ import pytest
 from numba.core import config
 from onnxruntime.quantization import QuantType
 from sparse_rt_kernels.product import registry
-from sparse_rt_kernels.product.weight import Indexed
 
 import sparse_rt as srt
 from benchmarks.models.quantise import quantise_static
@@ -235,16 +234,20 @@ def one_value_off(matrix):
     return changed
 
 
+def spoiled(weight):
+    return dataclasses.replace(weight, values=one_value_off(weight.values))
+
+
 @pytest.mark.parametrize("form", ["float32", "uint8", "int8"])
 @pytest.mark.parametrize("number", [0, 3, 7])
 def test_a_kernel_that_packs_one_value_wrongly(form, number, monkeypatch):
-    pack, packed = packing.pack_compressed, []
+    pack, packed = packing.pack, []
 
-    def wrong(kernel, values, index):
-        packed.append(values.shape)
-        return pack(kernel, one_value_off(values) if len(packed) == number + 1 else values, index)
+    def wrong(kernel, weight):
+        packed.append(weight.shape)
+        return pack(kernel, spoiled(weight) if len(packed) == number + 1 else weight)
 
-    monkeypatch.setattr(packing, "pack_compressed", wrong)
+    monkeypatch.setattr(packing, "pack", wrong)
     report = verified(form)
     assert report.exit_code == 1
     assert report.first_difference == layer_names(report)[number]
@@ -350,8 +353,12 @@ def test_a_tuned_plan_is_judged_with_every_sparse_kernel_beside_it(form, tuned):
 @needs_dense
 def test_a_dense_kernel_that_is_wrong_is_found_where_it_runs(tuned, monkeypatch):
     tuned("dense kernels")
-    pack = packing.pack_dense
-    monkeypatch.setattr(packing, "pack_dense", lambda kernel, matrix: pack(kernel, one_value_off(matrix)))
+    pack = packing.pack
+
+    def wrong(kernel, weight):
+        return pack(kernel, spoiled(weight) if kernel.format == "dense" else weight)
+
+    monkeypatch.setattr(packing, "pack", wrong)
     report = verified("float32")
     assert report.exit_code == 1
     wrong = [layer for layer in report.layers if layer.status == "different"]
@@ -363,11 +370,8 @@ def test_a_dense_kernel_that_is_wrong_is_found_where_it_runs(tuned, monkeypatch)
 def test_a_sparse_kernel_that_is_wrong_is_found_where_it_does_not_run(tuned, monkeypatch):
     tuned("all of it in onnxruntime")
     assert verified("float32").equal
-    monkeypatch.setattr(
-        packing,
-        "pack_compressed",
-        lambda kernel, values, index: kernel.pack_weight(Indexed(one_value_off(values), index)),
-    )
+    pack = packing.pack
+    monkeypatch.setattr(packing, "pack", lambda kernel, weight: pack(kernel, spoiled(weight)))
     report = verified("float32")
     assert report.in_onnxruntime
     assert report.exit_code == 1

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from sparse_rt.formats.n2m4 import reduction_length
+from sparse_rt.formats.n2m4 import k4_of
 from sparse_rt.graph.decode.body import Body
 from sparse_rt.graph.decode.decoding import Decoding
 
@@ -95,7 +95,7 @@ def _scatter_nonzeros(body: Body, pairs: ir.Value, nibbles: ir.Value, nought: ir
 
 def _decoded_nbytes(shape: Sequence[int], dtype: np.dtype[Any]) -> int:
     """Return the bytes of the decoded matrix, whose rows are padded to whole index bytes."""
-    k4 = reduction_length(shape)
+    k4 = k4_of(shape)
     return shape[0] * (-(-k4 // 8) * 8) * (4 if dtype == np.float16 else dtype.itemsize)
 
 

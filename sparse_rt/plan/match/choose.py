@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sparse_rt_kernels.cpu import isa
 from sparse_rt_kernels.product import registry
 
-from sparse_rt.formats import SparseWeight
+from sparse_rt.formats import DENSE, Format, SparseWeight
 from sparse_rt.graph.layers.layer import Layer
 from sparse_rt.graph.mapped import release
 from sparse_rt.plan.decisions import LayerDecision
@@ -85,7 +85,7 @@ def choose(
     if isinstance(step, Refusal):
         return Choice(layer, _facts(layer), step.reason)
     kernel = step.kernel.name
-    reason = f"2:4 holds, and {kernel} is the best kernel for {step.kernel.dtype} on this CPU"
+    reason = f"{compressed.pattern.name} holds, and {kernel} is the best kernel for {step.kernel.dtype} on this CPU"
     if decision is not None and decision.kernel == kernel:
         reason = decision.reason
     candidates = (fusion.x, fusion.layer.x_zero_point, fusion.scale)
@@ -140,16 +140,16 @@ def _step(
     layer = fusion.layer
     if layer.kind == "conv_transpose":
         compressed = compressed.rotate180()
-    found = operands(fusion, compressed.arrays.values)
+    found = operands(fusion, compressed)
     if isinstance(found, Refusal):
         return found
-    kernel = _kernel(found.dtype, tier, name)
+    kernel = _kernel(found.dtype, compressed.format, tier, name)
     if isinstance(kernel, Refusal):
         return kernel
     is_shared = layer.weight is not None and layer.weight.readers > 1
-    weight = packed.of(kernel, found.values, compressed.arrays.indexes, is_shared)
-    release(compressed.arrays.values)
-    release(compressed.arrays.indexes)
+    weight = packed.of(kernel, found.weight, is_shared)
+    for tensor in compressed.tensors:
+        release(tensor)
     return SparseStep(
         op_type=layer.op_type,
         name=layer.name,
@@ -172,12 +172,13 @@ def _step(
     )
 
 
-def _kernel(dtype: str, tier: str | None, name: str | None) -> registry.Kernel | Refusal:
-    """Return the kernel of that name; where it does not fit, or none is named, the best sparse one."""
+def _kernel(dtype: str, format: Format, tier: str | None, name: str | None) -> registry.Kernel | Refusal:
+    """Return the kernel of that name; where it does not fit, or none is named, the best one for the format."""
     for kernel in registry.kernels() if name is not None else ():
-        if kernel.name == name and kernel.dtype == dtype and kernel.isa in isa.supported_tiers(tier):
+        fits = kernel.dtype == dtype and kernel.format in (format.name, DENSE.name)
+        if kernel.name == name and fits and kernel.isa in isa.supported_tiers(tier):
             return kernel
     try:
-        return registry.select(dtype, "n2m4", tier)
+        return registry.select(dtype, format.name, tier)
     except LookupError:
         return Refusal(f"no kernel for {dtype} fits this CPU")

@@ -8,17 +8,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 from sparse_rt_kernels.between.depthwise import prepare_depthwise
 from sparse_rt_kernels.product import registry
 from sparse_rt_kernels.product.registry import PreparedCall
 
+from sparse_rt.formats import DENSE, MatrixWeight
 from sparse_rt.graph.layers import gates
 from sparse_rt.graph.layers.layer import Layer
 from sparse_rt.plan.draft import Draft
 from sparse_rt.plan.match.operands import Operands, Refusal, operands
-from sparse_rt.plan.match.packing import pack_dense
+from sparse_rt.plan.match.packing import pack
 from sparse_rt.plan.match.replacement import Replacement
 from sparse_rt.plan.steps.convolution import Convolution
 from sparse_rt.plan.steps.operator_step import OperatorStep
@@ -43,18 +43,19 @@ def dense_replacement(draft: Draft, layer: Layer, tier: str | None = None) -> Re
     if not (_is_depthwise(layer) or _is_worthwhile(layer)):
         return None
     fusion = draft.fusion(layer)
-    matrix = _rows(layer.weight.array(), layer)
-    found = operands(fusion, matrix)
+    # A copy: steps keep it, and not the model's file.
+    multiple = 1 if _is_depthwise(layer) else DENSE.channel_multiple
+    found = operands(fusion, MatrixWeight.of(layer.weight.array(), multiple))
     if isinstance(found, Refusal) or found.requantisation is not None or found.x_zero_point is not None:
         return None
     convolution = Convolution.of(layer, found.pad_value)
     prepare: Callable[[tuple[int, ...], tuple[int, ...], int], PreparedCall]
     if _is_depthwise(layer):
         convolution = replace(convolution, channels=layer.shape[0])
-        prepare = _depthwise(convolution, found, found.values.reshape(layer.shape[0], *layer.shape[2:]))
+        prepare = _depthwise(convolution, found, found.weight.decode().reshape(layer.shape[0], *layer.shape[2:]))
     else:
         try:
-            prepare = _dense(convolution, found, registry.select(found.dtype, "dense", tier))
+            prepare = _dense(convolution, found, registry.select(found.dtype, DENSE.name, tier))
         except LookupError:
             return None
     step = OperatorStep(
@@ -89,16 +90,6 @@ def _is_worthwhile(layer: Layer) -> bool:
     return layer.attributes.get("group") == 1 and layer.shape[0] % _OUT == 0 and layer.shape[1] <= _MOST_CHANNELS
 
 
-def _rows(weight: NDArray[Any], layer: Layer) -> NDArray[Any]:
-    """Return a weight (n, c, *kernel) as (n, k): channels last, padded to a multiple of 4 unless it is depthwise."""
-    if _is_depthwise(layer):
-        # A copy: steps keep it, and not the model's file.
-        return np.array(weight).reshape(layer.shape[0], -1)
-    missing = -layer.shape[1] % 4
-    padded = np.pad(weight, [(0, 0), (0, missing), (0, 0), (0, 0)])
-    return np.ascontiguousarray(padded.transpose(0, 2, 3, 1)).reshape(layer.shape[0], -1)
-
-
 def _shape_of(convolution: Convolution) -> Callable[[Shape], Shape]:
     def shape_of(shape: Shape) -> Shape:
         known = tuple(size for size in shape if size is not None)
@@ -124,7 +115,7 @@ def _depthwise(
 def _dense(
     convolution: Convolution, found: Operands, kernel: registry.Kernel
 ) -> Callable[[tuple[int, ...], tuple[int, ...], int], PreparedCall]:
-    packed = pack_dense(kernel, found.values)
+    packed = pack(kernel, found.weight)
 
     def prepare(shape: tuple[int, ...], _: tuple[int, ...], threads: int) -> PreparedCall:
         geometry = convolution.geometry(shape)

@@ -24,7 +24,7 @@ class Fusion:
     """A layer and the neighbours that its kernel computes along with it.
 
     The result is ``clip((product + layer.bias) * multiplier + bias, low, high)``, quantised where `y_quantised` says
-    so. A factor of an output channel leaves zeros where they are: the weight stays 2:4.
+    so. A factor of an output channel leaves zeros where they are: the weight keeps its pattern.
 
     Attributes
     ----------

@@ -13,6 +13,7 @@ from sparse_rt_kernels.product.weight import PackedWeight
 from sparse_rt_kernels.threads.launch import PythonLaunch
 from sparse_rt_kernels.threads.pool import ThreadPool
 
+from sparse_rt import formats
 from sparse_rt.errors import FeedError, ModelError, message
 from sparse_rt.plan.steps.base import StepBase
 from sparse_rt.plan.steps.calls import Calls
@@ -93,8 +94,9 @@ class SparseStep(StepBase):
         # Of those alone that it reads where it is bindable.
         dtypes = (self.x_dtype,) if self.residual is None else (self.x_dtype, self.y_dtype)
         object.__setattr__(self, "x_dtypes", dtypes)
-        kernel_size = 1 if self.convolution is None else math.prod(self.convolution.kernel)
-        k = kernel_size * (-(-self.channels // 4) * 4)
+        kernel = () if self.convolution is None else self.convolution.kernel
+        multiple = formats.by_name(self.kernel.format).channel_multiple
+        k = formats.reduction_length((self.n, self.channels, *kernel), multiple)
         if (self.packed.kernel, self.packed.n, self.packed.k) != (self.kernel.name, self.n, k):
             got = f"{self.packed.kernel}, n = {self.packed.n}, k = {self.packed.k}"
             raise ModelError(message(self.where, f"a weight for {self.kernel.name}, n = {self.n}, k = {k}", got))

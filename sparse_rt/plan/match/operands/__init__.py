@@ -1,9 +1,6 @@
-"""What a layer's kernel multiplies by and finishes with: values, epilogue, dtypes, in floats or in integers."""
+"""What a layer's kernel multiplies by and finishes with: weight, epilogue, dtypes, in floats or in integers."""
 
-from typing import Any
-
-from numpy.typing import NDArray
-
+from sparse_rt.formats import Weight
 from sparse_rt.plan.match.fusion import Fusion
 from sparse_rt.plan.match.operands.floats import float_operands
 from sparse_rt.plan.match.operands.integers import integer_operands
@@ -12,8 +9,8 @@ from sparse_rt.plan.match.operands.record import Operands, Refusal
 __all__ = ["Operands", "Refusal", "operands"]
 
 
-def operands(fusion: Fusion, values: NDArray[Any]) -> Operands | Refusal:
-    """Return the operands of a layer whose weight has these values, (n, any number), each row of one output channel.
+def operands(fusion: Fusion, weight: Weight) -> Operands | Refusal:
+    """Return the operands of a layer with a weight, in whatever format.
 
     Where no kernel computes such a layer, the reason is returned.
     """
@@ -23,5 +20,5 @@ def operands(fusion: Fusion, values: NDArray[Any]) -> Operands | Refusal:
     if layer.form == "dynamic":
         return Refusal("the model's opset has no DynamicQuantizeLinear")
     if layer.form == "float" or (layer.form == "qdq" and fusion.x_quantised is None):
-        return float_operands(fusion, values)
-    return integer_operands(fusion, values)
+        return float_operands(fusion, weight)
+    return integer_operands(fusion, weight)

@@ -6,6 +6,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from sparse_rt.formats import Weight
 from sparse_rt.graph.layers.weights import constant_array
 from sparse_rt.plan.match.constants import scalar
 from sparse_rt.plan.match.fusion import Fusion
@@ -43,23 +44,24 @@ class _Ending(NamedTuple):
     y_dtype: np.dtype[Any]
 
 
-def integer_operands(fusion: Fusion, values: NDArray[Any]) -> Operands | Refusal:
+def integer_operands(fusion: Fusion, weight: Weight) -> Operands | Refusal:
     """Return what an integer kernel multiplies by, and what becomes of the sums, or why none does."""
-    weight, x = _signed(values), _input(fusion)
-    if isinstance(weight, Refusal):
-        return weight
+    # uint8 weights with zero point 0 qualify where they do not reach 128.
+    signed, x = weight.as_int8(), _input(fusion)
+    if signed is None:
+        return Refusal(f"no kernel for {weight.dtype} weights")
     if isinstance(x, Refusal):
         return x
-    row_sums = weight.sum(axis=1, dtype=np.int64)
+    row_sums = signed.row_sums()
     ending = _unscaled(fusion, row_sums) if fusion.layer.form == "integer" else _requantised(fusion, row_sums)
     if isinstance(ending, Refusal):
         return ending
     requantisation = ending.requantisation
-    if not accumulator_fits(np.abs(weight, dtype=np.int16).sum(axis=1, dtype=np.int64), requantisation.bias_integer):
+    if not accumulator_fits(signed.absolute_row_sums(), requantisation.bias_integer):
         return Refusal("the weights are so large or so many that an int32 accumulator could overflow")
     return Operands(
         "u8s8",
-        weight,
+        signed,
         requantisation.epilogue(x.zero_point),
         x.dtype,
         ending.y_dtype,
@@ -68,15 +70,6 @@ def integer_operands(fusion: Fusion, values: NDArray[Any]) -> Operands | Refusal
         scale=None if fusion.scale is None else str(fusion.scale.name),
         requantisation=requantisation if x.name is not None or fusion.scale is not None else None,
     )
-
-
-def _signed(values: NDArray[Any]) -> NDArray[np.int8] | Refusal:
-    """Return the values as int8. uint8 weights with zero point 0 qualify where they do not reach 128."""
-    if values.dtype == np.int8:
-        return values
-    if values.dtype == np.uint8 and not (values > np.iinfo(np.int8).max).any():
-        return values.view(np.int8)
-    return Refusal(f"no kernel for {values.dtype} weights")
 
 
 def _input(fusion: Fusion) -> _Input | Refusal:

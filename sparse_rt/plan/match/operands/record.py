@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
 
+from sparse_rt.formats import Weight
 from sparse_rt.plan.steps.epilogues import Requantisation
 
 __all__ = ["Operands", "Refusal"]
@@ -27,8 +27,8 @@ class Operands:
     ----------
     dtype
         Of the kernel: ``"f32"`` or ``"u8s8"``.
-    values
-        The weight's values as the kernel takes them, in the shape that they came in.
+    weight
+        As the kernel takes it, in the format that it came in.
     epilogue
         What becomes of the sums.
     x_dtype, y_dtype
@@ -42,7 +42,7 @@ class Operands:
     """
 
     dtype: str
-    values: NDArray[Any]
+    weight: Weight
     epilogue: FloatEpilogue | IntegerEpilogue
     x_dtype: np.dtype[Any]
     y_dtype: np.dtype[Any]
