@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sparse_rt_kernels.n2m4_f32 import portable, simd_calls, weight
+from sparse_rt_kernels.n2m4_f32 import portable, weight
 from sparse_rt_kernels.n2m4_f32.blocking import channel_lanes
 from sparse_rt_kernels.n2m4_f32.blocking.panels import (
     CHANNELS,
@@ -20,8 +20,9 @@ from sparse_rt_kernels.n2m4_f32.blocking.panels import (
     rows_as_lanes,
     split_work,
 )
-from sparse_rt_kernels.n2m4_f32.simd_calls import float_epilogue
+from sparse_rt_kernels.n2m4_f32.simd_calls import SimdCalls
 from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
+from sparse_rt_kernels.product.f32.call import float_epilogue
 from sparse_rt_kernels.product.geometry import ConvGeometry
 from sparse_rt_kernels.product.indirection import indirection_of
 from sparse_rt_kernels.product.registry import Kernel, prepared_conv, prepared_matmul
@@ -60,7 +61,7 @@ def _portable_matmul(x: Array, packed: PackedWeight[Panels], epilogue: Epilogue,
     rows = x.shape[0]
     if rows == 0 or packed.n == 0:
         return
-    finish = _portable_epilogue(float_epilogue(epilogue))
+    finish = _portable_epilogue(float_epilogue(packed.kernel, epilogue))
     shares = split_work(panel_count(rows, PORTABLE_VECTORS), packed.panels.values.shape[0], pool.threads)
     x = _unwritable(x)
 
@@ -83,7 +84,7 @@ def _portable_conv(
 ) -> None:
     if out.size == 0:
         return
-    finish = _portable_epilogue(float_epilogue(epilogue))
+    finish = _portable_epilogue(float_epilogue(packed.kernel, epilogue))
     indirection = indirection_of(geometry)
     pixels = indirection.out_pixels
     panels = panel_count(pixels, PORTABLE_VECTORS)
@@ -141,8 +142,8 @@ _CHANNEL_LANES = (channel_lanes.MAX_ROWS, CHANNELS)
 
 
 def _simd(shapes: tuple[tuple[int, int], ...], rows_as_lanes: Callable[[int], int]) -> Kernel:
-    prepare = simd_calls.prepare_matmul_with(rows_as_lanes), simd_calls.prepare_conv_with(rows_as_lanes)
-    return _kernel("avx512", shapes, *prepare, adds_residual=True)
+    calls = SimdCalls(rows_as_lanes)
+    return _kernel("avx512", shapes, calls.prepare_matmul, calls.prepare_conv, adds_residual=True)
 
 
 #: Both shapes: in each call, as many rows become lanes as do not waste them, and the others meet lanes of channels.

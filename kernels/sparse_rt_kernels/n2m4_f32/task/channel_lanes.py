@@ -28,13 +28,14 @@ from sparse_rt_kernels.n2m4_f32.blocking.panels import (
     panel_count,
 )
 from sparse_rt_kernels.n2m4_f32.blocking.shares import Share
-from sparse_rt_kernels.n2m4_f32.task.call import Call, Scratch, Weight, residual_at
 from sparse_rt_kernels.n2m4_f32.task.panels import pixels_into_panel
 from sparse_rt_kernels.n2m4_f32.task.row_lanes import run_panels
+from sparse_rt_kernels.n2m4_f32.task.scratch import Scratch
 from sparse_rt_kernels.n2m4_f32.tile import channel_lanes
 from sparse_rt_kernels.n2m4_f32.tile.channel_lanes import Operands, finish_rows
 from sparse_rt_kernels.n2m4_f32.tile.spread import spread_block, spread_row
 from sparse_rt_kernels.n2m4_f32.tile.transpose import transpose_out
+from sparse_rt_kernels.product.f32.call import Call, residual_at
 from sparse_rt_kernels.product.f32.ending import Ending
 from sparse_rt_kernels.product.indirection import Indirection, lane_origins
 from sparse_rt_kernels.threads.workspace import as_matrix
@@ -188,18 +189,17 @@ def _finish_strip(call: Call, panel: Panel, channel: int, sums: int) -> int:
     if call.is_conv:
         for row in range(0, panel.rows, LANES):
             here, last = panel.finished + row * REGISTER, min(LANES, panel.rows - row)
-            at = ((panel.image * call.n + channel) * call.lanes + panel.first_lane + row) * 4
+            at = ((panel.image * call.n + channel) * call.rows + panel.first_lane + row) * 4
             other, to = residual_at(call, at), call.out + at
-            ending = Ending(0, call.low, call.high, other, to, call.lanes * 4, channels, last)
+            ending = Ending(0, call.low, call.high, other, to, call.rows * 4, channels, last)
             transpose_out(here, REGISTER, ending)
     return 0
 
 
 @kernel_jit
-def _multiply_tiles(call: Call, share: Share, panel: Panel, weight: Weight, octet: int, octets: int) -> int:
+def _multiply_tiles(call: Call, share: Share, panel: Panel, octet: int, octets: int) -> int:
     """Let every tile of channels of this share meet a block of all groups; after the last block, finish them."""
     rows, size = panel.rows, panel.size
-    values, index = int(np.intp(weight.values.ctypes.data)), int(np.intp(weight.indexes.ctypes.data))
     stride, together, is_last = tile_bytes(rows, size), tiles_at_once(size), octet + octets == call.octets
     group_bytes = (octets + 1) * size * OCTET_BYTES
     for tile in range(share.first_tile, share.last_tile, together):
@@ -211,7 +211,7 @@ def _multiply_tiles(call: Call, share: Share, panel: Panel, weight: Weight, octe
         for group in range((rows + size - 1) // size):
             x = panel.x + group * group_bytes
             sums = strip + number % STRIP * stride + group * padded_rows(size) * CHANNELS * 4
-            weights, named = values + at * REGISTER, index + at * CHANNELS
+            weights, named = call.values + at * REGISTER, call.indexes + at * CHANNELS
             operands = Operands(x, weights, named, call.octets, octets, sums, stride, tiles, octet)
             rows_tile(size, operands)
         if is_last and ((number + tiles) % STRIP == 0 or tile + tiles == share.last_tile):
@@ -227,7 +227,7 @@ def _one_panel(share: Share, job: int) -> Share:
 
 
 @kernel_jit
-def run_rows(call: Call, share: Share, indirection: Indirection, weight: Weight, scratch: Scratch) -> int:
+def run_rows(call: Call, share: Share, indirection: Indirection, scratch: Scratch) -> int:
     """Compute one share of ``out = clip(X W^T + bias + residual)``; arguments as for :func:`.row_lanes.run_panels`.
 
     The register tile multiplies stored zeros: rows that hold inf or NaN are left to lanes of rows, before any of their
@@ -244,7 +244,7 @@ def run_rows(call: Call, share: Share, indirection: Indirection, weight: Weight,
             octets = min(call.octets - octet, panel.length)
             spoiled |= _pack(call, indirection, panel, octet, octets, scratch)
             if spoiled:
-                run_panels(call, _one_panel(share, job), indirection, weight, scratch)
+                run_panels(call, _one_panel(share, job), indirection, scratch)
                 break
-            _multiply_tiles(call, share, panel, weight, octet, octets)
+            _multiply_tiles(call, share, panel, octet, octets)
     return 0

@@ -5,7 +5,6 @@ from numpy.typing import NDArray
 
 from sparse_rt_kernels.jit.compilation import kernel_jit
 from sparse_rt_kernels.n2m4_f32.blocking.panels import MAX_VECTORS
-from sparse_rt_kernels.n2m4_f32.task.call import Call
 from sparse_rt_kernels.n2m4_f32.tile.copy import (
     copy_lanes,
     copy_rows,
@@ -15,6 +14,7 @@ from sparse_rt_kernels.n2m4_f32.tile.copy import (
     zero_lanes,
 )
 from sparse_rt_kernels.n2m4_f32.tile.transpose import transpose_in
+from sparse_rt_kernels.product.f32.call import Call
 from sparse_rt_kernels.product.indirection import Indirection, lane_offsets
 from sparse_rt_kernels.vectors.registers import LANES, REGISTER
 

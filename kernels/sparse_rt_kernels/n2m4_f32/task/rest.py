@@ -7,14 +7,14 @@ from sparse_rt_kernels.jit.compilation import kernel_jit
 from sparse_rt_kernels.n2m4_f32.blocking.panels import CHANNELS, MOST_REST, REDUCTION
 from sparse_rt_kernels.n2m4_f32.blocking.row_lanes import rest_places
 from sparse_rt_kernels.n2m4_f32.blocking.shares import Share
-from sparse_rt_kernels.n2m4_f32.portable import multiply_tile
 from sparse_rt_kernels.n2m4_f32.task.block import Block
-from sparse_rt_kernels.n2m4_f32.task.call import Call, Weight, residual_at
 from sparse_rt_kernels.n2m4_f32.task.panels import pixels_into_panel
 from sparse_rt_kernels.n2m4_f32.tile.channel_lanes import finish_rows
 from sparse_rt_kernels.n2m4_f32.tile.spread import spread_rest
 from sparse_rt_kernels.n2m4_f32.tile.transpose import transpose_out
+from sparse_rt_kernels.product.f32.call import Call, residual_at
 from sparse_rt_kernels.product.f32.ending import Ending
+from sparse_rt_kernels.product.f32.n2m4 import add_skipping
 from sparse_rt_kernels.product.indirection import Indirection
 from sparse_rt_kernels.threads.workspace import as_matrix
 from sparse_rt_kernels.vectors.registers import LANES, REGISTER
@@ -46,14 +46,13 @@ def rest_into_rows(
 
 
 @kernel_jit
-def skip_zeros_of_rest(block: Block, tile: int, weight: Weight, floats: NDArray[np.float32], sums_at: int) -> int:
+def skip_zeros_of_rest(block: Block, values: int, indexes: int, floats: NDArray[np.float32], sums_at: int) -> int:
     """Add pixels that hold inf or NaN to the partial sums of one tile, by the loops that skip stored zeros."""
-    places, stop = rest_places(block.rest_at, block.length), block.first_octet + block.octets
+    places = rest_places(block.rest_at, block.length)
     rows = as_matrix(floats[places.panel_at :], block.octets * REDUCTION, LANES)
     found = as_matrix(floats[places.finished_at :], CHANNELS, LANES)
     found[:] = 0
-    values, indexes = weight.values[tile, block.first_octet : stop], weight.indexes[tile, block.first_octet : stop]
-    multiply_tile(rows, values, indexes, found)
+    add_skipping(rows, values, indexes, found)
     for row in range(MOST_REST):
         for channel in range(CHANNELS):
             at = sums_at + row * CHANNELS + channel
@@ -76,8 +75,8 @@ def finish_rest(call: Call, block: Block, share: Share, floats: int) -> int:
         channels = min(LANES, min(call.n, share.last_tile * CHANNELS) - channel)
         sums, bias = floats + places.sums_at * 4 + (tile - share.first_tile) * REGISTER, call.bias + channel * 4
         finish_rows(sums, REGISTER, Ending(bias, low, high, 0, finished, REGISTER, share.rest, channels))
-        at = ((block.image * call.n + channel) * call.lanes + share.last_lane) * 4
+        at = ((block.image * call.n + channel) * call.rows + share.last_lane) * 4
         out, residual = call.out + at, residual_at(call, at)
-        ending = Ending(0, call.low, call.high, residual, out, call.lanes * 4, channels, share.rest)
+        ending = Ending(0, call.low, call.high, residual, out, call.rows * 4, channels, share.rest)
         transpose_out(finished, REGISTER, ending)
     return 0

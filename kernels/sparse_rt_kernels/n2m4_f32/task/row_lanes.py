@@ -23,14 +23,15 @@ from sparse_rt_kernels.n2m4_f32.blocking.panels import (
 )
 from sparse_rt_kernels.n2m4_f32.blocking.row_lanes import rest_places
 from sparse_rt_kernels.n2m4_f32.blocking.shares import Share
-from sparse_rt_kernels.n2m4_f32.portable import multiply_tile
 from sparse_rt_kernels.n2m4_f32.task.block import Block
-from sparse_rt_kernels.n2m4_f32.task.call import Call, Scratch, Weight, residual_at
 from sparse_rt_kernels.n2m4_f32.task.panels import pixels_into_panel, rows_into_panel
 from sparse_rt_kernels.n2m4_f32.task.rest import finish_rest, rest_into_rows, skip_zeros_of_rest
+from sparse_rt_kernels.n2m4_f32.task.scratch import Scratch
 from sparse_rt_kernels.n2m4_f32.tile import row_lanes, transpose
 from sparse_rt_kernels.n2m4_f32.tile.row_lanes import Operands
+from sparse_rt_kernels.product.f32.call import Call, residual_at
 from sparse_rt_kernels.product.f32.ending import Ending
+from sparse_rt_kernels.product.f32.n2m4 import add_skipping
 from sparse_rt_kernels.product.indirection import Indirection, lane_origins
 from sparse_rt_kernels.threads.workspace import as_matrix
 from sparse_rt_kernels.vectors.registers import LANES, REGISTER
@@ -95,15 +96,14 @@ def _sums_to_rows(call: Call, block: Block, share: Share, sums: int) -> int:
 
 
 @kernel_jit
-def _skip_zeros(block: Block, tile: int, weight: Weight, floats: NDArray[np.float32], sums_at: int) -> int:
+def _skip_zeros(block: Block, values: int, indexes: int, floats: NDArray[np.float32], sums_at: int) -> int:
     """Add a panel that holds inf or NaN to the partial sums of one tile, by the loops that skip stored zeros."""
-    width, stop = block.vectors * LANES, block.first_octet + block.octets
+    width = block.vectors * LANES
     rows = as_matrix(floats, block.octets * REDUCTION, width)
     sums = as_matrix(floats[sums_at:], CHANNELS, width)
     if block.first_octet == 0:
         sums[:] = 0
-    values, indexes = weight.values[tile, block.first_octet : stop], weight.indexes[tile, block.first_octet : stop]
-    return multiply_tile(rows, values, indexes, sums)
+    return add_skipping(rows, values, indexes, sums)
 
 
 @kernel_jit
@@ -121,23 +121,20 @@ def _ending(call: Call, block: Block, last_lane: int, tile: int, is_last: bool, 
         low, high = call.low, call.high
     if not call.is_conv:
         return Ending(bias, low, high, 0, sums, stride, channels, LANES)
-    at = ((block.image * call.n + channel) * call.lanes + block.first_lane) * 4
+    at = ((block.image * call.n + channel) * call.rows + block.first_lane) * 4
     last_lanes = min(LANES, last_lane - block.first_lane - (block.vectors - 1) * LANES)
-    return Ending(bias, low, high, residual_at(call, at), call.out + at, call.lanes * 4, channels, last_lanes)
+    return Ending(bias, low, high, residual_at(call, at), call.out + at, call.rows * 4, channels, last_lanes)
 
 
 @kernel_jit
-def _multiply_tiles(
-    call: Call, block: Block, share: Share, weight: Weight, floats: NDArray[np.float32], spoiled: int
-) -> int:
+def _multiply_tiles(call: Call, block: Block, share: Share, floats: NDArray[np.float32], spoiled: int) -> int:
     """Run every tile of channels of this share over one panel block; after the last block, finish them."""
     width = block.vectors * LANES
     is_last = block.first_octet + block.octets == call.octets
     panel = int(np.intp(floats.ctypes.data))
     held = panel + block.sums_at * 4
     first = share.first_tile * call.octets + block.first_octet
-    values = int(np.intp(weight.values.ctypes.data)) + first * WEIGHT_BYTES
-    index = int(np.intp(weight.indexes.ctypes.data)) + first * CHANNELS
+    values, indexes = call.values + first * WEIGHT_BYTES, call.indexes + first * CHANNELS
     octets = block.octets
     tile_bytes = CHANNELS * width * 4
     for tile in range(share.first_tile, share.last_tile):
@@ -145,7 +142,7 @@ def _multiply_tiles(
         sums = held + number * tile_bytes
         if spoiled:
             # The register tile multiplies stored zeros too, and 0 * inf is NaN.
-            _skip_zeros(block, tile, weight, floats, block.sums_at + number * CHANNELS * width)
+            _skip_zeros(block, values, indexes, floats, block.sums_at + number * CHANNELS * width)
             octets = 0
         partial = sums if block.first_octet > 0 or spoiled else 0
         ending = _ending(call, block, share.last_lane, tile, is_last, sums)
@@ -154,17 +151,17 @@ def _multiply_tiles(
             # What is next is the first tile, for the next block of k, or for the next panel from the start.
             further = -block.first_octet if is_last else block.octets
             ahead = further * WEIGHT_BYTES - number * ahead
-        operands = Operands(panel, values, index, octets, ahead, partial)
+        operands = Operands(panel, values, indexes, octets, ahead, partial)
         if block.rest:
             rest = rest_places(block.rest_at, block.length)
             if spoiled:
-                skip_zeros_of_rest(block, tile, weight, floats, rest.sums_at + number * LANES)
+                skip_zeros_of_rest(block, values, indexes, floats, rest.sums_at + number * LANES)
             x, rest_sums = panel + rest.rows_at * 4, panel + rest.sums_at * 4 + number * REGISTER
             register_tile_and_rest(block.vectors, block.rest, operands, ending, x, rest_sums)
         else:
             register_tile(block.vectors, operands, ending)
         values += call.octets * WEIGHT_BYTES
-        index += call.octets * CHANNELS
+        indexes += call.octets * CHANNELS
     if is_last and not call.is_conv:
         _sums_to_rows(call, block, share, held)
     if is_last and block.rest:
@@ -173,7 +170,7 @@ def _multiply_tiles(
 
 
 @kernel_jit
-def run_panels(call: Call, share: Share, indirection: Indirection, weight: Weight, scratch: Scratch) -> int:
+def run_panels(call: Call, share: Share, indirection: Indirection, scratch: Scratch) -> int:
     """Compute one thread's share of ``out = clip(X W^T + bias + residual)``; return 0.
 
     The indirection matters to no matmul.
@@ -211,5 +208,5 @@ def run_panels(call: Call, share: Share, indirection: Indirection, weight: Weigh
                     spoiled |= rest_into_rows(indirection, source, block, panel, rest_table, copies)
             else:
                 spoiled = rows_into_panel(call, share.last_lane, lane, vectors, k0, k, panel)
-            _multiply_tiles(call, block, share, weight, scratch.floats, spoiled)
+            _multiply_tiles(call, block, share, scratch.floats, spoiled)
     return 0
