@@ -152,3 +152,25 @@ def if_model(weight):
         [info("y", ["batch", weight.shape[0]]), info("z", ["batch", weight.shape[0]])],
         {"w": weight.T.copy(), "w2": weight.T.copy()},
     )
+
+
+def qdq(weight, scale, zero_point, *, axis, opset=17, transpose=False):
+    """x -> Q -> DQ -> MatMul with a weight behind DequantizeLinear -> Q -> DQ."""
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "xs", "xz"], ["xq"]),
+        helper.make_node("DequantizeLinear", ["xq", "xs", "xz"], ["xf"]),
+        helper.make_node(
+            "DequantizeLinear", ["w", "ws", "wz"] if zero_point is not None else ["w", "ws"], ["wf"], **axis
+        ),
+        helper.make_node("MatMul", ["xf", "wt" if transpose else "wf"], ["yf"], name="layer"),
+        helper.make_node("QuantizeLinear", ["yf", "ys", "xz"], ["yq"]),
+        helper.make_node("DequantizeLinear", ["yq", "ys", "xz"], ["y"]),
+    ]
+    if transpose:
+        nodes.insert(3, helper.make_node("Transpose", ["wf"], ["wt"], perm=[1, 0]))
+    constants = {"w": weight, "ws": scale, "xs": np.float32(0.02), "xz": np.uint8(128), "ys": np.float32(0.1)}
+    if zero_point is not None:
+        constants["wz"] = zero_point
+    k, n = weight.shape[::-1] if transpose else weight.shape
+    constants = {name: np.asarray(value) for name, value in constants.items()}
+    return model(nodes, [info("x", ["batch", k])], [info("y", ["batch", n])], constants, opset)

@@ -164,7 +164,7 @@ PROMISES = (
     Promise(
         _ANSWERS,
         "A fusion knows the ranks and axes that it relies on",
-        ("tests/graph/test_ranks.py", "tests/plan/match/test_assumed_shapes.py"),
+        ("tests/graph/layers/test_ranks.py", "tests/plan/match/test_assumed_shapes.py"),
     ),
     Promise(
         _ANSWERS,

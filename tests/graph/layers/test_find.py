@@ -9,7 +9,7 @@ from sparse_rt.graph import model_io
 from sparse_rt.graph.layers.find import find_layers
 from sparse_rt.graph.passes.compress import compress
 from tests.graph import models
-from tests.graph.test_compress import gemm, qdq, qlinear_matmul
+from tests.graph.passes.test_compress import gemm, qlinear_matmul
 
 
 def only(proto):
@@ -31,8 +31,8 @@ def twins():
     yield "matmul", models.matmul_model(weight)
     yield "gemm", gemm(weight, False, np.ones(8, np.float32), alpha=0.5)
     yield "gemm transB", gemm(weight, True)
-    yield "qdq", qdq(integers.T.copy(), scale, np.zeros(8, np.int8), axis={"axis": 1})
-    yield "qdq without zero point", qdq(integers.T.copy(), np.float32(0.01), None, axis={})
+    yield "qdq", models.qdq(integers.T.copy(), scale, np.zeros(8, np.int8), axis={"axis": 1})
+    yield "qdq without zero point", models.qdq(integers.T.copy(), np.float32(0.01), None, axis={})
     yield "qlinear right", qlinear_matmul(integers, "right")
     yield "qlinear left", qlinear_matmul(integers, "left")
 
@@ -128,10 +128,14 @@ def dense_reasons():
     yield "compressed it would take 40 bytes, dense it takes 40", False, narrow
     integers = models.two_four(0, (8, 12), np.int8)
     per_row = np.linspace(0.01, 0.02, 12).astype(np.float32)
-    yield "do not run along", False, qdq(np.zeros((12, 12), np.int8), per_row, None, axis={"axis": 0})
-    yield "zero point is not 0", False, qdq(integers.T.copy(), np.float32(0.01), np.int8(1), axis={})
+    yield "do not run along", False, models.qdq(np.zeros((12, 12), np.int8), per_row, None, axis={"axis": 0})
+    yield "zero point is not 0", False, models.qdq(integers.T.copy(), np.float32(0.01), np.int8(1), axis={})
     blocks = np.full((3, 8), 0.01, np.float32)
-    yield "have shape (3, 8)", False, qdq(integers.T.copy(), blocks, None, axis={"axis": 0, "block_size": 4}, opset=21)
+    yield (
+        "have shape (3, 8)",
+        False,
+        models.qdq(integers.T.copy(), blocks, None, axis={"axis": 0, "block_size": 4}, opset=21),
+    )
     bfloat = models.matmul_model(models.two_four(0, (8, 8)))
     bfloat.graph.initializer[0].CopyFrom(helper.make_tensor("w", TensorProto.BFLOAT16, [8, 8], [0.0] * 64))
     for value in (bfloat.graph.input[0], bfloat.graph.output[0]):
@@ -147,7 +151,7 @@ def test_reasons(text, eligible, proto):
 
 
 def test_a_scale_that_is_not_constant():
-    dense = qdq(models.two_four(0, (8, 12), np.int8).T.copy(), np.float32(0.01), np.int8(0), axis={})
+    dense = models.qdq(models.two_four(0, (8, 12), np.int8).T.copy(), np.float32(0.01), np.int8(0), axis={})
     kept = [tensor for tensor in dense.graph.initializer if tensor.name != "ws"]
     del dense.graph.initializer[:]
     dense.graph.initializer.extend(kept)

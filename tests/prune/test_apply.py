@@ -10,7 +10,6 @@ from sparse_rt.graph.passes.compress import compress, compress_model
 from sparse_rt.prune import prune, prune_model
 from tests import naive
 from tests.graph import models
-from tests.graph.test_compress import qdq
 
 
 def weight(shape, dtype=np.float32):
@@ -40,7 +39,7 @@ def test_matmul_and_transposed_storage():
 
 def test_integer_weights():
     dense = weight((8, 12), np.int8)
-    model = qdq(dense.T.copy(), np.float32(0.01), np.int8(0), axis={})
+    model = models.qdq(dense.T.copy(), np.float32(0.01), np.int8(0), axis={})
     expected = np.where(naive.magnitude_mask(dense), dense, 0)
     np.testing.assert_array_equal(models.initializer(prune(model), "w"), expected.T)
 

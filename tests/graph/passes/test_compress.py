@@ -116,28 +116,6 @@ def test_gemm(trans_b, attributes, bias, tmp_path):
     compress_all(dense, tmp_path, "Gemm_transB" if trans_b else "Gemm")
 
 
-def qdq(weight, scale, zero_point, *, axis, opset=17, transpose=False):
-    """x -> Q -> DQ -> MatMul with a weight behind DequantizeLinear -> Q -> DQ."""
-    nodes = [
-        helper.make_node("QuantizeLinear", ["x", "xs", "xz"], ["xq"]),
-        helper.make_node("DequantizeLinear", ["xq", "xs", "xz"], ["xf"]),
-        helper.make_node(
-            "DequantizeLinear", ["w", "ws", "wz"] if zero_point is not None else ["w", "ws"], ["wf"], **axis
-        ),
-        helper.make_node("MatMul", ["xf", "wt" if transpose else "wf"], ["yf"], name="layer"),
-        helper.make_node("QuantizeLinear", ["yf", "ys", "xz"], ["yq"]),
-        helper.make_node("DequantizeLinear", ["yq", "ys", "xz"], ["y"]),
-    ]
-    if transpose:
-        nodes.insert(3, helper.make_node("Transpose", ["wf"], ["wt"], perm=[1, 0]))
-    constants = {"w": weight, "ws": scale, "xs": np.float32(0.02), "xz": np.uint8(128), "ys": np.float32(0.1)}
-    if zero_point is not None:
-        constants["wz"] = zero_point
-    k, n = weight.shape[::-1] if transpose else weight.shape
-    constants = {name: np.asarray(value) for name, value in constants.items()}
-    return models.model(nodes, [models.info("x", ["batch", k])], [models.info("y", ["batch", n])], constants, opset)
-
-
 @pytest.mark.parametrize("opset", [13, 17, 21])
 @pytest.mark.parametrize("per_channel", [True, False])
 @pytest.mark.parametrize("zero_point", [True, False])
@@ -145,20 +123,20 @@ def test_qdq_matmul(opset, per_channel, zero_point, tmp_path):
     weight = models.two_four(0, (10, 12), np.int8)
     scale = np.linspace(0.01, 0.02, 10).astype(np.float32) if per_channel else np.float32(0.01)
     zero = np.zeros_like(scale, np.int8) if zero_point else None
-    dense = qdq(weight.T.copy(), scale, zero, axis={"axis": 1} if per_channel else {}, opset=opset)
+    dense = models.qdq(weight.T.copy(), scale, zero, axis={"axis": 1} if per_channel else {}, opset=opset)
     compressed = compress_all(dense, tmp_path, "MatMul_qdq")
     assert sum(node.op_type == "DequantizeLinear" for node in compressed.graph.node) == 2
 
 
 def test_qdq_at_opset_11_has_one_scale(tmp_path):
     weight = models.two_four(0, (10, 12), np.int8)
-    compress_all(qdq(weight.T.copy(), np.float32(0.01), np.int8(0), axis={}, opset=11), tmp_path, "MatMul_qdq")
+    compress_all(models.qdq(weight.T.copy(), np.float32(0.01), np.int8(0), axis={}, opset=11), tmp_path, "MatMul_qdq")
 
 
 def test_weight_seen_through_dequantize_and_transpose():
     weight = models.two_four(0, (10, 12), np.int8)
     scale = np.linspace(0.01, 0.02, 10).astype(np.float32)
-    dense = qdq(weight, scale, np.zeros(10, np.int8), axis={"axis": 0}, transpose=True)
+    dense = models.qdq(weight, scale, np.zeros(10, np.int8), axis={"axis": 0}, transpose=True)
     compressed = compress(dense)
     assert models.operators(compressed) == [("MatMulV2Compress", "MatMul_qdq")]
     assert all(node.op_type != "Transpose" for node in compressed.graph.node)

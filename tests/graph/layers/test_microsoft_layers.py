@@ -9,7 +9,7 @@ from sparse_rt.graph.layers.find import find_layers
 from sparse_rt.graph.passes.compress import compress, compress_model
 from sparse_rt.prune import prune
 from tests.graph import models
-from tests.graph.test_compress import compress_all
+from tests.graph.passes.test_compress import compress_all
 
 MICROSOFT = "com.microsoft"
 N, K = 10, 12
