@@ -14,7 +14,7 @@ from sparse_rt.sparsity import nm
 from sparse_rt.sparsity.family import Family
 from sparse_rt.sparsity.magnitude import magnitude_bits, magnitude_mask
 from sparse_rt.sparsity.pattern import Missed, Pattern, Violation, check, density, holds, require
-from sparse_rt.sparsity.pieces import pieces
+from sparse_rt.sparsity.piecewise import pieces
 
 __all__ = [
     "FAMILIES",

@@ -16,7 +16,7 @@ from sparse_rt.errors import PatternError, message
 from sparse_rt.sparsity.family import Family
 from sparse_rt.sparsity.magnitude import magnitude_bits
 from sparse_rt.sparsity.pattern import Violation, require_axes
-from sparse_rt.sparsity.pieces import pieces
+from sparse_rt.sparsity.piecewise import pieces
 
 __all__ = ["FAMILY", "TWO_FOUR", "NM"]
 
