@@ -7,6 +7,7 @@ from sparse_rt_kernels.cpu import isa
 from sparse_rt_kernels.jit.llvm import F32, I8, I16
 from sparse_rt_kernels.vectors import simd
 from sparse_rt_kernels.vectors.lanes import broadcast_float, constant, has_fma
+from sparse_rt_kernels.vectors.quantisation import ByteFields
 from sparse_rt_kernels.vectors.registers import ROUNDER, WORDS
 
 __all__ = ["Divisor", "to_bytes"]
@@ -51,14 +52,14 @@ def _bytes_of(builder: Any, value: Any, lanes: int) -> Any:
     return simd.broadcast(builder, builder.trunc(value, I8), lanes)
 
 
-def to_bytes(builder: Any, values: Sequence[Any], fields: Sequence[Any]) -> Any:
+def to_bytes(builder: Any, level: int, values: Sequence[Any], fields: ByteFields) -> Any:
     """Return ``clip(round_half_even(values) + zero_point, least, most) ^ flip`` of 4 x 16 floats as 64 bytes.
 
-    `fields` are IR i64: see :func:`quantisation.byte_fields`. NaN becomes `least`. Values from 2**31 on are for the
-    caller to cut down: int32 does not hold them.
+    `fields` are IR i64, `level` is that of :mod:`isa`. NaN becomes `least`. Values from 2**31 on are for the caller to
+    cut down: int32 does not hold them.
     """
     zero_point, least, most, flip = fields
-    if isa.fits("avx512", isa.cpu_features()):
+    if isa.allows(level, "avx512"):
         result = _saturated(builder, values, zero_point)
         result = simd.larger_byte(builder, result, _bytes_of(builder, least, 64))
         result = simd.smaller_byte(builder, result, _bytes_of(builder, most, 64))

@@ -1,14 +1,34 @@
 """Scale and zero point of a tensor of bytes, and what becomes of them in a kernel."""
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-__all__ = ["BYTE_FIELDS", "Quantisation", "byte_fields", "is_signed"]
+__all__ = ["BYTE_FIELDS", "ByteFields", "ByteTensor", "Quantisation", "byte_fields", "is_signed"]
 
-#: Fields of a record that :func:`byte_fields` fills: what :func:`narrowing.to_bytes` takes.
-BYTE_FIELDS: Final = [(name, "i8") for name in ("zero_point", "least", "most", "flip")]
+
+class ByteFields(NamedTuple):
+    """What :func:`narrowing.to_bytes` does after rounding: ints in Python and in kernels, IR i64 where code is emitted.
+
+    Attributes
+    ----------
+    zero_point
+        Added to what was rounded.
+    least, most
+        Bytes to clip to, as unsigned ones.
+    flip
+        Xor-ed to the byte in the end: 128 for signed bytes.
+    """
+
+    zero_point: Any
+    least: Any
+    most: Any
+    flip: Any
+
+
+#: Fields of a record that :func:`byte_fields` fills.
+BYTE_FIELDS: Final = [(name, "i8") for name in ByteFields._fields]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +66,24 @@ def is_signed(dtype: np.dtype[Any]) -> bool:
     return dtype.char == "b"
 
 
-def byte_fields(y: Quantisation, dtype: np.dtype[Any], low: float, high: float) -> tuple[int, int, int, int]:
-    """Return zero point, least and most byte as unsigned bytes, and what is xor-ed to them in the end.
+@dataclass(frozen=True, slots=True)
+class ByteTensor:
+    """``value = (byte - zero_point) * scale`` of int8 or uint8."""
+
+    quantisation: Quantisation
+    dtype: np.dtype[Any]
+
+    @property
+    def unsigned_zero(self) -> int:
+        """The zero point where signed bytes are taken as unsigned ones 128 higher."""
+        return self.quantisation.zero_point + (128 if self.dtype.char == "b" else 0)
+
+
+def byte_fields(y: Quantisation, dtype: np.dtype[Any], low: float = -np.inf, high: float = np.inf) -> ByteFields:
+    """Return what makes bytes of `dtype` of rounded quotients by the scale of `y`, of values clipped to [low, high].
 
     Rounding is monotone, so clipping a value to [low, high] is clipping its byte to the bytes of these bounds.
     """
     shift = 128 if is_signed(dtype) else 0
     least, most = (y.quantise(bound, dtype) + shift for bound in (low, high))
-    return y.zero_point + shift, least, most, shift
+    return ByteFields(y.zero_point + shift, least, most, shift)

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
+from sparse_rt_kernels.vectors.quantisation import ByteTensor
+from sparse_rt_kernels.vectors.quantisation import Quantisation as KernelQuantisation
 
 from sparse_rt.graph.layers.weights import constant_array
 
@@ -36,6 +38,11 @@ class Quantisation:
         """Return whether two quantisations map bytes to the same numbers."""
         mine = (self.scale, self.zero_point, self.dtype)
         return mine == (other.scale, other.zero_point, other.dtype)
+
+    @property
+    def tensor(self) -> ByteTensor:
+        """As kernels take it; raises ValueError where it is beyond them."""
+        return ByteTensor(KernelQuantisation(float(self.scale), self.zero_point), self.dtype)
 
 
 def scalar(array: NDArray[Any] | None) -> NDArray[Any] | None:

@@ -52,7 +52,8 @@ def dense_replacement(draft: Draft, layer: Layer, tier: str | None = None) -> Re
     prepare: Callable[[tuple[int, ...], tuple[int, ...], int], PreparedCall]
     if _is_depthwise(layer):
         convolution = replace(convolution, channels=layer.shape[0])
-        prepare = _depthwise(convolution, found, found.weight.decode().reshape(layer.shape[0], *layer.shape[2:]))
+        weight = found.weight.decode().reshape(layer.shape[0], *layer.shape[2:])
+        prepare = _depthwise(convolution, found, weight, tier)
     else:
         try:
             prepare = _dense(convolution, found, registry.select(found.dtype, DENSE.name, tier))
@@ -103,11 +104,11 @@ def _shape_of(convolution: Convolution) -> Callable[[Shape], Shape]:
 
 
 def _depthwise(
-    convolution: Convolution, found: Operands, weight: NDArray[Any]
+    convolution: Convolution, found: Operands, weight: NDArray[Any], tier: str | None
 ) -> Callable[[tuple[int, ...], tuple[int, ...], int], PreparedCall]:
     def prepare(shape: tuple[int, ...], _: tuple[int, ...], threads: int) -> PreparedCall:
         geometry = convolution.geometry(shape)
-        return prepare_depthwise(geometry, found.x_dtype, found.y_dtype, weight, found.epilogue, threads)
+        return prepare_depthwise(geometry, found.x_dtype, found.y_dtype, weight, found.epilogue, threads, tier)
 
     return prepare
 

@@ -27,10 +27,13 @@ class ConcatStep(StepBase):
         Along which they follow each other.
     tables
         For each input what its bytes become, (256,) bytes; None for those that stay as they are.
+    tier
+        The most specific tier of kernels; None leaves it to the CPU.
     """
 
     axis: int
     tables: tuple[NDArray[Any] | None, ...]
+    tier: str | None
     _calls: Calls[StepCall] = field(default_factory=Calls, init=False, repr=False)
 
     def bind(self, shapes: Sequence[tuple[int, ...]], threads: int) -> StepCall:
@@ -82,4 +85,4 @@ class ConcatStep(StepBase):
             return StepCall(y_shape, None)
         axis = self.axis % len(y_shape)
         widths = [math.prod(shape[axis:]) * self.y_dtype.itemsize for shape in shapes]
-        return StepCall(y_shape, prepare_concat(math.prod(y_shape[:axis]), widths, self.tables, threads))
+        return StepCall(y_shape, prepare_concat(math.prod(y_shape[:axis]), widths, self.tables, threads, self.tier))

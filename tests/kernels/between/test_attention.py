@@ -8,7 +8,6 @@ from numba import config
 from sparse_rt_kernels.between.attention import (
     Attention,
     ByteOperand,
-    ByteTensor,
     Place,
     QuantisedAttention,
     are_bytes_available,
@@ -18,6 +17,7 @@ from sparse_rt_kernels.between.attention import (
 )
 from sparse_rt_kernels.between.elementwise import Quantisation, QuantisedRows
 from sparse_rt_kernels.threads.pool import ThreadPool
+from sparse_rt_kernels.vectors.quantisation import ByteTensor
 
 from tests.kernels.conformance import Guarded
 

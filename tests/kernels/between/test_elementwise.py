@@ -13,6 +13,7 @@ from sparse_rt_kernels.between.elementwise import Quantisation
 from sparse_rt_kernels.product.quantised_add import QuantisedAdd
 from sparse_rt_kernels.threads import parts
 from sparse_rt_kernels.threads.pool import ThreadPool
+from sparse_rt_kernels.vectors.quantisation import ByteTensor
 
 pytestmark = pytest.mark.skipif(bool(config.DISABLE_JIT), reason="machine code only")
 
@@ -319,7 +320,9 @@ def test_quantised_average_pool(shape, x_dtype, y_dtype):
         for _ in range(4):
             qx, qy = random_quantisation(rng, x_dtype), random_quantisation(rng, y_dtype, 0.001, 0.01)
             y, untouched = guarded(shape[:2], y_dtype)
-            launch = pooling.prepare_quantised_global_average_pool(planes, pixels, x.dtype, y.dtype, qx, qy, threads)
+            launch = pooling.prepare_quantised_global_average_pool(
+                planes, pixels, ByteTensor(qx, x.dtype), ByteTensor(qy, y.dtype), threads
+            )
             launch.run(x, y, POOLS[threads])
             assert untouched()
             means = dequantise(x, qx).mean(axis=(2, 3))
@@ -348,7 +351,8 @@ def test_quantised_average_pool_as_onnxruntime_does(dtype, optimised):
     constants = [*constants_of("x", qx, dtype), *constants_of("y", qy, dtype)]
     expected = onnx_run(nodes, {"x": x}, dtype, constants, optimised)[..., 0, 0]
     y = np.empty((2, 64), dtype)
-    pooling.prepare_quantised_global_average_pool(128, 49, x.dtype, y.dtype, qx, qy, 1).run(x, y, POOLS[1])
+    read, written = ByteTensor(qx, x.dtype), ByteTensor(qy, y.dtype)
+    pooling.prepare_quantised_global_average_pool(128, 49, read, written, 1).run(x, y, POOLS[1])
     difference = np.abs(y.astype(int) - expected)
     assert difference.max() <= 1
     assert (difference > 0).mean() < 0.03
@@ -391,7 +395,9 @@ def test_gelu(rows, columns, threads, biased, y_dtype):
     v = x + bias if biased else x
     y, untouched = guarded(x.shape, y_dtype or np.float32)
     q = None if y_dtype is None else random_quantisation(rng, y_dtype)
-    launch = elementwise.prepare_gelu(rows, columns, threads, bias, False, q, None if q is None else y.dtype)
+    launch = elementwise.prepare_gelu(
+        rows, columns, threads, bias, False, None if q is None else ByteTensor(q, y.dtype)
+    )
     launch.run(x, y, POOLS[threads])
     assert untouched()
     if q is None:
@@ -422,8 +428,8 @@ def test_gelu_of_bytes(rows, columns, threads, biased, x_dtype, y_dtype):
     results = []
     for source, description in [(x, given), (wide, None)]:
         y, untouched = guarded(x.shape, y_dtype or np.float32)
-        quantised = (None, None) if q is None else (q, y.dtype)
-        launch = elementwise.prepare_gelu(rows, columns, threads, None, False, *quantised, description)
+        quantised = None if q is None else ByteTensor(q, y.dtype)
+        launch = elementwise.prepare_gelu(rows, columns, threads, None, False, quantised, description)
         launch.run(source, y, POOLS[threads])
         assert untouched()
         results.append(y)
@@ -469,7 +475,8 @@ def test_activation(name, count, threads, y_dtype):
     x = rng.normal(0, 3, count).astype(np.float32)
     y, untouched = guarded(x.shape, y_dtype or np.float32)
     q = None if y_dtype is None else random_quantisation(rng, y_dtype, 0.003, 0.01)
-    elementwise.prepare_activation(name, count, threads, q, None if q is None else y.dtype).run(x, y, POOLS[threads])
+    quantised = None if q is None else ByteTensor(q, y.dtype)
+    elementwise.prepare_activation(name, count, threads, quantised).run(x, y, POOLS[threads])
     assert untouched()
     expected = ACTIVATION_JUDGES[name](x.astype(np.float64))
     if q is None:
@@ -532,15 +539,11 @@ def test_layer_norm(rows, columns, threads, residual, wanted):
     q = random_quantisation(rng, "i1") if "q" in wanted else None
     launch = elementwise.prepare_layer_norm(
         rows,
-        columns,
-        gamma,
-        beta,
-        1e-5,
+        elementwise.Norm(gamma, beta, 1e-5),
         threads,
         residual,
         elementwise.NormOutputs(places["y"], places["t"], places["q"]),
-        q,
-        None if q is None else np.dtype("i1"),
+        None if q is None else ByteTensor(q, np.dtype("i1")),
     )
     launch.run(x, out, POOLS[threads], other if residual else None)
     assert untouched()
@@ -581,9 +584,9 @@ def test_layer_norm_of_bytes(rows, columns, threads, sides, biased, wanted):
         arrays, descriptions = zip(*operands, strict=True)
         residual = len(operands) == 2 and (descriptions[1] or True)
         out, untouched = guarded(3 * area, "u1")
-        quantised = (None, None) if q is None else (q, np.dtype("i1"))
+        quantised = None if q is None else ByteTensor(q, np.dtype("i1"))
         launch = elementwise.prepare_layer_norm(
-            rows, columns, gamma, beta, 1e-5, threads, residual, places, *quantised, descriptions[0]
+            rows, elementwise.Norm(gamma, beta, 1e-5), threads, residual, places, quantised, descriptions[0]
         )
         launch.run(arrays[0], out, POOLS[threads], *arrays[1:])
         assert untouched()
@@ -599,7 +602,7 @@ def test_layer_norm_with_a_large_mean():
     x = np.random.default_rng(0).normal(1000, 1, (4, 768)).astype(np.float32)
     y = np.empty_like(x)
     one, none = np.ones(768, np.float32), np.zeros(768, np.float32)
-    elementwise.prepare_layer_norm(4, 768, one, none, 1e-12, 1).run(x, y, POOLS[1])
+    elementwise.prepare_layer_norm(4, elementwise.Norm(one, none, 1e-12), 1).run(x, y, POOLS[1])
     np.testing.assert_allclose(y, norm_judge(x, one, none, 1e-12), rtol=0, atol=2e-4)
 
 
@@ -610,16 +613,16 @@ def test_layer_norm_as_onnxruntime_does():
     node = helper.make_node("SkipLayerNormalization", ["x", "r", "g", "b"], ["y"], domain="com.microsoft", epsilon=1e-5)
     expected = onnx_run([node], {"x": x, "r": other, "g": gamma, "b": beta}, "f4")
     y = np.empty_like(x)
-    elementwise.prepare_layer_norm(6, 200, gamma, beta, 1e-5, 1, residual=True).run(x, y, POOLS[1], other)
+    elementwise.prepare_layer_norm(6, elementwise.Norm(gamma, beta, 1e-5), 1, residual=True).run(x, y, POOLS[1], other)
     np.testing.assert_allclose(y, expected, rtol=0, atol=1e-5)
 
 
 def test_layer_norm_refuses_what_contradicts_itself():
-    one = np.ones(4, np.float32)
+    norm = elementwise.Norm(np.ones(4, np.float32), np.ones(4, np.float32), 0.0)
     with pytest.raises(TypeError, match=r"if, and only if, outputs\.quantised"):
-        elementwise.prepare_layer_norm(1, 4, one, one, 0, 1, quantised=Quantisation(1.0, 0))
+        elementwise.prepare_layer_norm(1, norm, 1, quantised=ByteTensor(Quantisation(1.0, 0), np.dtype("i1")))
     with pytest.raises(TypeError, match="expected a residual"):
-        elementwise.prepare_layer_norm(1, 4, one, one, 0, 1, outputs=elementwise.NormOutputs(total=0))
+        elementwise.prepare_layer_norm(1, norm, 1, outputs=elementwise.NormOutputs(total=0))
 
 
 # --- softmax ---------------------------------------------------------------------------------------------------------

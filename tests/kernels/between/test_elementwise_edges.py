@@ -10,6 +10,7 @@ from sparse_rt_kernels.between import elementwise, pooling
 from sparse_rt_kernels.between.elementwise import Quantisation, QuantisedRows
 from sparse_rt_kernels.product.quantised_add import QuantisedAdd
 from sparse_rt_kernels.threads.pool import ThreadPool
+from sparse_rt_kernels.vectors.quantisation import ByteTensor
 
 from tests.kernels.between.test_elementwise import dequantised, onnx_run
 
@@ -44,7 +45,9 @@ def norm(x, epsilon, beta=0.0, residual=None, source=None):
     ones = np.ones(x.shape[1], np.float32)
     options = (residual is not None,) if source is None else (residual is not None, elementwise.NormOutputs())
     more = {} if source is None else {"x": source}
-    launch = elementwise.prepare_layer_norm(*x.shape, ones, ones * np.float32(beta), epsilon, 1, *options, **more)
+    launch = elementwise.prepare_layer_norm(
+        len(x), elementwise.Norm(ones, ones * np.float32(beta), epsilon), 1, *options, **more
+    )
     launch.run(x, y, POOL, *(() if residual is None else (residual,)))
     return y
 
@@ -224,7 +227,8 @@ def test_means_of_more_bytes_than_int32_holds(dtype, pixels):
     x[1, ::3] = info.min
     qx, qy = Quantisation(0.5, info.min), Quantisation(0.75, 7)
     y = np.empty(2, dtype)
-    launch = pooling.prepare_quantised_global_average_pool(2, pixels, x.dtype, x.dtype, qx, qy, 2)
+    read, written = ByteTensor(qx, x.dtype), ByteTensor(qy, x.dtype)
+    launch = pooling.prepare_quantised_global_average_pool(2, pixels, read, written, 2)
     launch.run(x, y, ThreadPool(2))
     means = (x.astype(np.int64).mean(axis=1) - qx.zero_point) * 0.5
     expected = np.clip(np.rint(means / 0.75) + 7, info.min, info.max)

@@ -3,7 +3,6 @@
 from sparse_rt_kernels.between.attention.floats import is_available, prepare_attention
 from sparse_rt_kernels.between.attention.integers import (
     ByteOperand,
-    ByteTensor,
     QuantisedAttention,
     are_bytes_available,
     prepare_quantised_attention,
@@ -13,7 +12,6 @@ from sparse_rt_kernels.between.attention.problem import Attention, Place
 __all__ = [
     "Attention",
     "ByteOperand",
-    "ByteTensor",
     "Place",
     "QuantisedAttention",
     "are_bytes_available",

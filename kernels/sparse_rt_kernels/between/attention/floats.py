@@ -135,9 +135,9 @@ def _attention_task(task: int, arguments: Any, x: int, other: int, out: int, sha
     return 0
 
 
-def is_available() -> bool:
-    """Return whether this CPU has the registers that the kernel is made for."""
-    return isa.fits("avx512", isa.cpu_features())
+def is_available(tier: str | None = None) -> bool:
+    """Return whether a tier, by default this CPU's best, has the registers that the kernel is made for."""
+    return isa.allows(isa.level(tier), "avx512")
 
 
 def prepare_attention(attention: Attention, threads: int) -> Launch:

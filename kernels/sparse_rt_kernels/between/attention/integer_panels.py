@@ -4,18 +4,25 @@ from typing import Any, Final
 
 from llvmlite import ir
 
+from sparse_rt_kernels.cpu import isa
 from sparse_rt_kernels.jit.compiler import cgutils, types
 from sparse_rt_kernels.jit.llvm import F32, I8, I32, I64
 from sparse_rt_kernels.vectors import simd
 from sparse_rt_kernels.vectors.lanes import broadcast_float, load_floats
 from sparse_rt_kernels.vectors.loops import each_choice, each_unit, zero
 from sparse_rt_kernels.vectors.narrowing import Divisor, to_bytes
+from sparse_rt_kernels.vectors.quantisation import ByteFields
 from sparse_rt_kernels.vectors.quantised_rows import FIRSTS, row_reader
 from sparse_rt_kernels.vectors.registers import BYTES, LANES, REGISTER, WORDS
 
-__all__ = ["column_starts", "interleave_rows", "quantise_row", "row_total", "weigh_row"]
+__all__ = ["TIER", "column_starts", "interleave_rows", "quantise_row", "row_total", "weigh_row"]
 
 _ONES: Final = simd.constant(I32, [0x01010101] * LANES)
+
+
+#: Of the kernel, for which there is no other; and its level.
+TIER: Final = "avx512vnni"
+_LEVEL: Final = list(isa.TIERS).index(TIER)
 
 
 def _kept_bytes(builder: Any, value: Any, rest: Any) -> Any:
@@ -28,25 +35,23 @@ def _kept_bytes(builder: Any, value: Any, rest: Any) -> Any:
 
 
 @simd.emitter
-def quantise_row(
-    context: Any, x: Any, block: Any, y: Any, count: Any, zero_point: Any, least: Any, most: Any, flip: Any, scale: Any
-) -> Any:
-    """``y = quantised x`` of `count` elements, with zeros up to a whole register of bytes.
+def quantise_row(context: Any, x: Any, block: Any, y: Any, count: Any, scale: Any, fields: Any) -> Any:
+    """``y = bytes(x / scale)`` of `count` elements, with zeros up to a whole register of bytes.
 
-    `block` is the address of a :func:`quantised_rows.rows_block` for bytes, 0 for float32; the other parameters are
-    those of :func:`narrowing.to_bytes`.
+    `block` is the address of a :func:`quantised_rows.rows_block` for bytes, 0 for float32; `fields` are
+    :class:`quantisation.ByteFields`.
     """
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
-        x, block, y, count, *fields, scale = given
-        divisor = Divisor(builder, scale)
+        x, block, y, count, scale, held = given
+        divisor, after = Divisor(builder, scale), ByteFields(*cgutils.unpack_tuple(builder, held))
 
         def row(is_quantised: int) -> None:
             read = row_reader(builder, x, block, is_quantised)
 
             def unit(at: Any, rest: Any) -> None:
                 values = [divisor.quotient(builder, value) for value in read(at, rest)]
-                result = _kept_bytes(builder, to_bytes(builder, values, fields), rest)
+                result = _kept_bytes(builder, to_bytes(builder, _LEVEL, values, after), rest)
                 simd.store(builder, simd.pointer(builder, builder.add(y, at)), result)
 
             each_unit(builder, count, unit)
@@ -54,7 +59,7 @@ def quantise_row(
         each_choice(builder, [block], row)
         return zero()
 
-    return types.intp(*[types.intp] * 8, types.float32), generate
+    return types.intp(*[types.intp] * 4, types.float32, fields), generate
 
 
 @simd.emitter
@@ -64,13 +69,13 @@ def weigh_row(context: Any, x: Any, y: Any, count: Any, zero_point: Any, factor:
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         x, y, count, zero_point, factor = given
         factors, most = broadcast_float(builder, factor), simd.constant(F32, [1024.0] * LANES)
-        fields = [zero_point, *(I64(number) for number in (0, 255, 0))]
+        fields = ByteFields(zero_point, I64(0), I64(255), I64(0))
 
         def unit(at: Any, rest: Any) -> None:
             source = builder.add(x, builder.mul(at, I64(4)))
             values = [simd.fmultiply(builder, load_floats(builder, source, first, rest), factors) for first in FIRSTS]
             values = [simd.smaller(builder, most, value) for value in values]
-            result = _kept_bytes(builder, to_bytes(builder, values, fields), rest)
+            result = _kept_bytes(builder, to_bytes(builder, _LEVEL, values, fields), rest)
             simd.store(builder, simd.pointer(builder, builder.add(y, at)), result)
 
         each_unit(builder, count, unit)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparse_rt_kernels.between.attention.integer_panels import (
+    TIER,
     column_starts,
     interleave_rows,
     quantise_row,
@@ -28,11 +29,11 @@ from sparse_rt_kernels.threads.workspace import as_pointer
 from sparse_rt_kernels.vectors import simd
 from sparse_rt_kernels.vectors.across import combine_across, fold_largest, fold_sums
 from sparse_rt_kernels.vectors.loops import zero
-from sparse_rt_kernels.vectors.quantisation import BYTE_FIELDS, Quantisation, byte_fields
+from sparse_rt_kernels.vectors.quantisation import BYTE_FIELDS, ByteFields, ByteTensor, byte_fields
 from sparse_rt_kernels.vectors.quantised_rows import QuantisedRows, rows_block
 from sparse_rt_kernels.vectors.registers import LANES, REGISTER, WORDS
 
-__all__ = ["ByteOperand", "ByteTensor", "QuantisedAttention", "are_bytes_available", "prepare_quantised_attention"]
+__all__ = ["ByteOperand", "QuantisedAttention", "are_bytes_available", "prepare_quantised_attention"]
 
 _OPERANDS: Final = ("query", "key", "value")
 _RECORD = np.dtype(
@@ -52,19 +53,6 @@ _RECORD = np.dtype(
 _STATE_BYTES: Final = GROUP * 64 + 3 * 64
 #: Of one product of bytes, and of one score's exponential and its share of rounding, on one core.
 _NANOSECONDS, _SCORE_NANOSECONDS = 1 / 200, 0.25
-
-
-@dataclass(frozen=True, slots=True)
-class ByteTensor:
-    """``value = (byte - zero_point) * scale`` of int8 or uint8."""
-
-    quantisation: Quantisation
-    dtype: np.dtype[Any]
-
-    @property
-    def unsigned_zero(self) -> int:
-        """The zero point where signed bytes are taken as unsigned ones 128 higher."""
-        return self.quantisation.zero_point + (128 if self.dtype.char == "b" else 0)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -124,18 +112,9 @@ def _lay_out_keys(a: Any, key: int, block: int, scratch: int) -> int:
     """Make words of 4 bytes of the keys, (size / 4, keys, 4) int8, and what each key's sums begin with."""
     staged, wide = scratch + a.staged_at, _whole(a.size, REGISTER)
     stride, steps = 4 * _whole(a.keys, 16), (a.size + 3) // 4
+    fields = ByteFields(a.key_zero_point, a.key_least, a.key_most, 128)
     for row in range(a.keys):
-        quantise_row(
-            key + row * a.key_row,
-            block,
-            staged + row * wide,
-            a.size,
-            a.key_zero_point,
-            a.key_least,
-            a.key_most,
-            128,
-            np.float32(a.key_scale),
-        )
+        quantise_row(key + row * a.key_row, block, staged + row * wide, a.size, np.float32(a.key_scale), fields)
     panel = scratch + stride
     transpose_rows(staged, wide, a.keys, steps, panel, stride)
     start = a.size * a.query_zero_point * (a.key_zero_point - 128)
@@ -149,18 +128,10 @@ def _lay_out_values(a: Any, value: int, block: int, scratch: int) -> int:
     """Make words of 4 keys' bytes, (keys / 4, value_size, 4) int8, and what each column's sums begin with."""
     staged, wide = scratch + a.staged_at, _whole(a.value_size, REGISTER)
     stride, steps = 4 * _whole(a.value_size, 16), (a.keys + 3) // 4
+    fields = ByteFields(a.value_zero_point, a.value_least, a.value_most, 128)
     for row in range(a.keys):
-        quantise_row(
-            value + row * a.value_row,
-            block,
-            staged + row * wide,
-            a.value_size,
-            a.value_zero_point,
-            a.value_least,
-            a.value_most,
-            128,
-            np.float32(a.value_scale),
-        )
+        place = staged + row * wide
+        quantise_row(value + row * a.value_row, block, place, a.value_size, np.float32(a.value_scale), fields)
     rest = carray(as_pointer(staged + a.keys * wide), ((4 * steps - a.keys) * wide,), np.uint8)
     rest[:] = 0
     starts = scratch + a.values_at
@@ -184,19 +155,10 @@ def _group(a: Any, query: int, block: int, mask: int, out: int, scratch: int, ro
     shifts = largest_at + 64
     results = carray(as_pointer(results_at), (GROUP,), np.float32)
     largest = carray(as_pointer(largest_at), (GROUP,), np.float32)
+    fields = ByteFields(a.query_zero_point, a.query_least, a.query_most, 0)
     for row in range(rows):
         place = bytes_ + row * wide
-        quantise_row(
-            query + row * a.query_row,
-            block,
-            place,
-            a.size,
-            a.query_zero_point,
-            a.query_least,
-            a.query_most,
-            0,
-            np.float32(a.query_scale),
-        )
+        quantise_row(query + row * a.query_row, block, place, a.size, np.float32(a.query_scale), fields)
         row_total(place, wide // REGISTER, partial + 64 * row)
     _fold_shifts(partial, shifts, a.key_zero_point - 128)
     scores(
@@ -283,9 +245,9 @@ def _quantised_attention_task(
     return 0
 
 
-def are_bytes_available() -> bool:
-    """Return whether this CPU has the instructions that the kernel is made of."""
-    return isa.fits("avx512vnni", isa.cpu_features())
+def are_bytes_available(tier: str | None = None) -> bool:
+    """Return whether a tier, by default this CPU's best, has the instructions that the kernel is made of."""
+    return isa.allows(isa.level(tier), TIER)
 
 
 def _blocks_of(operand: ByteOperand, units: int, size: int) -> NDArray[np.float32]:
@@ -300,7 +262,7 @@ def _blocks_of(operand: ByteOperand, units: int, size: int) -> NDArray[np.float3
 
 def _fields(operand: ByteOperand) -> Sequence[float]:
     one = operand.quantised
-    return (one.quantisation.scale, *byte_fields(one.quantisation, one.dtype, -np.inf, np.inf))
+    return (one.quantisation.scale, *byte_fields(one.quantisation, one.dtype))
 
 
 def _bounds(one: ByteTensor) -> tuple[float, float]:

@@ -10,6 +10,7 @@ from sparse_rt_kernels.between.depthwise.float_rows import can_share_rows, prepa
 from sparse_rt_kernels.between.depthwise.floats import prepare_floats
 from sparse_rt_kernels.between.depthwise.integer import prepare_integer
 from sparse_rt_kernels.between.depthwise.permuted import permuted_blocks, prepare_permuted
+from sparse_rt_kernels.cpu import isa
 from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
 from sparse_rt_kernels.product.geometry import ConvGeometry
 from sparse_rt_kernels.threads.launch import Launch
@@ -24,6 +25,7 @@ def prepare_depthwise(
     weight: NDArray[Any],
     epilogue: FloatEpilogue | IntegerEpilogue,
     threads: int,
+    tier: str | None = None,
 ) -> Launch:
     """Prepare ``out[b, c, p, q] = epilogue(sum over (r, s) of x[b, c, p * down + r * dy, ...] * weight[c, r, s])``.
 
@@ -42,6 +44,8 @@ def prepare_depthwise(
         An :class:`IntegerEpilogue` for int8, else a :class:`FloatEpilogue`; it must not change.
     threads
         Of the pool.
+    tier
+        The most specific one whose instructions may be used; see :func:`isa.supported_tiers`.
 
     Returns
     -------
@@ -57,15 +61,16 @@ def prepare_depthwise(
     """
     if geometry.out_channels != geometry.channels or geometry.input_stride != (1, 1):
         raise ValueError(f"depthwise: expected as many outputs as channels and no zero-stuffing, got {geometry}.")
+    level = isa.level(tier)
     if x_dtype.char in "bB" and isinstance(epilogue, IntegerEpilogue):
-        blocks = permuted_blocks(geometry)
+        blocks = permuted_blocks(geometry, level)
         if blocks is not None:
             return prepare_permuted(geometry, x_dtype, out_dtype, weight, epilogue, threads, blocks)
         return prepare_integer(geometry, x_dtype, out_dtype, weight, epilogue, threads)
     if x_dtype.char == "f" and out_dtype.char == "f" and isinstance(epilogue, FloatEpilogue):
-        if can_share_rows(geometry):
+        if can_share_rows(geometry, level):
             return prepare_rows(geometry, weight, epilogue, threads)
-        pieces = float_pieces(geometry)
+        pieces = float_pieces(geometry, level)
         if pieces is not None:
             return prepare_permuted_floats(geometry, weight, epilogue, threads, pieces)
         return prepare_floats(geometry, weight, epilogue, threads)

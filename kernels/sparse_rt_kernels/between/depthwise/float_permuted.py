@@ -24,11 +24,11 @@ _FIELDS: Final = (
 _RECORD: Final = np.dtype([*((name, "i8") for name in _FIELDS), ("low", "f8"), ("high", "f8")])
 
 
-def float_pieces(geometry: ConvGeometry) -> Pieces | None:
+def float_pieces(geometry: ConvGeometry, level: int) -> Pieces | None:
     """Return the pieces of a convolution that this kernel takes, which needs AVX-512; else None."""
     # Where neighbours are neighbours, copying a plane pays for the 25 taps of 5x5.
     is_known = geometry.kernel == (3, 3) or (geometry.kernel == (5, 5) and geometry.strides[1] > 1)
-    if not isa.fits("avx512", isa.cpu_features()) or not is_known:
+    if not isa.allows(level, "avx512") or not is_known:
         return None
     # About 16 pixels a piece, with controls of 64 bytes for each column of the kernel: they should stay in L2.
     if geometry.out_height * geometry.out_width // 16 * 64 * geometry.kernel[1] > 4 * level1_bytes():

@@ -29,10 +29,10 @@ _SIDE: Final = 3
 _TOGETHER: Final = (7, 4)
 
 
-def can_share_rows(geometry: ConvGeometry) -> bool:
+def can_share_rows(geometry: ConvGeometry, level: int) -> bool:
     """Return whether this kernel takes a convolution: AVX-512, 3x3, equal strides of 1 or 2, at least 4 rows."""
     return (
-        isa.fits("avx512", isa.cpu_features())
+        isa.allows(level, "avx512")
         and geometry.kernel == (_SIDE, _SIDE)
         and geometry.strides in ((1, 1), (2, 2))
         and geometry.dilations == (1, 1)

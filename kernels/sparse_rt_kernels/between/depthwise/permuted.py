@@ -46,9 +46,9 @@ _KERNELS: Final = ((3, 3), (5, 5))
 _LEAST_GROUP: Final = 16
 
 
-def permuted_blocks(geometry: ConvGeometry) -> Blocks | None:
+def permuted_blocks(geometry: ConvGeometry, level: int) -> Blocks | None:
     """Return the blocks of a convolution that this kernel takes, which needs AVX-512 VNNI and VBMI; else None."""
-    if not isa.fits("avx512vnni", isa.cpu_features()) or geometry.kernel not in _KERNELS:
+    if not isa.allows(level, "avx512vnni") or geometry.kernel not in _KERNELS:
         return None
     return blocks_of(geometry)
 

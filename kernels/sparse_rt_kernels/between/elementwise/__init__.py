@@ -11,7 +11,7 @@ from sparse_rt_kernels.between.elementwise.dequantise import prepare_dequantise
 from sparse_rt_kernels.between.elementwise.dequantise_rows import prepare_dequantise_rows
 from sparse_rt_kernels.between.elementwise.float_add import prepare_add
 from sparse_rt_kernels.between.elementwise.gelu import prepare_gelu
-from sparse_rt_kernels.between.elementwise.layer_norm import NormOutputs, prepare_layer_norm
+from sparse_rt_kernels.between.elementwise.layer_norm import Norm, NormOutputs, prepare_layer_norm
 from sparse_rt_kernels.between.elementwise.quantise import prepare_quantise
 from sparse_rt_kernels.between.elementwise.quantised_add import prepare_quantised_add, sum_of_bytes
 from sparse_rt_kernels.between.elementwise.softmax import prepare_softmax
@@ -20,6 +20,7 @@ from sparse_rt_kernels.vectors.quantised_rows import QuantisedRows
 
 __all__ = [
     "ACTIVATIONS",
+    "Norm",
     "NormOutputs",
     "Quantisation",
     "QuantisedRows",

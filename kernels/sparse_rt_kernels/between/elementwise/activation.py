@@ -1,18 +1,21 @@
 """Sigmoid and tanh of float32, to float32 or bytes."""
 
-from typing import Any, Final
+import functools
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from sparse_rt_kernels.between.elementwise.logistic import sigmoid, tanh
-from sparse_rt_kernels.jit.compiler import carray, types
+from sparse_rt_kernels.cpu import isa
+from sparse_rt_kernels.jit.compilation import TaskFunction
+from sparse_rt_kernels.jit.compiler import carray, cgutils, types
 from sparse_rt_kernels.jit.llvm import I64
 from sparse_rt_kernels.threads.launch import Launch, Phase
 from sparse_rt_kernels.threads.parts import part_bounds, worthwhile_parts
 from sparse_rt_kernels.vectors import lanes, simd
 from sparse_rt_kernels.vectors.loops import UNIT, each_choice, each_unit, zero
 from sparse_rt_kernels.vectors.narrowing import Divisor, to_bytes
-from sparse_rt_kernels.vectors.quantisation import BYTE_FIELDS, Quantisation, byte_fields
+from sparse_rt_kernels.vectors.quantisation import BYTE_FIELDS, ByteFields, ByteTensor, byte_fields
 from sparse_rt_kernels.vectors.registers import LANES
 
 __all__ = ["ACTIVATIONS", "prepare_activation"]
@@ -27,28 +30,23 @@ _RECORD = np.dtype(
 _NANOSECONDS: Final = 0.25
 
 
-@simd.emitter
-def _activate(
-    context: Any,
-    x: Any,
-    y: Any,
-    count: Any,
-    number: Any,
-    to_float: Any,
-    scale: Any,
-    zero_point: Any,
-    least: Any,
-    most: Any,
-    flip: Any,
-) -> Any:
-    """``y = f(x)`` of `count` float32, f being the `number`-th activation; if not `to_float`, ``bytes(f(x) / scale)``.
+class _Choice(NamedTuple):
+    """Which code runs: the number of the activation, and whether its results stay floats; ints or IR i64."""
 
-    The last four are those of :func:`narrowing.to_bytes`.
+    number: Any
+    to_float: Any
+
+
+@simd.emitter
+def _activate(context: Any, level: Any, x: Any, y: Any, count: Any, choice: Any, scale: Any, fields: Any) -> Any:
+    """``y = f(x)`` of `count` float32, or ``bytes(f(x) / scale)``; f and which of them is a :class:`_Choice`.
+
+    `level` is a literal int, that of :mod:`isa`; `fields` are :class:`quantisation.ByteFields`.
     """
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
-        x, y, count, number, to_float, scale, *fields = given
-        divisor = Divisor(builder, scale)
+        _, x, y, count, chosen, scale, held = given
+        divisor, after = Divisor(builder, scale), ByteFields(*cgutils.unpack_tuple(builder, held))
 
         def activate(which: int, is_float: int, at: Any, rest: Any) -> None:
             offset = builder.mul(at, I64(4))
@@ -61,29 +59,37 @@ def _activate(
                 return
             # What is quantised is itself off by more than the product.
             quotients = [divisor.product(builder, value) for value in results]
-            lanes.store_bytes(builder, builder.add(y, at), to_bytes(builder, quotients, fields), rest)
+            narrow = to_bytes(builder, level.literal_value, quotients, after)
+            lanes.store_bytes(builder, builder.add(y, at), narrow, rest)
 
         each_choice(
             builder,
-            [number, to_float],
+            [*cgutils.unpack_tuple(builder, chosen)],
             lambda which, is_float: each_unit(builder, count, lambda at, rest: activate(which, is_float, at, rest)),
         )
         return zero()
 
-    return types.intp(*[types.intp] * 5, types.float32, *[types.intp] * 4), generate
+    return types.intp(level, *[types.intp] * 3, choice, types.float32, fields), generate
 
 
-def _activation_task(task: int, arguments: Any, x: int, other: int, out: int, shared: int, scratch: int) -> int:
-    """Do one part of the elements."""
-    r = carray(arguments, (1,), _RECORD)[0]
-    first, last = part_bounds(r.count, UNIT, task, r.parts)
-    source, target, scale = x + 4 * first, out + r.itemsize * first, np.float32(r.scale)
-    to_float, count = r.itemsize // 4, last - first
-    return _activate(source, target, count, r.number, to_float, scale, r.zero_point, r.least, r.most, r.flip)
+@functools.cache
+def _task(level: int) -> TaskFunction:
+    """Return the task for a level of :mod:`isa`."""
+
+    def activation_task(task: int, arguments: Any, x: int, other: int, out: int, shared: int, scratch: int) -> int:
+        """Do one part of the elements."""
+        r = carray(arguments, (1,), _RECORD)[0]
+        first, last = part_bounds(r.count, UNIT, task, r.parts)
+        source, target, scale = x + 4 * first, out + r.itemsize * first, np.float32(r.scale)
+        choice = _Choice(r.number, r.itemsize // 4)
+        fields = ByteFields(r.zero_point, r.least, r.most, r.flip)
+        return _activate(level, source, target, last - first, choice, scale, fields)
+
+    return activation_task
 
 
 def prepare_activation(
-    name: str, count: int, threads: int, y: Quantisation | None = None, y_dtype: np.dtype[Any] | None = None
+    name: str, count: int, threads: int, y: ByteTensor | None = None, tier: str | None = None
 ) -> Launch:
     """Prepare ``y = name(x)``: ``launch.run(x, y, pool)``.
 
@@ -95,8 +101,10 @@ def prepare_activation(
         `x` holds as many float32, and `y` elements, both C-contiguous; `y` may be `x` if it is float32.
     threads
         How many threads there are to split the work over.
-    y, y_dtype
-        What the result is quantised to, int8 or uint8; None gives float32.
+    y
+        What the result is quantised to; None gives float32.
+    tier
+        The most specific one whose instructions may be used; see :func:`isa.supported_tiers`.
 
     Notes
     -----
@@ -104,8 +112,8 @@ def prepare_activation(
     """
     parts = worthwhile_parts(count * _NANOSECONDS, threads)
     number = ACTIVATIONS.index(name)
-    if y is None or y_dtype is None:
+    if y is None:
         record = (count, parts, 4, number, 1.0, 0, 0, 0, 0)
     else:
-        record = (count, parts, 1, number, y.scale, *byte_fields(y, y_dtype, -np.inf, np.inf))
-    return Launch([Phase(_activation_task, np.array([record], _RECORD), parts)])
+        record = (count, parts, 1, number, y.quantisation.scale, *byte_fields(y.quantisation, y.dtype))
+    return Launch([Phase(_task(isa.level(tier)), np.array([record], _RECORD), parts)])

@@ -1,11 +1,13 @@
 """Any function of one byte: what each of the 256 bytes becomes is looked up."""
 
+import functools
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sparse_rt_kernels.cpu import isa
+from sparse_rt_kernels.jit.compilation import TaskFunction
 from sparse_rt_kernels.jit.compiler import carray, cgutils, types
 from sparse_rt_kernels.jit.llvm import F32, I8, I64
 from sparse_rt_kernels.threads.launch import Launch, Phase
@@ -24,8 +26,9 @@ _NANOSECONDS: Final = {4: 0.3, 1: 0.05}
 _HALF: Final = 2 * UNIT
 
 
-def _each_element(builder: Any, x: Any, y: Any, count: Any, table: Any, kind: Any, size: int) -> None:
-    """Emit the loop that looks up one element, of `size` bytes, after the other."""
+def _each_element(builder: Any, x: Any, y: Any, count: Any, table: Any, kind: Any) -> None:
+    """Emit the loop that looks up one element after the other."""
+    size = 4 if kind == F32 else 1
     with cgutils.for_range(builder, count) as loop:
         byte = simd.load(builder, simd.pointer(builder, builder.add(x, loop.index)), I8, 1)
         place = builder.add(table, builder.mul(builder.zext(byte, I64), I64(size)))
@@ -49,34 +52,43 @@ def _each_register(builder: Any, x: Any, y: Any, count: Any, table: Any) -> None
 
 
 @simd.emitter
-def look_up_bytes(context: Any, x: Any, y: Any, count: Any, table: Any, is_wide: Any) -> Any:
-    """``y = table[x]`` for `count` bytes x; the table holds float32 if `is_wide` is 1, else bytes."""
+def look_up_bytes(context: Any, level: Any, x: Any, y: Any, count: Any, table: Any, is_wide: Any) -> Any:
+    """``y = table[x]`` for `count` bytes x; the table holds float32 if `is_wide` is 1, else bytes.
+
+    `level` is a literal int, that of :mod:`isa`.
+    """
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
-        x, y, count, table, is_wide = given
+        _, x, y, count, table, is_wide = given
 
         def emit(choice: int) -> None:
             if choice:
-                _each_element(builder, x, y, count, table, F32, 4)
-            elif isa.fits("avx512vnni", isa.cpu_features()):
+                _each_element(builder, x, y, count, table, F32)
+            elif isa.allows(level.literal_value, "avx512vnni"):
                 _each_register(builder, x, y, count, table)
             else:
-                _each_element(builder, x, y, count, table, I8, 1)
+                _each_element(builder, x, y, count, table, I8)
 
         each_choice(builder, [is_wide], emit)
         return zero()
 
-    return types.intp(*[types.intp] * 5), generate
+    return types.intp(level, *[types.intp] * 5), generate
 
 
-def _table_task(task: int, arguments: Any, x: int, other: int, out: int, shared: int, scratch: int) -> int:
-    """Look up one part of the elements."""
-    r = carray(arguments, (1,), _RECORD)[0]
-    first, last = part_bounds(r.count, UNIT, task, r.parts)
-    return look_up_bytes(x + first, out + first * r.itemsize, last - first, r.table, r.itemsize // 4)
+@functools.cache
+def _task(level: int) -> TaskFunction:
+    """Return the task for a level of :mod:`isa`."""
+
+    def table_task(task: int, arguments: Any, x: int, other: int, out: int, shared: int, scratch: int) -> int:
+        """Look up one part of the elements."""
+        r = carray(arguments, (1,), _RECORD)[0]
+        first, last = part_bounds(r.count, UNIT, task, r.parts)
+        return look_up_bytes(level, x + first, out + first * r.itemsize, last - first, r.table, r.itemsize // 4)
+
+    return table_task
 
 
-def prepare_byte_table(count: int, table: NDArray[Any], threads: int) -> Launch:
+def prepare_byte_table(count: int, table: NDArray[Any], threads: int, tier: str | None = None) -> Launch:
     """Prepare ``y = table[x]``: ``launch.run(x, y, pool)``.
 
     Parameters
@@ -87,10 +99,12 @@ def prepare_byte_table(count: int, table: NDArray[Any], threads: int) -> Launch:
         (256,) float32, int8 or uint8, copied: what bytes 0 to 255 become; int8 -1 is byte 255. `y` has its dtype.
     threads
         How many threads there are to split the work over.
+    tier
+        The most specific one whose instructions may be used; see :func:`isa.supported_tiers`.
     """
     if table.shape != (256,) or table.dtype.char not in "fbB":
         raise TypeError(f"byte table: expected 256 float32, int8 or uint8, got {table.dtype} {table.shape}.")
     entries, size = np.array(table), table.dtype.itemsize
     parts = worthwhile_parts(count * _NANOSECONDS[size], threads)
     record = np.array([(count, parts, entries.ctypes.data, size)], _RECORD)
-    return Launch([Phase(_table_task, record, parts)], keep=(entries,))
+    return Launch([Phase(_task(isa.level(tier)), record, parts)], keep=(entries,))

@@ -47,15 +47,15 @@ def _fit(function: Callable[[float], float], degree: int) -> NDArray[np.float64]
     return np.asarray(chebyshev.cheb2poly(chebyshev.chebinterpolate(at, degree)), np.float64)
 
 
-def _has_pieces() -> bool:
-    return isa.fits("avx512", isa.cpu_features())
+def _has_pieces(level: int) -> bool:
+    return isa.allows(level, "avx512")
 
 
 @functools.cache
-def curve(approximate: bool) -> NDArray[np.float32]:
-    """Return the coefficients that the emitted code loads, of the form with tanh if `approximate`."""
+def curve(approximate: bool, level: int) -> NDArray[np.float32]:
+    """Return the coefficients that code for a level of :mod:`isa` loads, of the form with tanh if `approximate`."""
     half = _half_tanh if approximate else _half_normal
-    if not _has_pieces():
+    if not _has_pieces(level):
 
         def ratio(t: float) -> float:
             x = _EDGE * math.sqrt((t + 1.0) / 2.0)
@@ -70,10 +70,10 @@ def curve(approximate: bool) -> NDArray[np.float32]:
     return np.ascontiguousarray(pieces.T, np.float32)
 
 
-def gelu_emitter(builder: Any, address: Any) -> Callable[[Sequence[Any]], list[Any]]:
+def gelu_emitter(builder: Any, level: int, address: Any) -> Callable[[Sequence[Any]], list[Any]]:
     """Return what emits gelu of vectors of 16 lanes by the :func:`curve` at `address`, which is loaded here."""
     base = simd.pointer(builder, address)
-    if not _has_pieces():
+    if not _has_pieces(level):
         scalars = [simd.load(builder, simd.element(builder, base, 4 * i), F32, 4) for i in range(_DEGREE + 1)]
         coefficients = [broadcast_float(builder, scalar) for scalar in scalars]
         return lambda values: [_by_polynomial(builder, coefficients, x) for x in values]

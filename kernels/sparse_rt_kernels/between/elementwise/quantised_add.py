@@ -2,11 +2,13 @@
 
 import functools
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from sparse_rt_kernels.jit.compiler import carray, types
+from sparse_rt_kernels.cpu import isa
+from sparse_rt_kernels.jit.compilation import TaskFunction
+from sparse_rt_kernels.jit.compiler import carray, cgutils, types
 from sparse_rt_kernels.product.quantised_add import QuantisedAdd
 from sparse_rt_kernels.threads.launch import Launch, Phase
 from sparse_rt_kernels.threads.parts import part_bounds, worthwhile_parts
@@ -14,7 +16,7 @@ from sparse_rt_kernels.threads.pool import ThreadPool
 from sparse_rt_kernels.vectors import lanes, simd
 from sparse_rt_kernels.vectors.loops import UNIT, each_choice, each_unit, zero
 from sparse_rt_kernels.vectors.narrowing import to_bytes
-from sparse_rt_kernels.vectors.quantisation import BYTE_FIELDS, byte_fields, is_signed
+from sparse_rt_kernels.vectors.quantisation import BYTE_FIELDS, ByteFields, byte_fields, is_signed
 from sparse_rt_kernels.vectors.registers import LANES
 
 __all__ = ["prepare_quantised_add", "sum_of_bytes"]
@@ -30,34 +32,39 @@ _RECORD = np.dtype(
 _NANOSECONDS = 0.05
 
 
-@simd.emitter
-def _add_range(
-    context: Any,
-    a: Any,
-    b: Any,
-    y: Any,
-    count: Any,
-    a_signed: Any,
-    b_signed: Any,
-    a_ratio: Any,
-    b_ratio: Any,
-    offset: Any,
-    zero_point: Any,
-    least: Any,
-    most: Any,
-    flip: Any,
-) -> Any:
-    """``y = bytes(a * a_ratio + (b * b_ratio + offset))`` of `count` bytes at addresses.
+class _Sides(NamedTuple):
+    """What is added: addresses of two arrays of bytes, and 0 or 1 for unsigned and signed ones; ints or IR i64."""
 
-    `a_signed` and `b_signed` are 0 or 1; the last four are those of :func:`narrowing.to_bytes`.
+    a: Any
+    b: Any
+    a_signed: Any
+    b_signed: Any
+
+
+class _Factors(NamedTuple):
+    """float32, in kernels and emitted: see :attr:`.QuantisedAdd.quotients`."""
+
+    a_ratio: Any
+    b_ratio: Any
+    offset: Any
+
+
+@simd.emitter
+def _add_range(context: Any, level: Any, sides: Any, y: Any, count: Any, factors: Any, fields: Any) -> Any:
+    """``y = bytes(a * a_ratio + (b * b_ratio + offset))`` of `count` bytes: :class:`_Sides` and :class:`_Factors`.
+
+    `level` is a literal int, that of :mod:`isa`; `fields` are :class:`quantisation.ByteFields`.
     """
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
-        a, b, y, count, a_signed, b_signed, *floats = given[:9]
-        a_ratio, b_ratio, offset = (lanes.broadcast_float(builder, value) for value in floats)
+        _, given_sides, y, count, given_factors, held = given
+        one_side = _Sides(*cgutils.unpack_tuple(builder, given_sides))
+        ratios = _Factors(*cgutils.unpack_tuple(builder, given_factors))
+        after = ByteFields(*cgutils.unpack_tuple(builder, held))
+        a_ratio, b_ratio, offset = (lanes.broadcast_float(builder, value) for value in ratios)
 
         def add(first_signed: int, second_signed: int, at: Any, rest: Any) -> None:
-            one_place, two_place, out = (builder.add(base, at) for base in (a, b, y))
+            one_place, two_place, out = (builder.add(base, at) for base in (one_side.a, one_side.b, y))
             sums = []
             for first in range(0, UNIT, LANES):
                 one = lanes.load_bytes(builder, one_place, first, first_signed, rest)
@@ -65,33 +72,29 @@ def _add_range(
                 sums.append(
                     lanes.multiply_add(builder, one, a_ratio, lanes.multiply_add(builder, two, b_ratio, offset))
                 )
-            lanes.store_bytes(builder, out, to_bytes(builder, sums, given[9:]), rest)
+            lanes.store_bytes(builder, out, to_bytes(builder, level.literal_value, sums, after), rest)
 
-        each_choice(builder, [a_signed, b_signed], lambda *signs: each_unit(builder, count, partial(add, *signs)))
+        signs = [one_side.a_signed, one_side.b_signed]
+        each_choice(builder, signs, lambda *signs: each_unit(builder, count, partial(add, *signs)))
         return zero()
 
-    return types.intp(*[types.intp] * 6, *[types.float32] * 3, *[types.intp] * 4), generate
+    return types.intp(level, sides, types.intp, types.intp, factors, fields), generate
 
 
-def _add_task(task: int, arguments: Any, x: int, other: int, out: int, shared: int, scratch: int) -> int:
-    """Add one part of the elements."""
-    r = carray(arguments, (1,), _RECORD)[0]
-    first, last = part_bounds(r.count, UNIT, task, r.parts)
-    return _add_range(
-        x + first,
-        other + first,
-        out + first,
-        last - first,
-        r.a_signed,
-        r.b_signed,
-        np.float32(r.a_ratio),
-        np.float32(r.b_ratio),
-        np.float32(r.offset),
-        r.zero_point,
-        r.least,
-        r.most,
-        r.flip,
-    )
+@functools.cache
+def _task(level: int) -> TaskFunction:
+    """Return the task for a level of :mod:`isa`."""
+
+    def add_task(task: int, arguments: Any, x: int, other: int, out: int, shared: int, scratch: int) -> int:
+        """Add one part of the elements."""
+        r = carray(arguments, (1,), _RECORD)[0]
+        first, last = part_bounds(r.count, UNIT, task, r.parts)
+        sides = _Sides(x + first, other + first, r.a_signed, r.b_signed)
+        factors = _Factors(np.float32(r.a_ratio), np.float32(r.b_ratio), np.float32(r.offset))
+        fields = ByteFields(r.zero_point, r.least, r.most, r.flip)
+        return _add_range(level, sides, out + first, last - first, factors, fields)
+
+    return add_task
 
 
 def prepare_quantised_add(
@@ -101,17 +104,19 @@ def prepare_quantised_add(
     y_dtype: np.dtype[Any],
     parameters: QuantisedAdd,
     threads: int,
+    tier: str | None = None,
 ) -> Launch:
     """Prepare the sum of two tensors of `count` bytes: ``launch.run(a, y, pool, other=b)``, all C-contiguous.
 
     See :class:`QuantisedAdd` for what is computed. The quotients sa / sy and sb / sy are rounded to float32 first and
     multiplied without rounding in between, so that next to a tie the byte may differ by one from that of separate
-    operators. `y` may be `a` or `b`.
+    operators. `y` may be `a` or `b`. `tier` is the most specific one whose instructions may be used; see
+    :func:`isa.supported_tiers`.
     """
     fields = byte_fields(parameters.y, y_dtype, parameters.low, parameters.high)
     parts = worthwhile_parts(count * _NANOSECONDS, threads)
     record = (count, parts, is_signed(a_dtype), is_signed(b_dtype), *parameters.quotients, *fields)
-    return Launch([Phase(_add_task, np.array([record], _RECORD), parts)])
+    return Launch([Phase(_task(isa.level(tier)), np.array([record], _RECORD), parts)])
 
 
 @functools.lru_cache(maxsize=1024)

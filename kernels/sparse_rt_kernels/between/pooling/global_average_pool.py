@@ -1,7 +1,8 @@
 """The mean of each channel's plane: GlobalAveragePool of floats or of bytes."""
 
+import functools
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from llvmlite import ir
@@ -9,7 +10,8 @@ from llvmlite import ir
 from sparse_rt_kernels.between.elementwise.quantise import quantise_range
 from sparse_rt_kernels.between.pooling.maxima import INT8, UINT8
 from sparse_rt_kernels.between.pooling.totals import total_of_bytes, total_of_floats
-from sparse_rt_kernels.jit.compilation import kernel_jit
+from sparse_rt_kernels.cpu import isa
+from sparse_rt_kernels.jit.compilation import TaskFunction, kernel_jit
 from sparse_rt_kernels.jit.compiler import carray, cgutils, types
 from sparse_rt_kernels.jit.llvm import F32, I8, I16, I32, I64
 from sparse_rt_kernels.threads.launch import Launch, Phase
@@ -18,7 +20,7 @@ from sparse_rt_kernels.threads.workspace import as_pointer
 from sparse_rt_kernels.vectors import lanes, simd
 from sparse_rt_kernels.vectors.across import combine_across
 from sparse_rt_kernels.vectors.loops import UNIT, zero
-from sparse_rt_kernels.vectors.quantisation import BYTE_FIELDS, Quantisation, byte_fields, is_signed
+from sparse_rt_kernels.vectors.quantisation import BYTE_FIELDS, ByteFields, ByteTensor, byte_fields
 from sparse_rt_kernels.vectors.registers import BYTES, FLOATS, LANES, WORDS
 
 __all__ = ["prepare_global_average_pool", "prepare_quantised_global_average_pool"]
@@ -107,36 +109,54 @@ def _float_means(context: Any, x: Any, y: Any, planes: Any, pixels: Any) -> Any:
     return types.intp(*[types.intp] * 4), generate
 
 
-@simd.emitter
-def _byte_means(
-    context: Any, x: Any, y: Any, planes: Any, pixels: Any, x_flip: Any, correction: Any, factor: Any
-) -> Any:
-    """``y[p] = (sum(x[p] ^ x_flip) - correction) * factor``, float32, of `planes` planes of bytes at x.
+class _Bytes(NamedTuple):
+    """Planes of bytes: ints in kernels, IR i64 where code is emitted.
 
-    What a plane lacks of a multiple of 64 bytes counts as 0 ^ x_flip.
+    Attributes
+    ----------
+    planes, pixels
+        How many, and of each.
+    flip
+        Xor-ed to each byte: 128 for signed ones.
+    correction
+        Subtracted from a plane's sum.
+    """
+
+    planes: Any
+    pixels: Any
+    flip: Any
+    correction: Any
+
+
+@simd.emitter
+def _byte_means(context: Any, x: Any, y: Any, planes: Any, factor: Any) -> Any:
+    """``y[p] = (sum(x[p] ^ flip) - correction) * factor``, float32, of planes at x, which are :class:`_Bytes`.
+
+    What a plane lacks of a multiple of 64 bytes counts as 0 ^ flip.
     """
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
-        x, y, planes, pixels, x_flip, correction, factor = given
-        flips = simd.broadcast(builder, builder.trunc(x_flip, I8), 64)
-        corrections = simd.broadcast(builder, builder.trunc(correction, I32), LANES)
+        x, y, held, factor = given
+        a = _Bytes(*cgutils.unpack_tuple(builder, held))
+        flips = simd.broadcast(builder, builder.trunc(a.flip, I8), 64)
+        corrections = simd.broadcast(builder, builder.trunc(a.correction, I32), LANES)
         factors = lanes.broadcast_float(builder, factor)
 
         def mean(numbers: list[Any], first: Any, left: Any) -> None:
-            places = [simd.pointer(builder, builder.add(x, builder.mul(n, pixels))) for n in numbers]
+            places = [simd.pointer(builder, builder.add(x, builder.mul(n, a.pixels))) for n in numbers]
 
             def put(total: Any, loaded: Any) -> Any:
                 return _add_bytes(builder, total, simd.bitwise_xor(builder, loaded, flips))
 
-            rows = _row_sums(builder, places, pixels, BYTES, WORDS, put)
+            rows = _row_sums(builder, places, a.pixels, BYTES, WORDS, put)
             sums = simd.subtract(builder, combine_across(builder, rows, simd.add), corrections)
             means = simd.fmultiply(builder, simd.to_float(builder, sums), factors)
             lanes.store_floats(builder, builder.add(y, builder.mul(first, I64(4))), 0, means, left)
 
-        _each_16_planes(builder, planes, mean)
+        _each_16_planes(builder, a.planes, mean)
         return zero()
 
-    return types.intp(*[types.intp] * 6, types.float32), generate
+    return types.intp(types.intp, types.intp, planes, types.float32), generate
 
 
 @kernel_jit
@@ -166,20 +186,27 @@ def _float_task(task: int, arguments: Any, x: int, other: int, out: int, shared:
     return _float_means(x + 4 * first * r.pixels, out + 4 * first, last - first, r.pixels)
 
 
-def _byte_task(task: int, arguments: Any, x: int, other: int, out: int, shared: int, scratch: int) -> int:
-    """Average one part of the planes, into scratch, and quantise the means."""
-    r = carray(arguments, (1,), _BYTES)[0]
-    first, last = part_bounds(r.planes, UNIT, task, r.parts)
-    count = last - first
-    if r.pixels > _MOST_PIXELS:
-        means = carray(as_pointer(scratch), (count,), np.float32)
-        for plane in range(count):
-            total = _long_byte_total(x + (first + plane) * r.pixels, r.pixels, r.x_flip)
-            means[plane] = np.float32(np.float32(total - r.correction) * np.float32(r.factor))
-    else:
-        _byte_means(x + first * r.pixels, scratch, count, r.pixels, r.x_flip, r.correction, np.float32(r.factor))
-    scale = np.float32(r.scale)
-    return quantise_range(scratch, out + first, count, scale, r.zero_point, r.least, r.most, r.flip)
+@functools.cache
+def _byte_task(level: int) -> TaskFunction:
+    """Return the task of bytes for a level of :mod:`isa`."""
+
+    def mean_task(task: int, arguments: Any, x: int, other: int, out: int, shared: int, scratch: int) -> int:
+        """Average one part of the planes, into scratch, and quantise the means."""
+        r = carray(arguments, (1,), _BYTES)[0]
+        first, last = part_bounds(r.planes, UNIT, task, r.parts)
+        count = last - first
+        if r.pixels > _MOST_PIXELS:
+            means = carray(as_pointer(scratch), (count,), np.float32)
+            for plane in range(count):
+                total = _long_byte_total(x + (first + plane) * r.pixels, r.pixels, r.x_flip)
+                means[plane] = np.float32(np.float32(total - r.correction) * np.float32(r.factor))
+        else:
+            planes = _Bytes(count, r.pixels, r.x_flip, r.correction)
+            _byte_means(x + first * r.pixels, scratch, planes, np.float32(r.factor))
+        fields = ByteFields(r.zero_point, r.least, r.most, r.flip)
+        return quantise_range(level, scratch, out + first, count, np.float32(r.scale), fields)
+
+    return mean_task
 
 
 def prepare_global_average_pool(planes: int, pixels: int, threads: int) -> Launch:
@@ -194,25 +221,21 @@ def prepare_global_average_pool(planes: int, pixels: int, threads: int) -> Launc
 
 
 def prepare_quantised_global_average_pool(
-    planes: int,
-    pixels: int,
-    x_dtype: np.dtype[Any],
-    y_dtype: np.dtype[Any],
-    x: Quantisation,
-    y: Quantisation,
-    threads: int,
+    planes: int, pixels: int, x: ByteTensor, y: ByteTensor, threads: int, tier: str | None = None
 ) -> Launch:
     """Prepare ``y[p] = saturate(round_half_even(mean((x[p] - zx) sx) / sy) + zy)`` of bytes: ``run(x, y, pool)``.
 
     `planes` = b * c, `pixels` = h * w; both arrays are C-contiguous. The sum is exact; next to a tie the byte may
-    differ by one from onnxruntime's, which adds floats.
+    differ by one from onnxruntime's, which adds floats. `tier` is the most specific one whose instructions may be used;
+    see :func:`isa.supported_tiers`.
     """
-    shift = 128 if is_signed(x_dtype) else 0
+    shift, zero_point = x.unsigned_zero - x.quantisation.zero_point, x.quantisation.zero_point
     if pixels > _MOST_PIXELS:
-        correction = x.zero_point * pixels
+        correction = zero_point * pixels
     else:
-        correction = (x.zero_point + shift) * pixels + shift * (-pixels % 64)
+        correction = (zero_point + shift) * pixels + shift * (-pixels % 64)
     parts = worthwhile_parts(planes * (pixels * _BYTE_NANOSECONDS + _PLANE_NANOSECONDS), threads)
-    factor = float(np.float32(x.scale)) / pixels
-    record = (planes, parts, pixels, shift, correction, factor, y.scale, *byte_fields(y, y_dtype, -np.inf, np.inf))
-    return Launch([Phase(_byte_task, np.array([record], _BYTES), parts)], 0, 4 * (planes + UNIT))
+    factor = float(np.float32(x.quantisation.scale)) / pixels
+    fixed = (planes, parts, pixels, shift, correction, factor, y.quantisation.scale)
+    record = (*fixed, *byte_fields(y.quantisation, y.dtype))
+    return Launch([Phase(_byte_task(isa.level(tier)), np.array([record], _BYTES), parts)], 0, 4 * (planes + UNIT))

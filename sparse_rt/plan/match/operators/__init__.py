@@ -74,7 +74,7 @@ def find_operators(
     if settings().is_disabled:
         # These kernels exist as machine code alone.
         return []
-    context = Context(ranks)
+    context = Context(ranks, tier)
     for layer in layers:
         context.taken.update(layer.absorbed)
         context.dtypes[layer.y] = layer.step.y_dtype

@@ -6,8 +6,9 @@ from typing import Any, Final
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
-from sparse_rt_kernels.between.elementwise import Quantisation, QuantisedRows, prepare_activation, prepare_byte_table
+from sparse_rt_kernels.between.elementwise import QuantisedRows, prepare_activation, prepare_byte_table
 from sparse_rt_kernels.threads.launch import Launch
+from sparse_rt_kernels.vectors.quantisation import ByteTensor
 
 from sparse_rt.plan.match.operators.context import Context, Source
 from sparse_rt.plan.match.replacement import Replacement
@@ -50,14 +51,14 @@ def match(node: ir.Node, context: Context) -> Replacement | None:
     if source.rows is None and node.op_type not in _CURVES:
         return None
     end = context.ending(node, clips=False)
-    y = None if end.quantised is None else Quantisation(float(end.quantised.scale), end.quantised.zero_point)
-    y_dtype, curve = end.dtype, node.op_type.lower()
-    table = None if source.rows is None else _table(function, source.rows, y, y_dtype)
+    y = None if end.quantised is None else end.quantised.tensor
+    curve, tier = node.op_type.lower(), context.tier
+    table = None if source.rows is None else _table(function, source.rows, y)
 
     def prepare(shape: tuple[int, ...], _: tuple[int, ...], threads: int) -> Launch:
         if table is not None:
-            return prepare_byte_table(count_of(shape), table, threads)
-        return prepare_activation(curve, count_of(shape), threads, y, None if y is None else y_dtype)
+            return prepare_byte_table(count_of(shape), table, threads, tier)
+        return prepare_activation(curve, count_of(shape), threads, y, tier)
 
     step = OperatorStep(
         op_type=node.op_type,
@@ -65,19 +66,19 @@ def match(node: ir.Node, context: Context) -> Replacement | None:
         inputs=(str(source.x.name),),
         x_dtypes=(source.dtype,),
         y=str(end.y.name),
-        y_dtype=y_dtype,
+        y_dtype=end.dtype,
         shape_of=lambda shape: shape,
         prepare=prepare,
-        alike=(curve, y, y_dtype) if table is None else None,
+        alike=(curve, y) if table is None else None,
     )
     return Replacement(step, (source.x,), end.y, end.absorbed)
 
 
-def _table(function: _Function, x: QuantisedRows, y: Quantisation | None, y_dtype: np.dtype[Any]) -> NDArray[Any]:
+def _table(function: _Function, x: QuantisedRows, y: ByteTensor | None) -> NDArray[Any]:
     """Return what each byte of x becomes, as separate operators compute it: each result rounded to float32."""
     bytes_of_x = np.arange(256, dtype=np.uint8).view(x.dtype).astype(np.float32)
     values = (bytes_of_x - np.float32(x.quantisation.zero_point)) * np.float32(x.quantisation.scale)
     results = function(values.astype(np.float64)).astype(np.float32)
     if y is None:
         return results
-    return np.array([y.quantise(float(result), y_dtype) for result in results], y_dtype)
+    return np.array([y.quantisation.quantise(float(result), y.dtype) for result in results], y.dtype)

@@ -28,7 +28,7 @@ def match(node: ir.Node, context: Context) -> Replacement | None:
     if end.quantised is not None:
         found = [context.quantised(operand) for operand in (a, b)]
         if found[0] is not None and found[1] is not None:
-            return _quantised(node, found[0], found[1], end, end.quantised)
+            return _quantised(node, found[0], found[1], end, end.quantised, context.tier)
         end = context.ending(node, quantises=False)
     # Both are of one type, so that knowing one is enough.
     if (context.is_float(a) or context.is_float(b)) and not (context.is_constant(a) or context.is_constant(b)):
@@ -42,6 +42,7 @@ def _quantised(
     b: tuple[ir.Value, constants.Quantisation],
     end: Ending,
     y: constants.Quantisation,
+    tier: str | None,
 ) -> Replacement:
     first, second, result = (Quantisation(float(one.scale), one.zero_point) for one in (a[1], b[1], y))
     addition = QuantisedAdd(first, second, result, end.low, end.high)
@@ -54,7 +55,9 @@ def _quantised(
         y=str(end.y.name),
         y_dtype=y.dtype,
         shape_of=lambda shape: shape,
-        prepare=lambda shape, _, threads: prepare_quantised_add(count_of(shape), *dtypes, y.dtype, addition, threads),
+        prepare=lambda shape, _, threads: prepare_quantised_add(
+            count_of(shape), *dtypes, y.dtype, addition, threads, tier
+        ),
         is_in_place=True,
         alike=("Add", dtypes, y.dtype, addition),
         quantised=addition,

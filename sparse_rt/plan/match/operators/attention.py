@@ -18,7 +18,6 @@ from sparse_rt.plan.match.operators.quantised_attention import (
     quantised_context,
     quantised_operand,
     requantised,
-    tensor,
 )
 from sparse_rt.plan.match.operators.softmax import is_along_last_axis
 from sparse_rt.plan.match.replacement import Replacement
@@ -112,7 +111,7 @@ class _Operand:
 
 def match(node: ir.Node, context: Context) -> Replacement | None:
     """Match Softmax of a product of two activations, multiplied by a third one."""
-    if not is_available() or node.domain != "":
+    if not is_available(context.tier) or node.domain != "":
         return None
     scores = _scores(node, context)
     if scores is None:
@@ -149,7 +148,12 @@ def _quantised(node: ir.Node, scores: _Scores, context: Context) -> Replacement 
     quantise = sole_consumer(node.outputs[0])
     dequantise = None if quantise is None else sole_consumer(quantise.outputs[0])
     pair = None if dequantise is None else requantised(dequantise.outputs[0], context)
-    if pair is None or pair[0] is not node.outputs[0] or not are_bytes_available() or scores.quantised is None:
+    if (
+        pair is None
+        or pair[0] is not node.outputs[0]
+        or not are_bytes_available(context.tier)
+        or scores.quantised is None
+    ):
         return None
     product = _second_product(pair[2][1].outputs[0], context)
     values = None if product is None else product.inputs[1]
@@ -165,7 +169,7 @@ def _quantised(node: ir.Node, scores: _Scores, context: Context) -> Replacement 
     if rank is None or written is None:
         return None
     views = (query.view, key.view if scores.is_key_in_rows else key.view.transposed(rank), value.view)
-    products = QuantisedProducts(operands, tensor(scores.quantised), tensor(pair[1]), tensor(written.quantised))
+    products = QuantisedProducts(operands, scores.quantised.tensor, pair[1].tensor, written.quantised.tensor)
     made = _Step(
         node,
         (query.source.x, key.source.x, value.source.x),
@@ -194,7 +198,7 @@ def is_next(addition: ir.Node, context: Context) -> bool:
     """Return whether an Add brings a mask to the scores of an attention, which then adds it along."""
     softmax = sole_consumer(addition.outputs[0])
     is_softmax = softmax is not None and softmax.domain == "" and softmax.op_type == "Softmax"
-    return is_softmax and softmax is not None and is_available() and _scores(softmax, context) is not None
+    return is_softmax and softmax is not None and is_available(context.tier) and _scores(softmax, context) is not None
 
 
 def _is_mask(value: ir.Value, context: Context) -> bool:

@@ -27,10 +27,10 @@ def match(node: ir.Node, context: Context) -> Replacement | None:
     if end.quantised is not None:
         found = [source for value in values if (source := context.quantised(value)) is not None]
         fit = len(found) == len(values) and all(one[1].dtype == end.quantised.dtype for one in found)
-        return _quantised(node, found, end, end.quantised) if fit else None
+        return _quantised(node, found, end, end.quantised, context.tier) if fit else None
     if not all(map(context.is_float, values)):
         return None
-    step = _step(node, values, node.outputs[0], _REAL, (None,) * len(values))
+    step = _step(node, values, node.outputs[0], _REAL, (None,) * len(values), context.tier)
     return Replacement(step, tuple(values), node.outputs[0], (node,))
 
 
@@ -39,10 +39,11 @@ def _quantised(
     sources: list[tuple[ir.Value, constants.Quantisation]],
     end: Ending,
     y: constants.Quantisation,
+    tier: str | None,
 ) -> Replacement:
     tables = tuple(None if one.is_same(y) else _table(one, y) for _, one in sources)
     values = [value for value, _ in sources]
-    return Replacement(_step(node, values, end.y, y.dtype, tables), tuple(values), end.y, end.absorbed)
+    return Replacement(_step(node, values, end.y, y.dtype, tables, tier), tuple(values), end.y, end.absorbed)
 
 
 def _step(
@@ -51,6 +52,7 @@ def _step(
     y: ir.Value,
     dtype: np.dtype[Any],
     tables: Sequence[NDArray[Any] | None],
+    tier: str | None,
 ) -> ConcatStep:
     return ConcatStep(
         op_type="Concat",
@@ -61,6 +63,7 @@ def _step(
         y_dtype=dtype,
         axis=node.attributes.get_int("axis"),
         tables=tuple(tables),
+        tier=tier,
     )
 
 

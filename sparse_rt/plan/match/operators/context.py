@@ -90,14 +90,16 @@ class Source:
 
 @dataclass
 class Context:
-    """The model's version, the axes of values, the nodes that are taken already, and the dtypes known so far.
+    """The axes of values, the most specific tier of kernels, the nodes that are taken, and the dtypes known so far.
 
-    Of axes only what is certain counts; see :func:`sparse_rt.graph.layers.ranks.find_ranks`.
+    Of axes only what is certain counts; see :func:`sparse_rt.graph.layers.ranks.find_ranks`. A tier of None leaves it
+    to the CPU; see :func:`sparse_rt_kernels.cpu.isa.supported_tiers`.
 
     Nodes are matched in topological order, so that a dtype is known before it is asked for.
     """
 
     ranks: Mapping[ir.Value, int] = field(default_factory=dict)
+    tier: str | None = None
     taken: set[ir.Node] = field(default_factory=set)
     dtypes: dict[ir.Value, np.dtype[Any]] = field(default_factory=dict)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
-from sparse_rt_kernels.between.elementwise import Quantisation, prepare_gelu
+from sparse_rt_kernels.between.elementwise import prepare_gelu
 from sparse_rt_kernels.threads.launch import Launch
 
 from sparse_rt.graph.layers.weights import constant_array
@@ -101,8 +101,7 @@ def _replacement(
         source = Source(x, _REAL)
     added = bias if source.bias is None else source.bias
     end = context.ending(last, clips=False)
-    parameters, y_dtype = end.quantised, end.dtype
-    y = None if parameters is None else Quantisation(float(parameters.scale), parameters.zero_point)
+    y, tier = None if end.quantised is None else end.quantised.tensor, context.tier
 
     def shape_of(shape: Shape) -> Shape:
         if added is not None and (not shape or shape[-1] not in (None, added.size)):
@@ -112,7 +111,7 @@ def _replacement(
     def prepare(shape: tuple[int, ...], _: tuple[int, ...], threads: int) -> Launch:
         columns = 1 if not shape else shape[-1]
         rows = count_of(shape) // columns
-        return prepare_gelu(rows, columns, threads, bias, approximate, y, None if y is None else y_dtype, source.rows)
+        return prepare_gelu(rows, columns, threads, bias, approximate, y, source.rows, tier)
 
     step = OperatorStep(
         op_type="Gelu",
@@ -120,10 +119,10 @@ def _replacement(
         inputs=(str(source.x.name),),
         x_dtypes=(source.dtype,),
         y=str(end.y.name),
-        y_dtype=y_dtype,
+        y_dtype=end.dtype,
         shape_of=shape_of,
         prepare=prepare,
         columns=0 if source.bias is None else source.bias.size,
-        alike=("Gelu", approximate, y, y_dtype) if bias is None and source.rows is None else None,
+        alike=("Gelu", approximate, y) if bias is None and source.rows is None else None,
     )
     return Replacement(step, (source.x,), end.y, (*before, *end.absorbed))

@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 import onnx_ir as ir
-from sparse_rt_kernels.between.elementwise import Quantisation
 from sparse_rt_kernels.between.pooling import prepare_global_average_pool, prepare_quantised_global_average_pool
 
 from sparse_rt.plan.match.operators.context import Context
@@ -26,19 +25,17 @@ def match(node: ir.Node, context: Context) -> Replacement | None:
     source, end = context.quantised(x), context.ending(node, clips=False)
     if source is not None and end.quantised is not None:
         value, before = source
-        after = end.quantised
-        x_quantisation = Quantisation(float(before.scale), before.zero_point)
-        y_quantisation = Quantisation(float(after.scale), after.zero_point)
+        read, written, tier = before.tensor, end.quantised.tensor, context.tier
         step = OperatorStep(
             op_type=node.op_type,
             name=str(node.name),
             inputs=(str(value.name),),
             x_dtypes=(before.dtype,),
             y=str(end.y.name),
-            y_dtype=after.dtype,
+            y_dtype=written.dtype,
             shape_of=_pooled,
             prepare=lambda shape, _, threads: prepare_quantised_global_average_pool(
-                *_planes(shape), before.dtype, after.dtype, x_quantisation, y_quantisation, threads
+                *_planes(shape), read, written, threads, tier
             ),
         )
         return Replacement(step, (value,), end.y, end.absorbed)

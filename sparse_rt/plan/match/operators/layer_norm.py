@@ -1,11 +1,9 @@
 """LayerNormalization over the last axis, with the residual Add before it and the QuantizeLinear after it."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
-from sparse_rt_kernels.between.elementwise import NormOutputs, Quantisation, prepare_layer_norm
+from sparse_rt_kernels.between.elementwise import Norm, NormOutputs, prepare_layer_norm
 from sparse_rt_kernels.threads.launch import Launch
 
 from sparse_rt.graph.layers.weights import constant_array
@@ -20,49 +18,34 @@ __all__ = ["is_next", "match", "match_skip"]
 _REAL = np.dtype(np.float32)
 
 
-@dataclass(frozen=True)
-class _Norm:
-    """The constants of a normalisation."""
-
-    gamma: NDArray[np.float32]
-    beta: NDArray[np.float32]
-    epsilon: float
-
-    @classmethod
-    def of(cls, node: ir.Node, gamma: int) -> "_Norm | None":
-        """Read the constants of a node whose input `gamma` is the scale, and the next one the shift."""
-        if node.attributes.get_int("axis", -1) != -1 or any(value.uses() for value in node.outputs[1:]):
-            return None
-        if any(value.is_graph_output() for value in node.outputs[1:]):
-            return None
-        scale = constant_array(node.inputs[gamma])
-        if scale is None or scale.dtype != _REAL or scale.ndim != 1:
-            return None
-        shift: NDArray[np.float32] | None = np.zeros_like(scale)
-        if len(node.inputs) > gamma + 1 and node.inputs[gamma + 1] is not None:
-            shift = constant_array(node.inputs[gamma + 1])
-        if shift is None or shift.dtype != _REAL or shift.shape != scale.shape:
-            return None
-        # Copies: steps keep them, and not the model's file.
-        epsilon = node.attributes.get_float("epsilon", 1e-5)
-        return cls(np.array(scale, order="C"), np.array(shift, order="C"), epsilon)
-
-    def same_shape(self, shape: Shape) -> Shape:
-        """Return y's shape, x's own."""
-        if not shape or shape[-1] not in (None, self.gamma.size):
-            raise ValueError(f"{self.gamma.size} elements on the last axis")
-        return shape
+def _norm_of(node: ir.Node, gamma: int) -> Norm | None:
+    """Read the constants of a node whose input `gamma` is the scale, and the next one the shift."""
+    if node.attributes.get_int("axis", -1) != -1 or any(value.uses() for value in node.outputs[1:]):
+        return None
+    if any(value.is_graph_output() for value in node.outputs[1:]):
+        return None
+    scale = constant_array(node.inputs[gamma])
+    if scale is None or scale.dtype != _REAL or scale.ndim != 1:
+        return None
+    shift: NDArray[np.float32] | None = np.zeros_like(scale)
+    if len(node.inputs) > gamma + 1 and node.inputs[gamma + 1] is not None:
+        shift = constant_array(node.inputs[gamma + 1])
+    if shift is None or shift.dtype != _REAL or shift.shape != scale.shape:
+        return None
+    # Copies: steps keep them, and not the model's file.
+    epsilon = node.attributes.get_float("epsilon", 1e-5)
+    return Norm(np.array(scale, order="C"), np.array(shift, order="C"), epsilon)
 
 
 def is_next(addition: ir.Node) -> bool:
     """Return whether an Add is the residual connection of a normalisation, which then computes it along."""
     norm = sole_consumer(addition.outputs[0])
-    return norm is not None and norm.op_type == "LayerNormalization" and _Norm.of(norm, 1) is not None
+    return norm is not None and norm.op_type == "LayerNormalization" and _norm_of(norm, 1) is not None
 
 
 def match(node: ir.Node, context: Context) -> Replacement | None:
     """Match LayerNormalization; an Add of two activations before it is part of it."""
-    norm, x = _Norm.of(node, 1), node.inputs[0]
+    norm, x = _norm_of(node, 1), node.inputs[0]
     if node.domain != "" or norm is None or x is None:
         return None
     addition = x.producer()
@@ -77,7 +60,7 @@ def match(node: ir.Node, context: Context) -> Replacement | None:
 
 def match_skip(node: ir.Node, context: Context) -> Replacement | None:
     """Match onnxruntime's SkipLayerNormalization without a bias, of whose outputs only the first is used."""
-    norm = _Norm.of(node, 2)
+    norm = _norm_of(node, 2)
     a, b = node.inputs[:2]
     if norm is None or a is None or b is None or (len(node.inputs) > 4 and node.inputs[4] is not None):
         return None
@@ -91,37 +74,31 @@ def _are_floats(a: ir.Value, b: ir.Value, context: Context) -> bool:
     return not constant and (context.is_float(a) or context.is_float(b))
 
 
-def _source(value: ir.Value, norm: _Norm, context: Context) -> Source:
+def _source(value: ir.Value, norm: Norm, context: Context) -> Source:
     found = context.source(value)
     return found if found.bias is None or found.bias.size == norm.gamma.size else Source(value, _REAL)
 
 
 def _replacement(
-    node: ir.Node, norm: _Norm, reads: tuple[ir.Value, ...], before: tuple[ir.Node, ...], context: Context
+    node: ir.Node, norm: Norm, reads: tuple[ir.Value, ...], before: tuple[ir.Node, ...], context: Context
 ) -> Replacement:
     sources, end = [_source(value, norm, context) for value in reads], context.ending(node, clips=False)
     residual = len(sources) > 1 and (sources[1].rows or True)
-    quantised = None if end.quantised is None else Quantisation(float(end.quantised.scale), end.quantised.zero_point)
+    quantised, tier = None if end.quantised is None else end.quantised.tensor, context.tier
     outputs = NormOutputs() if quantised is None else NormOutputs(y=None, quantised=0)
 
+    def shape_of(shape: Shape) -> Shape:
+        if not shape or shape[-1] not in (None, norm.gamma.size):
+            raise ValueError(f"{norm.gamma.size} elements on the last axis")
+        return shape
+
     def prepare(shape: tuple[int, ...], _: tuple[int, ...], threads: int) -> Launch:
-        return prepare_layer_norm(
-            count_of(shape[:-1]),
-            norm.gamma.size,
-            norm.gamma,
-            norm.beta,
-            norm.epsilon,
-            threads,
-            residual,
-            outputs,
-            quantised,
-            None if quantised is None else end.dtype,
-            sources[0].rows,
-        )
+        rows = count_of(shape[:-1])
+        return prepare_layer_norm(rows, norm, threads, residual, outputs, quantised, sources[0].rows, tier)
 
     alike = None
     if all(source.rows is None for source in sources):
-        alike = ("LayerNormalization", len(sources), norm.gamma.size, norm.epsilon, quantised, end.dtype)
+        alike = ("LayerNormalization", len(sources), norm.gamma.size, norm.epsilon, quantised)
     step = OperatorStep(
         op_type=node.op_type,
         name=str(node.name),
@@ -129,7 +106,7 @@ def _replacement(
         x_dtypes=tuple(source.dtype for source in sources),
         y=str(end.y.name),
         y_dtype=end.dtype,
-        shape_of=norm.same_shape,
+        shape_of=shape_of,
         prepare=prepare,
         columns=0 if all(source.bias is None for source in sources) else norm.gamma.size,
         alike=alike,

@@ -30,6 +30,7 @@ def match_quantise(node: ir.Node, context: Context) -> Replacement | None:
     if x is None or parameters is None or not context.is_float(x):
         return None
     quantisation, dtype = Quantisation(float(parameters.scale), parameters.zero_point), parameters.dtype
+    tier = context.tier
     step = OperatorStep(
         op_type=node.op_type,
         name=str(node.name),
@@ -38,7 +39,7 @@ def match_quantise(node: ir.Node, context: Context) -> Replacement | None:
         y=str(node.outputs[0].name),
         y_dtype=dtype,
         shape_of=lambda shape: shape,
-        prepare=lambda shape, _, threads: prepare_quantise(count_of(shape), dtype, quantisation, threads),
+        prepare=lambda shape, _, threads: prepare_quantise(count_of(shape), dtype, quantisation, threads, tier=tier),
         alike=("QuantizeLinear", dtype, quantisation),
     )
     return Replacement(step, (x,), node.outputs[0], (node,))

@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 from sparse_rt_kernels.between.attention import (
     Attention,
     ByteOperand,
-    ByteTensor,
     QuantisedAttention,
     prepare_quantised_attention,
 )
-from sparse_rt_kernels.between.elementwise import Quantisation, QuantisedRows
+from sparse_rt_kernels.between.elementwise import QuantisedRows
 from sparse_rt_kernels.threads.launch import Launch
+from sparse_rt_kernels.vectors.quantisation import ByteTensor
 
 from sparse_rt.plan.match import constants
 from sparse_rt.plan.match.fusion import sole_consumer
@@ -27,7 +27,6 @@ __all__ = [
     "quantised_context",
     "quantised_operand",
     "requantised",
-    "tensor",
 ]
 
 
@@ -91,15 +90,10 @@ class QuantisedProducts:
         return prepare_quantised_attention(attention, products, threads)
 
 
-def tensor(one: constants.Quantisation) -> ByteTensor:
-    """Return a quantisation as kernels take it; raises ValueError where it is beyond them."""
-    return ByteTensor(Quantisation(float(one.scale), one.zero_point), one.dtype)
-
-
 def _operand(one: QuantisedOperand, bias: NDArray[np.float32] | None) -> ByteOperand:
     rows = one.source.rows
     source = None if rows is None else QuantisedRows(rows.quantisation, rows.dtype)
-    return ByteOperand(tensor(one.quantised), source, bias)
+    return ByteOperand(one.quantised.tensor, source, bias)
 
 
 def requantised(
@@ -148,8 +142,7 @@ def quantised_operand(value: ir.Value, context: Context) -> QuantisedOperand | N
 
 
 def _as_bytes(value: ir.Value, parameters: constants.Quantisation) -> Source:
-    quantisation = Quantisation(float(parameters.scale), parameters.zero_point)
-    return Source(value, parameters.dtype, QuantisedRows(quantisation, parameters.dtype))
+    return Source(value, parameters.dtype, QuantisedRows(parameters.tensor.quantisation, parameters.dtype))
 
 
 def quantised_context(product: ir.Node, rank: int, context: Context) -> Written | None:
