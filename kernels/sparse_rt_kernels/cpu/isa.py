@@ -5,7 +5,7 @@ import os
 
 from sparse_rt_kernels.cpu.settings import settings
 
-__all__ = ["TIERS", "TIER_VARIABLE", "allows", "cpu_features", "fits", "level", "supported_tiers", "tier"]
+__all__ = ["TIERS", "TIER_VARIABLE", "allows", "cpu_features", "fits", "level", "number_of", "supported_tiers", "tier"]
 
 _AVX2 = frozenset({"avx2", "fma"})
 _AVX512 = frozenset({"avx512f", "avx512bw", "avx512vl", "avx512dq"})
@@ -70,17 +70,22 @@ def supported_tiers(most: str | None = None) -> tuple[str, ...]:
     return tuple(name for name in runnable if order.index(name) >= order.index(chosen))
 
 
+def number_of(name: str) -> int:
+    """Return the number of a tier: 0 for the most specific one."""
+    return list(TIERS).index(name)
+
+
 def level(most: str | None = None) -> int:
-    """Return the number of the most specific tier that a kernel may use, for its machine code to be made for.
+    """Return the number of the most specific tier that a kernel may use, which its machine code is made for.
 
     See :func:`supported_tiers` for the argument, and for what is raised.
     """
-    return list(TIERS).index(supported_tiers(most)[0])
+    return number_of(supported_tiers(most)[0])
 
 
 def allows(number: int, name: str) -> bool:
     """Return whether kernels of :func:`level` `number` may name the instructions of tier `name`, which this CPU has."""
-    return list(TIERS).index(name) >= number and fits(name, cpu_features())
+    return number_of(name) >= number and fits(name, cpu_features())
 
 
 def tier() -> str:

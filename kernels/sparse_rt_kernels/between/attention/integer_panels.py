@@ -22,7 +22,7 @@ _ONES: Final = simd.constant(I32, [0x01010101] * LANES)
 
 #: Of the kernel, for which there is no other; and its level.
 TIER: Final = "avx512vnni"
-_LEVEL: Final = list(isa.TIERS).index(TIER)
+_LEVEL: Final = isa.number_of(TIER)
 
 
 def _kept_bytes(builder: Any, value: Any, rest: Any) -> Any:

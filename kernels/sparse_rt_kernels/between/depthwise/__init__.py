@@ -66,7 +66,7 @@ def prepare_depthwise(
         blocks = permuted_blocks(geometry, level)
         if blocks is not None:
             return prepare_permuted(geometry, x_dtype, out_dtype, weight, epilogue, threads, blocks)
-        return prepare_integer(geometry, x_dtype, out_dtype, weight, epilogue, threads)
+        return prepare_integer(geometry, x_dtype, out_dtype, weight, epilogue, threads, level)
     if x_dtype.char == "f" and out_dtype.char == "f" and isinstance(epilogue, FloatEpilogue):
         if can_share_rows(geometry, level):
             return prepare_rows(geometry, weight, epilogue, threads)

@@ -5,6 +5,7 @@ from typing import Any, Final
 import numpy as np
 from llvmlite import ir
 
+from sparse_rt_kernels.between.depthwise.operands import Bytes
 from sparse_rt_kernels.cpu import isa
 from sparse_rt_kernels.jit.llvm import F32, I8, I16, I32, I64
 from sparse_rt_kernels.product.epilogue import IntegerEpilogue
@@ -28,14 +29,9 @@ def kind_of(dtype: np.dtype[Any], epilogue: IntegerEpilogue) -> int:
     return BYTES if epilogue.bias.any() or not (np.abs(epilogue.scale) < 1).all() else PRODUCTS
 
 
-def _saturates() -> bool:
-    """Return whether the CPU has 64-byte conversions and packs that saturate."""
-    return isa.fits("avx512", isa.cpu_features())
-
-
-def dot(builder: Any, acc: Any, values: Any, weights: Any) -> Any:
-    """Add 4 products of unsigned bytes and signed bytes to each lane."""
-    if isa.fits("avx512vnni", isa.cpu_features()):
+def dot(builder: Any, level: int, acc: Any, values: Any, weights: Any) -> Any:
+    """Add 4 products of unsigned bytes and signed bytes to each lane; `level` is that of :mod:`isa`."""
+    if isa.allows(level, "avx512vnni"):
         return simd.dot_u8s8(builder, acc, values, weights)
     for byte in range(4):
         shift = simd.constant(I32, [8 * byte] * LANES)
@@ -73,15 +69,17 @@ def _packed_order(ways: int, vectors: int) -> list[int]:
 class Finish:
     """The operands of one channel, in every lane, and what they make of a block of sums."""
 
-    def __init__(self, builder: Any, step: int, given: Any) -> None:
-        scale, bias, low, high, zero_point = given
+    def __init__(self, builder: Any, level: int, step: int, given: Bytes) -> None:
         self._builder = builder
         self._step = step
+        self._kind = given.kind
         self._scale, self._bias, self._low, self._high = (
-            simd.broadcast(builder, value, LANES) for value in (scale, bias, low, high)
+            simd.broadcast(builder, value, LANES) for value in (given.scale, given.bias, given.low, given.high)
         )
-        self._zero_point = builder.trunc(zero_point, I8)
-        if _saturates():
+        self._zero_point = builder.trunc(given.zero_point, I8)
+        #: Whether there are 64-byte conversions and packs that saturate.
+        self._saturates = isa.allows(level, "avx512")
+        if self._saturates:
             self._bound_bytes()
 
     def _bound_bytes(self) -> None:
@@ -99,24 +97,24 @@ class Finish:
         self._span = simd.broadcast(builder, builder.trunc(builder.sub(most, least), I8), 64)
         self._least_byte = simd.broadcast(builder, builder.add(builder.trunc(least, I8), self._zero_point), 64)
 
-    def store(self, kind: Any, sums: list[Any], place: Any, mask: Any = None) -> None:
+    def store(self, sums: list[Any], place: Any, mask: Any = None) -> None:
         """Store the outputs of 4 or 2 vectors of sums, or those of `mask` (<64 x i1>)."""
-        builder = self._builder
+        builder, kind = self._builder, self._kind
         with builder.if_else(builder.icmp_signed(">=", kind, I64(BYTES)), likely=True) as (narrow, wide):
             with narrow:
-                self._store_narrow(kind, sums, place, mask)
+                self._store_narrow(sums, place, mask)
             with wide, builder.if_else(builder.icmp_signed("==", kind, I64(INT32))) as (words, floats):
                 with words:
                     self._store_words(sums, place, mask)
                 with floats:
                     self._store_words([self._clipped(one) for one in sums], place, mask)
 
-    def _store_narrow(self, kind: Any, sums: list[Any], place: Any, mask: Any) -> None:
+    def _store_narrow(self, sums: list[Any], place: Any, mask: Any) -> None:
         builder = self._builder
-        if not _saturates():
+        if not self._saturates:
             self._store_bytes(sums, place, mask)
             return
-        with builder.if_else(builder.icmp_signed("==", kind, I64(PRODUCTS)), likely=True) as (products, others):
+        with builder.if_else(builder.icmp_signed("==", self._kind, I64(PRODUCTS)), likely=True) as (products, others):
             with products:
                 rows = [self._product(one) for one in sums]
                 self._put(place, self._saturated(rows), mask, 0)

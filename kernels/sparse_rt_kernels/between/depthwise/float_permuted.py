@@ -1,14 +1,17 @@
 """The float32 depthwise convolution of 3x3 and 5x5 with strides: permutations of what is loaded instead of copies."""
 
+import functools
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sparse_rt_kernels.between.depthwise.float_permuted_micro import convolve_pieces
+from sparse_rt_kernels.between.depthwise.float_permuted_micro import PieceTables, convolve_pieces
+from sparse_rt_kernels.between.depthwise.operands import Floats, Planes
 from sparse_rt_kernels.between.depthwise.pieces import Pieces, pieces_of
 from sparse_rt_kernels.cpu import isa
 from sparse_rt_kernels.cpu.caches import level1_bytes
+from sparse_rt_kernels.jit.compilation import TaskFunction
 from sparse_rt_kernels.jit.compiler import carray
 from sparse_rt_kernels.product.epilogue import FloatEpilogue
 from sparse_rt_kernels.product.geometry import ConvGeometry
@@ -18,7 +21,7 @@ from sparse_rt_kernels.threads.planes import plane_range, plane_tasks
 __all__ = ["float_pieces", "prepare_permuted_floats"]
 
 _FIELDS: Final = (
-    *("planes", "tasks", "channels", "side", "source_plane", "out_plane", "pieces", "places", "masks", "controls"),
+    *("planes", "tasks", "channels", "source_plane", "out_plane", "pieces", "places", "masks", "controls"),
     *("outs", "stores", "weights", "bias"),
 )
 _RECORD: Final = np.dtype([*((name, "i8") for name in _FIELDS), ("low", "f8"), ("high", "f8")])
@@ -36,57 +39,25 @@ def float_pieces(geometry: ConvGeometry, level: int) -> Pieces | None:
     return pieces_of(geometry)
 
 
-def _permuted_task(task: int, arguments: Any, x: int, other: int, out: int, shared: int, scratch: int) -> int:
-    """Convolve one task's planes, those of one image at a time."""
-    a = carray(arguments, (1,), _RECORD)[0]
-    first, last = plane_range(task, a.tasks, a.planes)
-    step, jump, pieces, places, masks, controls = a.source_plane, a.out_plane, a.pieces, a.places, a.masks, a.controls
-    outs, stores, low, high = a.outs, a.stores, np.float32(a.low), np.float32(a.high)
-    while first < last:
-        channel = first % a.channels
-        planes = min(last - first, a.channels - channel)
-        source, target = x + first * step, out + first * jump
-        weights, bias = a.weights + channel * a.side * a.side * 4, a.bias + channel * 4
-        if a.side == 3:
-            convolve_pieces(
-                3,
-                planes,
-                source,
-                step,
-                target,
-                jump,
-                pieces,
-                places,
-                masks,
-                controls,
-                outs,
-                stores,
-                weights,
-                bias,
-                low,
-                high,
-            )
-        else:
-            convolve_pieces(
-                5,
-                planes,
-                source,
-                step,
-                target,
-                jump,
-                pieces,
-                places,
-                masks,
-                controls,
-                outs,
-                stores,
-                weights,
-                bias,
-                low,
-                high,
-            )
-        first += planes
-    return 0
+@functools.cache
+def _task(side: int) -> TaskFunction:
+    """Return the task for kernels of `side` rows and columns."""
+
+    def permuted_task(task: int, arguments: Any, x: int, other: int, out: int, shared: int, scratch: int) -> int:
+        """Convolve one task's planes, those of one image at a time."""
+        a = carray(arguments, (1,), _RECORD)[0]
+        first, last = plane_range(task, a.tasks, a.planes)
+        step, jump, low, high = a.source_plane, a.out_plane, np.float32(a.low), np.float32(a.high)
+        pieces = PieceTables(a.pieces, a.places, a.masks, a.controls, a.outs, a.stores)
+        while first < last:
+            channel = first % a.channels
+            planes = Planes(min(last - first, a.channels - channel), x + first * step, step, out + first * jump, jump)
+            weights = a.weights + channel * side * side * 4
+            convolve_pieces(side, planes, pieces, weights, Floats(a.bias + channel * 4, low, high))
+            first += planes.count
+        return 0
+
+    return permuted_task
 
 
 def prepare_permuted_floats(
@@ -100,9 +71,9 @@ def prepare_permuted_floats(
     tasks = plane_tasks(planes, (count * (4 * side + side * side) + 10) / 4, threads)
     tables = (pieces.places, pieces.masks, pieces.controls, pieces.outs, pieces.stores, weights, epilogue.bias)
     record = (
-        *(planes, tasks, g.channels, side, g.height * g.width * 4, g.out_height * g.out_width * 4, count),
+        *(planes, tasks, g.channels, g.height * g.width * 4, g.out_height * g.out_width * 4, count),
         *(table.ctypes.data for table in tables),
         *(epilogue.low, epilogue.high),
     )
-    phase = Phase(_permuted_task, np.array([record], _RECORD), tasks)
+    phase = Phase(_task(side), np.array([record], _RECORD), tasks)
     return Launch([phase], keep=(pieces, weights, epilogue))

@@ -1,14 +1,15 @@
 """The float32 3x3 depthwise convolution of stride 1 or 2, some output rows at a time, from planes to planes."""
 
-from collections.abc import Callable
+import functools
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sparse_rt_kernels.between.depthwise.float_rows_micro import convolve_rows
+from sparse_rt_kernels.between.depthwise.float_rows_micro import Image, RowPieces, convolve_rows
+from sparse_rt_kernels.between.depthwise.operands import Floats, Planes
 from sparse_rt_kernels.cpu import isa
-from sparse_rt_kernels.jit.compilation import kernel_jit
+from sparse_rt_kernels.jit.compilation import TaskFunction
 from sparse_rt_kernels.jit.compiler import carray
 from sparse_rt_kernels.product.epilogue import FloatEpilogue
 from sparse_rt_kernels.product.geometry import ConvGeometry
@@ -20,7 +21,7 @@ from sparse_rt_kernels.vectors.registers import LANES
 __all__ = ["can_share_rows", "prepare_rows"]
 
 _FIELDS: Final = (
-    *("planes", "tasks", "channels", "together", "down", "source_plane", "out_plane", "height", "width"),
+    *("planes", "tasks", "channels", "source_plane", "out_plane", "height", "width"),
     *("out_height", "out_width", "top", "pieces", "places", "masks", "zeros", "weights", "bias"),
 )
 _RECORD: Final = np.dtype([*((name, "i8") for name in _FIELDS), ("low", "f8"), ("high", "f8")])
@@ -40,59 +41,26 @@ def can_share_rows(geometry: ConvGeometry, level: int) -> bool:
     )
 
 
-def _convolver(together: int, down: int) -> Callable[[Any, int, int, int, int], int]:
-    """Return the function for one size of groups of rows and one stride; see :func:`float_rows_micro.convolve_rows`."""
+@functools.cache
+def _task(together: int, down: int) -> TaskFunction:
+    """Return the task for one size of groups of rows and one stride; see :func:`float_rows_micro.convolve_rows`."""
 
-    @kernel_jit
-    def convolve(a: Any, first: int, planes: int, x: int, out: int) -> int:
-        """Convolve some planes of one image."""
-        channel = first % a.channels
-        return convolve_rows(
-            together,
-            down,
-            planes,
-            x + first * a.source_plane,
-            a.source_plane,
-            out + first * a.out_plane,
-            a.out_plane,
-            a.height,
-            a.width,
-            a.out_height,
-            a.out_width,
-            a.top,
-            a.pieces,
-            a.places,
-            a.masks,
-            a.zeros,
-            a.weights + channel * 36,
-            a.bias + channel * 4,
-            np.float32(a.low),
-            np.float32(a.high),
-        )
+    def rows_task(task: int, arguments: Any, x: int, other: int, out: int, shared: int, scratch: int) -> int:
+        """Convolve one task's planes, those of one image at a time."""
+        a = carray(arguments, (1,), _RECORD)[0]
+        first, last = plane_range(task, a.tasks, a.planes)
+        step, jump, low, high = a.source_plane, a.out_plane, np.float32(a.low), np.float32(a.high)
+        image = Image(a.height, a.width, a.out_height, a.out_width, a.top, a.zeros)
+        pieces = RowPieces(a.pieces, a.places, a.masks)
+        while first < last:
+            channel = first % a.channels
+            planes = Planes(min(last - first, a.channels - channel), x + first * step, step, out + first * jump, jump)
+            operands = Floats(a.bias + channel * 4, low, high)
+            convolve_rows(together, down, planes, image, pieces, a.weights + channel * 36, operands)
+            first += planes.count
+        return 0
 
-    return convolve
-
-
-_sevens, _fours, _sevens_down, _fours_down = (_convolver(rows, down) for down in (1, 2) for rows in _TOGETHER)
-
-
-def _rows_task(task: int, arguments: Any, x: int, other: int, out: int, shared: int, scratch: int) -> int:
-    """Convolve one task's planes, those of one image at a time."""
-    a = carray(arguments, (1,), _RECORD)[0]
-    first, last = plane_range(task, a.tasks, a.planes)
-    while first < last:
-        planes = min(last - first, a.channels - first % a.channels)
-        if a.down == 1:
-            if a.together == 7:
-                _sevens(a, first, planes, x, out)
-            else:
-                _fours(a, first, planes, x, out)
-        elif a.together == 7:
-            _sevens_down(a, first, planes, x, out)
-        else:
-            _fours_down(a, first, planes, x, out)
-        first += planes
-    return 0
+    return rows_task
 
 
 def _pieces(geometry: ConvGeometry) -> tuple[NDArray[np.int64], NDArray[np.uint16]]:
@@ -129,10 +97,10 @@ def prepare_rows(geometry: ConvGeometry, weight: NDArray[np.float32], epilogue: 
     # At 4 GHz: 9 FMAs for each vector, 2 a cycle, and about as many loads that cross lines; permutations at stride 2.
     tasks = plane_tasks(planes, -(-g.out_height // together) * together * size * 6 * down / 4, threads)
     record = (
-        *(planes, tasks, g.channels, together, down, g.height * g.width * 4, g.out_height * g.out_width * 4),
+        *(planes, tasks, g.channels, g.height * g.width * 4, g.out_height * g.out_width * 4),
         *(g.height, g.width, g.out_height, g.out_width, g.pads[0], size, places.ctypes.data, masks.ctypes.data),
         *(zeros.ctypes.data + 4 * max(0, g.pads[1]), weights.ctypes.data, epilogue.bias.ctypes.data),
         *(epilogue.low, epilogue.high),
     )
-    phase = Phase(_rows_task, np.array([record], _RECORD), tasks)
+    phase = Phase(_task(together, down), np.array([record], _RECORD), tasks)
     return Launch([phase], keep=(places, masks, zeros, weights, epilogue))

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from sparse_rt_kernels.between.depthwise.float_micro import multiply_floats
 from sparse_rt_kernels.between.depthwise.layout import Layout
 from sparse_rt_kernels.between.depthwise.moves import float_at
+from sparse_rt_kernels.between.depthwise.operands import Block, Floats, TapTable
 from sparse_rt_kernels.between.depthwise.staging import (
     FIELDS,
     begin_planes,
@@ -27,24 +28,25 @@ from sparse_rt_kernels.threads.planes import plane_range, plane_tasks
 
 __all__ = ["prepare_floats"]
 
-_OWN: Final = (*("planes", "tasks", "channels", "tap_rows", "down", "count", "offsets", "weights", "blocks", "bias"),)
+_OWN: Final = ("planes", "tasks", "channels", "tap_rows", "down", "count", "offsets", "weights", "blocks", "bias")
 _FLOAT: Final = np.dtype([*((name, "i8") for name in (*_OWN, *FIELDS)), ("low", "f8"), ("high", "f8")])
 
 
 @kernel_jit
 def _multiply(a: Any, channel: int, source: int, out: int) -> int:
     """Compute the flat outputs of one plane."""
-    count, offsets, weights, blocks = a.count, a.offsets, a.weights + channel * a.count * 4, a.blocks
-    pitch, bias, low, high = a.flat_bytes, float_at(a.bias + channel * 4), np.float32(a.low), np.float32(a.high)
+    block = Block(source, a.blocks, out, a.flat_bytes)
+    table = TapTable(a.count, a.offsets, a.weights + channel * a.count * 4)
+    end = Floats(float_at(a.bias + channel * 4), np.float32(a.low), np.float32(a.high))
     if a.tap_rows == 3:
         if a.together == 1:
-            return multiply_floats(3, 3, 1, 1, source, count, offsets, weights, blocks, out, pitch, bias, low, high)
+            return multiply_floats(3, 3, 1, 1, block, table, end)
         if a.down == 1:
-            return multiply_floats(3, 3, 4, 1, source, count, offsets, weights, blocks, out, pitch, bias, low, high)
-        return multiply_floats(3, 3, 4, 2, source, count, offsets, weights, blocks, out, pitch, bias, low, high)
+            return multiply_floats(3, 3, 4, 1, block, table, end)
+        return multiply_floats(3, 3, 4, 2, block, table, end)
     if a.tap_rows == 5:
-        return multiply_floats(5, 5, 1, 1, source, count, offsets, weights, blocks, out, pitch, bias, low, high)
-    return multiply_floats(0, 0, 1, 1, source, count, offsets, weights, blocks, out, pitch, bias, low, high)
+        return multiply_floats(5, 5, 1, 1, block, table, end)
+    return multiply_floats(0, 0, 1, 1, block, table, end)
 
 
 def _float_task(task: int, arguments: Any, x: int, other: int, out: int, shared: int, scratch: int) -> int:

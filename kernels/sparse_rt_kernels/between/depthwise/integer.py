@@ -1,5 +1,6 @@
 """The int8 depthwise convolution, from planes to planes."""
 
+import functools
 from typing import Any, Final
 
 import numpy as np
@@ -9,6 +10,7 @@ from sparse_rt_kernels.between.depthwise.finish import kind_of
 from sparse_rt_kernels.between.depthwise.integer_micro import multiply_bytes
 from sparse_rt_kernels.between.depthwise.layout import Layout
 from sparse_rt_kernels.between.depthwise.moves import float_at, word_at
+from sparse_rt_kernels.between.depthwise.operands import Block, Bytes, TapTable
 from sparse_rt_kernels.between.depthwise.staging import (
     FIELDS,
     begin_planes,
@@ -19,7 +21,7 @@ from sparse_rt_kernels.between.depthwise.staging import (
     staging_record,
 )
 from sparse_rt_kernels.between.depthwise.taps import tap_offsets, unrolled, words_of_taps
-from sparse_rt_kernels.jit.compilation import kernel_jit
+from sparse_rt_kernels.jit.compilation import TaskFunction, kernel_jit
 from sparse_rt_kernels.jit.compiler import carray
 from sparse_rt_kernels.product.epilogue import IntegerEpilogue
 from sparse_rt_kernels.product.geometry import ConvGeometry
@@ -37,166 +39,46 @@ _INTEGER: Final = np.dtype([*((name, "i8") for name in (*_OWN, *FIELDS)), ("low"
 
 
 @kernel_jit
-def _multiply(a: Any, channel: int, source: int, out: int) -> int:
-    """Compute the flat outputs of one plane."""
-    weights = a.weights + channel * a.count * 4
-    count, offsets, blocks, pitch, kind, itemsize = a.count, a.offsets, a.blocks, a.flat_bytes, a.kind, a.out_itemsize
-    offset = word_at(a.offset + channel * 4)
-    scale, bias = float_at(a.scale + channel * 4), float_at(a.bias + channel * 4)
-    low, high, zero = np.float32(a.low), np.float32(a.high), a.zero_point
+def _multiply(level: int, a: Any, channel: int, source: int, out: int) -> int:
+    """Compute the flat outputs of one plane; `level` is a literal, that of :mod:`isa`."""
+    at = channel * 4
+    block = Block(source, a.blocks, out, a.out_itemsize)
+    table = TapTable(a.count, a.offsets, a.weights + a.count * at)
+    offset, scale, bias = word_at(a.offset + at), float_at(a.scale + at), float_at(a.bias + at)
+    end = Bytes(a.kind, offset, scale, bias, np.float32(a.low), np.float32(a.high), a.zero_point)
     if a.step == 1:
         if a.tap_rows == 3:
-            return multiply_bytes(
-                3,
-                1,
-                1,
-                1,
-                1,
-                source,
-                count,
-                offsets,
-                weights,
-                blocks,
-                out,
-                pitch,
-                kind,
-                itemsize,
-                offset,
-                scale,
-                bias,
-                low,
-                high,
-                zero,
-            )
+            return multiply_bytes(3, 1, 1, level, block, table, end)
         if a.tap_rows == 5:
-            return multiply_bytes(
-                5,
-                2,
-                1,
-                1,
-                1,
-                source,
-                count,
-                offsets,
-                weights,
-                blocks,
-                out,
-                pitch,
-                kind,
-                itemsize,
-                offset,
-                scale,
-                bias,
-                low,
-                high,
-                zero,
-            )
-        return multiply_bytes(
-            0,
-            0,
-            1,
-            1,
-            1,
-            source,
-            count,
-            offsets,
-            weights,
-            blocks,
-            out,
-            pitch,
-            kind,
-            itemsize,
-            offset,
-            scale,
-            bias,
-            low,
-            high,
-            zero,
-        )
+            return multiply_bytes(5, 2, 1, level, block, table, end)
+        return multiply_bytes(0, 0, 1, level, block, table, end)
     if a.tap_rows == 3:
-        return multiply_bytes(
-            3,
-            1,
-            1,
-            1,
-            2,
-            source,
-            count,
-            offsets,
-            weights,
-            blocks,
-            out,
-            pitch,
-            kind,
-            itemsize,
-            offset,
-            scale,
-            bias,
-            low,
-            high,
-            zero,
-        )
+        return multiply_bytes(3, 1, 2, level, block, table, end)
     if a.tap_rows == 5:
-        return multiply_bytes(
-            5,
-            2,
-            1,
-            1,
-            2,
-            source,
-            count,
-            offsets,
-            weights,
-            blocks,
-            out,
-            pitch,
-            kind,
-            itemsize,
-            offset,
-            scale,
-            bias,
-            low,
-            high,
-            zero,
-        )
-    return multiply_bytes(
-        0,
-        0,
-        1,
-        1,
-        2,
-        source,
-        count,
-        offsets,
-        weights,
-        blocks,
-        out,
-        pitch,
-        kind,
-        itemsize,
-        offset,
-        scale,
-        bias,
-        low,
-        high,
-        zero,
-    )
+        return multiply_bytes(5, 2, 2, level, block, table, end)
+    return multiply_bytes(0, 0, 2, level, block, table, end)
 
 
-def _integer_task(task: int, arguments: Any, x: int, other: int, out: int, shared: int, scratch: int) -> int:
-    """Convolve one task's planes."""
-    a = carray(arguments, (1,), _INTEGER)[0]
-    first, last = plane_range(task, a.tasks, a.planes)
-    begin_planes(a, scratch)
-    for begin in range(first, last, a.group):
-        planes = min(a.group, last - begin)
-        planes_in(a, x + begin * a.source_plane, planes, scratch)
-        channel = begin % a.channels
-        for slot in range(planes):
-            _multiply(a, channel, staged_address(a, scratch, slot), flat_address(a, scratch, slot))
-            channel = channel + 1 if channel + 1 < a.channels else 0
-        planes_out(a, scratch, planes, out + begin * a.out_plane)
-    return 0
+@functools.cache
+def _task(level: int) -> TaskFunction:
+    """Return the task for a level of :mod:`isa`."""
+
+    def integer_task(task: int, arguments: Any, x: int, other: int, out: int, shared: int, scratch: int) -> int:
+        """Convolve one task's planes."""
+        a = carray(arguments, (1,), _INTEGER)[0]
+        first, last = plane_range(task, a.tasks, a.planes)
+        begin_planes(a, scratch)
+        for begin in range(first, last, a.group):
+            planes = min(a.group, last - begin)
+            planes_in(a, x + begin * a.source_plane, planes, scratch)
+            channel = begin % a.channels
+            for slot in range(planes):
+                _multiply(level, a, channel, staged_address(a, scratch, slot), flat_address(a, scratch, slot))
+                channel = channel + 1 if channel + 1 < a.channels else 0
+            planes_out(a, scratch, planes, out + begin * a.out_plane)
+        return 0
+
+    return integer_task
 
 
 def _nanoseconds(layout: Layout, taps: int) -> float:
@@ -212,8 +94,9 @@ def prepare_integer(
     weight: NDArray[np.int8],
     epilogue: IntegerEpilogue,
     threads: int,
+    level: int,
 ) -> Launch:
-    """See :func:`sparse_rt_kernels.between.depthwise.prepare_depthwise`."""
+    """See :func:`sparse_rt_kernels.between.depthwise.prepare_depthwise`; `level` is that of :mod:`isa`."""
     layout = Layout(geometry, 1, geometry.strides[1] > 2)
     # 4 taps make one operand where the columns that they read are neighbours.
     width = 4 if geometry.dilations[1] == 1 and not layout.is_separated else 1
@@ -233,5 +116,5 @@ def prepare_integer(
         *staging,
         *(low, high),
     )
-    phase = Phase(_integer_task, np.array([record], _INTEGER), tasks)
+    phase = Phase(_task(level), np.array([record], _INTEGER), tasks)
     return Launch([phase], 0, scratch_bytes, keep=(offsets, words, offset, epilogue))

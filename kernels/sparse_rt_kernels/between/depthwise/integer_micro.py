@@ -9,6 +9,7 @@ from typing import Any
 
 from sparse_rt_kernels.between.depthwise.finish import Finish, dot
 from sparse_rt_kernels.between.depthwise.layout import BLOCK
+from sparse_rt_kernels.between.depthwise.operands import Block, Bytes, TapTable
 from sparse_rt_kernels.between.depthwise.sums import Taps, emit_sums
 from sparse_rt_kernels.jit.compiler import cgutils, types
 from sparse_rt_kernels.jit.llvm import I32, I64
@@ -20,80 +21,53 @@ __all__ = ["multiply_bytes"]
 
 @simd.emitter
 def multiply_bytes(
-    context: Any,
-    rows: Any,
-    columns: Any,
-    together: Any,
-    down: Any,
-    step: Any,
-    source: Any,
-    count: Any,
-    offsets: Any,
-    weights: Any,
-    blocks: Any,
-    out: Any,
-    pitch: Any,
-    kind: Any,
-    itemsize: Any,
-    offset: Any,
-    scale: Any,
-    bias: Any,
-    low: Any,
-    high: Any,
-    zero_point: Any,
+    context: Any, rows: Any, columns: Any, step: Any, level: Any, block: Any, table: Any, operands: Any
 ) -> Any:
-    """``out[p, f] = epilogue(sum over taps of weight * source[offset + step * f])`` for 64 `blocks` flat pixels f.
+    """``out[f] = epilogue(sum over taps of weight * source[offset + step * f])`` for the flat pixels f of blocks.
 
     Parameters
     ----------
-    rows, columns, together, down
+    rows, columns
         Literal ints: :class:`sums.Taps`, a column being 4 taps.
     step
         Literal int: bytes from pixel to pixel, 1 or 2.
-    source
-        A plane in its :class:`layout.Layout`, unsigned.
-    count, offsets, weights
-        See :func:`sums.emit_sums`; a weight is 4 signed bytes.
-    out, pitch
-        (together, 64 blocks) outputs, rows `pitch` bytes apart.
-    kind, itemsize
-        Of :mod:`finish`, and the bytes of an output.
-    offset, scale, bias
-        Of this channel: intp, float32, float32.
-    low, high
-        float32 clip bounds; for bytes within what `zero_point` leaves of the output's range.
+    level
+        Literal int, that of :mod:`isa`.
+    block
+        :class:`operands.Block` of unsigned bytes; `pitch` is the bytes of an output.
+    table
+        :class:`operands.TapTable`; a weight is 4 signed bytes.
+    operands
+        :class:`operands.Bytes`.
     """
 
     def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        source, count, offsets, weights, blocks, out, pitch, kind, itemsize, offset, *operands = given[5:]
-        every = step.literal_value
-        taps = Taps(rows.literal_value, columns.literal_value, together.literal_value, down.literal_value)
+        a = Block(*cgutils.unpack_tuple(builder, given[4]))
+        taps = TapTable(*cgutils.unpack_tuple(builder, given[5]))
+        end = Bytes(*cgutils.unpack_tuple(builder, given[6]))
+        every, tier = step.literal_value, level.literal_value
         starts = [64 * (v * every // 4) + v * every % 4 for v in range(4)]
-        zero = simd.broadcast(builder, builder.trunc(offset, I32), LANES)
-        finish = Finish(builder, every, operands)
-        with cgutils.for_range(builder, blocks) as block:
-            base = builder.add(source, builder.mul(block.index, I64(BLOCK * every)))
+        zero = simd.broadcast(builder, builder.trunc(end.offset, I32), LANES)
+        finish = Finish(builder, tier, every, end)
+        with cgutils.for_range(builder, a.blocks) as each:
+            base = builder.add(a.source, builder.mul(each.index, I64(BLOCK * every)))
 
             def read(tap: Any, v: int) -> Any:
                 place = simd.pointer(builder, builder.add(base, tap))
                 return simd.load(builder, simd.element(builder, place, starts[v]), WORDS)
 
-            sums = emit_sums(
+            unrolled = Taps(rows.literal_value, columns.literal_value, 1, 1)
+            (sums,) = emit_sums(
                 builder,
+                unrolled,
                 taps,
-                count,
-                offsets,
-                weights,
                 I32,
-                [[zero] * 4 for _ in range(taps.together)],
+                [[zero] * 4],
                 read,
-                lambda acc, values, held: dot(builder, acc, values, held),
+                lambda acc, values, held: dot(builder, tier, acc, values, held),
             )
-            at = builder.add(out, builder.mul(block.index, builder.mul(itemsize, I64(BLOCK))))
-            for number, row in enumerate(sums):
-                place = builder.add(at, builder.mul(pitch, I64(number)))
-                finish.store(kind, row, simd.pointer(builder, place))
+            at = builder.add(a.out, builder.mul(each.index, builder.mul(a.pitch, I64(BLOCK))))
+            finish.store(sums, simd.pointer(builder, at))
         return I64(0)
 
-    floats = [types.float32] * 4
-    return types.intp(rows, columns, together, down, step, *[types.intp] * 10, *floats, types.intp), generate
+    return types.intp(rows, columns, step, level, block, table, operands), generate

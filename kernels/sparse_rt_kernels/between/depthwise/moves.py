@@ -3,55 +3,52 @@
 Each is a Numba intrinsic on addresses (intp) that returns an intp: Numba may drop a call that returns nothing.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sparse_rt_kernels.jit.compiler import cgutils, types
 from sparse_rt_kernels.jit.llvm import F32, I8, I32, I64
 from sparse_rt_kernels.vectors import simd
+from sparse_rt_kernels.vectors.loops import first_that_fits
 from sparse_rt_kernels.vectors.registers import FLOATS
 
-__all__ = ["copy_rows", "fill_words", "float_at", "separate_pairs", "word_at"]
+__all__ = ["Grid", "copy_rows", "fill_words", "float_at", "separate_pairs", "word_at"]
 
 #: Bytes of the vectors to choose from; the last fits every row.
 _SIZES: Final = (64, 32, 16, 8, 4, 2, 1)
 
 
-def _first_that_fits(builder: Any, sizes: Sequence[int], width: Any, emit: Callable[[int], None]) -> None:
-    """Emit ``emit(size)`` for every size, of which the first that is at most `width` runs, or else the last."""
-    size, *smaller = sizes
-    if not smaller:
-        emit(size)
-        return
-    with builder.if_else(builder.icmp_signed(">=", width, I64(size))) as (fits, other):
-        with fits:
-            emit(size)
-        with other:
-            _first_that_fits(builder, smaller, width, emit)
+class Grid(NamedTuple):
+    """Planes of rows in memory: ints, or IR i64 where code is emitted.
+
+    Attributes
+    ----------
+    first
+        Address of the first plane's first row.
+    plane, row
+        Bytes from plane to plane, and from row to row.
+    """
+
+    first: Any
+    plane: Any
+    row: Any
+
+
+def _row(builder: Any, grid: Grid, plane: Any, row: Any) -> Any:
+    """Return the address of a row."""
+    begin = builder.add(grid.first, builder.mul(plane, grid.plane))
+    return builder.add(begin, builder.mul(row, grid.row))
 
 
 @simd.emitter
-def copy_rows(
-    context: Any,
-    source: Any,
-    source_plane: Any,
-    stride: Any,
-    target: Any,
-    target_plane: Any,
-    pitch: Any,
-    planes: Any,
-    rows: Any,
-    width: Any,
-    flip: Any,
-) -> Any:
-    """``target[i, p, q] = source[i, p, q] ^ flip`` for planes of rows of `width` bytes, at least 1.
+def copy_rows(context: Any, source: Any, target: Any, planes: Any, rows: Any, width: Any, flip: Any) -> Any:
+    """``target[i, p, q] = source[i, p, q] ^ flip`` for planes of rows of `width` bytes, at least 1, in two grids.
 
-    Planes are `source_plane` and `target_plane` bytes apart, rows `stride` and `pitch`. The last vector of a row
-    overlaps the one before, so that nothing beyond the row is read or written.
+    The last vector of a row overlaps the one before, so that nothing beyond the row is read or written.
     """
 
     def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        source, source_plane, stride, target, target_plane, pitch, planes, rows, width, flip = given
+        read, written = (Grid(*cgutils.unpack_tuple(builder, grid)) for grid in given[:2])
+        planes, rows, width, flip = given[2:]
         flips = builder.trunc(flip, I8)
 
         def move(size: int, begin: Any, end: Any, first: Any) -> None:
@@ -62,10 +59,7 @@ def copy_rows(
         def copy(size: int) -> None:
             last = builder.sub(width, I64(size))
             with cgutils.for_range(builder, planes) as plane, cgutils.for_range(builder, rows) as row:
-                begin = builder.add(source, builder.mul(plane.index, source_plane))
-                begin = builder.add(begin, builder.mul(row.index, stride))
-                end = builder.add(target, builder.mul(plane.index, target_plane))
-                end = builder.add(end, builder.mul(row.index, pitch))
+                begin, end = (_row(builder, grid, plane.index, row.index) for grid in (read, written))
                 if size < _SIZES[0]:
                     # Less than two vectors wide, or the size above would have fitted.
                     move(size, begin, end, I64(0))
@@ -74,10 +68,10 @@ def copy_rows(
                         move(size, begin, end, first)
                 move(size, begin, end, last)
 
-        _first_that_fits(builder, _SIZES, width, copy)
+        first_that_fits(builder, _SIZES, width, copy)
         return I64(0)
 
-    return types.intp(*[types.intp] * 10), generate
+    return types.intp(source, target, *[types.intp] * 4), generate
 
 
 @simd.emitter

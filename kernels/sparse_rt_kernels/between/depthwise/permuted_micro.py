@@ -4,17 +4,19 @@ Some output rows, up to 64 pixels, are a block. What a row of the kernel reads f
 bytes, or two; a permutation picks for each pixel the columns that its taps meet, or a byte of padding, the last one.
 """
 
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 from llvmlite import ir
 
 from sparse_rt_kernels.between.depthwise.finish import Finish, dot
+from sparse_rt_kernels.between.depthwise.operands import Bytes, Planes
+from sparse_rt_kernels.cpu import isa
 from sparse_rt_kernels.jit.compiler import cgutils, types
 from sparse_rt_kernels.jit.llvm import F32, I8, I32, I64
 from sparse_rt_kernels.vectors import simd
 from sparse_rt_kernels.vectors.registers import BYTES, LANES, WORDS
 
-__all__ = ["convolve_permuted"]
+__all__ = ["BlockTables", "convolve_permuted"]
 
 _MASK = simd.vector(ir.IntType(1), 64)
 
@@ -25,34 +27,99 @@ def _at(builder: Any, table: Any, number: Any, size: int) -> Any:
     return simd.pointer(builder, builder.add(table, builder.mul(number, I64(size))))
 
 
+#: Of the tier that all of this needs.
+_LEVEL: Final = isa.number_of("avx512vnni")
+
+
+class BlockTables(NamedTuple):
+    """How planes are cut: ints, or IR i64 where code is emitted.
+
+    Attributes
+    ----------
+    count, nbytes
+        How many blocks a plane has, and bytes from block to block of the output.
+    places, masks
+        (count, rows) int64 bytes from the plane to what a row reads, and (count, rows, registers) int64, a bit for each
+        byte that is to be read; `pad` stands for the others.
+    controls
+        (operands of a row, vectors, 64) bytes: where vector t finds the 4 columns of pixel ``vectors * j + t``.
+    stores
+        (count,) int64, a bit for each pixel.
+    flip, pad
+        A byte that is xor-ed to each byte of the source, and the padding, before that.
+    """
+
+    count: Any
+    nbytes: Any
+    places: Any
+    masks: Any
+    controls: Any
+    stores: Any
+    flip: Any
+    pad: Any
+
+
+class _Rows:
+    """What the rows of a block read, emitted."""
+
+    def __init__(self, builder: Any, tables: BlockTables, registers: int) -> None:
+        self._builder = builder
+        self._tables = tables
+        self._registers = registers
+        self._flips, padding = (
+            simd.broadcast(builder, builder.trunc(byte, I8), 64) for byte in (tables.flip, tables.pad)
+        )
+        self._padding = simd.bitwise_xor(builder, padding, self._flips)
+
+    def mask(self, table: Any, number: Any) -> Any:
+        """Return 64 bits of a table as lanes."""
+        return self._builder.bitcast(simd.load(self._builder, _at(self._builder, table, number, 8), I64, 8), _MASK)
+
+    def of_block(self, block: Any, source: Any, height: int) -> tuple[list[Any], list[list[Any]]]:
+        """Return where each row begins, for the plane at `source`, and the masks of its registers."""
+        builder, tables = self._builder, self._tables
+        first = builder.mul(block, I64(height))
+        moved, bits = [], []
+        for r in range(height):
+            row = builder.add(first, I64(r))
+            place = simd.load(builder, _at(builder, tables.places, row, 8), I64, 8)
+            moved.append(builder.add(source, place))
+            inside = builder.mul(row, I64(self._registers))
+            bits.append(
+                [self.mask(tables.masks, builder.add(inside, I64(number))) for number in range(self._registers)]
+            )
+        return moved, bits
+
+    def read(self, at: Any, bits: list[Any]) -> list[Any]:
+        """Return the registers of a row, unsigned, with padding where `bits` are not set."""
+        builder = self._builder
+        result = []
+        for number, mask in enumerate(bits):
+            place = simd.pointer(builder, builder.add(at, I64(64 * number)))
+            value = simd.load_masked(builder, place, BYTES, mask, ir.Constant(BYTES, None))
+            # Adding 128 flips a byte's sign bit, and a sum can be masked.
+            result.append(builder.select(mask, simd.add(builder, value, self._flips), self._padding))
+        return result
+
+    def permuted(self, values: list[Any], steer: Any) -> Any:
+        """Return the bytes of one or two registers that `steer` names, as words of 4."""
+        if len(values) == 1:
+            value = simd.permute_bytes(self._builder, values[0], steer)
+        else:
+            value = simd.permute_two(self._builder, values[0], steer, values[1])
+        return self._builder.bitcast(value, WORDS)
+
+
 @simd.emitter
 def convolve_permuted(
     context: Any,
     rows: Any,
-    groups: Any,
     registers: Any,
     vectors: Any,
     planes: Any,
-    source: Any,
-    source_plane: Any,
-    out: Any,
-    out_plane: Any,
     blocks: Any,
-    block_bytes: Any,
-    places: Any,
-    masks: Any,
-    controls: Any,
-    stores: Any,
     weights: Any,
-    offset: Any,
-    scale: Any,
-    bias: Any,
-    kind: Any,
-    flip: Any,
-    pad: Any,
-    low: Any,
-    high: Any,
-    zero_point: Any,
+    operands: Any,
 ) -> Any:
     """``out[c] = epilogue(sum over rows r, groups g of weights[c, r, g] . permuted(source[c], r, g))``, block by block.
 
@@ -60,87 +127,52 @@ def convolve_permuted(
 
     Parameters
     ----------
-    rows, groups, registers, vectors
-        Literal ints: rows of the kernel, operands of 4 taps in each, registers that a row reads, and vectors of 16
+    rows, registers, vectors
+        Literal ints: rows of the kernel, which has as many columns, registers that a row reads, and vectors of 16
         pixels of a block.
-    planes, source, source_plane, out, out_plane
-        How many, and bytes from plane to plane.
-    blocks, block_bytes
-        How many blocks a plane has, and bytes from block to block of the output.
-    places, masks
-        (blocks, rows) int64 bytes from the plane to what a row reads, and (blocks, rows, registers) int64, a bit for
-        each byte that is to be read; `pad` stands for the others.
-    controls
-        (groups, vectors, 64) bytes: where vector t finds the 4 columns of pixel ``vectors * j + t``.
-    stores
-        (blocks,) int64, a bit for each pixel.
+    planes, blocks
+        :class:`operands.Planes` and :class:`BlockTables`.
     weights
-        (planes, rows, groups, 4) int8.
-    offset, scale, bias
-        (planes,) int32, float32, float32.
-    kind
-        Of :mod:`finish`.
-    flip, pad
-        A byte that is xor-ed to each byte of the source, and the padding, before that.
-    low, high
-        float32 clip bounds; for bytes within what `zero_point` leaves of the output's range.
+        (planes, rows, operands of a row, 4) int8.
+    operands
+        :class:`operands.Bytes` of several channels.
     """
 
     def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        planes, source, source_plane, out, out_plane, blocks, block_bytes, *given = given[4:]
-        places, masks, controls, stores, weights, offset, scale, bias, kind, flip, pad, low, high, zero_point = given
-        height, width, count, ways = (each.literal_value for each in (rows, groups, registers, vectors))
-        flips, padding = (simd.broadcast(builder, builder.trunc(byte, I8), 64) for byte in (flip, pad))
-        padding = simd.bitwise_xor(builder, padding, flips)
-        steers = [simd.load(builder, _at(builder, controls, number, 64), BYTES, 64) for number in range(ways * width)]
+        a = Planes(*cgutils.unpack_tuple(builder, given[3]))
+        tables = BlockTables(*cgutils.unpack_tuple(builder, given[4]))
+        end = Bytes(*cgutils.unpack_tuple(builder, given[6]))
+        height, ways = rows.literal_value, vectors.literal_value
+        # An operand has 4 columns.
+        width = -(-height // 4)
+        reader = _Rows(builder, tables, registers.literal_value)
+        steers = [
+            simd.load(builder, _at(builder, tables.controls, number, 64), BYTES, 64) for number in range(ways * width)
+        ]
 
-        def read(at: Any, bits: list[Any]) -> list[Any]:
-            result = []
-            for number, mask in enumerate(bits):
-                place = simd.pointer(builder, builder.add(at, I64(64 * number)))
-                value = simd.load_masked(builder, place, BYTES, mask, ir.Constant(BYTES, None))
-                # Adding 128 flips a byte's sign bit, and a sum can be masked.
-                result.append(builder.select(mask, simd.add(builder, value, flips), padding))
-            return result
+        def scalar(table: Any, number: Any, kind: Any) -> Any:
+            return simd.load(builder, _at(builder, table, number, 4), kind, 4)
 
-        def permuted(values: list[Any], steer: Any) -> Any:
-            if count == 1:
-                value = simd.permute_bytes(builder, values[0], steer)
-            else:
-                value = simd.permute_two(builder, values[0], steer, values[1])
-            return builder.bitcast(value, WORDS)
-
-        def mask_at(table: Any, number: Any) -> Any:
-            return builder.bitcast(simd.load(builder, _at(builder, table, number, 8), I64, 8), _MASK)
-
-        with cgutils.for_range(builder, blocks) as block:
-            first = builder.mul(block.index, I64(height))
-            moved, bits = [], []
-            for r in range(height):
-                row = builder.add(first, I64(r))
-                place = simd.load(builder, _at(builder, places, row, 8), I64, 8)
-                moved.append(builder.add(source, place))
-                inside = builder.mul(row, I64(count))
-                bits.append([mask_at(masks, builder.add(inside, I64(number))) for number in range(count)])
-            store = mask_at(stores, block.index)
-            begin = builder.add(out, builder.mul(block.index, block_bytes))
-            with cgutils.for_range(builder, planes) as plane:
-                start = simd.broadcast(builder, simd.load(builder, _at(builder, offset, plane.index, 4), I32, 4), LANES)
-                sums = [start] * ways
-                at = builder.mul(plane.index, source_plane)
-                word = _at(builder, weights, builder.mul(plane.index, I64(height * width)), 4)
+        with cgutils.for_range(builder, tables.count) as block:
+            moved, bits = reader.of_block(block.index, a.source, height)
+            store = reader.mask(tables.stores, block.index)
+            begin = builder.add(a.out, builder.mul(block.index, tables.nbytes))
+            with cgutils.for_range(builder, a.count) as plane:
+                sums = [simd.broadcast(builder, scalar(end.offset, plane.index, I32), LANES)] * ways
+                at = builder.mul(plane.index, a.source_plane)
+                word = _at(builder, given[5], builder.mul(plane.index, I64(height * width)), 4)
                 for r in range(height):
-                    values = read(builder.add(moved[r], at), bits[r])
+                    values = reader.read(builder.add(moved[r], at), bits[r])
                     for g in range(width):
                         tap = simd.load(builder, simd.element(builder, word, 4 * (r * width + g)), I32, 4)
                         operand = simd.broadcast(builder, tap, LANES)
                         for t in range(ways):
-                            sums[t] = dot(builder, sums[t], permuted(values, steers[ways * g + t]), operand)
-                factors = [simd.load(builder, _at(builder, table, plane.index, 4), F32, 4) for table in (scale, bias)]
-                finish = Finish(builder, 4 // ways, [*factors, low, high, zero_point])
-                place = simd.pointer(builder, builder.add(begin, builder.mul(plane.index, out_plane)))
-                finish.store(kind, sums, place, store)
+                            picked = reader.permuted(values, steers[ways * g + t])
+                            sums[t] = dot(builder, _LEVEL, sums[t], picked, operand)
+                scale, bias = (scalar(table, plane.index, F32) for table in (end.scale, end.bias))
+                finish = Finish(builder, _LEVEL, 4 // ways, end._replace(scale=scale, bias=bias))
+                place = simd.pointer(builder, builder.add(begin, builder.mul(plane.index, a.out_plane)))
+                finish.store(sums, place, store)
         return I64(0)
 
-    floats = [types.float32] * 2
-    return types.intp(rows, groups, registers, vectors, *[types.intp] * 18, *floats, types.intp), generate
+    return types.intp(rows, registers, vectors, planes, blocks, types.intp, operands), generate

@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from sparse_rt_kernels.between.depthwise.layout import BLOCK, Layout
-from sparse_rt_kernels.between.depthwise.moves import copy_rows, fill_words, separate_pairs
+from sparse_rt_kernels.between.depthwise.moves import Grid, copy_rows, fill_words, separate_pairs
 from sparse_rt_kernels.cpu.caches import level1_bytes
 from sparse_rt_kernels.jit.compilation import kernel_jit
 
@@ -92,7 +92,8 @@ def _separate(a: Any, source: int, target: int) -> int:
         return separate_pairs(source, target, target + part_bytes, (part_items + 15) // 16)
     for column in range(a.across):
         place, item = source + column * a.itemsize, target + column * part_bytes
-        copy_rows(place, 0, a.across * a.itemsize, item, 0, a.itemsize, 1, part_items, a.itemsize, 0)
+        columns, items = Grid(place, 0, a.across * a.itemsize), Grid(item, 0, a.itemsize)
+        copy_rows(columns, items, 1, part_items, a.itemsize, 0)
     return 0
 
 
@@ -108,9 +109,8 @@ def _padded(a: Any, source: int, target: int, planes: int) -> int:
         place = target + phase * a.part_bytes + (a.pad_row + skipped) // a.phases * a.pitch + a.left
         stride = a.phases * a.source_row
         if rows > 0:
-            copy_rows(
-                begin, a.source_plane, stride, place, a.staged_bytes, a.pitch, planes, rows, a.inside_bytes, a.flip
-            )
+            read, written = Grid(begin, a.source_plane, stride), Grid(place, a.staged_bytes, a.pitch)
+            copy_rows(read, written, planes, rows, a.inside_bytes, a.flip)
     return 0
 
 
@@ -133,5 +133,6 @@ def planes_out(a: Any, scratch: int, planes: int, out: int) -> int:
         source, target = scratch + a.flat + first * a.flat_bytes, out + first * a.out_row
         flat_plane, pitch = a.together * a.flat_bytes, a.together * a.out_row
         if rows > 0:
-            copy_rows(source, flat_plane, a.flat_row, target, a.out_plane, pitch, planes, rows, a.out_row, 0)
+            read, written = Grid(source, flat_plane, a.flat_row), Grid(target, a.out_plane, pitch)
+            copy_rows(read, written, planes, rows, a.out_row, 0)
     return 0

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from sparse_rt_kernels.between.depthwise.operands import TapTable
 from sparse_rt_kernels.jit.compiler import cgutils
 from sparse_rt_kernels.jit.llvm import I64
 from sparse_rt_kernels.vectors import simd
@@ -41,9 +42,7 @@ def _item(builder: Any, table: Any, number: Any, kind: Any) -> Any:
 def emit_sums(
     builder: Any,
     taps: Taps,
-    count: Any,
-    offsets: Any,
-    weights: Any,
+    table: TapTable,
     weight: Any,
     first: list[list[Any]],
     read: Callable[[Any, int], Any],
@@ -53,13 +52,10 @@ def emit_sums(
 
     Parameters
     ----------
-    count
-        How many taps there are, where they are not unrolled (IR i64).
-    offsets
-        Address of the bytes (int64) from the block to what each tap reads: of the input rows' taps where rows are
-        unrolled, in that order, else of all taps.
-    weights, weight
-        Address of the taps' weights, of the IR type `weight`.
+    taps, table
+        Which of them are unrolled, and where they lie (IR i64).
+    weight
+        The IR type of a tap's weight.
     first
         Vectors that sums begin with, for each row computed together.
     read
@@ -71,14 +67,14 @@ def emit_sums(
     lanes = first[0][0].type.count
 
     def operand(number: Any) -> Any:
-        return simd.broadcast(builder, _item(builder, weights, number, weight), lanes)
+        return simd.broadcast(builder, _item(builder, table.weights, number, weight), lanes)
 
     if taps.rows:
         sums = [list(row) for row in first]
         operands = [operand(number) for number in range(taps.rows * taps.columns)]
         for place in range(((taps.together - 1) * taps.down + taps.rows) * taps.columns):
             row, column = divmod(place, taps.columns)
-            offset = _item(builder, offsets, place, I64)
+            offset = _item(builder, table.offsets, place, I64)
             reading = [r for r in range(taps.together) if 0 <= row - r * taps.down < taps.rows]
             for v in vectors:
                 value = read(offset, v)
@@ -88,8 +84,8 @@ def emit_sums(
     slots = [cgutils.alloca_once(builder, value.type) for value in first[0]]
     for slot, value in zip(slots, first[0], strict=True):
         builder.store(value, slot)
-    with cgutils.for_range(builder, count) as loop:
-        offset, held = _item(builder, offsets, loop.index, I64), operand(loop.index)
+    with cgutils.for_range(builder, table.count) as loop:
+        offset, held = _item(builder, table.offsets, loop.index, I64), operand(loop.index)
         for v, slot in enumerate(slots):
             builder.store(multiply(builder.load(slot), read(offset, v), held), slot)
     return [[builder.load(slot) for slot in slots]]

@@ -11,6 +11,7 @@ from typing import Any, Final
 from sparse_rt_kernels.jit.compiler import cgutils, types
 from sparse_rt_kernels.jit.llvm import F32, I8, I64
 from sparse_rt_kernels.vectors import simd
+from sparse_rt_kernels.vectors.loops import first_that_fits
 
 __all__ = ["FLOAT32", "INT8", "UINT8", "largest_of_columns", "largest_of_rows", "repeat_edges"]
 
@@ -49,19 +50,6 @@ def _largest(builder: Any, item: int, first: Any, stride: Any, count: Any, kind:
     return builder.load(slot)
 
 
-def _first_that_fits(builder: Any, sizes: Sequence[int], width: Any, emit: Callable[[int], None]) -> None:
-    """Emit ``emit(lanes)`` for every size, of which the first that is at most `width` runs, or else the last."""
-    lanes, *smaller = sizes
-    if not smaller:
-        emit(lanes)
-        return
-    with builder.if_else(builder.icmp_signed(">=", width, I64(lanes))) as (fits, other):
-        with fits:
-            emit(lanes)
-        with other:
-            _first_that_fits(builder, smaller, width, emit)
-
-
 def _each_vector(
     builder: Any, sizes: Sequence[int], rows: Any, width: Any, count: Any, emit: Callable[[int, Any, Any, Any], None]
 ) -> None:
@@ -80,7 +68,7 @@ def _each_vector(
                     first = builder.select(builder.icmp_signed("<", first, last), first, last)
                     emit(lanes, row.index, first, known)
 
-    _first_that_fits(builder, sizes, width, loops)
+    first_that_fits(builder, sizes, width, loops)
 
 
 @simd.emitter
