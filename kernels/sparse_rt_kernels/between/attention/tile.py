@@ -1,6 +1,6 @@
 """The register tile of attention's two products, scores and context: rows of A are broadcast, rows of B are lanes."""
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from llvmlite import ir
 
@@ -11,49 +11,66 @@ from sparse_rt_kernels.vectors import simd
 from sparse_rt_kernels.vectors.loops import zero
 from sparse_rt_kernels.vectors.registers import FLOATS, REGISTER
 
-__all__ = ["HEIGHT", "multiply"]
+__all__ = ["Product", "multiply"]
 
 #: Rows of the tallest tile: with 2 registers of columns 16 accumulators, which 10 loads feed.
 HEIGHT: Final = 8
 
 
-@simd.emitter
-def _tile(
-    context: Any,
-    rows: Any,
-    vectors: Any,
-    a: Any,
-    a_stride: Any,
-    b: Any,
-    b_stride: Any,
-    y: Any,
-    y_stride: Any,
-    k: Any,
-    accumulates: Any,
-) -> Any:
-    """``y[r, c] = sum_s a[r, s] * b[s, c]`` for literally `rows` rows and `vectors` registers of columns.
+class Product(NamedTuple):
+    """``y[r, c] = sum_s a[r, s] * b[s, c]`` of float32: ints, or IR i64 where code is emitted.
 
-    Addresses and strides are in bytes. `y` is added to where `accumulates` is not 0.
+    Attributes
+    ----------
+    a, a_stride, b, b_stride, y, y_stride
+        Addresses, and bytes from row to row; those of `b` and `y` are multiples of 64.
+    k
+        How many products there are in a sum.
+    accumulates
+        `y` is added to where this is not 0.
     """
+
+    a: Any
+    a_stride: Any
+    b: Any
+    b_stride: Any
+    y: Any
+    y_stride: Any
+    k: Any
+    accumulates: Any
+
+
+def _rows(builder: Any, base: Any, stride: Any, height: int) -> list[Any]:
+    """Return the byte pointers of rows."""
+    return [simd.pointer(builder, builder.add(base, builder.mul(stride, I64(row)))) for row in range(height)]
+
+
+def _begin(builder: Any, places: list[Any], slots: list[list[Any]], accumulates: Any) -> None:
+    """Store in `slots` what sums begin with: what lies in rows of registers at `places`, or 0."""
+    with builder.if_else(builder.icmp_signed("!=", accumulates, zero())) as (continued, fresh):
+        for branch, is_fresh in ((continued, False), (fresh, True)):
+            with branch:
+                for place, row in zip(places, slots, strict=True):
+                    for column, slot in enumerate(row):
+                        at = simd.element(builder, place, REGISTER * column)
+                        held = ir.Constant(FLOATS, None) if is_fresh else simd.load(builder, at, FLOATS, REGISTER)
+                        builder.store(held, slot)
+
+
+@simd.emitter
+def _tile(context: Any, rows: Any, vectors: Any, product: Any) -> Any:
+    """Compute a :class:`Product` of literally `rows` rows and `vectors` registers of columns."""
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         height, width = rows.literal_value, vectors.literal_value
-        _, _, a, a_stride, b, b_stride, y, y_stride, k, accumulates = given
+        p = Product(*cgutils.unpack_tuple(builder, given[2]))
         sources, places = (
-            [simd.pointer(builder, builder.add(base, builder.mul(stride, I64(row)))) for row in range(height)]
-            for base, stride in ((a, a_stride), (y, y_stride))
+            _rows(builder, base, stride, height) for base, stride in ((p.a, p.a_stride), (p.y, p.y_stride))
         )
-        none = ir.Constant(FLOATS, None)
         slots = [[cgutils.alloca_once(builder, FLOATS) for _ in range(width)] for _ in range(height)]
-        with builder.if_else(builder.icmp_signed("!=", accumulates, zero())) as (continued, fresh):
-            for branch, is_fresh in ((continued, False), (fresh, True)):
-                with branch:
-                    for place, row in zip(places, slots, strict=True):
-                        for column, slot in enumerate(row):
-                            at = simd.element(builder, place, REGISTER * column)
-                            builder.store(none if is_fresh else simd.load(builder, at, FLOATS, REGISTER), slot)
-        here = cgutils.alloca_once_value(builder, simd.pointer(builder, b))
-        with cgutils.for_range(builder, k) as loop:
+        _begin(builder, places, slots, p.accumulates)
+        here = cgutils.alloca_once_value(builder, simd.pointer(builder, p.b))
+        with cgutils.for_range(builder, p.k) as loop:
             line = builder.load(here)
             columns = [
                 simd.load(builder, simd.element(builder, line, REGISTER * c), FLOATS, REGISTER) for c in range(width)
@@ -64,55 +81,38 @@ def _tile(
                 factor = simd.broadcast(builder, item, 16)
                 for column, slot in zip(columns, row, strict=True):
                     builder.store(simd.fma(builder, factor, column, builder.load(slot)), slot)
-            builder.store(simd.element(builder, line, b_stride), here)
+            builder.store(simd.element(builder, line, p.b_stride), here)
         for place, row in zip(places, slots, strict=True):
             for column, slot in enumerate(row):
                 simd.store(builder, simd.element(builder, place, REGISTER * column), builder.load(slot), REGISTER)
         return zero()
 
-    return types.intp(rows, vectors, *[types.intp] * 8), generate
+    return types.intp(rows, vectors, product), generate
 
 
 @kernel_jit
-def multiply(
-    a: int,
-    a_stride: int,
-    b: int,
-    b_stride: int,
-    y: int,
-    y_stride: int,
-    k: int,
-    rows: int,
-    vectors: int,
-    accumulates: int,
-) -> int:
-    """``y[r, c] = sum_s a[r, s] * b[s, c]`` of float32 for `rows` rows and `vectors` registers of columns.
+def _one_or_two(height: int, is_pair: bool, product: Product) -> int:
+    """Compute a tile of literally `height` rows, and of two registers of columns or one."""
+    if is_pair:
+        _tile(height, 2, product)
+    else:
+        _tile(height, 1, product)
+    return height
 
-    `b` and `y` and their strides are multiples of 64 bytes.
-    """
+
+@kernel_jit
+def multiply(p: Product, rows: int, vectors: int) -> int:
+    """Compute a product of `rows` rows and `vectors` registers of columns."""
     for column in range(0, vectors, 2):
-        right, out = b + REGISTER * column, y + REGISTER * column
-        wide = vectors - column >= 2
+        at, is_pair = REGISTER * column, vectors - column >= 2
         row = 0
         while row < rows:
-            left, to, more = a + row * a_stride, out + row * y_stride, rows - row
-            if more >= 8:
-                height = 8
-                if wide:
-                    _tile(8, 2, left, a_stride, right, b_stride, to, y_stride, k, accumulates)
-                else:
-                    _tile(8, 1, left, a_stride, right, b_stride, to, y_stride, k, accumulates)
-            elif more >= 4:
-                height = 4
-                if wide:
-                    _tile(4, 2, left, a_stride, right, b_stride, to, y_stride, k, accumulates)
-                else:
-                    _tile(4, 1, left, a_stride, right, b_stride, to, y_stride, k, accumulates)
+            a, y = p.a + row * p.a_stride, p.y + at + row * p.y_stride
+            here = Product(a, p.a_stride, p.b + at, p.b_stride, y, p.y_stride, p.k, p.accumulates)
+            if rows - row >= 8:
+                row += _one_or_two(8, is_pair, here)
+            elif rows - row >= 4:
+                row += _one_or_two(4, is_pair, here)
             else:
-                height = 1
-                if wide:
-                    _tile(1, 2, left, a_stride, right, b_stride, to, y_stride, k, accumulates)
-                else:
-                    _tile(1, 1, left, a_stride, right, b_stride, to, y_stride, k, accumulates)
-            row += height
+                row += _one_or_two(1, is_pair, here)
     return 0

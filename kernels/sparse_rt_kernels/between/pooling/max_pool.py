@@ -1,14 +1,15 @@
 """Max pooling: the largest of each window's rows first, then of its columns."""
 
+import functools
 from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
 
 from sparse_rt_kernels.between.pooling.maxima import (
-    FLOAT32,
-    INT8,
-    UINT8,
+    ITEMS,
+    Results,
+    Rows,
     largest_of_columns,
     largest_of_rows,
     repeat_edges,
@@ -51,10 +52,10 @@ def _rows_of_maxima(item: int, a: Any, plane: int, first: int, last: int, held: 
         rows = min(last, a.whole_end) - row if row >= a.whole_begin and row < a.whole_end else 1
         target = inner + (row - first) * a.pitch
         source = plane + begin * row_bytes
-        largest_of_rows(item, source, row_bytes, end - begin, step, target, a.pitch, rows, a.width)
+        largest_of_rows(item, Rows(source, row_bytes), end - begin, step, Results(target, a.pitch, rows, a.width))
         row += rows
     if a.left + a.right > 0:
-        repeat_edges(item, inner, a.pitch, last - first, a.width, a.left, a.right)
+        repeat_edges(item, Results(inner, a.pitch, last - first, a.width), a.left, a.right)
     return 0
 
 
@@ -68,47 +69,30 @@ def _largest_of_plane(item: int, a: Any, plane: int, target: int, held: int) -> 
         last = min(first + a.band, a.out_height)
         _rows_of_maxima(item, a, plane, first, last, held)
         for piece in range(pieces):
-            source = held + piece * a.across * a.itemsize
+            source = Rows(held + piece * a.across * a.itemsize, a.pitch)
             place = target + first * out_bytes + piece * a.itemsize
+            results = Results(place, out_bytes, last - first, width)
             if a.across == 2:
-                largest_of_columns(item, 2, source, a.pitch, a.kernel_columns, place, out_bytes, last - first, width)
+                largest_of_columns(item, 2, source, a.kernel_columns, results)
             else:
-                largest_of_columns(item, 1, source, a.pitch, a.kernel_columns, place, out_bytes, last - first, width)
+                largest_of_columns(item, 1, source, a.kernel_columns, results)
     return 0
 
 
-def _unsigned_task(task: int, arguments: Any, x: int, other: int, out: int, shared: int, scratch: int) -> int:
-    """Pool one task's planes of uint8."""
-    a = carray(arguments, (1,), _MAX_POOL)[0]
-    first, last = plane_range(task, a.tasks, a.planes)
-    for plane in range(first, last):
-        source = x + plane * a.height * a.width * a.itemsize
-        _largest_of_plane(UINT8, a, source, out + plane * a.out_height * a.out_width * a.itemsize, scratch)
-    return 0
+@functools.cache
+def _task(item: int) -> TaskFunction:
+    """Return the task for UINT8, INT8 or FLOAT32."""
 
+    def pool_task(task: int, arguments: Any, x: int, other: int, out: int, shared: int, scratch: int) -> int:
+        """Pool one task's planes."""
+        a = carray(arguments, (1,), _MAX_POOL)[0]
+        first, last = plane_range(task, a.tasks, a.planes)
+        for plane in range(first, last):
+            source = x + plane * a.height * a.width * a.itemsize
+            _largest_of_plane(item, a, source, out + plane * a.out_height * a.out_width * a.itemsize, scratch)
+        return 0
 
-def _signed_task(task: int, arguments: Any, x: int, other: int, out: int, shared: int, scratch: int) -> int:
-    """Pool one task's planes of int8."""
-    a = carray(arguments, (1,), _MAX_POOL)[0]
-    first, last = plane_range(task, a.tasks, a.planes)
-    for plane in range(first, last):
-        source = x + plane * a.height * a.width * a.itemsize
-        _largest_of_plane(INT8, a, source, out + plane * a.out_height * a.out_width * a.itemsize, scratch)
-    return 0
-
-
-def _float_task(task: int, arguments: Any, x: int, other: int, out: int, shared: int, scratch: int) -> int:
-    """Pool one task's planes of float32."""
-    a = carray(arguments, (1,), _MAX_POOL)[0]
-    first, last = plane_range(task, a.tasks, a.planes)
-    for plane in range(first, last):
-        source = x + plane * a.height * a.width * a.itemsize
-        _largest_of_plane(FLOAT32, a, source, out + plane * a.out_height * a.out_width * a.itemsize, scratch)
-    return 0
-
-
-#: By dtype character.
-_TASKS: Final[dict[str, TaskFunction]] = {"B": _unsigned_task, "b": _signed_task, "f": _float_task}
+    return pool_task
 
 
 def _stacked(window: Window, threads: int) -> Window:
@@ -161,7 +145,7 @@ def prepare_max_pool(windows: Window, dtype: np.dtype[Any], threads: int) -> Lau
     TypeError
         The dtype is another one.
     """
-    if dtype.char not in _TASKS:
+    if dtype.char not in ITEMS:
         raise TypeError(f"max pooling: expected uint8, int8 or float32, got {dtype}.")
     window = _stacked(windows, threads)
     tasks = plane_tasks(window.planes, _nanoseconds(window, dtype.itemsize), threads)
@@ -174,4 +158,4 @@ def prepare_max_pool(windows: Window, dtype: np.dtype[Any], threads: int) -> Lau
         *(window.height, window.width, window.out_height, window.out_width, window.top, window.left, window.right),
         *(*window.kernel, *window.strides, band, pitch, *window.whole_rows),
     )
-    return Launch([Phase(_TASKS[dtype.char], np.array([record], _MAX_POOL), tasks)], 0, band * pitch)
+    return Launch([Phase(_task(ITEMS[dtype.char]), np.array([record], _MAX_POOL), tasks)], 0, band * pitch)

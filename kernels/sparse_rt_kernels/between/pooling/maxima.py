@@ -6,19 +6,31 @@ that nothing beyond the row is written.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sparse_rt_kernels.jit.compiler import cgutils, types
 from sparse_rt_kernels.jit.llvm import F32, I8, I64
 from sparse_rt_kernels.vectors import simd
 from sparse_rt_kernels.vectors.loops import first_that_fits
 
-__all__ = ["FLOAT32", "INT8", "UINT8", "largest_of_columns", "largest_of_rows", "repeat_edges"]
+__all__ = [
+    "FLOAT32",
+    "INT8",
+    "ITEMS",
+    "UINT8",
+    "Results",
+    "Rows",
+    "largest_of_columns",
+    "largest_of_rows",
+    "repeat_edges",
+]
 
 #: What is compared.
 UINT8: Final = 0
 INT8: Final = 1
 FLOAT32: Final = 2
+#: By dtype character.
+ITEMS: Final = {"B": UINT8, "b": INT8, "f": FLOAT32}
 
 _ITEMS: Final = {UINT8: I8, INT8: I8, FLOAT32: F32}
 _BYTES: Final = {UINT8: 1, INT8: 1, FLOAT32: 4}
@@ -71,19 +83,42 @@ def _each_vector(
     first_that_fits(builder, sizes, width, loops)
 
 
+class Rows(NamedTuple):
+    """Rows in memory: ints, or IR i64 where code is emitted.
+
+    Attributes
+    ----------
+    first, pitch
+        Address of the first item, and bytes from row to row.
+    """
+
+    first: Any
+    pitch: Any
+
+
+class Results(NamedTuple):
+    """Where largest items go, which must not overlap what is read: ints, or IR i64 where code is emitted.
+
+    Attributes
+    ----------
+    first, pitch
+        Address of the first item, and bytes from row to row.
+    rows, width
+        How many, and items of each, at least 1.
+    """
+
+    first: Any
+    pitch: Any
+    rows: Any
+    width: Any
+
+
+def _place(builder: Any, base: Any, row: Any, pitch: Any, offset: Any) -> Any:
+    return builder.add(builder.add(base, builder.mul(row, pitch)), offset)
+
+
 @simd.emitter
-def largest_of_rows(
-    context: Any,
-    item: Any,
-    source: Any,
-    stride: Any,
-    count: Any,
-    step: Any,
-    target: Any,
-    pitch: Any,
-    rows: Any,
-    width: Any,
-) -> Any:
+def largest_of_rows(context: Any, item: Any, source: Any, count: Any, step: Any, results: Any) -> Any:
     """``target[p, i] = max_r source[p * step + r, i]``: the largest of `count` rows, item by item.
 
     The first row is compared with the second, the larger one with the third: ``a if a > b else b``, so that a NaN
@@ -93,49 +128,33 @@ def largest_of_rows(
     ----------
     item
         Literal int: UINT8, INT8 or FLOAT32.
-    source, stride
-        First item, and bytes from row to row.
+    source, results
+        :class:`Rows` and :class:`Results`.
     count
         Rows of a window, at least 1.
     step
         Bytes from window to window.
-    target, pitch
-        First item, and bytes from row to row; must not overlap the source.
-    rows, width
-        Of the target; at least 1 item wide.
     """
 
     def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        _, source, stride, count, step, target, pitch, rows, width = given
+        _, read, count, step, written = given
+        a, y = Rows(*cgutils.unpack_tuple(builder, read)), Results(*cgutils.unpack_tuple(builder, written))
         kind = item.literal_value
 
         def emit(lanes: int, row: Any, first: Any, known: Any) -> None:
             offset = builder.mul(first, I64(_BYTES[kind]))
             vector = simd.vector(_ITEMS[kind], lanes)
-            place = builder.add(builder.add(source, builder.mul(row, step)), offset)
-            value = _largest(builder, kind, place, stride, known, vector)
-            place = builder.add(builder.add(target, builder.mul(row, pitch)), offset)
-            simd.store(builder, simd.pointer(builder, place), value)
+            value = _largest(builder, kind, _place(builder, a.first, row, step, offset), a.pitch, known, vector)
+            simd.store(builder, simd.pointer(builder, _place(builder, y.first, row, y.pitch, offset)), value)
 
-        _each_vector(builder, _LANES[kind], rows, width, count, emit)
+        _each_vector(builder, _LANES[kind], y.rows, y.width, count, emit)
         return I64(0)
 
-    return types.intp(item, *[types.intp] * 8), generate
+    return types.intp(item, source, types.intp, types.intp, results), generate
 
 
 @simd.emitter
-def largest_of_columns(
-    context: Any,
-    item: Any,
-    step: Any,
-    source: Any,
-    pitch: Any,
-    count: Any,
-    target: Any,
-    stride: Any,
-    rows: Any,
-    width: Any,
-) -> Any:
+def largest_of_columns(context: Any, item: Any, step: Any, source: Any, count: Any, results: Any) -> Any:
     """``target[p, i] = max_s source[p, i * step + s]``: the largest of `count` neighbours, compared in their order.
 
     Parameters
@@ -144,61 +163,54 @@ def largest_of_columns(
         Literal int: UINT8, INT8 or FLOAT32.
     step
         Literal int: 1 or 2.
-    source, pitch
-        First item, and bytes from row to row; of each row ``step * width + count - 1`` items are read.
+    source, results
+        :class:`Rows`, of each of which ``step * width + count - 1`` items are read, and :class:`Results`.
     count
         Columns of a window, at least 1.
-    target, stride
-        First item, and bytes from row to row; must not overlap the source.
-    rows, width
-        Of the target; at least 1 item wide.
     """
 
     def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        _, _, source, pitch, count, target, stride, rows, width = given
+        _, _, read, count, written = given
+        a, y = Rows(*cgutils.unpack_tuple(builder, read)), Results(*cgutils.unpack_tuple(builder, written))
         kind, every = item.literal_value, step.literal_value
         itemsize = _BYTES[kind]
 
         def emit(lanes: int, row: Any, first: Any, known: Any) -> None:
             vector = simd.vector(_ITEMS[kind], lanes * every)
-            place = builder.add(source, builder.mul(row, pitch))
-            place = builder.add(place, builder.mul(first, I64(itemsize * every)))
+            place = _place(builder, a.first, row, a.pitch, builder.mul(first, I64(itemsize * every)))
             value = _largest(builder, kind, place, I64(itemsize), known, vector)
             if every > 1:
                 value = simd.shuffle(builder, value, value, range(0, lanes * every, every))
-            place = builder.add(builder.add(target, builder.mul(row, stride)), builder.mul(first, I64(itemsize)))
+            place = _place(builder, y.first, row, y.pitch, builder.mul(first, I64(itemsize)))
             simd.store(builder, simd.pointer(builder, place), value)
 
         sizes = [lanes // every for lanes in _LANES[kind] if lanes >= every]
-        _each_vector(builder, sizes if sizes[-1] == 1 else [*sizes, 1], rows, width, count, emit)
+        _each_vector(builder, sizes if sizes[-1] == 1 else [*sizes, 1], y.rows, y.width, count, emit)
         return I64(0)
 
-    return types.intp(item, step, *[types.intp] * 7), generate
+    return types.intp(item, step, source, types.intp, results), generate
 
 
 @simd.emitter
-def repeat_edges(
-    context: Any, item: Any, inner: Any, pitch: Any, rows: Any, width: Any, before: Any, after: Any
-) -> Any:
+def repeat_edges(context: Any, item: Any, inner: Any, before: Any, after: Any) -> Any:
     """Write the first item of each row to the `before` places before it, the last one to `after` places behind.
 
     Parameters
     ----------
     item
         Literal int: UINT8, INT8 or FLOAT32.
-    inner, pitch
-        First item of the first row, and bytes from row to row.
-    rows, width
-        How many, and items of each.
+    inner
+        :class:`Results`: the rows.
     """
 
     def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        _, inner, pitch, rows, width, before, after = given
+        _, held, before, after = given
+        rows = Results(*cgutils.unpack_tuple(builder, held))
         kind = _ITEMS[item.literal_value]
         itemsize = I64(_BYTES[item.literal_value])
-        with cgutils.for_range(builder, rows) as row:
-            first = builder.add(inner, builder.mul(row.index, pitch))
-            end = builder.add(first, builder.mul(width, itemsize))
+        with cgutils.for_range(builder, rows.rows) as row:
+            first = builder.add(rows.first, builder.mul(row.index, rows.pitch))
+            end = builder.add(first, builder.mul(rows.width, itemsize))
             ahead = builder.sub(first, builder.mul(before, itemsize))
             for source, target, count in ((first, ahead, before), (builder.sub(end, itemsize), end, after)):
                 value = simd.load(builder, simd.pointer(builder, source), kind)
@@ -207,4 +219,4 @@ def repeat_edges(
                     simd.store(builder, simd.pointer(builder, place), value)
         return I64(0)
 
-    return types.intp(item, *[types.intp] * 6), generate
+    return types.intp(item, inner, types.intp, types.intp), generate
