@@ -23,7 +23,7 @@ Epilogue = FloatEpilogue | IntegerEpilogue
 
 #: Products that are worth a task of their own: 4 to 8 us.
 _TASK_PRODUCTS: Final = 500_000
-#: Lanes of the tier whose convolutions may read word images.
+#: Lanes of the tier whose convolutions may be direct.
 _WORD_LANES: Final = 16
 
 

@@ -29,7 +29,7 @@ Epilogue = FloatEpilogue | IntegerEpilogue
 _SIGN_BITS = int.from_bytes(b"\x80" * 8, "little", signed=True)
 #: By dtype character.
 _KINDS = {np.dtype(np.int32).char: INT32, np.dtype(np.float32).char: FLOAT32, "B": BYTE, "b": BYTE}
-#: The tile of the tier whose convolutions may read word images.
+#: The tile of the tier whose convolutions may be direct.
 _WORD_SHAPE = Shape(16, has_dot=1, is_sparse=0)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from sparse_rt_kernels.between.direct_convolution import calls, layout
-from sparse_rt_kernels.between.direct_convolution.layout import word_image_of
+from sparse_rt_kernels.between.direct_convolution.layout import staged_image_of
 from sparse_rt_kernels.cpu import caches, isa
 from sparse_rt_kernels.product import registry
 from sparse_rt_kernels.threads.pool import ThreadPool
@@ -47,7 +47,7 @@ def operands(kernel, case, dtype):
 def check_bytes(case, dtype, out_dtype, pool=conf.ONE):
     kernel = registry.select("u8s8", "dense", "avx512vnni")
     rng, x, w, geometry = operands(kernel, case, dtype)
-    assert word_image_of(geometry, 4) is not None
+    assert staged_image_of(geometry, 4) is not None
     epilogue = conf.integer_epilogue(rng, len(w), zero_point=-3 if out_dtype == np.int8 else 7)
     got = conf.conv(kernel, x, geometry, conf.pack(kernel, w), epilogue, out_dtype, pool)
     acc = conf.channels_last(conf.naive_conv(x, w, geometry))
@@ -57,7 +57,7 @@ def check_bytes(case, dtype, out_dtype, pool=conf.ONE):
 def check_floats(case, pool=conf.ONE):
     kernel = registry.select("f32", "dense", "avx512")
     _, x, w, geometry = operands(kernel, case, np.float32)
-    assert word_image_of(geometry, 1) is not None
+    assert staged_image_of(geometry, 1) is not None
     epilogue, dtype = conf.sums_only(kernel, len(w))
     got = conf.conv(kernel, x, geometry, conf.pack(kernel, w), epilogue, dtype, pool)
     conf.assert_conv_sums(kernel, got, x, w, geometry)
@@ -81,9 +81,9 @@ def small_chunks(monkeypatch):
     """A second-level cache that holds few rows of any image, and tasks that are worthwhile however small."""
     monkeypatch.setattr(caches, "level2_bytes", lambda: 16 * 1024)
     monkeypatch.setattr(calls, "_TASK_WORDS", 1)
-    layout.word_image_of.cache_clear()
+    layout.staged_image_of.cache_clear()
     yield
-    layout.word_image_of.cache_clear()
+    layout.staged_image_of.cache_clear()
 
 
 @needs_vnni
@@ -135,4 +135,4 @@ def test_nan_stays_and_bounds_hold():
 )
 def test_other_geometries_go_another_way(shape, window, options):
     x, w = np.zeros(shape, np.uint8), np.zeros((16, shape[1], *window), np.int8)
-    assert word_image_of(conf.geometry_of(x, w, **options), 4) is None
+    assert staged_image_of(conf.geometry_of(x, w, **options), 4) is None

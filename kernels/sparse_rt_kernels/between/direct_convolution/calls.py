@@ -1,12 +1,12 @@
-"""Prepare dense convolutions over word images: the record that their tasks share."""
+"""Prepare dense convolutions that pack nothing: the record that their tasks share."""
 
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sparse_rt_kernels.between.direct_convolution.layout import WordImage, word_image_of
-from sparse_rt_kernels.between.direct_convolution.tasks import IMAGE, image_task
+from sparse_rt_kernels.between.direct_convolution.layout import StagedImage, staged_image_of
+from sparse_rt_kernels.between.direct_convolution.tasks import CONVOLUTION, convolution_task
 from sparse_rt_kernels.between.direct_convolution.tile import CHANNELS, PIXELS
 from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
 from sparse_rt_kernels.product.geometry import ConvGeometry
@@ -36,7 +36,7 @@ def _parts(geometry: ConvGeometry, steps: int, threads: int) -> tuple[int, int]:
 
 def _launch(
     geometry: ConvGeometry,
-    image: WordImage,
+    image: StagedImage,
     is_float: int,
     pad: tuple[int, int],
     weight: tuple[int, int],
@@ -69,7 +69,7 @@ def _launch(
         *weight,
         *epilogue,
     )
-    phase = Phase(image_task(is_float, image.distance), np.array([record], IMAGE), parts[0] * parts[1])
+    phase = Phase(convolution_task(is_float, image.distance), np.array([record], CONVOLUTION), parts[0] * parts[1])
     return Launch([phase], 0, image.image_bytes, keep=(image, *keep))
 
 
@@ -87,7 +87,7 @@ def prepare_bytes(
     """
     if not isinstance(epilogue, IntegerEpilogue):
         raise TypeError(f"{packed.kernel}: expected an IntegerEpilogue, got {type(epilogue).__name__}.")
-    image = word_image_of(geometry, 4)
+    image = staged_image_of(geometry, 4)
     if image is None or out_dtype.itemsize > 1 or packed.n % CHANNELS:
         return None
     low, high = clip_bounds(epilogue, out_dtype)
@@ -107,9 +107,9 @@ def _blocks(packed: PackedWeight[Panels], geometry: ConvGeometry) -> NDArray[np.
         : packed.n, : packed.k
     ]
     present = matrix.reshape(packed.n, -1, geometry.padded_channels(CHANNEL_MULTIPLE))[..., : geometry.channels]
-    turned = present.reshape(packed.n // CHANNELS, CHANNELS, -1).transpose(0, 2, 1)
-    blocks = aligned_empty(turned.size * 4).view(np.float32).reshape(turned.shape)
-    blocks[...] = turned
+    transposed = present.reshape(packed.n // CHANNELS, CHANNELS, -1).transpose(0, 2, 1)
+    blocks = aligned_empty(transposed.size * 4).view(np.float32).reshape(transposed.shape)
+    blocks[...] = transposed
     return blocks
 
 
@@ -120,7 +120,7 @@ def prepare_floats(
 
     `packed` is that of :func:`sparse_rt_kernels.tiled_f32.weight.pack`; what is multiplied is laid out anew.
     """
-    image = word_image_of(geometry, 1)
+    image = staged_image_of(geometry, 1)
     if image is None or packed.n % CHANNELS:
         return None
     blocks = _blocks(packed, geometry)

@@ -1,6 +1,6 @@
-"""The index arithmetic of a dense convolution over a word image, done once for each geometry.
+"""The index arithmetic of a direct convolution, done once for each geometry.
 
-A word image is (planes, rows, padded columns) words of 4 bytes: the float of one channel, or the bytes of 4 channels.
+Its input is staged as (planes, rows, padded columns) words of 4 bytes: the float of one channel, or the bytes of 4.
 Pixels that neighbouring outputs read are as many words apart as the column stride.
 """
 
@@ -15,7 +15,7 @@ from sparse_rt_kernels.between.direct_convolution.tile import PIXELS
 from sparse_rt_kernels.cpu import caches
 from sparse_rt_kernels.product.geometry import ConvGeometry
 
-__all__ = ["WORD", "WordImage", "word_image_of"]
+__all__ = ["WORD", "StagedImage", "staged_image_of"]
 
 #: Bytes of a word.
 WORD: Final = 4
@@ -23,7 +23,7 @@ _LINE: Final = 64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class WordImage:
+class StagedImage:
     """How the output is cut, and where the input lies while a part of it is multiplied.
 
     Attributes
@@ -54,8 +54,8 @@ class WordImage:
 
 
 @functools.lru_cache(maxsize=512)
-def word_image_of(geometry: ConvGeometry, channels_per_word: int) -> WordImage | None:
-    """Return the word image of a convolution whose output is not empty; None if it needs another way."""
+def staged_image_of(geometry: ConvGeometry, channels_per_word: int) -> StagedImage | None:
+    """Return the staged image of a convolution whose output is not empty; None if it needs another way."""
     g = geometry
     if g.input_stride != (1, 1) or min(g.pads) < 0 or g.strides[1] not in (1, 2) or g.out_width < PIXELS:
         return None
@@ -74,7 +74,7 @@ def word_image_of(geometry: ConvGeometry, channels_per_word: int) -> WordImage |
     plane_bytes = (-(-staged // _LINE) | 1) * _LINE
     rows, columns = np.arange(kernel_rows) * g.dilations[0], np.arange(kernel_columns) * g.dilations[1]
     places = (rows[:, None] * row_bytes + columns * WORD)[..., None] + np.arange(planes) * plane_bytes
-    return WordImage(
+    return StagedImage(
         planes,
         g.padded_width,
         right * WORD,

@@ -1,4 +1,4 @@
-"""SIMD data movement into a word image.
+"""SIMD data movement into a staged image.
 
 Each is a Numba intrinsic on addresses (intp) that returns an intp: Numba may drop a call that returns nothing.
 """
@@ -12,7 +12,7 @@ from sparse_rt_kernels.jit.llvm import I8, I16, I32, I64
 from sparse_rt_kernels.vectors import simd
 from sparse_rt_kernels.vectors.registers import BYTES, REGISTER, WORDS
 
-__all__ = ["copy_words", "fill_words", "turn_words"]
+__all__ = ["copy_words", "fill_words", "transpose_words"]
 
 #: The unpack instructions: within each 16 bytes, the lower or upper halves of two registers, item by item.
 _LOW_BYTES = [lane + part for base in range(0, 64, 16) for lane in range(base, base + 8) for part in (0, 64)]
@@ -27,7 +27,7 @@ def _unpack(builder: Any, a: Any, b: Any, low: list[int], upper: int) -> list[An
 
 
 @simd.emitter
-def turn_words(context: Any, source: Any, stride: Any, planes: Any, pixels: Any, out: Any, flip: Any) -> Any:
+def transpose_words(context: Any, source: Any, stride: Any, planes: Any, pixels: Any, out: Any, flip: Any) -> Any:
     """``out[p, i] = source[i, p] ^ flip`` for up to 64 pixels p and up to 4 planes i.
 
     Parameters

@@ -1,23 +1,23 @@
-"""The task of a dense convolution over a word image: stage some rows, multiply them, and so on."""
+"""The task of a direct convolution: stage some rows, multiply them, and so on."""
 
 import functools
 from typing import Any
 
 import numpy as np
 
-from sparse_rt_kernels.between.direct_convolution.moves import copy_words, fill_words, turn_words
-from sparse_rt_kernels.between.direct_convolution.tile import CHANNELS, bytes_row, floats_row
+from sparse_rt_kernels.between.direct_convolution.moves import copy_words, fill_words, transpose_words
+from sparse_rt_kernels.between.direct_convolution.tile import CHANNELS, Bytes, Floats, Row, bytes_row, floats_row
 from sparse_rt_kernels.jit.compilation import TaskFunction, kernel_jit
 from sparse_rt_kernels.jit.compiler import carray
 
-__all__ = ["IMAGE", "image_task"]
+__all__ = ["CONVOLUTION", "convolution_task"]
 
 _PAIR = 2 * CHANNELS
 #: `images` images of `channels` channels become `n` channels; output rows are counted over the batch and cut into
 #: `row_parts`, pairs of blocks of 16 channels into `channel_parts`. `pad` is a word of padding, `flip` a byte: see
-#: :func:`moves.turn_words`. The others are fields of :class:`layout.WordImage`, the weight and the epilogue; integers
-#: only have `flip`, `offset`, `row_sums`, `shift`, `scale`, `zero_point` and `sign`.
-IMAGE = np.dtype(
+#: :func:`moves.transpose_words`. The others are fields of :class:`layout.StagedImage`, the weight and the epilogue;
+#: integers only have `flip`, `offset`, `row_sums`, `shift`, `scale`, `zero_point` and `sign`.
+CONVOLUTION = np.dtype(
     [
         *((name, "i8") for name in ("row_parts", "channel_parts", "images", "channels", "n", "pad", "flip")),
         *((name, "i8") for name in ("height", "width", "out_height", "out_width", "down", "top", "left")),
@@ -39,9 +39,9 @@ def _part(part: int, parts: int, extent: int) -> tuple[int, int]:
 
 @kernel_jit
 def _byte_words(source: int, plane: int, planes: int, width: int, out: int, flip: int) -> int:
-    """Turn a row of up to 4 planes of bytes into words, whole registers of them."""
+    """Transpose a row of up to 4 planes of bytes to words, whole registers of them."""
     for pixel in range(0, width, 64):
-        turn_words(source + pixel, plane, planes, width - pixel, out + 4 * pixel, flip)
+        transpose_words(source + pixel, plane, planes, width - pixel, out + 4 * pixel, flip)
     return 0
 
 
@@ -75,22 +75,37 @@ def _stage(a: Any, is_float: int, image: int, first: int, rows: int, out: int) -
     return 0
 
 
+@kernel_jit
+def _pair(a: Any, is_float: int, distance: int, image: int, row: int, row_of_x: int, pair: int, out: int) -> int:
+    """Compute an output row of one pair of blocks of channels; `is_float` and `distance` are literals.
+
+    `row` is that of image number `image`, and `row_of_x` where the first of the rows that it reads is staged.
+    """
+    item = 4 if is_float else 1
+    width, channel = a.out_width, pair * _PAIR
+    stride, at = a.out_height * width * item, 4 * channel
+    to = out + (image * a.n + channel) * stride + row * width * item
+    values = a.values + 2 * pair * a.block_bytes
+    pixels = Row(a.n - channel, row_of_x, a.words, a.steps, values, a.block_bytes, width, to, stride)
+    low, high = np.float32(a.low), np.float32(a.high)
+    if is_float:
+        return floats_row(distance, pixels, Floats(a.bias + at, low, high))
+    sums, offset, scale, bias = a.row_sums + at, a.offset + at, a.scale + at, a.bias + at
+    return bytes_row(distance, pixels, Bytes(offset, sums, a.shift, scale, bias, low, high, a.zero_point, a.sign))
+
+
 @functools.cache
-def image_task(is_float: int, distance: int) -> TaskFunction:
-    """Return the task for floats or bytes, and pixels that are `distance` bytes apart; see :data:`IMAGE`."""
+def convolution_task(is_float: int, distance: int) -> TaskFunction:
+    """Return the task for floats or bytes, and pixels that are `distance` bytes apart; see :data:`CONVOLUTION`."""
     # Compiled code is found again by what the function captures: by ints, but not by other compiled functions.
     item = 4 if is_float else 1
 
     def task(task: int, arguments: Any, x: int, other: int, out: int, shared: int, scratch: int) -> int:
         """Compute one task of a convolution: a range of output rows, and a range of channels."""
-        a = carray(arguments, (1,), IMAGE)[0]
-        pairs = (a.n + _PAIR - 1) // _PAIR
+        a = carray(arguments, (1,), CONVOLUTION)[0]
         row_part, channel_part = task // a.channel_parts, task % a.channel_parts
         row, last = _part(row_part, a.row_parts, a.images * a.out_height)
-        first_pair, last_pair = _part(channel_part, a.channel_parts, pairs)
-        words, steps, block_bytes, width, shift = a.words, a.steps, a.block_bytes, a.out_width, a.shift
-        low, high, zero, sign = np.float32(a.low), np.float32(a.high), a.zero_point, a.sign
-        stride, row_bytes, down = a.out_height * width * item, width * item, a.down * a.row_bytes
+        first_pair, last_pair = _part(channel_part, a.channel_parts, (a.n + _PAIR - 1) // _PAIR)
         while row < last:
             image = row // a.out_height
             first = row - image * a.out_height
@@ -98,38 +113,9 @@ def image_task(is_float: int, distance: int) -> TaskFunction:
             source = x + image * a.channels * a.height * a.width * item
             _stage(a, is_float, source, first * a.down - a.top, (count - 1) * a.down + a.reach, scratch)
             for pair in range(first_pair, last_pair):
-                channel = pair * _PAIR
-                left, at, w = a.n - channel, 4 * channel, a.values + 2 * pair * block_bytes
-                sums, offset, scale, bias = a.row_sums + at, a.offset + at, a.scale + at, a.bias + at
                 for each in range(count):
-                    x_row = scratch + each * down
-                    to = out + (image * a.n + channel) * stride + (first + each) * row_bytes
-                    if is_float:
-                        floats_row(
-                            distance, left, x_row, words, steps, w, block_bytes, width, to, stride, bias, low, high
-                        )
-                    else:
-                        bytes_row(
-                            distance,
-                            left,
-                            x_row,
-                            words,
-                            steps,
-                            w,
-                            block_bytes,
-                            width,
-                            to,
-                            stride,
-                            offset,
-                            sums,
-                            shift,
-                            scale,
-                            bias,
-                            low,
-                            high,
-                            zero,
-                            sign,
-                        )
+                    x_row = scratch + each * a.down * a.row_bytes
+                    _pair(a, is_float, distance, image, first + each, x_row, pair, out)
             row += count
         return 0
 

@@ -1,10 +1,10 @@
-"""The register tile of a dense convolution: pixels are broadcast from where they lie in a word image.
+"""The register tile of a dense convolution: pixels are broadcast from where they lie in a staged image.
 
 Each emitter is a Numba intrinsic on addresses (intp) that returns an intp: Numba may drop a call that returns nothing.
 """
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from llvmlite import ir
 
@@ -14,25 +14,87 @@ from sparse_rt_kernels.product.u8s8.requantise import Requantiser, store_planes
 from sparse_rt_kernels.vectors import simd
 from sparse_rt_kernels.vectors.registers import FLOATS, REGISTER, WORDS
 
-__all__ = ["CHANNELS", "PIXELS", "bytes_row", "floats_row"]
+__all__ = ["CHANNELS", "PIXELS", "Bytes", "Floats", "Row", "bytes_row", "floats_row"]
 
 #: Output channels of a register; a tile has one or two of them.
 CHANNELS: Final = 16
 #: Neighbouring output pixels of a tile: 28 accumulators, and registers for two weights and a pixel.
 PIXELS: Final = 14
 
-
 #: Adds the product of a broadcast pixel and 16 weights to an accumulator.
 _MultiplyAdd = Callable[[Any, Any, Any, Any], Any]
 
 
-def _moved(builder: Any, address: Any, count: int, size: int) -> Any:
-    return builder.add(address, I64(count * size))
+class Row(NamedTuple):
+    """One row of output pixels of some channels: ints, or IR i64 where code is emitted.
+
+    Attributes
+    ----------
+    channels
+        How many are left: 32 of them are computed, or 16 if there are no more.
+    image
+        Address of the first word that the first pixel reads: a float, or 4 uint8.
+    words, steps
+        (steps,) int32: offset of each word that is reduced.
+    values, block_bytes
+        (steps, 16) float32, or (steps, 16, 4) int8, for each block of 16 channels, aligned, so many bytes apart.
+    width
+        Output pixels of the row, at least 14.
+    out, stride
+        First element, and bytes from channel to channel.
+    """
+
+    channels: Any
+    image: Any
+    words: Any
+    steps: Any
+    values: Any
+    block_bytes: Any
+    width: Any
+    out: Any
+    stride: Any
 
 
-def _sums(builder: Any, distance: int, starts: list[Any], multiply_add: _MultiplyAdd, given: list[Any]) -> list[Any]:
-    """Return the sums of a tile, [block][pixel], beginning with `starts`, one a block."""
-    image, words, steps, values, block_bytes = given
+class Floats(NamedTuple):
+    """The epilogue of floats: address of (channels,) float32, and the clip bounds."""
+
+    bias: Any
+    low: Any
+    high: Any
+
+
+class Bytes(NamedTuple):
+    """The epilogue of integers, as for :func:`sparse_rt_kernels.n2m4_u8s8.fused.tiles_to_bytes`.
+
+    Attributes
+    ----------
+    offset, row_sums, scale, bias
+        Addresses of (channels,) int32, int32, float32 and float32.
+    shift
+        0 for uint8 inputs, 128 for int8.
+    low, high
+        float32 clip bounds.
+    zero_point, sign
+        Of the output, and 0 for uint8 outputs, 128 for int8.
+    """
+
+    offset: Any
+    row_sums: Any
+    shift: Any
+    scale: Any
+    bias: Any
+    low: Any
+    high: Any
+    zero_point: Any
+    sign: Any
+
+
+def _sums(
+    builder: Any, distance: int, row: Row, first: Any, starts: list[Any], multiply_add: _MultiplyAdd
+) -> list[Any]:
+    """Return the sums of the tile from pixel `first` on, [block][pixel], beginning with `starts`, one a block."""
+    image = builder.add(row.image, builder.mul(first, I64(distance)))
+    words, steps, values, block_bytes = row.words, row.steps, row.values, row.block_bytes
     kind = starts[0].type
     slots = [[cgutils.alloca_once_value(builder, start) for _ in range(PIXELS)] for start in starts]
     moving = [cgutils.alloca_once_value(builder, simd.pointer(builder, place)) for place in (words, values)]
@@ -46,11 +108,11 @@ def _sums(builder: Any, distance: int, starts: list[Any], multiply_add: _Multipl
         for pixel in range(PIXELS):
             item = simd.load(builder, simd.element(builder, here, pixel * distance), kind.element, 4)
             x = simd.broadcast(builder, item, CHANNELS)
-            for weight, row in zip(weights, slots, strict=True):
-                builder.store(multiply_add(builder, x, weight, builder.load(row[pixel])), row[pixel])
+            for weight, block in zip(weights, slots, strict=True):
+                builder.store(multiply_add(builder, x, weight, builder.load(block[pixel])), block[pixel])
         builder.store(simd.element(builder, word, 4), moving[0])
         builder.store(simd.element(builder, value, REGISTER), moving[1])
-    return [[builder.load(slot) for slot in row] for row in slots]
+    return [[builder.load(slot) for slot in block] for block in slots]
 
 
 def _each_tile(builder: Any, width: Any, generate: Callable[[Any], None]) -> None:
@@ -75,22 +137,23 @@ def _dot(builder: Any, x: Any, weight: Any, total: Any) -> Any:
     return simd.dot_u8s8(builder, total, x, weight)
 
 
-class _Bytes:
+class _BytesOfBlock:
     """What makes bytes of the sums of one block of 16 channels."""
 
-    def __init__(self, builder: Any, block: int, out: Any, stride: Any, operands: list[Any]) -> None:
-        offset, row_sums, shift, scale, bias, *rest = operands
+    def __init__(self, builder: Any, block: int, row: Row, given: Bytes) -> None:
         offset, row_sums, scale, bias = (
-            _moved(builder, address, block, REGISTER) for address in (offset, row_sums, scale, bias)
+            builder.add(address, I64(block * REGISTER))
+            for address in (given.offset, given.row_sums, given.scale, given.bias)
         )
         correction = simd.load(builder, simd.pointer(builder, row_sums), WORDS)
-        shifts = simd.broadcast(builder, builder.trunc(shift, I32), CHANNELS)
+        shifts = simd.broadcast(builder, builder.trunc(given.shift, I32), CHANNELS)
         held = simd.load(builder, simd.pointer(builder, offset), WORDS)
         #: First value of the accumulators.
         self.start = simd.subtract(builder, held, simd.multiply(builder, correction, shifts))
+        rest = (given.low, given.high, given.zero_point, given.sign)
         self.requantiser = Requantiser(builder, [scale, bias, *rest])
-        self._out = builder.add(out, builder.mul(stride, I64(block * CHANNELS)))
-        self._stride = stride
+        self._out = builder.add(row.out, builder.mul(row.stride, I64(block * CHANNELS)))
+        self._stride = row.stride
 
     def store(self, builder: Any, sums: list[Any], plain: bool, first: Any) -> None:
         """Store the tile from pixel `first` on, 8 pixels of a channel at a time; the second 8 overlap the first."""
@@ -106,91 +169,56 @@ class _Bytes:
         store_planes(builder, fours, builder.add(self._out, first), self._stride, 0)
 
 
+def _emit_bytes(builder: Any, distance: int, row: Row, given: Bytes, blocks: int) -> None:
+    """Emit a row of pixels of 16 or 32 channels as bytes."""
+    made = [_BytesOfBlock(builder, block, row, given) for block in range(blocks)]
+    is_plain = made[0].requantiser.is_plain(builder)
+    for other in made[1:]:
+        is_plain = builder.and_(is_plain, other.requantiser.is_plain(builder))
+
+    def tile(first: Any) -> None:
+        sums = _sums(builder, distance, row, first, [one.start for one in made], _dot)
+        # Two pixels more than the tile has may be stored where another tile of the row follows.
+        follows = builder.icmp_signed("<=", first, builder.sub(row.width, I64(16)))
+        with builder.if_else(is_plain, likely=True) as branches:
+            for branch, plain in zip(branches, (True, False), strict=True):
+                with branch, builder.if_else(follows, likely=True) as (whole, last):
+                    with whole:
+                        for one, of_block in zip(made, sums, strict=True):
+                            one.store_sixteen(builder, of_block, plain, first)
+                    with last:
+                        for one, of_block in zip(made, sums, strict=True):
+                            one.store(builder, of_block, plain, first)
+
+    _each_tile(builder, row.width, tile)
+
+
 @simd.emitter
-def bytes_row(
-    context: Any,
-    distance: Any,
-    channels: Any,
-    image: Any,
-    words: Any,
-    steps: Any,
-    values: Any,
-    block_bytes: Any,
-    width: Any,
-    out: Any,
-    stride: Any,
-    offset: Any,
-    row_sums: Any,
-    shift: Any,
-    scale: Any,
-    bias: Any,
-    low: Any,
-    high: Any,
-    zero_point: Any,
-    sign: Any,
-) -> Any:
+def bytes_row(context: Any, distance: Any, row: Any, operands: Any) -> Any:
     """``out[c, p] = requantised sum_s sum_j image[words[s] + distance p + j] * values[s, c, j]`` for a row of pixels p.
 
     Parameters
     ----------
     distance
         Literal int: bytes from pixel to pixel.
-    channels
-        How many are left: 32 of them are computed, or 16 if there are no more.
-    image
-        Words of 4 uint8: the first that the first pixel reads.
-    words, steps
-        (steps,) int32: offset of each 4 reduction elements.
-    values, block_bytes
-        (steps, 16, 4) int8 for each block, 64-byte aligned, so many bytes apart.
-    width
-        Output pixels of the row, at least 14.
-    out, stride
-        First element, and bytes from channel to channel.
-    offset, row_sums, shift, scale, bias, low, high, zero_point, sign
-        As for :func:`sparse_rt_kernels.n2m4_u8s8.tile.rows_to_bytes.tiles_to_bytes`.
+    row, operands
+        :class:`Row` of bytes, :class:`Bytes`.
     """
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
-        _, channels, image, words, steps, values, block_bytes, width, out, stride, *operands = given
-
-        def row(blocks: int) -> None:
-            made = [_Bytes(builder, block, out, stride, operands) for block in range(blocks)]
-            is_plain = made[0].requantiser.is_plain(builder)
-            for other in made[1:]:
-                is_plain = builder.and_(is_plain, other.requantiser.is_plain(builder))
-            starts = [one.start for one in made]
-
-            def each(first: Any) -> None:
-                here = builder.add(image, builder.mul(first, I64(distance.literal_value)))
-                given = [here, words, steps, values, block_bytes]
-                sums = _sums(builder, distance.literal_value, starts, _dot, given)
-                # Two pixels more than the tile has may be stored where another tile of the row follows.
-                follows = builder.icmp_signed("<=", first, builder.sub(width, I64(16)))
-                with builder.if_else(is_plain, likely=True) as branches:
-                    for branch, plain in zip(branches, (True, False), strict=True):
-                        with branch, builder.if_else(follows, likely=True) as (whole, last):
-                            with whole:
-                                for one, of_block in zip(made, sums, strict=True):
-                                    one.store_sixteen(builder, of_block, plain, first)
-                            with last:
-                                for one, of_block in zip(made, sums, strict=True):
-                                    one.store(builder, of_block, plain, first)
-
-            _each_tile(builder, width, each)
-
-        _one_or_two(builder, channels, row)
+        a = Row(*cgutils.unpack_tuple(builder, given[1]))
+        end = Bytes(*cgutils.unpack_tuple(builder, given[2]))
+        _one_or_two(builder, a.channels, lambda blocks: _emit_bytes(builder, distance.literal_value, a, end, blocks))
         return I64(0)
 
-    operands = [*[types.intp] * 5, types.float32, types.float32, types.intp, types.intp]
-    return types.intp(distance, *[types.intp] * 9, *operands), generate
+    return types.intp(distance, row, operands), generate
 
 
 def _fma(builder: Any, x: Any, weight: Any, total: Any) -> Any:
     return simd.fma(builder, x, weight, total)
 
 
-def _store_floats(builder: Any, sums: list[Any], bias: Any, bounds: list[Any], out: Any, stride: Any) -> None:
+def _store_floats(builder: Any, sums: list[Any], bias: Any, bounds: tuple[Any, Any], out: Any, stride: Any) -> None:
     """Store the pixels of a tile, transposed; a NaN stays NaN."""
     low, high = bounds
     # larger and smaller return their second operand if it is NaN.
@@ -203,50 +231,40 @@ def _store_floats(builder: Any, sums: list[Any], bias: Any, bounds: list[Any], o
         simd.store_first(builder, place, value, I64(PIXELS))
 
 
+def _emit_floats(builder: Any, distance: int, row: Row, given: Floats, bounds: tuple[Any, Any], blocks: int) -> None:
+    """Emit a row of pixels of 16 or 32 channels as floats."""
+    places = [simd.pointer(builder, builder.add(given.bias, I64(block * REGISTER))) for block in range(blocks)]
+    biases = [simd.load(builder, place, FLOATS) for place in places]
+    starts = [ir.Constant(FLOATS, None)] * blocks
+
+    def tile(first: Any) -> None:
+        sums = _sums(builder, distance, row, first, starts, _fma)
+        to = builder.add(row.out, builder.mul(first, I64(4)))
+        for block in range(blocks):
+            target = builder.add(to, builder.mul(row.stride, I64(CHANNELS * block)))
+            _store_floats(builder, sums[block], biases[block], bounds, target, row.stride)
+
+    _each_tile(builder, row.width, tile)
+
+
 @simd.emitter
-def floats_row(
-    context: Any,
-    distance: Any,
-    channels: Any,
-    image: Any,
-    words: Any,
-    steps: Any,
-    values: Any,
-    block_bytes: Any,
-    width: Any,
-    out: Any,
-    stride: Any,
-    bias: Any,
-    low: Any,
-    high: Any,
-) -> Any:
+def floats_row(context: Any, distance: Any, row: Any, operands: Any) -> Any:
     """``out[c, p] = clip(sum_s image[words[s] + distance p] * values[s, c] + bias[c])`` for a row of pixels p.
 
-    Parameters are those of :func:`bytes_row`, but the image's words are float32, and so are `values`, (steps, 16) for
-    each block, and `bias`.
+    Parameters
+    ----------
+    distance
+        Literal int: bytes from pixel to pixel.
+    row, operands
+        :class:`Row` of floats, :class:`Floats`.
     """
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
-        _, channels, image, words, steps, values, block_bytes, width, out, stride, bias, low, high = given
-        bounds = [simd.broadcast(builder, bound, CHANNELS) for bound in (low, high)]
-
-        def row(blocks: int) -> None:
-            places = [simd.pointer(builder, _moved(builder, bias, block, REGISTER)) for block in range(blocks)]
-            biases = [simd.load(builder, place, FLOATS) for place in places]
-            starts = [ir.Constant(FLOATS, None)] * blocks
-
-            def each(first: Any) -> None:
-                here = builder.add(image, builder.mul(first, I64(distance.literal_value)))
-                given = [here, words, steps, values, block_bytes]
-                sums = _sums(builder, distance.literal_value, starts, _fma, given)
-                to = builder.add(out, builder.mul(first, I64(4)))
-                for block in range(blocks):
-                    target = builder.add(to, builder.mul(stride, I64(CHANNELS * block)))
-                    _store_floats(builder, sums[block], biases[block], bounds, target, stride)
-
-            _each_tile(builder, width, each)
-
-        _one_or_two(builder, channels, row)
+        a = Row(*cgutils.unpack_tuple(builder, given[1]))
+        end = Floats(*cgutils.unpack_tuple(builder, given[2]))
+        low, high = (simd.broadcast(builder, bound, CHANNELS) for bound in (end.low, end.high))
+        far = distance.literal_value
+        _one_or_two(builder, a.channels, lambda blocks: _emit_floats(builder, far, a, end, (low, high), blocks))
         return I64(0)
 
-    return types.intp(distance, *[types.intp] * 10, types.float32, types.float32), generate
+    return types.intp(distance, row, operands), generate
