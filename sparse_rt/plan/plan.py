@@ -75,6 +75,11 @@ class Plan:
         """Whether a sparse kernel runs at all."""
         return any(isinstance(step, SparseStep) for step in self.steps)
 
+    @property
+    def islands(self) -> tuple[Step, ...]:
+        """The steps that onnxruntime runs."""
+        return tuple(step for step in self.steps if isinstance(step, OnnxRuntimeStep))
+
     def describe(self) -> str:
         """Return the plan for a person, one step a line, with what was measured before.
 

@@ -4,20 +4,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 from sparse_rt_kernels.threads.pool import ThreadPool
 
-from sparse_rt.plan.islands.island import Island
-from sparse_rt.plan.islands.onnxruntime_step import open_island
 from sparse_rt.plan.options import SessionOptions
+from sparse_rt.plan.single_layer import idle_island
 from sparse_rt.plan.steps.sparse_step import SparseStep
 from sparse_rt.plan.steps.step import Environment
 
 __all__ = ["hand_over_microseconds"]
-
-_OPSET = 13
-_IR_VERSION = 8
 
 
 def hand_over_microseconds(
@@ -29,7 +24,7 @@ def hand_over_microseconds(
 ) -> float:
     """Return what an island that does nothing adds between two runs of a step: workers sleep, and wake again."""
     values: Environment = dict(arrays)
-    nothing = open_island(_empty_island(), options)
+    nothing = idle_island(options)
     number: Environment = {"x": np.zeros(1, np.float32)}
 
     def twice() -> None:
@@ -45,11 +40,3 @@ def hand_over_microseconds(
     # The island's own call is part of every measurement of onnxruntime.
     alone = time({"alone": lambda: nothing.run(number, pool)})
     return max(0.0, 1e6 * (found["apart"] - found["twice"] - alone["alone"]))
-
-
-def _empty_island() -> Island:
-    """Return a model that hands its only number through."""
-    number = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]) for name in ("x", "y")]
-    graph = onnx.helper.make_graph([onnx.helper.make_node("Identity", ["x"], ["y"])], "island", number[:1], number[1:])
-    opset = onnx.helper.make_opsetid("", _OPSET)
-    return Island(onnx.helper.make_model(graph, opset_imports=[opset], ir_version=_IR_VERSION), ("x",), ("y",), {})

@@ -11,7 +11,6 @@ from sparse_rt_kernels.threads.pool import ThreadPool
 from sparse_rt.graph.layers.layer import Layer
 from sparse_rt.plan.decisions import Decisions, LayerDecision
 from sparse_rt.plan.draft import Draft
-from sparse_rt.plan.islands.onnxruntime_step import OnnxRuntimeStep
 from sparse_rt.plan.options import SessionOptions
 from sparse_rt.plan.plan import Plan
 from sparse_rt.plan.report import Trial
@@ -153,7 +152,6 @@ def _sparse_layers(draft: Draft, plan: Plan) -> list[tuple[Layer, SparseStep]]:
 
 def _beside_islands(plan: Plan) -> set[SparseStep]:
     """Return the steps before or after which onnxruntime runs something: it could run those, too, without a call."""
-    islands = [step for step in plan.steps if isinstance(step, OnnxRuntimeStep)]
-    read = {name for island in islands for name in island.inputs}
-    written = {name for island in islands for name in island.outputs}
+    read = {name for island in plan.islands for name in island.inputs}
+    written = {name for island in plan.islands for name in island.outputs}
     return {step for step in plan.steps if isinstance(step, SparseStep) and (step.x in written or step.y in read)}

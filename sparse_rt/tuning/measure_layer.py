@@ -8,23 +8,18 @@ from numpy.typing import NDArray
 from sparse_rt_kernels.product import registry
 from sparse_rt_kernels.threads.pool import ThreadPool
 
-from sparse_rt.errors import SparseRTError
 from sparse_rt.formats import DENSE
 from sparse_rt.graph.layers.layer import Layer
-from sparse_rt.plan.decisions import LayerDecision
 from sparse_rt.plan.draft import Draft
-from sparse_rt.plan.islands.onnxruntime_step import open_island
-from sparse_rt.plan.match.choose import choose
 from sparse_rt.plan.options import SessionOptions
 from sparse_rt.plan.report import Trial
+from sparse_rt.plan.single_layer import in_onnxruntime, on_kernel
 from sparse_rt.plan.steps.sparse_step import SparseStep
 from sparse_rt.plan.steps.step import Environment, Step
-from sparse_rt.tuning.single_layer import cut_layer
 
 __all__ = ["ONNXRUNTIME", "measure_layer", "ways_of_layer"]
 
 ONNXRUNTIME = "onnxruntime"
-_ONNX_NAMES = {"float32": "float", "float64": "double"}
 
 
 def ways_of_layer(
@@ -45,7 +40,7 @@ def ways_of_layer(
     dense = _dense_step(draft, layer, step, options)
     if dense is not None:
         ways[dense.kernel.name] = dense
-    stock = _onnxruntime_step(draft, layer, arrays, options)
+    stock = in_onnxruntime(draft, layer, arrays, options)
     if stock is not None:
         ways[ONNXRUNTIME] = stock
     return ways
@@ -89,26 +84,6 @@ def _dense_step(draft: Draft, layer: Layer, step: SparseStep, options: SessionOp
         kernel = registry.select(step.kernel.dtype, DENSE.name, options.kernel_tier)
     except LookupError:
         return None
-    chosen = choose(draft, layer, options.kernel_tier, LayerDecision(kernel.name, ""))
-    replacement = chosen.replacement
-    found = None if replacement is None else replacement.step
+    found = on_kernel(draft, layer, kernel.name, options)
     # What one of them absorbs and the other does not would not be a fair comparison.
-    return found if isinstance(found, SparseStep) and (found.inputs, found.y) == (step.inputs, step.y) else None
-
-
-def _onnxruntime_step(
-    draft: Draft, layer: Layer, arrays: Mapping[str, NDArray[Any]], options: SessionOptions
-) -> Step | None:
-    """Return the layer with what its kernel absorbs as an island of its own."""
-    kinds = {
-        name: (f"tensor({_ONNX_NAMES.get(array.dtype.name, array.dtype.name)})", list(array.shape))
-        for name, array in arrays.items()
-    }
-    island = cut_layer(draft.model, draft.fusion(layer), kinds)
-    if not set(island.inputs) <= set(arrays):
-        # A layer that quantises its own input is two steps here.
-        return None
-    try:
-        return open_island(island, options)
-    except SparseRTError:
-        return None
+    return found if found is not None and (found.inputs, found.y) == (step.inputs, step.y) else None

@@ -79,9 +79,8 @@ def measure_plan(
 
 def followed(plan: Plan, decisions: Decisions) -> Plan | None:
     """Return `plan` with the reasons of decisions that it follows already, None if it does not."""
-    if decisions.whole is not None or any(
-        decision.kernel != report.kernel for decision, report in _beside(decisions, plan)
-    ):
+    beside = _beside(decisions, plan)
+    if decisions.whole is not None or any(decision.kernel != report.kernel for decision, report in beside):
         return None
     return _reported(plan, decisions)
 
@@ -95,7 +94,7 @@ def _run_as_session(plan: Plan, outputs: Sequence[str], feeds: Environment, pool
 
 
 def _beside(decisions: Decisions, plan: Plan) -> list[tuple[LayerDecision, LayerReport]]:
-    """Return each decision with the report that the layer has in `plan`."""
+    """Return each decision with the report of the layer in `plan`."""
     reports = {layer.y: report for layer, report in zip(plan.layers, plan.reports, strict=True)}
     return [(decision, reports[name]) for name, decision in decisions.layers.items()]
 

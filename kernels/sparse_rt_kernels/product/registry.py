@@ -117,6 +117,9 @@ class Kernel:
     few_channels
         Up to how many channels, in or out, a dense kernel of the same tier may be faster, as far as was measured (see
         docs/kernels/measurements.md); None where it was not.
+    saved_cycles
+        Estimates from sizes (m, n, k) of a matrix product how many cycles of one thread it takes less than that of a
+        dense engine; may be negative. None where nobody knows.
     """
 
     name: str
@@ -131,6 +134,7 @@ class Kernel:
     adds_residual: bool = False
     prepare_blocked: PrepareBlocked | None = None
     few_channels: int | None = None
+    saved_cycles: Callable[[int, int, int], float] | None = None
 
     def matmul(
         self,
