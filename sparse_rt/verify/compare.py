@@ -70,9 +70,9 @@ def bounded(y: NDArray[Any], reference: NDArray[Any], allowed: NDArray[Any], *, 
         silent = np.isnan(reference) & ~np.isnan(y) if may_lose_nan else np.zeros(y.shape, np.bool_)
         good = same | silent | (error <= limit)
         shares = np.divide(error, limit, out=np.full(y.shape, np.inf), where=limit > 0)
-    judged = ~(same | silent)
+    compared = ~(same | silent)
     count = int(np.count_nonzero(~good))
-    largest, worst = _largest(error[judged]), _largest(shares[judged])
+    largest, worst = _largest(error[compared]), _largest(shares[compared])
     skipped = int(np.count_nonzero(silent))
     note = f"{skipped} elements are {LOST_NAN}" if skipped else ""
     return Comparison(count == 0, y.size, count, largest, worst, note)

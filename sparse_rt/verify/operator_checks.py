@@ -112,7 +112,7 @@ class _Checker:
             step.run(found, self._pool)
             y = found[step.y]
             if (y.shape, y.dtype) == (expected.shape, expected.dtype):
-                comparison = self._judged(step, y, values)
+                comparison = self._compared(step, y, values)
             else:
                 note = f"the reference has {expected.dtype} {list(expected.shape)}, here {y.dtype} {list(y.shape)}"
         except FeedError as error:  # it is another model
@@ -121,7 +121,7 @@ class _Checker:
         name = getattr(step, "name", "") or step.y
         return OperatorCheck(name, getattr(step, "op_type", type(step).__name__), step.y, rule, comparison, note)
 
-    def _judged(self, step: BindableStep, y: NDArray[Any], values: Mapping[str, NDArray[Any]]) -> Comparison:
+    def _compared(self, step: BindableStep, y: NDArray[Any], values: Mapping[str, NDArray[Any]]) -> Comparison:
         expected = values[step.y]
         if y.dtype.kind == "f":
             lost = any(not np.isfinite(values[name]).all() for name in step.inputs)

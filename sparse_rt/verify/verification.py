@@ -56,7 +56,7 @@ def verify(
     """Compare a model in sparse_rt with a reference in stock onnxruntime.
 
     The session is a user's own: decisions, layouts, threads and native calls are those of ``run``. Where it leaves a
-    sparse kernel out, because something else was faster here, the plan of sparse kernels is judged beside it.
+    sparse kernel out, because something else was faster here, the plan of sparse kernels is checked beside it.
 
     Layer by layer: each sparse layer gets the input that it has in the reference, and its output is compared with the
     reference's, integers bit for bit, floats by |y - y_ref| <= c (k + 1) eps (|X| |W|^T + |b|) elementwise (see
