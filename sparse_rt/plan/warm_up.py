@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
 from sparse_rt_kernels.product.geometry import ConvGeometry
-from sparse_rt_kernels.threads.launch import Launch
 from sparse_rt_kernels.threads.pool import ThreadPool
 
 from sparse_rt.errors import FeedError
@@ -28,9 +27,9 @@ def warm_up(plan: Plan, pool: ThreadPool) -> None:
     """Compile all that a run of `plan` on `pool` will call, or load it from the disk cache.
 
     Segments are bound to the shapes of their inputs where these are known, which compiles native tasks. Elsewhere,
-    where the shape of a step's input is known, the step's call is prepared for it. Other calls, and those of portable
-    kernels, are made once on a tiny problem, each kind of them. If standard error is a terminal and it takes longer
-    than half a second, a progress bar says what is going on.
+    where the shape of a step's input is known, the step's call is prepared for it. Other calls are made once on a tiny
+    problem, each kind of them. If standard error is a terminal and it takes longer than half a second, a progress bar
+    says what is going on.
     """
     bound = {
         id(step)
@@ -61,14 +60,13 @@ def _bind(segment: Segment, shapes: Mapping[str, tuple[int, ...]], pool: ThreadP
 
 
 def _warm_up_step(step: SparseStep | OperatorStep, shape: tuple[int, ...] | None, pool: ThreadPool) -> bool:
-    """Compile what a step calls; return whether it is known to be native tasks."""
+    """Compile what a step calls; return whether it has a call."""
     if shape is not None:
         try:
             call = step.call_for(shape, pool.threads)
         except FeedError:  # a run will say so
             return False
-        if call is None or isinstance(call, Launch):
-            return call is not None
+        return call is not None
     if isinstance(step, SparseStep) and _variant(step) not in _warm:
         _run_tiny(step)
     return False

@@ -2,10 +2,11 @@
 
 import numpy as np
 from sparse_rt_kernels.product.epilogue import FloatEpilogue
-from sparse_rt_kernels.product.registry import Kernel, prepared_conv, prepared_matmul
+from sparse_rt_kernels.product.registry import Kernel
 from sparse_rt_kernels.product.weight import PackedWeight, Panels
 
 from tests import naive
+from tests.models.python_launch import prepared_conv, prepared_matmul
 
 
 def pack_weight(weight):
@@ -29,12 +30,12 @@ def _store(acc, epilogue, out):
         out[:] = np.clip(acc + epilogue.bias, epilogue.low, epilogue.high)
 
 
-def matmul(x, packed, epilogue, out, pool):
+def matmul(x, packed, epilogue, out):
     w = naive.decode_matrix(packed.panels.values, packed.panels.indexes)[:, : x.shape[1]]
     dense_matmul(x, w, epilogue, out)
 
 
-def conv(x, geometry, packed, epilogue, out, pool):
+def conv(x, geometry, packed, epilogue, out):
     w = naive.decode_matrix(packed.panels.values, packed.panels.indexes)
     w = w.reshape(len(w), *geometry.kernel, geometry.padded_channels(4)).transpose(0, 3, 1, 2)[:, : geometry.channels]
     dense_conv(x, geometry, w, epilogue, out)

@@ -3,10 +3,11 @@
 from typing import Any, NamedTuple
 
 import numpy as np
-from sparse_rt_kernels.product.registry import Kernel, prepared_conv, prepared_matmul
+from sparse_rt_kernels.product.registry import Kernel
 from sparse_rt_kernels.product.weight import PackedWeight
 
 from tests.models import numpy_kernel
+from tests.models.python_launch import prepared_conv, prepared_matmul
 
 
 class Matrix(NamedTuple):
@@ -26,10 +27,10 @@ def _kernel(name, dtype, format, decode):
         assert matrix.dtype == (np.float32 if dtype == "f32" else np.int8)
         return PackedWeight(name, *matrix.shape, Matrix(np.ascontiguousarray(matrix)))
 
-    def matmul(x, packed, epilogue, out, pool):
+    def matmul(x, packed, epilogue, out):
         numpy_kernel.dense_matmul(x, packed.panels.values, epilogue, out)
 
-    def conv(x, geometry, packed, epilogue, out, pool):
+    def conv(x, geometry, packed, epilogue, out):
         matrix = packed.panels.values
         w = matrix.reshape(len(matrix), *geometry.kernel, -1).transpose(0, 3, 1, 2)
         numpy_kernel.dense_conv(x, geometry, w, epilogue, out)

@@ -114,9 +114,10 @@ def kernel_arithmetic(function: Callable[P, R]) -> Compiled[P, R]:
 def kernel_task(function: TaskFunction) -> int:
     """Return the address of `function` as a C function of :data:`TASK_WORDS`, compiled on first use and cached.
 
-    It is called without the GIL, from threads that Python need not know: it must not raise.
+    It is called without the GIL, from threads that Python need not know: it must not raise. Under ``NUMBA_DISABLE_JIT``
+    there is no machine code; the address is 0.
     """
-    return compiled_code(function, TASK_WORDS, 1)
+    return 0 if settings().is_disabled else compiled_code(function, TASK_WORDS, 1)
 
 
 def compiled_code(function: Callable[..., int], words: int, pointer: int | None = None) -> int:

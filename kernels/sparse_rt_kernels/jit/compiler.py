@@ -79,6 +79,12 @@ class Emitter:
     def __init__(self, function: Callable[..., Any]) -> None:
         functools.update_wrapper(self, function)
         self._function = function
+        self._meaning: Callable[..., Any] | None = None
+
+    def in_python(self, meaning: Callable[..., Any]) -> Callable[..., Any]:
+        """Let it be `meaning` for Python that runs kernels as they are written, under ``NUMBA_DISABLE_JIT``."""
+        self._meaning = meaning
+        return meaning
 
     @functools.cached_property
     def _numba_type_(self) -> Any:
@@ -86,11 +92,14 @@ class Emitter:
 
         return numba_type(intrinsic(prefer_literal=True)(self._function))
 
-    def __call__(self, *args: int) -> int:
-        """Refuse: what it does exists as machine code alone."""
-        raise NotImplementedError(f"{self._function.__qualname__} is not usable in pure Python.")
+    def __call__(self, *args: Any) -> int:
+        """Do the same in Python; refuse what exists as machine code alone."""
+        if self._meaning is None:
+            raise NotImplementedError(f"{self._function.__qualname__} is not usable in pure Python.")
+        result: int = self._meaning(*args)
+        return result
 
 
-def emitter(function: Callable[..., Any]) -> Callable[..., int]:
+def emitter(function: Callable[..., Any]) -> Emitter:
     """Make an :class:`Emitter` of `function`."""
     return Emitter(function)

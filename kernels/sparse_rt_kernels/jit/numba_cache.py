@@ -1,7 +1,7 @@
 """Numba's compiled functions on disk, kept as this package keeps everything: whole and ours, or absent.
 
 Numba's own cache believes whatever it finds, and fails on what is damaged. This one stands in its place. What Numba
-makes of a function can only be kept as a pickle; so it serves those functions alone that no image can hold.
+makes of a function can only be kept as a pickle; so it serves where there are no images.
 """
 
 import hashlib

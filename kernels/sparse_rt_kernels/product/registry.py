@@ -13,17 +13,14 @@ from sparse_rt_kernels.product.geometry import ConvGeometry, MatmulShape
 from sparse_rt_kernels.product.nchwc8 import NCHWc8
 from sparse_rt_kernels.product.quantised_add import QuantisedAdd
 from sparse_rt_kernels.product.weight import PackedWeight
-from sparse_rt_kernels.threads.launch import Launch, PythonLaunch
+from sparse_rt_kernels.threads.launch import Launch
 from sparse_rt_kernels.threads.pool import ThreadPool
 
 __all__ = [
     "Addition",
     "BlockedLayouts",
     "Kernel",
-    "PreparedCall",
     "kernels",
-    "prepared_conv",
-    "prepared_matmul",
     "register",
     "select",
 ]
@@ -31,8 +28,6 @@ __all__ = [
 
 #: What a kernel does with its sums.
 Epilogue = FloatEpilogue | IntegerEpilogue
-#: What `prepare_matmul` and `prepare_conv` of a kernel return; ``run(x, out, pool)`` runs it.
-PreparedCall = Launch | PythonLaunch
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +124,8 @@ class Kernel:
     nr: int
     isa: str
     pack_weight: Callable[[Any], PackedWeight[Any]]
-    prepare_matmul: Callable[[MatmulShape, PackedWeight[Any], Epilogue, int], PreparedCall]
-    prepare_conv: Callable[[ConvGeometry, np.dtype[Any], np.dtype[Any], PackedWeight[Any], Epilogue, int], PreparedCall]
+    prepare_matmul: Callable[[MatmulShape, PackedWeight[Any], Epilogue, int], Launch]
+    prepare_conv: Callable[[ConvGeometry, np.dtype[Any], np.dtype[Any], PackedWeight[Any], Epilogue, int], Launch]
     adds_residual: bool = False
     prepare_blocked: PrepareBlocked | None = None
     few_channels: int | None = None
@@ -162,35 +157,6 @@ class Kernel:
         """``out = epilogue(conv(x, w))``, prepared and run at once; x and out may be empty, `other` is the residual."""
         if out.size:
             self.prepare_conv(geometry, x.dtype, out.dtype, packed, epilogue, pool.threads).run(x, out, pool, other)
-
-
-def prepared_matmul(
-    matmul: Callable[[NDArray[Any], PackedWeight[Any], Any, NDArray[Any], ThreadPool], None],
-) -> Callable[[MatmulShape, PackedWeight[Any], Epilogue, int], PreparedCall]:
-    """Return the `prepare_matmul` of a kernel that prepares nothing: `matmul` does everything in each call."""
-
-    def prepare(shape: MatmulShape, packed: PackedWeight[Any], epilogue: Epilogue, threads: int) -> PreparedCall:
-        return PythonLaunch(lambda x, out, pool: matmul(x, packed, epilogue, out, pool))
-
-    return prepare
-
-
-def prepared_conv(
-    conv: Callable[[NDArray[Any], ConvGeometry, PackedWeight[Any], Any, NDArray[Any], ThreadPool], None],
-) -> Callable[[ConvGeometry, np.dtype[Any], np.dtype[Any], PackedWeight[Any], Epilogue, int], PreparedCall]:
-    """Return the `prepare_conv` of a kernel that prepares nothing; see :func:`prepared_matmul`."""
-
-    def prepare(
-        geometry: ConvGeometry,
-        x_dtype: np.dtype[Any],
-        out_dtype: np.dtype[Any],
-        packed: PackedWeight[Any],
-        epilogue: Epilogue,
-        threads: int,
-    ) -> PreparedCall:
-        return PythonLaunch(lambda x, out, pool: conv(x, geometry, packed, epilogue, out, pool))
-
-    return prepare
 
 
 #: In the order of :func:`kernels`.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sparse_rt_kernels.jit.compilation import TaskFunction, kernel_task
 from sparse_rt_kernels.threads.workspace import ALIGNMENT, address_of
 
-__all__ = ["Launch", "LaunchRunner", "Phase", "PythonLaunch"]
+__all__ = ["Launch", "LaunchRunner", "Phase"]
 
 #: Threads' scratch memories begin in different sets of the first-level cache.
 _STAGGER: Final = 17 * ALIGNMENT
@@ -37,6 +37,11 @@ class Phase:
     function: TaskFunction
     arguments: NDArray[Any]
     tasks: int
+
+    @property
+    def address(self) -> int:
+        """Of the function's machine code."""
+        return kernel_task(self.function)
 
 
 class LaunchRunner(Protocol):
@@ -90,10 +95,13 @@ class Launch:
         self.scratch_bytes = scratch_bytes
         self.shared_bytes = -(-shared_bytes // ALIGNMENT) * ALIGNMENT
         self.stride = -(-scratch_bytes // ALIGNMENT) * ALIGNMENT + _STAGGER
-        words = [(kernel_task(phase.function), address_of(phase.arguments), phase.tasks, 0) for phase in self.phases]
+        words = [(phase.address, address_of(phase.arguments), phase.tasks, 0) for phase in self.phases]
         self._words: NDArray[np.int64] = np.array(words, np.int64).reshape(-1, 4)
-        #: Address of the phases as :func:`sparse_rt_kernels.threads.workers.dispatch` takes them.
+        #: Address of the phases as :func:`.dispatch.dispatch` takes them.
         self.address = address_of(self._words)
+        self._header: NDArray[np.int64] = np.array([self.address, self.count, self.shared_bytes, self.stride])
+        #: Address of the launch, likewise.
+        self.header = address_of(self._header)
         #: The most tasks that any phase can run at once.
         self.width = max((phase.tasks for phase in self.phases), default=0)
 
@@ -144,14 +152,3 @@ class Launch:
         """Run in the other way, after a task has asked for it."""
         if self._otherwise is not None:
             self._otherwise.run_at(x, other, out, pool)
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class PythonLaunch:
-    """A kernel call of a portable kernel: a Python function of x, out and the pool, which passes Python tasks to it."""
-
-    function: Callable[[NDArray[Any], NDArray[Any], Any], None]
-
-    def run(self, x: NDArray[Any], out: NDArray[Any], pool: Any, other: NDArray[Any] | None = None) -> None:
-        """Run on arrays of the shapes, dtypes and strides that the launch was made for; `other` is not read."""
-        self.function(x, out, pool)

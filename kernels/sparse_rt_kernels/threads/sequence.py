@@ -96,11 +96,13 @@ class LaunchSequence:
             shared_bytes.append(model.shared_bytes)
             stride.append(model.stride)
             width.append(model.width)
-        #: Address of the launches as :func:`sparse_rt_kernels.threads.workers.dispatch_sequence` takes them.
-        self.address = address_of(self._words)
         self.count = len(entries)
         self.shared_bytes = max(shared_bytes)
         self.stride = max(stride)
+        words = (address_of(self._words), self.count, self.shared_bytes, self.stride)
+        self._header: NDArray[np.int64] = np.array(words, np.int64)
+        #: Address of the sequence as :func:`.dispatch.dispatch_sequence` takes it.
+        self.header = address_of(self._header)
         #: The most tasks that any phase of any launch can run at once.
         self.width = max(width)
 

@@ -1,5 +1,6 @@
 """Addresses, and scratch memory for packing: one growing, cache-line-aligned buffer a purpose and a thread."""
 
+import ctypes
 import functools
 import threading
 from collections.abc import Callable
@@ -14,7 +15,15 @@ from sparse_rt_kernels.jit.entry import as_int, builtin, is_available
 from sparse_rt_kernels.jit.llvm import I8
 from sparse_rt_kernels.threads import atomics
 
-__all__ = ["ALIGNMENT", "address_of", "aligned_empty", "as_matrix", "as_pointer", "scratch", "scratch_address"]
+__all__ = [
+    "ALIGNMENT",
+    "address_of",
+    "aligned_empty",
+    "array_at",
+    "as_matrix",
+    "as_pointer",
+    "scratch_address",
+]
 
 #: Bytes of one cache line, and of one AVX-512 register.
 ALIGNMENT = 64
@@ -55,10 +64,22 @@ def as_pointer(context: Any, address: Any) -> Any:
     return types.voidptr(types.intp), generate
 
 
+@as_pointer.in_python
+def _as_c_pointer(address: int) -> ctypes.c_void_p:
+    return ctypes.c_void_p(int(address))
+
+
+@kernel_jit
+def array_at(address: int, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+    """Return the contiguous array at an address."""
+    array: NDArray[Any] = carray(as_pointer(address), shape, dtype)
+    return array
+
+
 @kernel_jit
 def as_matrix(array: NDArray[Any], rows: int, columns: int) -> NDArray[Any]:
     """Return the first items of a contiguous array as a matrix. Of compiled code: reshape calls Numba's library."""
-    matrix: NDArray[Any] = carray(as_pointer(int(np.intp(array.ctypes.data))), (rows, columns), array.dtype)
+    matrix: NDArray[Any] = array_at(int(np.intp(array.ctypes.data)), (rows, columns), array.dtype)
     return matrix
 
 
@@ -69,24 +90,15 @@ def aligned_empty(nbytes: int) -> NDArray[np.uint8]:
     return raw[start : start + nbytes]
 
 
-def scratch(purpose: str, nbytes: int) -> NDArray[np.uint8]:
-    """Return at least `nbytes` aligned bytes of this thread's buffer for `purpose`; contents are undefined.
+def scratch_address(purpose: str, nbytes: int) -> int:
+    """Return the address of `nbytes` aligned bytes of this thread's buffer for `purpose`; they hold anything.
 
     The buffer is valid until the same thread asks for the same purpose again. It is kept between calls because fresh
     pages from the system cost more than packing into them.
     """
-    return _held(purpose, nbytes)[0]
-
-
-def scratch_address(purpose: str, nbytes: int) -> int:
-    """Return the address of :func:`scratch`."""
-    return _held(purpose, nbytes)[1]
-
-
-def _held(purpose: str, nbytes: int) -> tuple[NDArray[np.uint8], int]:
     buffers: dict[str, tuple[NDArray[np.uint8], int]] = _local.__dict__
     held = buffers.get(purpose)
     if held is None or held[0].size < nbytes:
         buffer = aligned_empty(nbytes)
         held = buffers[purpose] = (buffer, buffer.ctypes.data)
-    return held
+    return held[1]

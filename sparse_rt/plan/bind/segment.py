@@ -34,8 +34,8 @@ class Segment:
     """Run kernel steps that follow each other without Python between them.
 
     A run binds them to the shapes of its inputs when it first sees these: every call is prepared, every value between
-    the steps gets a place in the arena. Where a step has no native call (portable kernels), or an input is not as
-    kernels take it, the steps run one by one.
+    the steps gets a place in the arena. Where a step has no one call, or an input is not as kernels take it,
+    the steps run one by one.
 
     Attributes
     ----------

@@ -11,7 +11,7 @@ from typing import Any
 from numpy.typing import NDArray
 from sparse_rt_kernels.between.depthwise import prepare_depthwise
 from sparse_rt_kernels.product import registry
-from sparse_rt_kernels.product.registry import PreparedCall
+from sparse_rt_kernels.threads.launch import Launch
 
 from sparse_rt.formats import DENSE, MatrixWeight
 from sparse_rt.graph.layers import gates
@@ -49,7 +49,7 @@ def dense_replacement(draft: Draft, layer: Layer, tier: str | None = None) -> Re
     if isinstance(found, Refusal) or found.requantisation is not None or found.x_zero_point is not None:
         return None
     convolution = Convolution.of(layer, found.pad_value)
-    prepare: Callable[[tuple[int, ...], tuple[int, ...], int], PreparedCall]
+    prepare: Callable[[tuple[int, ...], tuple[int, ...], int], Launch]
     if _is_depthwise(layer):
         convolution = replace(convolution, channels=layer.shape[0])
         weight = found.weight.decode().reshape(layer.shape[0], *layer.shape[2:])
@@ -105,8 +105,8 @@ def _shape_of(convolution: Convolution) -> Callable[[Shape], Shape]:
 
 def _depthwise(
     convolution: Convolution, found: Operands, weight: NDArray[Any], tier: str | None
-) -> Callable[[tuple[int, ...], tuple[int, ...], int], PreparedCall]:
-    def prepare(shape: tuple[int, ...], _: tuple[int, ...], threads: int) -> PreparedCall:
+) -> Callable[[tuple[int, ...], tuple[int, ...], int], Launch]:
+    def prepare(shape: tuple[int, ...], _: tuple[int, ...], threads: int) -> Launch:
         geometry = convolution.geometry(shape)
         return prepare_depthwise(geometry, found.x_dtype, found.y_dtype, weight, found.epilogue, threads, tier)
 
@@ -115,10 +115,10 @@ def _depthwise(
 
 def _dense(
     convolution: Convolution, found: Operands, kernel: registry.Kernel
-) -> Callable[[tuple[int, ...], tuple[int, ...], int], PreparedCall]:
+) -> Callable[[tuple[int, ...], tuple[int, ...], int], Launch]:
     packed = pack(kernel, found.weight)
 
-    def prepare(shape: tuple[int, ...], _: tuple[int, ...], threads: int) -> PreparedCall:
+    def prepare(shape: tuple[int, ...], _: tuple[int, ...], threads: int) -> Launch:
         geometry = convolution.geometry(shape)
         return kernel.prepare_conv(geometry, found.x_dtype, found.y_dtype, packed, found.epilogue, threads)
 

@@ -7,8 +7,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from sparse_rt_kernels.product.registry import PreparedCall
-from sparse_rt_kernels.threads.launch import PythonLaunch
+from sparse_rt_kernels.threads.launch import Launch
 from sparse_rt_kernels.threads.pool import ThreadPool
 
 from sparse_rt.errors import FeedError, message
@@ -22,7 +21,7 @@ __all__ = ["OperatorStep", "count_of"]
 _NARROW = ((), (1,))
 _Size = TypeVar("_Size", bound=int | None)
 #: The shape of y, and what computes it; None where there is nothing to compute.
-_Call = tuple[tuple[int, ...], PreparedCall | None]
+_Call = tuple[tuple[int, ...], Launch | None]
 
 
 def count_of(shape: tuple[int, ...]) -> int:
@@ -61,7 +60,7 @@ class OperatorStep(StepBase):
     """
 
     shape_of: Callable[[Shape], Shape]
-    prepare: Callable[[tuple[int, ...], tuple[int, ...], int], PreparedCall]
+    prepare: Callable[[tuple[int, ...], tuple[int, ...], int], Launch]
     is_in_place: bool = False
     columns: int = 0
     alike: Hashable | None = None
@@ -83,7 +82,7 @@ class OperatorStep(StepBase):
         if any(shape != shapes[0] for shape in shapes) or self._widened(shapes[0]) != shapes[0]:
             return None
         y_shape, call = self._prepare(shapes[0], threads)
-        return None if isinstance(call, PythonLaunch) else StepCall(y_shape, call)
+        return StepCall(y_shape, call)
 
     def run(self, values: Environment, pool: ThreadPool, run_options: Any = None) -> None:
         """Compute y.
@@ -104,7 +103,7 @@ class OperatorStep(StepBase):
             launch.run(arrays[0], y, pool, *arrays[1:])
         values[self.y] = y
 
-    def call_for(self, shape: tuple[int, ...], threads: int) -> PreparedCall | None:
+    def call_for(self, shape: tuple[int, ...], threads: int) -> Launch | None:
         """Prepare the call for an x of `shape`, so that runs find it; None where there is nothing to call."""
         return self._call(self._widened(shape), threads)[1]
 

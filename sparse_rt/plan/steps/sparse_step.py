@@ -8,9 +8,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
 from sparse_rt_kernels.product.geometry import ConvGeometry, MatmulShape
-from sparse_rt_kernels.product.registry import Kernel, PreparedCall
+from sparse_rt_kernels.product.registry import Kernel
 from sparse_rt_kernels.product.weight import PackedWeight
-from sparse_rt_kernels.threads.launch import PythonLaunch
+from sparse_rt_kernels.threads.launch import Launch
 from sparse_rt_kernels.threads.pool import ThreadPool
 
 from sparse_rt import formats
@@ -30,7 +30,7 @@ class _Call(NamedTuple):
     y_shape: tuple[int, ...]
     kernel_x: tuple[int, ...]
     kernel_y: tuple[int, ...]
-    prepared: PreparedCall | None
+    prepared: Launch | None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -140,7 +140,7 @@ class SparseStep(StepBase):
         return self._is_constant
 
     def bind(self, shapes: Sequence[tuple[int, ...]], threads: int) -> StepCall | None:
-        """Return the call for inputs of `shapes`; None if it is a Python function, or the residual must be broadcast.
+        """Return the call for inputs of `shapes`; None if the residual must be broadcast.
 
         Raises
         ------
@@ -149,7 +149,7 @@ class SparseStep(StepBase):
         """
         self._check_shape(shapes[0])
         call = self._prepare(shapes[0], self.epilogue, None, threads)
-        if isinstance(call.prepared, PythonLaunch) or any(shape != call.y_shape for shape in shapes[1:]):
+        if any(shape != call.y_shape for shape in shapes[1:]):
             return None
         return StepCall(call.y_shape, call.prepared)
 
@@ -179,7 +179,7 @@ class SparseStep(StepBase):
             call.prepared.run(x.reshape(call.kernel_x), y.reshape(call.kernel_y), pool, other)
         values[self.y] = y
 
-    def call_for(self, shape: tuple[int, ...], threads: int) -> PreparedCall | None:
+    def call_for(self, shape: tuple[int, ...], threads: int) -> Launch | None:
         """Prepare the call for an x of `shape`, so that runs find it; None where there is nothing to call.
 
         Where the epilogue is known only at run time, the call returned is of the same kind as those of runs.

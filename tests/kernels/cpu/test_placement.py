@@ -5,9 +5,12 @@ import sys
 import threading
 import time
 
+import numpy as np
 import pytest
+from numba.core import config
 from sparse_rt_kernels.cpu import placement
 from sparse_rt_kernels.threads import pool
+from sparse_rt_kernels.threads.launch import Launch, Phase
 
 linux_only = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux")
 
@@ -46,24 +49,22 @@ def test_what_cannot_be_done_is_said_and_harmless():
     assert not placement.keep_off(placement.current_cpu(), [ended.native_id])
 
 
-def test_a_pool_works_where_nothing_is_known_of_cpus(monkeypatch):
-    monkeypatch.setattr(pool, "current_cpu", lambda: -1)
-    seen = []
-    pool.ThreadPool(3).run(seen.append, 20)
-    assert sorted(seen) == list(range(20))
+def _nothing_task(task, arguments, x, other, out, shared, scratch):
+    return 0
 
 
 @linux_only
+@pytest.mark.skipif(bool(config.DISABLE_JIT), reason="native tasks are machine code")
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two CPUs")
 def test_workers_follow_what_their_caller_may_use():
     """Also where it may use one CPU alone, and where that changes after they have started."""
     before = os.sched_getaffinity(0)
-    workers = pool.ThreadPool(3)
+    threads, launch, nothing = pool.ThreadPool(3), Launch([Phase(_nothing_task, np.zeros(1), 3)]), np.zeros(1)
 
     def places():
         for _ in range(pool._CALLS_BETWEEN_LOOKS + 2):
-            workers.run(lambda _: None, 3)
-        return [os.sched_getaffinity(thread.native_id) for thread in workers._python_crew().threads]
+            launch.run(nothing, nothing, threads)
+        return [os.sched_getaffinity(thread.native_id) for thread in threads._workers().threads]
 
     try:
         assert all(place <= before for place in places())

@@ -433,12 +433,13 @@ def run_session(cache, **more):
     assert done.returncode == 0, done.stderr[-3000:]
 
 
+@pytest.mark.skipif(not machine_code.is_available(), reason="there are no images")
 def test_a_session_survives_damage_of_every_kind(tmp_path):
-    """Settings, images, and what Numba keeps of portable kernels: each file is damaged in another way."""
+    """Settings and images: each file is damaged in another way."""
     cache = tmp_path / "cache"
     run_session(cache)
     files = sorted(path for path in cache.rglob("*") if path.is_file())
-    assert {path.suffix for path in files} >= {".json", ".numba"}
+    assert {path.suffix for path in files} == {".json", ".image"}
     rng = random.Random(1)
     for number, path in enumerate(files):
         content = bytearray(path.read_bytes())

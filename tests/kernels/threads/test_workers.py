@@ -105,7 +105,7 @@ def test_answers_do_not_outlive_their_call():
     np.testing.assert_array_equal(run(launch, pool, 8), 1)
 
 
-def test_python_threads_take_over_where_there_is_no_team(monkeypatch):
+def test_threads_of_a_phase_take_over_where_there_are_no_workers(monkeypatch):
     monkeypatch.setattr(workers, "is_available", lambda: False)
     launch = counting(8, answer=1, otherwise=counting(8))
     np.testing.assert_array_equal(run(launch, ThreadPool(3), 8), 2)
@@ -135,7 +135,7 @@ def test_a_launch_of_a_sequence_is_repeated_before_the_next(threads):
     np.testing.assert_array_equal(outs, np.repeat([[1], [2], [1], [2], [2], [1]], 6, axis=1))
 
 
-def test_sequences_run_where_there_is_no_team(monkeypatch):
+def test_sequences_run_where_there_are_no_workers(monkeypatch):
     monkeypatch.setattr(workers, "is_available", lambda: False)
     again = counting(6, answer=1, otherwise=counting(6))
     np.testing.assert_array_equal(run_sequence([counting(6), again], ThreadPool(2), 6), [[1] * 6, [2] * 6])

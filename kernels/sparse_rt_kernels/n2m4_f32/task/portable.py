@@ -1,56 +1,50 @@
-"""Plain loops of the float32 2:4 family: for every CPU, for NUMBA_DISABLE_JIT, and for panels that hold inf or NaN."""
+"""What one thread does in a call of the portable float32 kernel: panels of rows, multiplied by tiles of channels."""
+
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sparse_rt_kernels.jit.compilation import kernel_jit
-from sparse_rt_kernels.n2m4_f32.blocking.panels import CHANNELS, REDUCTION
-from sparse_rt_kernels.product.indirection import Indirection, lane_offsets, lane_origins
+from sparse_rt_kernels.jit.compiler import carray
+from sparse_rt_kernels.n2m4_f32.blocking.panels import CHANNELS, PORTABLE_VECTORS, REDUCTION, panel_bounds, panel_count
+from sparse_rt_kernels.product.f32.call import CALL, Call, call_in, share_record
+from sparse_rt_kernels.product.f32.n2m4 import SLOTS, add_skipping
+from sparse_rt_kernels.product.indirection import Indirection, indirection_in, lane_offsets, lane_origins
+from sparse_rt_kernels.threads.workspace import array_at
+from sparse_rt_kernels.vectors.registers import LANES
 
-__all__ = ["conv_block", "matmul_block", "multiply_tile"]
+__all__ = ["SHARE", "Share", "portable_task", "task_bytes"]
 
 
-@kernel_jit
-def multiply_tile(
-    panel: NDArray[np.float32],
-    values: NDArray[np.float32],
-    index: NDArray[np.uint8],
-    partial: NDArray[np.float32],
-) -> int:
-    """``partial[c, p] += sum_s values[s, c] * panel[row(s, c), p]``, stored zeros skipped.
+class Share(NamedTuple):
+    """What one task computes: panels (over all images) and channel tiles, half-open ranges; reduction by `block`."""
 
-    Parameters
-    ----------
-    panel
-        (8 * octets, lanes) float32; may hold inf and NaN.
-    values, index
-        (octets, 4, 4) float32 and (octets, 4) uint8: one tile of channels.
-    partial
-        (4, lanes) float32.
-    """
-    lanes = partial.shape[1]
-    for octet in range(values.shape[0]):
-        for slot in range(4):
-            first_row = octet * REDUCTION + 4 * (slot // 2) + slot % 2
-            for channel in range(CHANNELS):
-                weight = values[octet, slot, channel]
-                if weight == 0:
-                    continue
-                row = first_row + ((index[octet, channel] >> (2 * slot)) & 3)
-                for lane in range(lanes):
-                    partial[channel, lane] += weight * panel[row, lane]
-    return 0
+    first_panel: int
+    last_panel: int
+    first_tile: int
+    last_tile: int
+    block: int
+
+
+SHARE: Final = share_record(Share._fields)
+#: Rows of the widest panel.
+_ROWS: Final = PORTABLE_VECTORS * LANES
+
+
+def task_bytes(block: int, tiles: int) -> int:
+    """Return the scratch bytes of a task with up to so many tiles: a panel block, sums, what lanes read."""
+    return (block + tiles * CHANNELS + 3) * _ROWS * 4
 
 
 @kernel_jit
-def _rows_into_panel(x: NDArray[np.float32], first_row: int, k0: int, panel: NDArray[np.float32]) -> int:
-    """``panel[k, p] = x[first_row + p, k0 + k]``, zero beyond x."""
+def _rows_into_panel(x: int, stride: int, columns: int, rows: int, panel: NDArray[np.float32]) -> int:
+    """``panel[k, p] = x[p, k]`` for `rows` rows of x, zero beyond x."""
     panel[:] = 0
-    rows = min(panel.shape[1], x.shape[0] - first_row)
-    columns = min(panel.shape[0], x.shape[1] - k0)
     for row in range(rows):
-        for column in range(columns):
-            panel[column, row] = x[first_row + row, k0 + column]
+        read = array_at(x + row * stride, (min(panel.shape[0], columns),), np.float32)
+        for column in range(read.shape[0]):
+            panel[column, row] = read[column]
     return 0
 
 
@@ -83,7 +77,7 @@ def _pixels_into_panel(
 
 
 @kernel_jit
-def _finish(total: float, bias: float, low: float, high: float) -> float:
+def _finish(total: np.float32, bias: np.float32, low: np.float32, high: np.float32) -> np.float32:
     """Return clip(total + bias); NaN stays NaN."""
     result = total + bias
     # Comparisons with NaN are false, so that a NaN passes both.
@@ -91,67 +85,53 @@ def _finish(total: float, bias: float, low: float, high: float) -> float:
 
 
 @kernel_jit
-def matmul_block(
-    x: NDArray[np.float32],
-    values: NDArray[np.float32],
-    index: NDArray[np.uint8],
-    epilogue: tuple[NDArray[np.float32], float, float],
-    out: NDArray[np.float32],
-    workspace: tuple[NDArray[np.float32], NDArray[np.float32]],
-    rows: tuple[int, int],
-    tiles: tuple[int, int],
-) -> int:
-    """``out[m, n] = clip(sum_k x[m, k] w[n, k] + bias[n])`` for rows [rows[0], rows[1]) and a range of channel tiles.
-
-    `workspace` is a panel (8 * octets of a block, lanes) and partial sums (4 * tiles, lanes).
-    """
-    panel, partial = workspace
-    bias, low, high = epilogue
-    block = panel.shape[0] // REDUCTION
-    partial[:] = 0
-    for octet in range(0, values.shape[1], block):
-        stop = min(values.shape[1], octet + block)
-        _rows_into_panel(x, rows[0], octet * REDUCTION, panel)
-        for tile in range(tiles[0], tiles[1]):
-            at = (tile - tiles[0]) * CHANNELS
-            multiply_tile(panel, values[tile, octet:stop], index[tile, octet:stop], partial[at : at + CHANNELS])
-    first = tiles[0] * CHANNELS
-    for row in range(rows[0], rows[1]):
-        for channel in range(first, min(tiles[1] * CHANNELS, out.shape[1])):
-            total = partial[channel - first, row - rows[0]]
-            out[row, channel] = _finish(total, bias[channel], low, high)
+def _store(call: Call, image: int, first: int, rows: int, first_tile: int, sums: NDArray[np.float32]) -> int:
+    """Store the sums of `rows` rows and of the channels of some tiles."""
+    channel, n = first_tile * CHANNELS, call.n
+    end = min(n, channel + sums.shape[0])
+    bias = array_at(call.bias, (n,), np.float32)
+    if call.is_conv:
+        for c in range(channel, end):
+            row = array_at(call.out + ((image * n + c) * call.rows + first) * 4, (rows,), np.float32)
+            for p in range(rows):
+                row[p] = _finish(sums[c - channel, p], bias[c], call.low, call.high)
+        return 0
+    for p in range(rows):
+        row = array_at(call.out + (first + p) * call.out_stride, (n,), np.float32)
+        for c in range(channel, end):
+            row[c] = _finish(sums[c - channel, p], bias[c], call.low, call.high)
     return 0
 
 
-@kernel_jit
-def conv_block(
-    image: NDArray[np.float32],
-    indirection: Indirection,
-    values: NDArray[np.float32],
-    index: NDArray[np.uint8],
-    epilogue: tuple[NDArray[np.float32], float, float],
-    out: NDArray[np.float32],
-    workspace: tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32]],
-    pixels: tuple[int, int],
-    tiles: tuple[int, int],
-) -> int:
-    """``out[n, p] = clip(sum_k image[gathered(p, k)] w[n, k] + bias[n])`` for a range of pixels and of channel tiles.
-
-    `image` is (c, h * w), `out` (n, pixels), `workspace` as in :func:`matmul_block` and (3, lanes) int32.
-    """
-    panel, partial, lanes = workspace
-    bias, low, high = epilogue
-    block = panel.shape[0] // REDUCTION
-    partial[:] = 0
-    for octet in range(0, values.shape[1], block):
-        stop = min(values.shape[1], octet + block)
-        _pixels_into_panel(image, indirection, pixels[0], octet * REDUCTION, panel, lanes)
-        for tile in range(tiles[0], tiles[1]):
-            at = (tile - tiles[0]) * CHANNELS
-            multiply_tile(panel, values[tile, octet:stop], index[tile, octet:stop], partial[at : at + CHANNELS])
-    first = tiles[0] * CHANNELS
-    for channel in range(first, min(tiles[1] * CHANNELS, out.shape[0])):
-        for pixel in range(pixels[0], pixels[1]):
-            total = partial[channel - first, pixel - pixels[0]]
-            out[channel, pixel] = _finish(total, bias[channel], low, high)
+def portable_task(task: int, arguments: Any, x: int, other: int, out: int, shared: int, scratch: int) -> int:
+    """``out[m, n] = clip(sum_k x[m, k] w[n, k] + bias[n])`` for one range of panels and one of channel tiles."""
+    a = carray(arguments, (1,), CALL)[0]
+    share = array_at(a.shares, (task + 1,), SHARE)[task]
+    call, indirection = call_in(a, x, 0, out), indirection_in(a)
+    panel = array_at(scratch, (share.block, _ROWS), np.float32)
+    scratch += share.block * _ROWS * 4
+    channels = (share.last_tile - share.first_tile) * CHANNELS
+    sums = array_at(scratch, (channels, _ROWS), np.float32)
+    origins = array_at(scratch + channels * _ROWS * 4, (3, _ROWS), np.int32)
+    panels, pixels = panel_count(call.rows, PORTABLE_VECTORS), indirection.height * indirection.width
+    for job in range(share.first_panel, share.last_panel):
+        image, number = job // panels, job % panels
+        first, vectors = panel_bounds(call.rows, PORTABLE_VECTORS, number)
+        rows = min(vectors * LANES, call.rows - first)
+        sums[:] = 0
+        for octet in range(0, call.octets, share.block // REDUCTION):
+            k0 = octet * REDUCTION
+            if call.is_conv:
+                place = x + image * indirection.channels * pixels * 4
+                read = array_at(place, (indirection.channels, pixels), np.float32)
+                _pixels_into_panel(read, indirection, first, k0, panel, origins)
+            else:
+                place = x + first * call.x_stride + k0 * 4
+                _rows_into_panel(place, call.x_stride, max(0, call.columns - k0), rows, panel)
+            used = panel[: (call.octets - octet) * REDUCTION]
+            for tile in range(share.first_tile, share.last_tile):
+                at, held = (tile - share.first_tile) * CHANNELS, tile * call.octets + octet
+                values, indexes = call.values + held * SLOTS * CHANNELS * 4, call.indexes + held * CHANNELS
+                add_skipping(used, values, indexes, sums[at : at + CHANNELS])
+        _store(call, image, first, rows, share.first_tile, sums)
     return 0

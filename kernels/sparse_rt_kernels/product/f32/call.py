@@ -18,12 +18,15 @@ __all__ = ["CALL", "Call", "Rows", "call_in", "float_epilogue", "prepare", "resi
 #: What the tasks of a call share: `shares` is the address of one record for each task; the others are fields of
 #: :class:`Call` and :class:`Indirection`.
 CALL = np.dtype(
-    [
-        *((name, "i8") for name in ("shares", "values", "indexes", "octets", "x_stride", "columns", "out_stride")),
-        *((name, "i8") for name in ("bias", "n", "rows", "is_conv")),
-        *((name, "f8") for name in ("low", "high")),
-        *((name, "i8") for name in Indirection._fields),
-    ]
+    (
+        np.record,  # Python can read its fields, too
+        [
+            *((name, "i8") for name in ("shares", "values", "indexes", "octets", "x_stride", "columns", "out_stride")),
+            *((name, "i8") for name in ("bias", "n", "rows", "is_conv")),
+            *((name, "f8") for name in ("low", "high")),
+            *((name, "i8") for name in Indirection._fields),
+        ],
+    )
 )
 
 
@@ -129,7 +132,7 @@ def float_epilogue(kernel: str, epilogue: FloatEpilogue | IntegerEpilogue) -> Fl
 
 def share_record(fields: tuple[str, ...]) -> np.dtype[Any]:
     """Return the record that holds a share, a named tuple of ints with these fields."""
-    return np.dtype([(name, "i8") for name in fields])
+    return np.dtype((np.record, [(name, "i8") for name in fields]))
 
 
 def prepare(
