@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import onnx_ir as ir
 from numpy.typing import NDArray
 
 from sparse_rt.errors import FeedError, ModelError
@@ -20,8 +19,9 @@ from sparse_rt.verify.bounds import EPS, elementwise_bound, end_to_end_tolerance
 from sparse_rt.verify.compare import Comparison, bounded, exact, within
 from sparse_rt.verify.dynamic_input import DynamicInputs
 from sparse_rt.verify.exactness import is_sum_of_integers
-from sparse_rt.verify.reference import Inside, Reference
+from sparse_rt.verify.reference import Inside
 from sparse_rt.verify.report import LayerCheck
+from sparse_rt.verify.subject import Subject
 
 __all__ = ["check_layers"]
 
@@ -29,62 +29,29 @@ __all__ = ["check_layers"]
 _LAYERS_A_RUN = 16
 
 
-def check_layers(
-    session: InferenceSession,
-    model: ir.Model,
-    reference: Reference,
-    reference_model: ir.Model | None,
-    feeds: Mapping[str, NDArray[Any]],
-    *,
-    is_quantised: bool,
-) -> tuple[LayerCheck, ...]:
-    """Return one check for each sparse step of the session, in order of execution.
-
-    Parameters
-    ----------
-    session
-        Of the sparse model.
-    model
-        The same model, prepared as the session prepares it.
-    reference
-        The dense model.
-    reference_model
-        The same, prepared, where it is another model, for the comparison of weights.
-    feeds
-        Of the models' inputs.
-    is_quantised
-        Whether the model quantises activations.
-    """
-    return _Checker(session, model, reference, reference_model, feeds, is_quantised=is_quantised).run()
+def check_layers(session: InferenceSession, subject: Subject) -> tuple[LayerCheck, ...]:
+    """Return one check for each sparse step of a session of the subject's model, in order of execution."""
+    return _Checker(session, subject).run()
 
 
 class _Checker:
-    def __init__(
-        self,
-        session: InferenceSession,
-        model: ir.Model,
-        reference: Reference,
-        reference_model: ir.Model | None,
-        feeds: Mapping[str, NDArray[Any]],
-        *,
-        is_quantised: bool,
-    ) -> None:
+    def __init__(self, session: InferenceSession, subject: Subject) -> None:
         self._session = session
-        self._is_quantised = is_quantised
-        self._reference = reference
+        self._is_quantised = subject.is_quantised
+        self._reference = subject.reference
         # Known without a run of the reference.
-        self._given = {**session.plan.constants, **feeds}
+        self._given = {**session.plan.constants, **subject.feeds}
         self._steps = [step for step in session.plan.steps if isinstance(step, SparseStep)]
         self._op_types = {report.name: report.op_type for report in session.explain()}
-        runnable = [layer for layer in find_layers(model) if layer.reason is None]
+        runnable = [layer for layer in find_layers(subject.model) if layer.reason is None]
         plain = [fuse(layer) for layer in runnable if layer.form != "dynamic"]
         dynamic = [fuse(quantise_input(layer)) for layer in runnable if layer.form == "dynamic"]
         self._dynamic_inputs = DynamicInputs(dynamic)
         # By output, since names need not be unique.
         self._fusions = {str(fusion.y.name): fusion for fusion in (*plain, *dynamic)}
         self._reference_layers: dict[str, Layer] | None = None
-        if reference_model is not None:
-            self._reference_layers = {layer.name: layer for layer in find_layers(reference_model)}
+        if subject.reference_model is not None:
+            self._reference_layers = {layer.name: layer for layer in find_layers(subject.reference_model)}
 
     def run(self) -> tuple[LayerCheck, ...]:
         checks: dict[str, LayerCheck] = {}

@@ -14,8 +14,8 @@ from sparse_rt.plan.steps.step import BindableStep
 from sparse_rt.session import InferenceSession
 from sparse_rt.verify.bounds import EPS
 from sparse_rt.verify.compare import LEAST, Comparison, bounded
-from sparse_rt.verify.reference import Reference
 from sparse_rt.verify.report import OperatorCheck
+from sparse_rt.verify.subject import Subject
 
 __all__ = ["check_operators"]
 
@@ -32,31 +32,13 @@ _ROUNDINGS = 4
 _TIE = 2.0**-5
 
 
-def check_operators(
-    session: InferenceSession,
-    model: ir.Model,
-    reference: Reference,
-    feeds: Mapping[str, NDArray[Any]],
-    *,
-    is_quantised: bool,
-) -> tuple[OperatorCheck, ...]:
-    """Return one check for each step of the plan that a kernel runs and that is no layer, in order.
+def check_operators(session: InferenceSession, subject: Subject) -> tuple[OperatorCheck, ...]:
+    """Return one check for each step of the subject's session that a kernel runs and that is no layer, in order.
 
-    Parameters
-    ----------
-    session
-        Of the model.
-    model
-        Prepared as the session prepares it.
-    reference
-        What the steps are held against: onnxruntime, without its graph optimisations if the model `is_quantised`, since
-        those round inner values.
-    feeds
-        Of both.
-    is_quantised
-        Whether the model quantises activations.
+    They are held against onnxruntime, without its graph optimisations if the model is quantised, since those round
+    inner values.
     """
-    return tuple(_Checker(session, model, reference, feeds).run(optimise=not is_quantised))
+    return tuple(_Checker(session, subject).run(optimise=not subject.is_quantised))
 
 
 class _Rounded(NamedTuple):
@@ -68,12 +50,11 @@ class _Rounded(NamedTuple):
 
 
 class _Checker:
-    def __init__(
-        self, session: InferenceSession, model: ir.Model, reference: Reference, feeds: Mapping[str, NDArray[Any]]
-    ) -> None:
+    def __init__(self, session: InferenceSession, subject: Subject) -> None:
+        model = subject.model
         self._pool = session.pool
-        self._reference = reference
-        self._given = {**session.plan.constants, **feeds}
+        self._reference = subject.reference
+        self._given = {**session.plan.constants, **subject.feeds}
         self._steps = [step for step in session.plan.steps if isinstance(step, BindableStep)]
         self._steps = [step for step in self._steps if not isinstance(step, SparseStep)]
         quantising = [node for node in model.graph if node.op_type == "QuantizeLinear"]

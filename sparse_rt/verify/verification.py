@@ -32,6 +32,7 @@ from sparse_rt.verify.outputs import Rules, check_outputs
 from sparse_rt.verify.reference import Reference
 from sparse_rt.verify.report import LayerCheck, OperatorCheck, StepCheck, VerifyReport
 from sparse_rt.verify.running_checks import check_running
+from sparse_rt.verify.subject import Subject
 
 __all__ = ["DECOMPRESS_LIMIT", "verify"]
 
@@ -120,9 +121,9 @@ def _compared(
     found = _outputs(session, given)
     with ExitStack() as stack:
         dense, name = _reference(model, reference, parsed, given, stack)
-        subject = _Subject(parsed, None if reference is None else model_io.read(reference), dense, given)
+        subject = _subject(parsed, None if reference is None else model_io.read(reference), dense, given)
         expected = dense.outputs()
-        layers, operators, steps = subject.inside(session)
+        layers, operators, steps = _inside(session, subject)
         in_onnxruntime = session.plan.stock is not None
         others: dict[str, Any] = {}
         if _leaves_kernels_out(session):
@@ -131,61 +132,46 @@ def _compared(
                 model, SessionOptions(session.get_session_options().intra_op_num_threads, tuning="sparse")
             )
             others = _outputs(session, given)
-            more_layers, more_operators, more_steps = subject.inside(session)
+            more_layers, more_operators, more_steps = _inside(session, subject)
             layers, steps = _together(layers, more_layers), steps + more_steps
             operators = tuple(dict.fromkeys((*operators, *more_operators)))
-        rules = subject.rules(session, layers, expected)
+        rules = _rules(session, subject, layers, expected)
         outputs, sparse_outputs = (check_outputs(each, expected, rules) for each in (found, others))
     names = name_of(model, "model"), name
     return VerifyReport(*names, layers, outputs, steps, sparse_outputs, operators, in_onnxruntime)
 
 
-class _Subject:
-    """What is verified: a model, its reference, and the feeds of both.
+def _subject(
+    parsed: ir.Model, parsed_reference: ir.Model | None, dense: Reference, feeds: Mapping[str, Any]
+) -> Subject:
+    """Return what is verified, of a model and, where that is another one, of its reference."""
+    is_quantised = any(node.op_type in _QUANTISING for graph in parsed.graphs() for node in graph)
+    reference = None if parsed_reference is None else prepare(parsed_reference)
+    return Subject(prepare(parsed), dense, reference, feeds, is_quantised)
 
-    Parameters
-    ----------
-    parsed, parsed_reference
-        The model, and the reference where that is another one.
-    dense
-        The reference.
-    feeds
-        Of both.
-    """
 
-    def __init__(
-        self, parsed: ir.Model, parsed_reference: ir.Model | None, dense: Reference, feeds: Mapping[str, Any]
-    ) -> None:
-        self._is_quantised = any(node.op_type in _QUANTISING for graph in parsed.graphs() for node in graph)
-        self._prepared = prepare(parsed)
-        self._reference = None if parsed_reference is None else prepare(parsed_reference)
-        self._dense = dense
-        self._feeds = feeds
+def _inside(
+    session: InferenceSession, subject: Subject
+) -> tuple[tuple[LayerCheck, ...], tuple[OperatorCheck, ...], tuple[StepCheck, ...]]:
+    """Return the checks of a session's layers, of the operators between them, and of its plan as it runs."""
+    return check_layers(session, subject), check_operators(session, subject), check_running(session, subject.feeds)
 
-    def inside(
-        self, session: InferenceSession
-    ) -> tuple[tuple[LayerCheck, ...], tuple[OperatorCheck, ...], tuple[StepCheck, ...]]:
-        """Return the checks of a session's layers, of the operators between them, and of its plan as it runs."""
-        quantised = self._is_quantised
-        layers = check_layers(
-            session, self._prepared, self._dense, self._reference, self._feeds, is_quantised=quantised
-        )
-        operators = check_operators(session, self._prepared, self._dense, self._feeds, is_quantised=quantised)
-        return layers, operators, check_running(session, self._feeds)
 
-    def rules(self, session: InferenceSession, layers: Sequence[LayerCheck], expected: Mapping[str, Any]) -> Rules:
-        """Return the rules for outputs; `session` is that of sparse kernels."""
-        arrays = [array for array in self._feeds.values() if isinstance(array, np.ndarray)]
-        finite = all(array.dtype.kind != "f" or bool(np.isfinite(array).all()) for array in arrays)
-        return Rules(
-            _float_tolerance(self._prepared, session),
-            is_quantised=self._is_quantised,
-            exact=exact_outputs(self._prepared),
-            may_lose_nan=not finite or any(LOST_NAN in check.note for check in layers),
-            plain=functools.cache(lambda: _outputs_or(expected, self._dense, optimise=False)),
-            again=functools.cache(lambda: _outputs_or(expected, self._dense, runs=2)),
-            nudged=functools.cache(lambda: _outputs_or(expected, self._dense, nudged=True)),
-        )
+def _rules(
+    session: InferenceSession, subject: Subject, layers: Sequence[LayerCheck], expected: Mapping[str, Any]
+) -> Rules:
+    """Return the rules for outputs; `session` is that of sparse kernels."""
+    arrays = [array for array in subject.feeds.values() if isinstance(array, np.ndarray)]
+    finite = all(array.dtype.kind != "f" or bool(np.isfinite(array).all()) for array in arrays)
+    return Rules(
+        _float_tolerance(subject.model, session),
+        is_quantised=subject.is_quantised,
+        exact=exact_outputs(subject.model),
+        may_lose_nan=not finite or any(LOST_NAN in check.note for check in layers),
+        plain=functools.cache(lambda: _outputs_or(expected, subject.reference, optimise=False)),
+        again=functools.cache(lambda: _outputs_or(expected, subject.reference, runs=2)),
+        nudged=functools.cache(lambda: _outputs_or(expected, subject.reference, nudged=True)),
+    )
 
 
 def _reference(
