@@ -21,7 +21,9 @@ from sparse_rt.formats.n2m4 import (
     group_indexes,
 )
 from sparse_rt.formats.nvidia import from_nvidia_metadata, to_nvidia_metadata
-from sparse_rt.formats.weight import DTYPES, Format, SparseWeight, Weight, WeightFormat, checked_shape, reduction_length
+from sparse_rt.formats.shape import checked_shape, reduction_length
+from sparse_rt.formats.values import DTYPES
+from sparse_rt.formats.weight import Format, SparseWeight, Weight, WeightFormat
 from sparse_rt.sparsity import Pattern
 
 __all__ = [

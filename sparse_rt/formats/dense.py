@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sparse_rt.formats.weight import int8_values, padded_channels, scaled_values
+from sparse_rt.formats.shape import padded_channels
+from sparse_rt.formats.values import int8_values, scaled_values
 
 __all__ = ["DENSE", "DenseArrays", "DenseFormat", "MatrixWeight"]
 

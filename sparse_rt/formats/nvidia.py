@@ -14,7 +14,7 @@ from sparse_rt import arguments
 from sparse_rt.boundary import public
 from sparse_rt.errors import FormatError, message
 from sparse_rt.formats.n2m4 import CompressedWeight, decode, encode, k4_of
-from sparse_rt.formats.weight import checked_shape
+from sparse_rt.formats.shape import checked_shape
 
 __all__ = ["from_nvidia_metadata", "to_nvidia_metadata"]
 

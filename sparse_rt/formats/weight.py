@@ -1,34 +1,14 @@
 """What a format is, and a weight that is stored in one."""
 
-import math
-import operator
 from collections.abc import Sequence
 from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sparse_rt import arguments
-from sparse_rt.errors import FormatError, message
 from sparse_rt.sparsity import Missed, Pattern
 
-__all__ = [
-    "DTYPES",
-    "Format",
-    "SparseWeight",
-    "Weight",
-    "WeightFormat",
-    "checked_shape",
-    "dtype_names",
-    "int8_values",
-    "padded_channels",
-    "reduction_length",
-    "require_weight",
-    "scaled_values",
-]
-
-DTYPES = tuple(np.dtype(t) for t in (np.int8, np.uint8, np.float16, np.float32))
-"""Of the weights that can be stored."""
+__all__ = ["Format", "SparseWeight", "Weight", "WeightFormat"]
 
 
 class WeightFormat(Protocol):
@@ -214,76 +194,3 @@ class Format(WeightFormat, Protocol):
     def weight(self, tensors: Sequence[NDArray[Any]], shape: Sequence[int]) -> SparseWeight:
         """Return the weight of what a file stores, unchecked."""
         ...
-
-
-def checked_shape(shape: Sequence[int], where: str) -> tuple[int, ...]:
-    """Return `shape` as plain ints.
-
-    Raises
-    ------
-    FormatError
-        If it is not (n, c) or (n, c, *kernel), or no array in memory could have it.
-    """
-    try:
-        sizes = tuple(operator.index(size) for size in shape)
-    except TypeError as error:
-        raise FormatError(message(where, "a shape of whole numbers", repr(shape))) from error
-    if len(sizes) < 2 or min(sizes) < 0:
-        raise FormatError(message(where, "a shape (n, c) or (n, c, *kernel) without negative sizes", str(sizes)))
-    # Zero-size axes must not hide the others: numpy multiplies those out as well.
-    if math.prod(max(size, 1) for size in sizes) > 2**60:
-        raise FormatError(message(where, "a shape that memory can hold", str(sizes), "The shape is corrupt."))
-    return sizes
-
-
-def padded_channels(channels: int, multiple: int) -> int:
-    """Return a number of input channels rounded up to a multiple, as a format pads them."""
-    return -(-channels // multiple) * multiple
-
-
-def reduction_length(shape: Sequence[int], multiple: int) -> int:
-    """Return k of a dense shape (n, c) or (n, c, *kernel): kernel positions times padded channels."""
-    return math.prod(shape[2:]) * padded_channels(shape[1], multiple)
-
-
-def require_weight(weight: NDArray[Any], where: str) -> None:
-    """Raise FormatError unless `weight` is of a dtype and shape that can be stored."""
-    arguments.array(where, weight, FormatError)
-    if weight.dtype.newbyteorder("=") not in DTYPES:
-        raise FormatError(message(f"{where} {weight.shape}", dtype_names(), str(weight.dtype), "Cast it first."))
-    if weight.ndim < 2:
-        raise FormatError(message(f"{where} {weight.shape}", "(n, c) or (n, c, *kernel)", f"{weight.ndim} axes"))
-
-
-def dtype_names() -> str:
-    """Return :data:`DTYPES` in words."""
-    return ", ".join(str(dtype) for dtype in DTYPES[:-1]) + f" or {DTYPES[-1]}"
-
-
-def scaled_values(values: NDArray[Any], factors: NDArray[np.float32]) -> NDArray[np.float32] | None:
-    """Return values times factors that broadcast to them, in float32, as :meth:`Weight.scaled` needs it.
-
-    None if a product of finite values leaves the range of float32, or loses digits at its lower end.
-    """
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        scaled: NDArray[np.float32] = np.ascontiguousarray(values.astype(np.float32, copy=False) * factors)
-    if values.dtype.kind in "iu" and _fits_bytes(factors):
-        return scaled
-    sizes = np.abs(scaled)
-    lost = (values != 0) & (factors != 0) & ~((sizes >= np.finfo(np.float32).tiny) & (sizes < np.inf))
-    return None if lost.any() and np.isfinite(values).all() else scaled
-
-
-def _fits_bytes(factors: NDArray[np.float32]) -> bool:
-    """Return whether no product of a factor and an 8-bit integer leaves the range of float32."""
-    sizes, limits = np.abs(factors), np.finfo(np.float32)
-    return bool(((sizes == 0) | ((sizes >= limits.tiny) & (sizes <= limits.max / 256))).all())
-
-
-def int8_values(values: NDArray[Any]) -> NDArray[np.int8] | None:
-    """Return values as int8: themselves, or a view of uint8 ones below 128; else None."""
-    if values.dtype == np.int8:
-        return values
-    if values.dtype == np.uint8 and not (values > np.iinfo(np.int8).max).any():
-        return values.view(np.int8)
-    return None

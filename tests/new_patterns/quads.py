@@ -12,7 +12,8 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from sparse_rt.errors import FormatError, PatternError, message
-from sparse_rt.formats.weight import DTYPES, checked_shape, int8_values, require_weight, scaled_values
+from sparse_rt.formats.shape import checked_shape
+from sparse_rt.formats.values import DTYPES, int8_values, require_weight, scaled_values
 from sparse_rt.graph.decode import Decoding
 from sparse_rt.sparsity import Family, Missed, Violation
 from tests.new_patterns.numpy_kernels import kernels

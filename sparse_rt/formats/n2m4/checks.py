@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from sparse_rt import arguments
 from sparse_rt.errors import FormatError, message
 from sparse_rt.formats.n2m4.groups import GROUP, group_indexes, k4_of
-from sparse_rt.formats.weight import DTYPES, checked_shape, dtype_names, padded_channels
+from sparse_rt.formats.shape import checked_shape, padded_channels
+from sparse_rt.formats.values import DTYPES, dtype_names
 
 __all__ = ["check_arrays", "check_index"]
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparse_rt import sparsity
-from sparse_rt.formats.weight import padded_channels, reduction_length
+from sparse_rt.formats.shape import padded_channels, reduction_length
 
 __all__ = ["GROUP", "decode_groups", "encode_groups", "group_indexes", "k4_of", "nibbles"]
 

@@ -13,7 +13,8 @@ from sparse_rt.boundary import public
 from sparse_rt.errors import FormatError, PatternError, message
 from sparse_rt.formats.n2m4.checks import check_arrays
 from sparse_rt.formats.n2m4.groups import GROUP, decode_groups, encode_groups, k4_of, nibbles
-from sparse_rt.formats.weight import DTYPES, int8_values, padded_channels, require_weight, scaled_values
+from sparse_rt.formats.shape import padded_channels
+from sparse_rt.formats.values import DTYPES, int8_values, require_weight, scaled_values
 from sparse_rt.sparsity import Missed, Pattern
 from sparse_rt.sparsity.nm import NM, TWO_FOUR
 
