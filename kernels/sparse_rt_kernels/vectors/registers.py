@@ -6,7 +6,7 @@ LLVM splits vectors that are wider than the registers of the CPU that it compile
 from typing import Final
 
 from sparse_rt_kernels.jit.llvm import F32, I1, I8, I32, I64
-from sparse_rt_kernels.vectors.simd import vector
+from sparse_rt_kernels.vectors.simd.values import vector
 
 __all__ = ["BYTES", "FLOATS", "LANES", "LONGS", "MASK", "REGISTER", "ROUNDER", "WORDS"]
 

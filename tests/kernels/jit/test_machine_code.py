@@ -148,7 +148,7 @@ def test_changed_sources_are_compiled_again(warm, tmp_path):
     shutil.copytree(warm, cache)
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     assert not needs_numba(cache, PYTHONPATH=path)
-    with (tmp_path / package.name / "simd.py").open("a") as file:
+    with (tmp_path / package.name / "vectors" / "registers.py").open("a") as file:
         file.write("# changed\n")
     assert needs_numba(cache, PYTHONPATH=path)
 

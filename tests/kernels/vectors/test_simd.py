@@ -7,17 +7,18 @@ from numba import njit, types
 from numba.core import config
 from numba.extending import intrinsic
 from sparse_rt_kernels.cpu import isa
+from sparse_rt_kernels.jit.llvm import F32, I8, I16, I32, I64
 from sparse_rt_kernels.vectors import simd
 
 pytestmark = pytest.mark.skipif(bool(config.DISABLE_JIT), reason="emitted code needs the JIT")
 
 ITEMS = {
-    np.dtype(np.int8): simd.I8,
-    np.dtype(np.uint8): simd.I8,
-    np.dtype(np.int16): simd.I16,
-    np.dtype(np.int32): simd.I32,
-    np.dtype(np.int64): simd.I64,
-    np.dtype(np.float32): simd.F32,
+    np.dtype(np.int8): I8,
+    np.dtype(np.uint8): I8,
+    np.dtype(np.int16): I16,
+    np.dtype(np.int32): I32,
+    np.dtype(np.int64): I64,
+    np.dtype(np.float32): F32,
 }
 
 
@@ -111,7 +112,7 @@ def test_conversions():
 
 
 def test_bitcast():
-    check("bitcast", random(np.int32, 16), more=(np.int8,), emit_more=(simd.vector(simd.I8, 64),))
+    check("bitcast", random(np.int32, 16), more=(np.int8,), emit_more=(simd.vector(I8, 64),))
 
 
 def test_shuffle():
@@ -153,7 +154,7 @@ def test_broadcast(dtype, lanes):
 def test_partial_memory(dtype, count):
     source = random(dtype, 16)
     target = random(np.uint8, 16 * source.itemsize, 5)
-    constant = ir.Constant(simd.I64, count)
+    constant = I64(count)
     kind = kind_of(source)
 
     def emit_load(builder, pointer, out):
@@ -300,3 +301,10 @@ def test_every_operation_is_tested():
         *("dot_u8s8", "dot_s16", "shuffle_bytes", "multishift", "in_register", "in_order"),
     }
     assert tested == set(simd.OPERATIONS)
+
+
+def test_what_emits_a_value_has_a_meaning():
+    """But for what makes types, constants and addresses."""
+    others = {"OPERATIONS", "Operation", "emitter", "vector", "constant", "pointer", "element"}
+    assert set(simd.__all__) - others == set(simd.OPERATIONS)
+    assert all(getattr(simd, name) is operation for name, operation in simd.OPERATIONS.items())
