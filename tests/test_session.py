@@ -1,8 +1,4 @@
-"""The session's face: feeds, options, errors, threads, forks."""
-
-import os
-import threading
-import warnings
+"""The session's face: feeds, sources, options, errors, reports."""
 
 import numpy as np
 import onnx
@@ -43,8 +39,6 @@ def dense(rng):
         {"w": normal(rng, 24, 8)},
     )
 
-
-# --- feeds ---------------------------------------------------------------------------------------------------------
 
 BAD_FEEDS = {
     "missing": ({}, "expected the inputs ['x']"),
@@ -155,9 +149,6 @@ def test_outputs_belong_to_the_caller(proto, rng):
     assert first.flags.writeable
 
 
-# --- description ---------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("kind", ["proto", "dense"])
 def test_described_like_onnxruntime(kind, request):
     proto = request.getfixturevalue(kind)
@@ -218,23 +209,6 @@ def test_declared_shapes_that_cannot_run_are_model_errors(rng):
         sparse_session(proto)
 
 
-def test_options():
-    options = srt.SessionOptions(intra_op_num_threads=3)
-    options.intra_op_num_threads = 2
-    assert options.intra_op_num_threads == 2
-    assert "intra_op_num_threads=2" in repr(options)
-    for name, value in [
-        ("intra_op_num_threads", -1),
-        ("intra_op_num_threads", 1.5),
-        ("inter_op", 1),
-        ("log_severity_level", 9),
-    ]:
-        with pytest.raises(srt.ConfigError, match=name):
-            setattr(options, name, value)
-        with pytest.raises(srt.ConfigError, match=name):
-            srt.SessionOptions(**{name: value})
-
-
 def test_the_kernel_tier_is_an_option(proto, rng):
     options = srt.SessionOptions(kernel_tier="generic")
     session = srt.InferenceSession(proto, options)
@@ -244,12 +218,6 @@ def test_the_kernel_tier_is_an_option(proto, rng):
     for wrong in ("sse9", 3):
         with pytest.raises(srt.ConfigError, match="tier"):
             srt.SessionOptions(kernel_tier=wrong)
-
-
-def test_a_wrong_tier_in_the_environment_is_refused(monkeypatch):
-    monkeypatch.setenv("SPARSE_RT_TIER", "mmx")
-    with pytest.raises(srt.ConfigError, match="SPARSE_RT_TIER"):
-        srt.SessionOptions()
 
 
 @pytest.mark.parametrize(
@@ -275,15 +243,6 @@ def test_onnxruntimes_options_reach_the_parts_that_it_runs(proto, rng, name, val
     x = normal(rng, 3, 24)
     found = srt.InferenceSession(proto, options).run(None, {"x": x})
     np.testing.assert_allclose(found[0], stock(proto, {"x": x})[0], rtol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("enable_profiling", 3), ("optimized_model_filepath", "optimised.onnx"), ("enable_mem_pattern", "maybe")],
-)
-def test_options_that_cannot_be_honoured_are_refused(name, value):
-    with pytest.raises(srt.ConfigError, match=name):
-        setattr(srt.SessionOptions(), name, value)
 
 
 def test_config_entries(proto):
@@ -330,9 +289,6 @@ def test_a_dense_model_is_one_step_of_onnxruntime(dense):
     assert not session.plan.is_sparse
 
 
-# --- compressed files ----------------------------------------------------------------------------------------------
-
-
 def test_compressed_and_plain_models_give_the_same(proto, rng, tmp_path):
     compressed = srt.compress(proto)
     assert any(item.domain == "sparse_rt" for item in compressed.graph.node)
@@ -372,9 +328,6 @@ def test_corrupt_index_is_refused(proto):
             initializer.raw_data = b"\xff" + initializer.raw_data[1:]
     with pytest.raises(srt.FormatError, match="index"):
         sparse_session(compressed)
-
-
-# --- memory and files ----------------------------------------------------------------------------------------------
 
 
 def external(proto, folder):
@@ -426,82 +379,6 @@ def test_large_islands_take_initializers_beside_the_protobuf(rng, monkeypatch):
     )
     compare(proto, {"ids": np.array([3, 49, 0])}, layers=1, islands=2)
     assert added == ["table", "d"]
-
-
-# --- threads -------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def large(rng):
-    return model(
-        [
-            node("Conv", ["x", "w"], ["a"], pads=[1, 1, 1, 1]),
-            node("Sigmoid", ["a"], ["s"]),
-            node("Conv", ["s", "v"], ["y"], pads=[1, 1, 1, 1]),
-        ],
-        [info("x", "b", 16, "h", "w_")],
-        [info("y", "b", 24, "h", "w_")],
-        {"w": sparse(rng, 32, 16, 3, 3), "v": sparse(rng, 24, 32, 3, 3)},
-    )
-
-
-@pytest.mark.parametrize("threads", [1, 2, 3, 0])
-def test_thread_counts_agree(large, rng, threads):
-    compare(large, {"x": normal(rng, 2, 16, 20, 21)}, layers=2, islands=1, threads=threads)
-
-
-@pytest.mark.parametrize("threads", [1, 2])
-def test_concurrent_runs(large, rng, threads):
-    session = sparse_session(large, threads)
-    inputs = [normal(rng, 1 + number % 2, 16, 12 + number, 13) for number in range(4)]
-    expected = [session.run(None, {"x": x})[0] for x in inputs]
-    failures = []
-
-    def work(number):
-        try:
-            for _ in range(10):
-                np.testing.assert_array_equal(session.run(None, {"x": inputs[number]})[0], expected[number])
-        except BaseException as error:
-            failures.append(error)
-
-    workers = [threading.Thread(target=work, args=(number,)) for number in range(4)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    assert not failures
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
-@pytest.mark.parametrize("threads", [1, 2])
-def test_a_forked_child_uses_the_session(large, rng, threads):
-    session = sparse_session(large, threads)
-    x = normal(rng, 2, 16, 40, 41)
-    (expected,) = session.run(None, {"x": x})
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # Python warns of forks in threaded processes
-        reader, writer = os.pipe()
-        child = os.fork()
-    if child == 0:
-        equal = np.array_equal(session.run(None, {"x": x})[0], expected)
-        os.write(writer, b"equal" if equal else b"other")
-        os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as pipe:
-        assert pipe.read() == b"equal"
-    os.waitpid(child, 0)
-
-
-def test_sessions_of_many_models_are_released(rng):
-    for _ in range(20):
-        proto = model(
-            [node("MatMul", ["x", "w"], ["y"])],
-            [info("x", "b", 16)],
-            [info("y", "b", 8)],
-            {"w": sparse(rng, 8, 16).T.copy()},
-        )
-        sparse_session(proto, threads=2).run(None, {"x": np.ones((300, 16), np.float32)})
-    assert threading.active_count() < 12
 
 
 def test_int8_activation_of_every_alignment(rng):
