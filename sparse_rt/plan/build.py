@@ -10,10 +10,10 @@ from sparse_rt.graph.layers.ranks import find_ranks
 from sparse_rt.graph.model_io import ModelSource
 from sparse_rt.plan.bind.residual import absorb_additions
 from sparse_rt.plan.decisions import Decisions
-from sparse_rt.plan.draft import Decide, Draft
 from sparse_rt.plan.islands.partition import Obstacle, Partition, partition
 from sparse_rt.plan.islands.whole import whole
 from sparse_rt.plan.match.choose import Choice, choose
+from sparse_rt.plan.match.draft import Decide, Draft
 from sparse_rt.plan.match.operators import find_operators
 from sparse_rt.plan.match.packing import PackedWeights
 from sparse_rt.plan.metadata import ModelMetadata

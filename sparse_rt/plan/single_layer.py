@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sparse_rt.errors import SparseRTError
 from sparse_rt.graph.layers.layer import Layer
 from sparse_rt.plan.decisions import LayerDecision
-from sparse_rt.plan.draft import Draft
+from sparse_rt.plan.match.draft import Draft
 from sparse_rt.plan.islands.island import Island, cut
 from sparse_rt.plan.islands.onnxruntime_step import open_island
 from sparse_rt.plan.match.choose import choose

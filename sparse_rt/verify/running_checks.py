@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from sparse_rt.plan.bind.both_ways import BothWays, run_both_ways
+from sparse_rt.plan.both_ways import BothWays, run_both_ways
 from sparse_rt.session import InferenceSession
 from sparse_rt.verify.compare import bounded, exact
 from sparse_rt.verify.report import StepCheck

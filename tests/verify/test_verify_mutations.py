@@ -16,7 +16,7 @@ from sparse_rt_kernels.product import registry
 import sparse_rt as srt
 from benchmarks.models.quantise import quantise_static
 from sparse_rt.plan import build
-from sparse_rt.plan.bind import layout, memory_layout
+from sparse_rt.plan.bind import layout, placement
 from sparse_rt.plan.match import choose, packing
 from sparse_rt.plan.match.operators.add import AddStep
 from sparse_rt.plan.steps.laid_out_step import LaidOutStep
@@ -193,13 +193,13 @@ def _without_residual(addition):
 @needs_machine_code
 @pytest.mark.parametrize("form", ["float32", "uint8"])
 def test_values_that_lie_on_top_of_each_other(form, monkeypatch):
-    place = memory_layout.place
+    place = placement.place
 
     def all_at_the_beginning(lifetimes):
         _, nbytes = place(lifetimes)
         return (0,) * len(lifetimes), nbytes
 
-    monkeypatch.setattr(memory_layout, "place", all_at_the_beginning)
+    monkeypatch.setattr(placement, "place", all_at_the_beginning)
     assert_found_as_it_runs(verified(form))
 
 
@@ -207,18 +207,18 @@ def test_values_that_lie_on_top_of_each_other(form, monkeypatch):
 @pytest.mark.parametrize("form", ["float32", "uint8"])
 def test_a_launch_that_reads_another_value(form, monkeypatch):
     """The last step that adds two values of one form gets the first of them twice."""
-    table = memory_layout.MemoryLayout._table
+    table = placement.Placement._table
 
     def crossed(self, kinds):
         holders, entries = table(self, kinds)
-        launching = [step for step, kind in zip(self._steps, kinds, strict=True) if kind == memory_layout.LAUNCHES]
+        launching = [step for step, kind in zip(self._steps, kinds, strict=True) if kind == placement.LAUNCHES]
         for step, (x, _, _) in reversed(list(zip(launching, entries.tolist(), strict=True))):
             if isinstance(step, SparseStep | LaidOutStep | AddStep) and len(step.inputs) == 2:
                 holders[x + 1] = holders[x]
                 return holders, entries
         raise LookupError("no step that adds")
 
-    monkeypatch.setattr(memory_layout.MemoryLayout, "_table", crossed)
+    monkeypatch.setattr(placement.Placement, "_table", crossed)
     assert_found_as_it_runs(verified(form))
 
 

@@ -11,7 +11,7 @@ from sparse_rt_kernels.threads.sequence import Batch, LaunchSequence
 
 from sparse_rt.plan.bind.bound_segment import BoundSegment
 from sparse_rt.plan.bind.grouping import Calls, Frame, Group, Grouping, Misfit
-from sparse_rt.plan.bind.memory_layout import LAUNCHES, NOTHING, VIEWS, MemoryLayout
+from sparse_rt.plan.bind.placement import LAUNCHES, NOTHING, VIEWS, Placement
 from sparse_rt.plan.steps.step import BindableStep, StepCall
 
 __all__ = ["Binder"]
@@ -44,7 +44,7 @@ class Binder:
         ]
         self._itemsizes = [step.y_dtype.itemsize for step in self._steps]
         self._groupings: tuple[Grouping, ...] = ()
-        self._layouts: dict[bytes, MemoryLayout] = {}
+        self._layouts: dict[bytes, Placement] = {}
 
     def bind(self, shapes: Mapping[str, tuple[int, ...]], threads: int, is_draft: bool = False) -> BoundSegment | None:
         """Return the segment for inputs of `shapes`; None where a step has no native call.
@@ -130,10 +130,10 @@ class Binder:
             is_draft=is_draft,
         )
 
-    def _layout(self, kinds: bytes, nbytes: NDArray[np.int64]) -> MemoryLayout:
+    def _layout(self, kinds: bytes, nbytes: NDArray[np.int64]) -> Placement:
         layout = self._layouts.get(kinds)
         if layout is None or not layout.fits(nbytes):
-            layout = MemoryLayout(self._steps, self._inputs, self._outputs, kinds, nbytes)
+            layout = Placement(self._steps, self._inputs, self._outputs, kinds, nbytes)
             if len(self._layouts) < _MOST_LAYOUTS:
                 self._layouts[kinds] = layout
         return layout

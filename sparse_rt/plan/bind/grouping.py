@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sparse_rt.plan.bind.memory_layout import LAUNCHES
+from sparse_rt.plan.bind.placement import LAUNCHES
 from sparse_rt.plan.steps.step import BindableStep, StepCall
 
 __all__ = ["MISFIT", "Calls", "Frame", "Group", "Grouping", "Misfit"]

@@ -9,8 +9,8 @@ import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 
-from sparse_rt.graph.captures import outer_inputs
 from sparse_rt.graph.layers.weights import constant_tensor
+from sparse_rt.graph.reads import outer_inputs
 from sparse_rt.graph.type_names import type_proto
 from sparse_rt.plan.signature import NodeArg
 

@@ -9,7 +9,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from sparse_rt.errors import FeedError, ModelError, message
-from sparse_rt.graph.captures import outer_inputs
+from sparse_rt.graph.reads import outer_inputs
 from sparse_rt.plan.islands.dequantise import separate_dequantise
 from sparse_rt.plan.islands.island import cut
 from sparse_rt.plan.islands.island_threads import island_threads

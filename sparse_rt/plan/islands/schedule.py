@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
-from sparse_rt.graph.captures import outer_inputs
+from sparse_rt.graph.reads import outer_inputs
 from sparse_rt.plan.match.replacement import Replacement
 
 __all__ = ["Level", "Task", "schedule"]

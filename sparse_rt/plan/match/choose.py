@@ -10,7 +10,7 @@ from sparse_rt.formats import DENSE, Format, SparseWeight
 from sparse_rt.graph.layers.layer import Layer
 from sparse_rt.graph.mapped import release
 from sparse_rt.plan.decisions import LayerDecision
-from sparse_rt.plan.draft import Draft
+from sparse_rt.plan.match.draft import Draft
 from sparse_rt.plan.match.fusion import Fusion
 from sparse_rt.plan.match.operands import Refusal, operands
 from sparse_rt.plan.match.packing import PackedWeights

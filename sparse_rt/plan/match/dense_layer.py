@@ -16,7 +16,7 @@ from sparse_rt_kernels.threads.launch import Launch
 from sparse_rt.formats import DENSE, MatrixWeight
 from sparse_rt.graph.layers import gates
 from sparse_rt.graph.layers.layer import Layer
-from sparse_rt.plan.draft import Draft
+from sparse_rt.plan.match.draft import Draft
 from sparse_rt.plan.match.operands import Operands, Refusal, operands
 from sparse_rt.plan.match.packing import pack
 from sparse_rt.plan.match.replacement import Replacement

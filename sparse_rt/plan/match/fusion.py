@@ -8,9 +8,11 @@ from numpy.typing import NDArray
 
 from sparse_rt.graph.layers.layer import Layer
 from sparse_rt.graph.layers.weights import constant_array
-from sparse_rt.plan.match.constants import Quantisation, float_constant, per_channel, quantisation_of, scalar
+from sparse_rt.graph.reads import sole_consumer
+from sparse_rt.plan.match.bounds import clip_bounds, clip_twice, one_bound
+from sparse_rt.plan.match.constants import Quantisation, float_constant, per_channel, quantisation_of
 
-__all__ = ["Fusion", "channel_position", "clip_bounds", "clip_twice", "fuse", "is_dynamic_scale", "sole_consumer"]
+__all__ = ["Fusion", "channel_position", "fuse", "is_dynamic_scale"]
 
 _AFFINE = ("Add", "Sub", "Mul", "Div", "BatchNormalization")
 _FIRST_BATCH_NORMALIZATION_OF_INFERENCE = 7  # older ones have the attribute is_test, off by default
@@ -139,16 +141,6 @@ def is_dynamic_scale(value: ir.Value | None) -> bool:
     return source is not None and source.op_type == "DynamicQuantizeLinear" and value is source.outputs[1]
 
 
-def sole_consumer(value: ir.Value) -> ir.Node | None:
-    """Return the one node of the same graph that reads `value`, if nobody else does."""
-    if value.is_graph_output():
-        return None
-    uses = list(value.uses())
-    if len(uses) != 1 or uses[0].node.graph is not value.graph:
-        return None
-    return uses[0].node
-
-
 def _extend(fusion: Fusion) -> tuple[Fusion, ir.Node] | None:
     """Return what it becomes with the next node, and that node, which is still to be added; None at the chain's end."""
     node = sole_consumer(fusion.y)
@@ -161,7 +153,7 @@ def _extend(fusion: Fusion) -> tuple[Fusion, ir.Node] | None:
     elif node.domain == "" and node.op_type in _AFFINE and not fusion._clipped:
         grown = _absorb_affine(fusion, node)
     elif node.domain == "" and node.op_type in ("Max", "Min"):
-        bounds = _one_bound(node, fusion.y)
+        bounds = one_bound(node, fusion.y)
         grown = None if bounds is None else _absorb_clip(fusion, *bounds)
     elif node.inputs[0] is fusion.y:
         bounds = clip_bounds(node)
@@ -256,40 +248,3 @@ def channel_position(layer: Layer) -> tuple[int | None, int | None]:
 def _absorb_clip(fusion: Fusion, low: float, high: float) -> Fusion:
     floor, ceiling = clip_twice((fusion.low, fusion.high), (low, high))
     return replace(fusion, low=floor, high=ceiling, _clipped=True)
-
-
-def clip_twice(first: tuple[float, float], then: tuple[float, float]) -> tuple[float, float]:
-    """Return the one interval that clipping to two intervals, one after the other, comes to."""
-    low, high = then
-    return min(max(first[0], low), high), min(max(first[1], low), high)
-
-
-def clip_bounds(node: ir.Node) -> tuple[float, float] | None:
-    """Return the constant bounds of a Relu or Clip of any opset; None for all else, and for bounds in no order."""
-    if node.domain != "" or node.op_type not in ("Relu", "Clip"):
-        return None
-    if node.op_type == "Relu":
-        return 0.0, np.inf
-    # A bound that is not given is the largest finite number: infinities are clipped to that.
-    most = float(np.finfo(np.float32).max)
-    found = [node.attributes.get_float("min", -most), node.attributes.get_float("max", most)]
-    for position in (1, 2):
-        value = node.inputs[position] if len(node.inputs) > position else None
-        if value is None:
-            continue
-        bound = scalar(constant_array(value))
-        if bound is None or bound.dtype != np.float32:
-            return None
-        found[position - 1] = float(bound)
-    return (found[0], found[1]) if found[0] <= found[1] else None
-
-
-def _one_bound(node: ir.Node, y: ir.Value) -> tuple[float, float] | None:
-    others = [value for value in node.inputs if value is not y]
-    if len(node.inputs) != 2 or len(others) != 1:
-        return None
-    # One element of any rank would add axes to y; scalar() takes at most one axis, which y has.
-    bound = scalar(constant_array(others[0]))
-    if bound is None or bound.dtype != np.float32 or np.isnan(bound):
-        return None
-    return (float(bound), np.inf) if node.op_type == "Max" else (-np.inf, float(bound))

@@ -18,7 +18,7 @@ from sparse_rt.errors import FeedError, ModelError, message
 from sparse_rt.plan.steps.base import StepBase
 from sparse_rt.plan.steps.calls import Calls
 from sparse_rt.plan.steps.convolution import Convolution
-from sparse_rt.plan.steps.epilogues import Requantisation
+from sparse_rt.plan.steps.requantisation import Requantisation
 from sparse_rt.plan.steps.step import Environment, Shape, Step, StepCall
 
 __all__ = ["SparseStep"]

@@ -13,8 +13,8 @@ from benchmarks.models import bert, resnet50
 from benchmarks.models.quantise import quantise_dynamic
 from sparse_rt.graph import model_io
 from sparse_rt.graph.layers.find import find_layers
-from sparse_rt.plan.draft import Draft
 from sparse_rt.plan.match.choose import choose
+from sparse_rt.plan.match.draft import Draft
 from sparse_rt.plan.prepare.prepare import prepare
 from sparse_rt.plan.steps.sparse_step import SparseStep
 from sparse_rt.prune import prune

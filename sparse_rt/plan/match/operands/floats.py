@@ -7,7 +7,7 @@ from sparse_rt.plan.match.fusion import Fusion
 from sparse_rt.plan.match.operands.bias import real_bias, with_fused
 from sparse_rt.plan.match.operands.record import Operands, Refusal
 from sparse_rt.plan.match.operands.scales import number, unusual, weight_scale
-from sparse_rt.plan.steps.epilogues import float_epilogue
+from sparse_rt.plan.steps.requantisation import float_epilogue
 
 __all__ = ["float_operands"]
 

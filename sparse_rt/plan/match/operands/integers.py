@@ -13,7 +13,7 @@ from sparse_rt.plan.match.fusion import Fusion
 from sparse_rt.plan.match.operands.bias import stored_bias, with_fused
 from sparse_rt.plan.match.operands.record import Operands, Refusal
 from sparse_rt.plan.match.operands.scales import activation_scale, number, unusual, weight_scale
-from sparse_rt.plan.steps.epilogues import Requantisation, accumulator_fits
+from sparse_rt.plan.steps.requantisation import Requantisation, accumulator_fits
 
 __all__ = ["integer_operands"]
 

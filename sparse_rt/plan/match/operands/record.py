@@ -7,7 +7,7 @@ import numpy as np
 from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
 
 from sparse_rt.formats import Weight
-from sparse_rt.plan.steps.epilogues import Requantisation
+from sparse_rt.plan.steps.requantisation import Requantisation
 
 __all__ = ["Operands", "Refusal"]
 

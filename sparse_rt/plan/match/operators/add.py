@@ -6,7 +6,6 @@ from sparse_rt_kernels.between.elementwise import Quantisation, prepare_add, pre
 from sparse_rt_kernels.product.quantised_add import QuantisedAdd
 
 from sparse_rt.plan.match import constants
-from sparse_rt.plan.match.operators import attention, layer_norm
 from sparse_rt.plan.match.operators.context import Context, Ending
 from sparse_rt.plan.match.replacement import Replacement
 from sparse_rt.plan.steps.add_step import AddStep
@@ -20,9 +19,7 @@ _REAL = np.dtype(np.float32)
 def match(node: ir.Node, context: Context) -> Replacement | None:
     """Match Add of bytes (DequantizeLinear twice, Add, clips, QuantizeLinear) or of float32 (Add, clips)."""
     a, b = node.inputs
-    if node.domain != "" or a is None or b is None or layer_norm.is_next(node):
-        return None
-    if attention.is_next(node, context):
+    if node.domain != "" or a is None or b is None:
         return None
     end = context.ending(node)
     if end.quantised is not None:

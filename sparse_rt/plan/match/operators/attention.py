@@ -10,21 +10,20 @@ from numpy.typing import NDArray
 from sparse_rt_kernels.between.attention import Attention, are_bytes_available, is_available, prepare_attention
 from sparse_rt_kernels.threads.launch import Launch
 
+from sparse_rt.graph.reads import sole_consumer
 from sparse_rt.plan.match.constants import Quantisation
-from sparse_rt.plan.match.fusion import sole_consumer
-from sparse_rt.plan.match.operators.context import Context
+from sparse_rt.plan.match.operators.context import Context, is_along_last_axis
 from sparse_rt.plan.match.operators.quantised_attention import (
     QuantisedProducts,
     quantised_context,
     quantised_operand,
     requantised,
 )
-from sparse_rt.plan.match.operators.softmax import is_along_last_axis
 from sparse_rt.plan.match.replacement import Replacement
 from sparse_rt.plan.steps.attention_step import AttentionStep
 from sparse_rt.plan.steps.view import View
 
-__all__ = ["is_next", "match"]
+__all__ = ["claims", "match"]
 
 _REAL = np.dtype(np.float32)
 #: Through how many transpositions and reshapes an operand is followed; exporters write three.
@@ -194,7 +193,7 @@ def _second_product(weights: ir.Value, context: Context) -> ir.Node | None:
     return product if product.inputs[0] is weights else None
 
 
-def is_next(addition: ir.Node, context: Context) -> bool:
+def claims(addition: ir.Node, context: Context) -> bool:
     """Return whether an Add brings a mask to the scores of an attention, which then adds it along."""
     softmax = sole_consumer(addition.outputs[0])
     is_softmax = softmax is not None and softmax.domain == "" and softmax.op_type == "Softmax"
@@ -244,8 +243,8 @@ def _product(node: ir.Node) -> tuple[ir.Value, ir.Value, bool, float] | None:
     if node.op_type not in ("MatMul", "FusedMatMul") or node.domain not in ("", "com.microsoft"):
         return None
     query, key = node.inputs[:2]
-    turned = any(node.attributes.get_int(name, 0) for name in ("transA", "transBatchA", "transBatchB"))
-    if query is None or key is None or turned:
+    transposed = any(node.attributes.get_int(name, 0) for name in ("transA", "transBatchA", "transBatchB"))
+    if query is None or key is None or transposed:
         return None
     return query, key, node.attributes.get_int("transB", 0) == 1, node.attributes.get_float("alpha", 1.0)
 

@@ -1,4 +1,4 @@
-"""What matching an operator needs to know of the graph around it."""
+"""What matching an operator needs to know of the graph around it: matchers see the graph and this, not each other."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 from sparse_rt_kernels.between import elementwise as kernels
 
 from sparse_rt.graph.layers.weights import constant_array
+from sparse_rt.graph.reads import sole_consumer
+from sparse_rt.plan.match.bounds import clip_bounds, clip_twice
 from sparse_rt.plan.match.constants import Quantisation, quantisation_of
-from sparse_rt.plan.match.fusion import clip_bounds, clip_twice, sole_consumer
 
-__all__ = ["Context", "Ending", "Passage", "Source"]
+__all__ = ["Context", "Ending", "Passage", "Source", "is_along_last_axis"]
 
 _REAL = np.dtype(np.float32)
+_LAST_AXIS_BY_DEFAULT = 13  # opset from which Softmax works along one axis, the last one unless told otherwise
 
 
 @dataclass(frozen=True)
@@ -206,3 +208,10 @@ class Context:
             if after is not None and before.is_same(after):
                 return Passage(source[0], end.y, end.absorbed, before.dtype)
         return Passage(x, node.outputs[0], (node,), self.dtype(x))
+
+
+def is_along_last_axis(node: ir.Node, rank: int | None) -> bool:
+    """Return whether a Softmax of an array of `rank` axes (None if that is not known) works along the last one."""
+    opset = 0 if node.graph is None else node.graph.opset_imports.get("", 0)
+    axis = node.attributes.get_int("axis", -1 if opset >= _LAST_AXIS_BY_DEFAULT else 1)
+    return axis == -1 or (rank is not None and axis == rank - 1)

@@ -7,7 +7,7 @@ from sparse_rt_kernels.between.elementwise import prepare_gelu
 from sparse_rt_kernels.threads.launch import Launch
 
 from sparse_rt.graph.layers.weights import constant_array
-from sparse_rt.plan.match.fusion import sole_consumer
+from sparse_rt.graph.reads import sole_consumer
 from sparse_rt.plan.match.operators.context import Context, Source
 from sparse_rt.plan.match.replacement import Replacement
 from sparse_rt.plan.steps.operator_step import OperatorStep, count_of

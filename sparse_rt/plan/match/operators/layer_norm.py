@@ -7,13 +7,13 @@ from sparse_rt_kernels.between.elementwise import Norm, NormOutputs, prepare_lay
 from sparse_rt_kernels.threads.launch import Launch
 
 from sparse_rt.graph.layers.weights import constant_array
-from sparse_rt.plan.match.fusion import sole_consumer
+from sparse_rt.graph.reads import sole_consumer
 from sparse_rt.plan.match.operators.context import Context, Source
 from sparse_rt.plan.match.replacement import Replacement
 from sparse_rt.plan.steps.operator_step import OperatorStep, count_of
 from sparse_rt.plan.steps.step import Shape
 
-__all__ = ["is_next", "match", "match_skip"]
+__all__ = ["claims", "match", "match_skip"]
 
 _REAL = np.dtype(np.float32)
 
@@ -37,7 +37,7 @@ def _norm_of(node: ir.Node, gamma: int) -> Norm | None:
     return Norm(np.array(scale, order="C"), np.array(shift, order="C"), epsilon)
 
 
-def is_next(addition: ir.Node) -> bool:
+def claims(addition: ir.Node, _: Context) -> bool:
     """Return whether an Add is the residual connection of a normalisation, which then computes it along."""
     norm = sole_consumer(addition.outputs[0])
     return norm is not None and norm.op_type == "LayerNormalization" and _norm_of(norm, 1) is not None

@@ -12,8 +12,8 @@ from sparse_rt_kernels.between.elementwise import (
     prepare_quantise,
 )
 
+from sparse_rt.graph.reads import sole_consumer
 from sparse_rt.plan.match.constants import quantisation_of
-from sparse_rt.plan.match.fusion import sole_consumer
 from sparse_rt.plan.match.operators.context import Context
 from sparse_rt.plan.match.replacement import Replacement
 from sparse_rt.plan.steps.operator_step import OperatorStep, count_of

@@ -15,8 +15,8 @@ from sparse_rt_kernels.between.elementwise import QuantisedRows
 from sparse_rt_kernels.threads.launch import Launch
 from sparse_rt_kernels.vectors.quantisation import ByteTensor
 
+from sparse_rt.graph.reads import sole_consumer
 from sparse_rt.plan.match import constants
-from sparse_rt.plan.match.fusion import sole_consumer
 from sparse_rt.plan.match.operators.context import Context, Source
 from sparse_rt.plan.steps.view import View
 

@@ -4,22 +4,14 @@ import numpy as np
 import onnx_ir as ir
 from sparse_rt_kernels.between.elementwise import prepare_softmax
 
-from sparse_rt.plan.match.operators.context import Context
+from sparse_rt.plan.match.operators.context import Context, is_along_last_axis
 from sparse_rt.plan.match.replacement import Replacement
 from sparse_rt.plan.steps.operator_step import OperatorStep, count_of
 from sparse_rt.plan.steps.step import Shape
 
-__all__ = ["is_along_last_axis", "match"]
+__all__ = ["match"]
 
 _REAL = np.dtype(np.float32)
-_LAST_AXIS_BY_DEFAULT = 13  # opset from which Softmax works along one axis, the last one unless told otherwise
-
-
-def is_along_last_axis(node: ir.Node, rank: int | None) -> bool:
-    """Return whether a Softmax of an array of `rank` axes (None if that is not known) works along the last one."""
-    opset = 0 if node.graph is None else node.graph.opset_imports.get("", 0)
-    axis = node.attributes.get_int("axis", -1 if opset >= _LAST_AXIS_BY_DEFAULT else 1)
-    return axis == -1 or (rank is not None and axis == rank - 1)
 
 
 def match(node: ir.Node, context: Context) -> Replacement | None:

@@ -11,7 +11,7 @@ from sparse_rt_kernels.threads.workspace import ALIGNMENT
 from sparse_rt.plan.bind.arena import Lifetime, place
 from sparse_rt.plan.steps.step import BindableStep
 
-__all__ = ["LAUNCHES", "NOTHING", "VIEWS", "Handed", "MemoryLayout"]
+__all__ = ["LAUNCHES", "NOTHING", "VIEWS", "Handed", "Placement"]
 
 #: What the call of a step does: it launches something, it has nothing to compute, or y is x in another shape.
 LAUNCHES: Final = 0
@@ -37,7 +37,7 @@ class _Reserved(NamedTuple):
     total: int
 
 
-class MemoryLayout:
+class Placement:
     """What does not depend on sizes: which values share an array, which live at once, which entry holds what.
 
     Parameters

@@ -1,8 +1,8 @@
-"""What a node reads, with what its subgraphs capture of the graph around them."""
+"""What a node reads, with what its subgraphs capture of the graph around them; and who reads a value."""
 
 import onnx_ir as ir
 
-__all__ = ["outer_inputs"]
+__all__ = ["outer_inputs", "sole_consumer"]
 
 
 def outer_inputs(node: ir.Node) -> tuple[ir.Value, ...]:
@@ -15,6 +15,16 @@ def outer_inputs(node: ir.Node) -> tuple[ir.Value, ...]:
             for graph in attribute.as_graphs():
                 found.update(dict.fromkeys(_captured(graph)))
     return tuple(found)
+
+
+def sole_consumer(value: ir.Value) -> ir.Node | None:
+    """Return the one node of the same graph that reads `value`, if nobody else does."""
+    if value.is_graph_output():
+        return None
+    uses = list(value.uses())
+    if len(uses) != 1 or uses[0].node.graph is not value.graph:
+        return None
+    return uses[0].node
 
 
 def _captured(graph: ir.Graph) -> list[ir.Value]:
