@@ -27,11 +27,11 @@ class BothWays(NamedTuple):
     Attributes
     ----------
     step
-        The step that writes it in the plan as it runs, which may be one that only turns a layout.
+        The step that writes it in the plan as it runs, which may be one that only changes a layout.
     value
         Its name; with "border" behind it, what lies around its images in blocks, which must be the padding.
     running
-        As the running plan has it, turned back into planes where it lies in blocks.
+        As the running plan has it, brought back into planes where it lies in blocks.
     alone
         As the step computes it by itself from what it reads in the running plan.
     """
@@ -92,7 +92,7 @@ class _Watch:
             self._seen(BothWays(step, f"{value}, border", border, np.full_like(border, step.y_layout.pad)))
             y = _planes(y, step.y_layout, self._dtypes[value])
         self._seen(BothWays(step, value, y, self._values[value]))
-        # Later steps are judged by what they really read.
+        # Later steps are held against what they really read.
         self._values[value] = y
 
     def finish(self, values: Mapping[str, NDArray[Any]]) -> None:
@@ -127,7 +127,7 @@ def _border(array: NDArray[Any], blocks: NCHWc8) -> NDArray[Any]:
 
 
 def _planes(array: NDArray[Any], blocks: NCHWc8, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return blocks of 8 channels as (b, c, h, w): by NumPy, since the kernels' own turns are judged, too."""
+    """Return blocks of 8 channels as (b, c, h, w): by NumPy, since the kernels' own transposes are checked, too."""
     top, left = blocks.border[:2]
     images = _rows(array, blocks)[:, :, top : top + blocks.height, left : left + blocks.width]
     pixels = images.transpose(0, 1, 4, 2, 3).reshape(blocks.shape)

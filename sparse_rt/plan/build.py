@@ -8,6 +8,7 @@ from sparse_rt.graph import model_io
 from sparse_rt.graph.layers.find import find_layers
 from sparse_rt.graph.layers.ranks import find_ranks
 from sparse_rt.graph.model_io import ModelSource
+from sparse_rt.plan.bind.check import check_steps
 from sparse_rt.plan.bind.residual import absorb_additions
 from sparse_rt.plan.decisions import Decisions
 from sparse_rt.plan.islands.partition import Obstacle, Partition, partition
@@ -84,6 +85,7 @@ def _parted(
     if isinstance(found, Obstacle):
         return found
     outputs = [item.name for item in found.signature.outputs]
+    check_steps(found.steps, {*found.constants, *found.signature.fed}, outputs)
     return replace(found, steps=absorb_additions(found.steps, found.shapes, outputs))
 
 

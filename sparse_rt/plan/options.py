@@ -7,50 +7,29 @@ from collections.abc import Mapping
 from typing import Any
 
 import onnxruntime as ort
-from sparse_rt_kernels.cpu import isa
 from sparse_rt_kernels.cpu.allowance import is_limited, usable_threads
 from sparse_rt_kernels.cpu.settings import settings
 
 from sparse_rt.boundary import public
 from sparse_rt.errors import ConfigError, message
+from sparse_rt.plan.option_rules import (
+    MOST_THREADS,
+    OWN,
+    PASSED_ON,
+    REFUSED,
+    TUNING,
+    check_tier,
+    check_tuning,
+    is_integer,
+    unknown_option,
+)
 
 __all__ = ["TUNING", "TUNING_VARIABLE", "SessionOptions", "usable_threads"]
 
-#: What ``SessionOptions.tuning`` may be.
-TUNING = ("on", "cached", "off", "sparse")
 #: Environment variable for sessions whose options say None.
 TUNING_VARIABLE = "SPARSE_RT_TUNING"
 _DEFAULT_TUNING = "on"
-#: More than any machine has CPUs; tens of thousands take half a minute to start, or all that the system has.
-MOST_THREADS = 4096
 _DEFAULT_TUNING_SECONDS = 2.0
-
-_OWN = (
-    "enable_profiling",
-    "graph_optimization_level",
-    "intra_op_num_threads",
-    "kernel_tier",
-    "log_severity_level",
-    "tuning",
-    "tuning_seconds",
-)
-#: Whatever they say holds of each part of a model as it would of the whole.
-_PASSED_ON = (
-    "enable_cpu_mem_arena",
-    "enable_mem_pattern",
-    "enable_mem_reuse",
-    "execution_mode",
-    "execution_order",
-    "inter_op_num_threads",
-    "log_verbosity_level",
-    "logid",
-    "profile_file_prefix",
-    "use_deterministic_compute",
-    "use_per_session_threads",
-)
-#: May be given only as they are by default.
-_REFUSED = ("optimized_model_filepath",)
-
 
 #: Numbers for the names of onnxruntime's profiles, which end in the second at which they begin.
 _profiles = itertools.count(1)
@@ -146,27 +125,27 @@ class SessionOptions:
 
     def __getattr__(self, name: str) -> Any:
         # Called for names that are not set here.
-        if name in _PASSED_ON or name in _REFUSED:
+        if name in PASSED_ON or name in REFUSED:
             return self._passed_on.get(name, getattr(ort.SessionOptions(), name))
-        raise AttributeError(str(_unknown(name)))
+        raise AttributeError(str(unknown_option(name)))
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in _PASSED_ON or name in _REFUSED:
+        if name in PASSED_ON or name in REFUSED:
             self._pass_on(name, value)
             return
-        if name not in _OWN:
-            raise _unknown(name)
+        if name not in OWN:
+            raise unknown_option(name)
         where = f"session option '{name}'"
-        if name == "intra_op_num_threads" and not (_is_integer(value) and 0 <= value <= MOST_THREADS):
+        if name == "intra_op_num_threads" and not (is_integer(value) and 0 <= value <= MOST_THREADS):
             raise ConfigError(message(where, f"a whole number from 0 to {MOST_THREADS}", repr(value)))
-        if name == "log_severity_level" and not (_is_integer(value) and 0 <= value <= 4):
+        if name == "log_severity_level" and not (is_integer(value) and 0 <= value <= 4):
             raise ConfigError(message(where, "a whole number from 0 to 4", repr(value)))
         if name == "graph_optimization_level" and not isinstance(value, ort.GraphOptimizationLevel):
             raise ConfigError(message(where, "an onnxruntime.GraphOptimizationLevel", repr(value)))
         if name == "kernel_tier":
-            _check_tier(where, value)
+            check_tier(where, value)
         if name == "tuning" and value is not None:
-            _check_tuning(where, value)
+            check_tuning(where, value)
         if name == "tuning_seconds" and not (isinstance(value, int | float) and 0 <= value < math.inf):
             raise ConfigError(message(where, "seconds, at least 0", repr(value)))
         if name == "enable_profiling" and not isinstance(value, bool):
@@ -174,7 +153,7 @@ class SessionOptions:
         object.__setattr__(self, name, value)
 
     def __repr__(self) -> str:
-        values = {name: getattr(self, name) for name in _OWN} | self._passed_on
+        values = {name: getattr(self, name) for name in OWN} | self._passed_on
         return f"SessionOptions({', '.join(f'{name}={value!r}' for name, value in values.items())})"
 
     def _pass_on(self, name: str, value: Any) -> None:
@@ -182,7 +161,7 @@ class SessionOptions:
         default = getattr(native, name)
         if isinstance(default, str) and not isinstance(value, str):  # onnxruntime may end the process for None
             raise ConfigError(message(f"session option '{name}'", "a value of type str", repr(value)))
-        if name in _REFUSED and (type(value) is not type(default) or value != default):
+        if name in REFUSED and (type(value) is not type(default) or value != default):
             where = f"session option '{name}'"
             remedy = "onnxruntime runs parts of a model here, not all of it."
             raise ConfigError(message(where, repr(default), repr(value), remedy))
@@ -226,7 +205,7 @@ class SessionOptions:
 
     def copy(self) -> "SessionOptions":
         """Return options of the same values."""
-        options = SessionOptions(**{name: getattr(self, name) for name in _OWN}, **self._passed_on)
+        options = SessionOptions(**{name: getattr(self, name) for name in OWN}, **self._passed_on)
         for key, value in self._config_entries.items():
             options.add_session_config_entry(key, value)
         object.__setattr__(options, "_usable", self._usable)
@@ -263,7 +242,7 @@ class SessionOptions:
         if self.tuning is not None:
             return self.tuning
         chosen = os.environ.get(TUNING_VARIABLE) or _DEFAULT_TUNING
-        _check_tuning(f"environment variable {TUNING_VARIABLE}", chosen)
+        check_tuning(f"environment variable {TUNING_VARIABLE}", chosen)
         return chosen
 
     def for_onnxruntime(self) -> dict[str, str]:
@@ -294,27 +273,3 @@ class SessionOptions:
         for key, entry in self._config_entries.items():
             native.add_session_config_entry(key, entry)
         return native
-
-
-def _check_tier(where: str, value: Any) -> None:
-    if value is not None and not isinstance(value, str):
-        raise ConfigError(message(where, f"None or one of {', '.join(isa.TIERS)}", repr(value)))
-    try:
-        isa.supported_tiers(value)
-    except ValueError as error:
-        # Kernels word their errors in the same form, and name the variable or the option.
-        raise ConfigError(str(error)) from error
-
-
-def _check_tuning(where: str, value: Any) -> None:
-    if not isinstance(value, str) or value not in TUNING:
-        raise ConfigError(message(where, f"one of {', '.join(TUNING)}", repr(value)))
-
-
-def _is_integer(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _unknown(name: str) -> ConfigError:
-    known = ", ".join((*_OWN, *_PASSED_ON))
-    return ConfigError(message("session options", f"options among {known}", repr(name)))

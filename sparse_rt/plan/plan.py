@@ -63,9 +63,10 @@ class Plan:
 
     def __post_init__(self) -> None:
         outputs = {item.name for item in self.signature.outputs}
-        fed = {item.name for item in (*self.signature.inputs, *self.signature.overridable)}
-        check_steps(self.steps, {*self.constants, *fed}, outputs)
+        given = {*self.constants, *self.signature.fed}
+        check_steps(self.steps, given, outputs)
         object.__setattr__(self, "parts", segmented(self.steps, outputs, self.shapes))
+        check_steps(self.parts, given, outputs)
         object.__setattr__(self, "_spent", spent(self.parts))
         alone = self.steps[0] if len(self.steps) == 1 and not self.constants else None
         object.__setattr__(self, "stock", alone.engine if isinstance(alone, OnnxRuntimeStep) else None)
@@ -83,8 +84,8 @@ class Plan:
     def describe(self) -> str:
         """Return the plan for a person, one step a line, with what was measured before.
 
-        "|" marks the steps of one segment, as they run for the shapes that it was bound to last; "/c8" the values that
-        lie in blocks of 8 channels.
+        "|" marks the steps of one segment, as they run for the shapes that it was bound to last; names that end in
+        "/NCHWc8" are values in blocks of 8 channels.
         """
         found: list[tuple[str, Step]] = []
         for part in self.parts:

@@ -117,6 +117,11 @@ class Signature:
         object.__setattr__(self, "_known", {item.name: item for item in (*self.inputs, *self.overridable)})
         object.__setattr__(self, "_output_names", tuple(item.name for item in self.outputs))
 
+    @property
+    def fed(self) -> frozenset[str]:
+        """Names of all that a call may feed."""
+        return frozenset(self._known)
+
     def output_names(self, names: Sequence[str] | None) -> list[str]:
         """Return the outputs that a call asks for; all of them for None or an empty sequence.
 

@@ -80,14 +80,14 @@ def _variant(step: SparseStep) -> _Variant:
         operation = "matmul" if step.side == "right" else "conv"
     else:
         pointwise = set(step.convolution.kernel) == {1}
-        operation = "conv" if pointwise else "conv_gather"
+        operation = "conv" if pointwise else "conv_indirect"
     return step.kernel.name, operation, step.x_dtype.name, step.y_dtype.name
 
 
 def _run_tiny(step: SparseStep) -> None:
     """Call the step's kernel on a weight of one output channel and four input channels."""
     variant = _variant(step)
-    size = 2 if variant[1] == "conv_gather" else 1
+    size = 2 if variant[1] == "conv_indirect" else 1
     packed = pack_blank(step.kernel, (1, 4) if size == 1 else (1, 4, size, size))
     epilogue = _tiny_epilogue(step.epilogue)
     pool = ThreadPool(1)

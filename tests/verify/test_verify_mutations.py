@@ -121,7 +121,7 @@ def test_a_wrong_border_of_a_turned_value(form, monkeypatch):
     monkeypatch.setattr(layout, "prepare_to_blocks", with_another_border)
     report = verified(form, two_readers)
     wrong = [(check.name, check.value) for check in report.steps if check.status == "different"]
-    assert wrong[0][0] == "planes to c8"
+    assert wrong[0][0] == "planes to NCHWc8"
     assert wrong[0][1].endswith("border")
     assert {name for name, _ in wrong[1:]} == set(layer_names(report))
     assert_found_as_it_runs(report)

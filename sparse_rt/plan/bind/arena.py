@@ -89,7 +89,7 @@ def _in_order(lifetimes: Sequence[Lifetime]) -> tuple[tuple[int, ...], int]:
 
 
 class _Gaps:
-    """The free places below the end of a block, neighbours joined."""
+    """The free places below the end of a block, neighbours merged."""
 
     def __init__(self) -> None:
         self._by_size: list[tuple[int, int]] = []

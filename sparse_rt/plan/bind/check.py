@@ -1,7 +1,8 @@
 """What must hold between the steps of a plan, or of a part of it, whichever pass has touched them."""
 
 import itertools
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from sparse_rt_kernels.product.nchwc8 import NCHWc8
@@ -13,7 +14,9 @@ from sparse_rt.plan.steps.step import Step, can_be_bound
 __all__ = ["check_steps"]
 
 
-def check_steps(steps: Sequence[Step], given: Collection[str], outputs: Collection[str]) -> None:
+def check_steps(
+    steps: Sequence[Step], given: Collection[str] | Mapping[str, np.dtype[Any]], outputs: Collection[str]
+) -> None:
     """Check that steps can run in their order.
 
     Parameters
@@ -21,7 +24,7 @@ def check_steps(steps: Sequence[Step], given: Collection[str], outputs: Collecti
     steps
         In order of execution.
     given
-        Names of feeds and constants, or of what steps before these write.
+        Names of feeds and constants, or of what steps before these write; where their types are known, by name.
     outputs
         Names of what callers may ask for, or steps after these read: they lie in planes.
 
@@ -32,7 +35,7 @@ def check_steps(steps: Sequence[Step], given: Collection[str], outputs: Collecti
         written, or an output is never written. That is an error of sparse_rt, not of the model.
     """
     written = set(given)
-    dtypes: dict[str, np.dtype[np.generic]] = {}
+    dtypes = dict(given) if isinstance(given, Mapping) else {}
     layouts: dict[str, NCHWc8] = {}
     for number, step in enumerate(steps):
         for name, layout in _read(step):

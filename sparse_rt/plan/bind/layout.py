@@ -1,8 +1,8 @@
 """Choose how values between the steps of a segment lie in memory: planes (NCHW), or blocks of 8 channels (NCHWc8).
 
-Convolutions of bytes over blocks read their input where it lies and store whole registers; over planes they turn the
-one and the other. So what such a layer writes lies in blocks for all layers that read it; other steps read a copy in
-planes. An Add of what a layer writes, and of a residual, is computed over blocks, too: right after the layer, or by it.
+Convolutions of bytes over blocks read their input where it lies and store whole registers; over planes they transpose
+both. So what such a layer writes lies in blocks for all layers that read it; other steps read a copy in planes. An Add
+of what a layer writes, and of a residual, is computed over blocks, too: right after the layer, or by it.
 
 Each value in blocks has one layout, its border and the byte in it included (:class:`NCHWc8`). Every step that
 writes the value fills that border, and every step that reads it may rely on it; :mod:`.bind.check` compares
@@ -12,46 +12,40 @@ what steps say of the values between them.
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 from sparse_rt_kernels.between.elementwise import prepare_quantised_add, sum_of_bytes
-from sparse_rt_kernels.product.epilogue import IntegerEpilogue
 from sparse_rt_kernels.product.geometry import ConvGeometry
-from sparse_rt_kernels.product.nchwc8 import CHANNEL_BLOCK, NCHWc8
-from sparse_rt_kernels.product.registry import Addition, BlockedLayouts
+from sparse_rt_kernels.product.nchwc8 import NCHWc8
+from sparse_rt_kernels.product.registry import BlockedLayouts
 from sparse_rt_kernels.product.u8s8.transpose import prepare_to_blocks, prepare_to_planes
 
-from sparse_rt.plan.steps.add_step import AddStep
+from sparse_rt.plan.bind.layout_candidates import IMAGE_AXES, all_shapes, geometry_over_blocks
+from sparse_rt.plan.bind.layout_sums import Sum, find_sums, unsigned
 from sparse_rt.plan.steps.laid_out_step import LaidOutStep
 from sparse_rt.plan.steps.sparse_step import SparseStep
 from sparse_rt.plan.steps.step import BindableStep
 
-__all__ = ["in_blocks", "laid_out", "may_be_laid_out"]
+__all__ = ["in_blocks", "laid_out"]
 
 _Border = tuple[int, int, int, int]
 _BYTE = np.dtype(np.uint8)
-_IMAGE_AXES: Final = 4
-#: Convolutions that read the same planes, from which on these are turned once for all of them.
-_WORTH_A_TURN: Final = 2
+#: Convolutions that read the same planes, from which on these are transposed once for all of them.
+_WORTH_A_TRANSPOSE: Final = 2
 #: Layouts that are tried: in each, what did not fit in the one before reads planes, or is left out.
 _MOST_ATTEMPTS: Final = 16
 
 
 def in_blocks(name: str) -> str:
     """Return the name of a value where it lies in blocks of 8 channels."""
-    return f"{name}/c8"
-
-
-def may_be_laid_out(step: BindableStep) -> bool:
-    """Return whether there are shapes for which a step may be computed over blocks."""
-    return isinstance(step, SparseStep) and step.kernel.prepare_blocked is not None and step.convolution is not None
+    return f"{name}/NCHWc8"
 
 
 def laid_out(
     steps: Sequence[BindableStep], shapes: Mapping[str, tuple[int, ...]], kept: Collection[str], threads: int
 ) -> tuple[BindableStep, ...]:
-    """Return the steps of a segment with convolutions over blocks wherever kernels know them, and turns between.
+    """Return the steps of a segment with convolutions over blocks wherever kernels know them, and transposes between.
 
     Parameters
     ----------
@@ -64,8 +58,8 @@ def laid_out(
     threads
         Of the pool.
     """
-    known = _all_shapes(steps, shapes)
-    able = {step.y: found for step in steps if (found := _geometry(step, known)) is not None}
+    known = all_shapes(steps, shapes)
+    able = {step.y: found for step in steps if (found := geometry_over_blocks(step, known)) is not None}
     from_planes: set[str] = set()
     for _ in range(_MOST_ATTEMPTS if able else 0):
         layout = _Layout(steps, known, able, from_planes, kept, threads)
@@ -74,44 +68,6 @@ def laid_out(
         able = {name: geometry for name, geometry in able.items() if name not in layout.unfit & from_planes}
         from_planes |= layout.unfit
     return tuple(steps)
-
-
-def _all_shapes(
-    steps: Sequence[BindableStep], shapes: Mapping[str, tuple[int, ...]]
-) -> dict[str, tuple[int, ...] | None]:
-    known: dict[str, tuple[int, ...] | None] = dict(shapes)
-    for step in steps:
-        shape = step.output_shape([known.get(name) for name in step.inputs]) or ()
-        sizes = tuple(size for size in shape if size is not None)
-        known[step.y] = sizes if sizes and len(sizes) == len(shape) else None
-    return known
-
-
-def _geometry(step: BindableStep, shapes: Mapping[str, tuple[int, ...] | None]) -> ConvGeometry | None:
-    """Return the geometry of a convolution that may be computed over blocks; None for all else."""
-    if not isinstance(step, SparseStep) or step.kernel.prepare_blocked is None or step.convolution is None:
-        return None
-    if step.residual is not None or not isinstance(step.epilogue, IntegerEpilogue) or step.y_dtype.itemsize > 1:
-        return None
-    shape, y_shape = shapes[step.x], shapes[step.y]
-    if shape is None or y_shape is None or len(shape) != _IMAGE_AXES or 0 in (*shape, *y_shape):
-        return None
-    return None if step.channels % CHANNEL_BLOCK else step.convolution.geometry(shape)
-
-
-class _Sum(NamedTuple):
-    """What an Add writes: its step, the operand whose layer computes it, too, the other one, and what is computed."""
-
-    step: AddStep
-    own: str
-    residual: str
-    addition: Addition
-
-    def zero_point(self, operand: str) -> int:
-        """Return the zero point that the Add sees in one of its operands, as it lies in blocks."""
-        number = self.step.inputs.index(operand)
-        one = (self.addition.parameters.a, self.addition.parameters.b)[number]
-        return _unsigned(one.zero_point, self.addition.dtypes[number])
 
 
 class _Layout:
@@ -143,34 +99,15 @@ class _Layout:
                 self._readers.setdefault(name, []).append(step)
         self._reading: dict[str, dict[str, ConvGeometry]] = {}
         #: By what the Add writes.
-        self._sums = self._additions()
+        self._sums = find_sums(steps, shapes, {name for name in able if name not in kept and self._is_read_once(name)})
         #: The sums, by the operand that is computed with them.
         self._sum_of = {each.own: name for name, each in self._sums.items()}
         self._blocks = self._choose_blocks()
         self.unfit: set[str] = set()
         self._convolutions = self._prepare()
 
-    def _additions(self) -> dict[str, _Sum]:
-        """Find the quantised Adds that the layer which writes one operand can take over: the later one of two.
-
-        Nobody else may read that operand.
-        """
-        order = {step.y: number for number, step in enumerate(self._steps)}
-        found: dict[str, _Sum] = {}
-        for step in self._steps:
-            if not isinstance(step, AddStep) or step.quantised is None:
-                continue
-            a, b = step.inputs
-            if a == b or self._shapes.get(a) is None or self._shapes.get(a) != self._shapes.get(b):
-                continue
-            alone = [name for name in (a, b) if name in self._able and name not in self._kept]
-            alone = [name for name in alone if len(self._readers[name]) == 1]
-            if alone:
-                own = max(alone, key=lambda name: order[name])
-                first, second = step.x_dtypes
-                addition = Addition(step.quantised, (first, second), step.y_dtype, own == a)
-                found[step.y] = _Sum(step, own, b if own == a else a, addition)
-        return found
+    def _is_read_once(self, name: str) -> bool:
+        return len(self._readers.get(name, ())) == 1
 
     def _convolutions_of(self, name: str) -> dict[str, ConvGeometry]:
         """Return the convolutions that read a value in blocks, by what they write: those whose padding is the same."""
@@ -189,9 +126,9 @@ class _Layout:
         """Return the byte around a value in blocks: the padding of its readers, or else what an Add takes for zero."""
         for geometry in self._convolutions_of(name).values():
             if any(geometry.pads):
-                return _unsigned(geometry.pad_value, self._dtype(name))
+                return unsigned(geometry.pad_value, self._dtype(name))
         if name in self._sums:
-            return _unsigned(self._sums[name].addition.parameters.y.zero_point, self._dtype(name))
+            return unsigned(self._sums[name].addition.parameters.y.zero_point, self._dtype(name))
         added = (self._sums[step.y] for step in self._readers.get(name, ()) if step.y in self._sums)
         return next((each.zero_point(name) for each in added), 0)
 
@@ -209,7 +146,7 @@ class _Layout:
         for name in dict.fromkeys((*self._readers, *self._writers)):
             readers = len(self._convolutions_of(name))
             is_ours = name in self._sums or (name in self._able and name not in self._sum_of)
-            if readers >= (1 if is_ours else _WORTH_A_TURN):
+            if readers >= (1 if is_ours else _WORTH_A_TRANSPOSE):
                 chosen.add(name)
         borders: dict[str, _Border] = {}
         for name in chosen:
@@ -220,7 +157,7 @@ class _Layout:
         return {
             name: NCHWc8(*shape, borders[name], self._pad(name))
             for name in chosen
-            if (shape := self._shapes[name]) is not None and len(shape) == _IMAGE_AXES
+            if (shape := self._shapes[name]) is not None and len(shape) == IMAGE_AXES
         }
 
     def _prepare(self) -> dict[str, tuple[LaidOutStep, ...]]:
@@ -275,7 +212,7 @@ class _Layout:
         )
         return (step,) if apart is None else (step, apart)
 
-    def _addition_apart(self, added: _Sum) -> LaidOutStep | None:
+    def _addition_apart(self, added: Sum) -> LaidOutStep | None:
         """Return an Add of uint8 as a step over blocks; None for one that the layer computes.
 
         On Zen 5 a pass of its own takes less time than what the sum adds to the layer (docs/kernels/measurements.md).
@@ -296,7 +233,7 @@ class _Layout:
         return LaidOutStep(step.op_type, step.name, inputs, *types, launch, (a, b), layout, inputs)
 
     def steps(self) -> tuple[BindableStep, ...]:
-        """Return all steps, those that turn values included."""
+        """Return all steps, those that transpose values included."""
         done: list[BindableStep] = [self._to_blocks(name) for name in self._blocks if name not in self._writers]
         for step in self._steps:
             name = step.y
@@ -325,13 +262,13 @@ class _Layout:
         layout = self._blocks[name]
         launch = prepare_to_planes(layout, dtype, self._threads)
         types = ((_BYTE,), name, dtype, layout.shape)
-        return LaidOutStep("Layout", "c8 to planes", (in_blocks(name),), *types, launch, (layout,), None)
+        return LaidOutStep("Layout", "NCHWc8 to planes", (in_blocks(name),), *types, launch, (layout,), None)
 
     def _to_blocks(self, name: str) -> LaidOutStep:
         layout, dtype = self._blocks[name], self._dtype(name)
         launch = prepare_to_blocks(layout, dtype, self._threads)
         types = ((dtype,), in_blocks(name), _BYTE, layout.array_shape)
-        return LaidOutStep("Layout", "planes to c8", (name,), *types, launch, (None,), layout)
+        return LaidOutStep("Layout", "planes to NCHWc8", (name,), *types, launch, (None,), layout)
 
 
 def _connected(pairs: Iterable[tuple[str, str]]) -> list[list[str]]:
@@ -353,11 +290,6 @@ def _connected(pairs: Iterable[tuple[str, str]]) -> list[list[str]]:
             together.extend(dict.fromkeys(new))
         found.append(together)
     return found
-
-
-def _unsigned(zero_point: int, dtype: np.dtype[Any]) -> int:
-    """Return a zero point of bytes as it lies in blocks."""
-    return zero_point + (128 if dtype.char == "b" else 0)
 
 
 def _largest(borders: Sequence[_Border]) -> _Border:

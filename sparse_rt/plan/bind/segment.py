@@ -13,7 +13,8 @@ from sparse_rt.plan.bind.arena import ArenaPool
 from sparse_rt.plan.bind.binding import Binder
 from sparse_rt.plan.bind.bound_segment import BoundSegment, Seen
 from sparse_rt.plan.bind.check import check_steps
-from sparse_rt.plan.bind.layout import laid_out, may_be_laid_out
+from sparse_rt.plan.bind.layout import laid_out
+from sparse_rt.plan.bind.layout_candidates import may_be_laid_out
 from sparse_rt.plan.bind.shape_classes import MISSING, ShapeClasses
 from sparse_rt.plan.steps.step import BindableStep, Environment, Step, can_be_bound, spent
 
@@ -150,7 +151,7 @@ class Segment:
     def _bind(self, shapes: dict[str, tuple[int, ...]], threads: int, is_draft: bool) -> BoundSegment | None:
         if self._lays_out and not is_draft:
             steps = laid_out(self.steps, shapes, self.outputs, threads)
-            check_steps(steps, self.inputs, self.outputs)
+            check_steps(steps, dict(zip(self.inputs, self._dtypes, strict=True)), self.outputs)
             if steps != self.steps:
                 return Binder(steps, self.inputs, self.outputs).bind(shapes, threads)
         if not self._binder:

@@ -57,7 +57,7 @@ class ConcatStep(StepBase):
             call.launch.run(arrays[0], y, pool, *arrays[1:])
         values[self.y] = y
 
-    def joined(self, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    def concatenated(self, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
         """Return y's shape. Raises FeedError where shapes do not fit each other."""
         first, axis = shapes[0], self.axis
         if -len(first) <= axis < len(first):
@@ -74,12 +74,12 @@ class ConcatStep(StepBase):
         if [len(shape or ()) for shape in shapes] != [len(shape) for shape in known]:
             return None
         try:
-            return self.joined(known)
+            return self.concatenated(known)
         except FeedError:
             return None
 
     def _prepare(self, shapes: Sequence[tuple[int, ...]], threads: int) -> StepCall:
-        y_shape = self.joined(shapes)
+        y_shape = self.concatenated(shapes)
         self.empty_y(y_shape)
         if not math.prod(y_shape):
             return StepCall(y_shape, None)

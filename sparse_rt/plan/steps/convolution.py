@@ -105,7 +105,7 @@ def _geometry(conv: Convolution, shape: tuple[int, ...]) -> ConvGeometry:
         sizes = ", ".join("hw"[-conv.axes :])
         raise FeedError(message(where, f"an input (b, {conv.channels}, {sizes})", str(shape)))
     spatial = shape[2:]
-    # A stuffed, padded input and a plain convolution with the kernel flipped are the transposed convolution.
+    # A stuffed, padded input and a plain convolution with the kernel rotated by 180 degrees are the transposed one.
     pads = [
         _transposed_pads(conv, axis, size) if conv.transposed else _pads(conv, axis, size)
         for axis, size in enumerate(spatial)

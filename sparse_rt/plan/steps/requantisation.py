@@ -23,7 +23,7 @@ def float_epilogue(n: int, bias: NDArray[np.float32] | None, low: float, high: f
 
 @dataclass(frozen=True, eq=False)
 class Requantisation:
-    """All that turns sum(x * w) of an integer layer into its output, while x's zero point may still be unknown.
+    """All that makes the output of an integer layer of sum(x * w), while x's zero point may still be unknown.
 
     Attributes
     ----------

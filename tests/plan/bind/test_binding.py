@@ -176,7 +176,7 @@ def test_shapes_that_come_often_are_laid_out(rng):
     names = []
     for size in (7, *(14,) * LAID_OUT_AT):
         session.run(None, {"x": normal(rng, 1, 32, size, size)})
-        names.append(any(step.y.endswith("/c8") for step in segment.current_steps()))
+        names.append(any(step.y.endswith("/NCHWc8") for step in segment.current_steps()))
     if names[0]:  # kernels of this CPU know blocks
         assert names == [True, *[False] * (LAID_OUT_AT - 1), True]
 

@@ -74,7 +74,7 @@ def check(proto, feeds, monkeypatch, threads=1):
     plain = sparse_session(proto, threads)
     for one, other in zip(got, plain.run(None, feeds), strict=True):
         np.testing.assert_array_equal(one, other)
-    assert "/c8" not in plain.plan.describe()
+    assert "/NCHWc8" not in plain.plan.describe()
     return session.plan.describe().splitlines()
 
 
@@ -91,9 +91,9 @@ def test_residual_network(batch, signed, swapped, threads, monkeypatch):
     lines = check(proto, feeds, monkeypatch, threads)
     sums = [line for line in lines if " Add " in line]
     # Of uint8 they are steps of their own.
-    assert [line.count("/c8") for line in sums] == ([] if signed else [3, 3, 3])
-    assert of(lines, "b_3").count("/c8") == (3 if signed else 2)
-    assert of(lines, "a_1").count("/c8") == 2
+    assert [line.count("/NCHWc8") for line in sums] == ([] if signed else [3, 3, 3])
+    assert of(lines, "b_3").count("/NCHWc8") == (3 if signed else 2)
+    assert of(lines, "a_1").count("/NCHWc8") == 2
     # MaxPool reads planes and writes planes, of which two layers and an Add want blocks; so does the caller.
     assert sum("Layout" in line for line in lines) >= 3
 
@@ -105,7 +105,7 @@ def test_rows_that_fill_no_tile_stay_planes(monkeypatch):
     net.conv("a", "b", (16, 16), 3)
     net.conv("b", "c", (16, 16))
     lines = check(*net.quantised(2, ["c"], (16, 9, 9)), monkeypatch)
-    assert not [line for line in lines if "/c8" in line]
+    assert not [line for line in lines if "/NCHWc8" in line]
 
 
 def test_channels_that_fill_no_block_stay_planes(monkeypatch):
@@ -114,7 +114,7 @@ def test_channels_that_fill_no_block_stay_planes(monkeypatch):
     net.conv("a", "b", (16, 24))
     net.conv("b", "c", (20, 16))
     lines = check(*net.quantised(2, ["c"], (16, 14, 14)), monkeypatch)
-    assert not [line for line in lines if "/c8" in line]
+    assert not [line for line in lines if "/NCHWc8" in line]
 
 
 @pytest.mark.parametrize("signed", [False, True])
@@ -126,5 +126,5 @@ def test_a_basic_block_keeps_a_border_around_what_it_adds(signed, monkeypatch):
     net.add("c", "a", "d")
     net.conv("d", "e", (16, 16), 3)
     lines = check(*net.quantised(2, ["e"], (16, 14, 14), signed), monkeypatch)
-    assert of(lines, "c").count("/c8") == (3 if signed else 2)
-    assert of(lines, "e").count("/c8") == 1
+    assert of(lines, "c").count("/NCHWc8") == (3 if signed else 2)
+    assert of(lines, "e").count("/NCHWc8") == 1

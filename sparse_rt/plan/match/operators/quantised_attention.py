@@ -178,8 +178,8 @@ def _moved(written: Written, context: Context) -> Written | None:
         if node.op_type == "Reshape":
             merged = merged.then(change)
             continue
-        turned = tuple(node.attributes["perm"].as_ints())
-        if merged.changes or len(turned) != len(perm) or turned[-1] != len(perm) - 1:
+        axes = tuple(node.attributes["perm"].as_ints())
+        if merged.changes or len(axes) != len(perm) or axes[-1] != len(perm) - 1:
             return None
-        perm = tuple(perm[axis] for axis in turned)
+        perm = tuple(perm[axis] for axis in axes)
     return None
