@@ -172,13 +172,11 @@ PROMISES = (
         ("tests/plan/steps/test_convolution.py",),
     ),
     Promise(_ANSWERS, "Kernels between layers keep their bounds on inputs made to break them", (_EDGES,)),
-    Promise(
-        _ANSWERS, "Clip with one bound, none, NaN or infinities", ("tests/plan/match/operators/test_activation.py",)
-    ),
+    Promise(_ANSWERS, "Clip with one bound, none, NaN or infinities", ("tests/plan/match/test_bounds.py",)),
     Promise(
         _ANSWERS,
         "Scales of 0, NaN, denormal and huge; pools of every size",
-        ("tests/plan/match/test_extreme_scales.py", "tests/plan/match/operators/test_window.py"),
+        ("tests/plan/match/operands/test_scales.py", "tests/plan/match/operators/test_window.py"),
     ),
     Promise(
         _ANSWERS,

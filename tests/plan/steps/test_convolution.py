@@ -13,6 +13,7 @@ import pytest
 from onnxruntime.capi import onnxruntime_pybind11_state as onnxruntime_state
 
 from sparse_rt import SparseRTError
+from sparse_rt.plan.steps.convolution import Convolution
 from sparse_rt.stock import open_session
 from tests.models.convolution_cases import SIZES, TRANSPOSED, Axis, Case, every_case, random_case
 from tests.models.onnx_models import sparse_session
@@ -142,3 +143,10 @@ def main(seeds):
 if __name__ == "__main__":
     os.environ["SPARSE_RT_TUNING"] = "sparse"
     sys.exit(main(int(sys.argv[1])))
+
+
+def test_convolution_geometry_is_cached_and_names_the_layer():
+    conv = Convolution("c", 4, 8, (3, 3), (1, 1), (1, 1), (0, 0, 0, 0), "NOTSET")
+    assert conv.geometry((1, 4, 5, 5)) is conv.geometry((1, 4, 5, 5))
+    with pytest.raises(ValueError, match="layer 'c'"):
+        conv.geometry((1, 5, 5, 5))
