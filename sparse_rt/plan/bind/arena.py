@@ -51,12 +51,12 @@ def _by_size(lifetimes: Sequence[Lifetime]) -> tuple[tuple[int, ...], int]:
     for one in sorted(range(len(lifetimes)), key=lambda index: -lifetimes[index].nbytes):
         value = lifetimes[one]
         nbytes = _aligned(value.nbytes)
-        rivals = list(alive.get(value.first, ()))
+        neighbours = list(alive.get(value.first, ()))
         for step in range(value.first + 1, value.last + 1):
-            rivals.extend(written.get(step, ()))
-        rivals.sort(key=offsets.__getitem__)
+            neighbours.extend(written.get(step, ()))
+        neighbours.sort(key=offsets.__getitem__)
         offset = 0
-        for other in rivals:
+        for other in neighbours:
             if offset + nbytes <= offsets[other]:
                 break
             offset = max(offset, offsets[other] + _aligned(lifetimes[other].nbytes))

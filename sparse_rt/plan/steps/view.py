@@ -103,14 +103,14 @@ class View:
         """Return the array as it is seen: the same memory, if strides can say so. Raises ValueError."""
         changes = self.changes
         while changes:
-            if _turns_matrices(changes[:3], array.shape):
+            if _transposes_matrices(changes[:3], array.shape):
                 array, changes = array.swapaxes(-1, -2), changes[3:]
             else:
                 array, changes = changes[0].of(array), changes[1:]
         return array
 
 
-def _turns_matrices(changes: Sequence[_Reshape | _Transpose], shape: tuple[int, ...]) -> bool:
+def _transposes_matrices(changes: Sequence[_Reshape | _Transpose], shape: tuple[int, ...]) -> bool:
     """Return whether changes put all axes but the last two together, exchange those, and put the others apart again.
 
     PyTorch writes the transposition of keys so. Strides can say what it is, but not what lies between.

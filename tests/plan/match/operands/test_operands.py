@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from sparse_rt.formats import MatrixWeight
 from sparse_rt.graph import model_io
 from sparse_rt.graph.layers.find import find_layers
 from sparse_rt.plan.match.draft import Draft
@@ -19,9 +20,7 @@ def of_layer(nodes, constants, inputs, outputs):
     parsed = model_io.read(model(nodes, inputs, outputs, constants))
     draft = Draft(parsed, find_layers(parsed))
     (layer,) = draft.layers
-    fusion = draft.fusion(layer)
-    weight = layer.dense_weight()
-    return operands(fusion, np.ascontiguousarray(weight).reshape(weight.shape[0], -1))
+    return operands(draft.fusion(layer), MatrixWeight.of(layer.dense_weight()))
 
 
 def product(rng, x_scale=0.1, weight_scale=0.02, y_scale=0.5, bias=None):
@@ -53,7 +52,7 @@ def test_integers_count_the_zero_point_of_x_and_scale_in_the_order_of_onnxruntim
     found, constants = product(rng, bias=bias)
     assert isinstance(found, Operands)
     weight = constants["w"].reshape(8, 16)
-    np.testing.assert_array_equal(found.values, weight)
+    np.testing.assert_array_equal(found.weight.decode().reshape(8, 16), weight)
     np.testing.assert_array_equal(found.epilogue.offset, bias - 3 * weight.sum(axis=1, dtype=np.int64))
     scale = np.float32(0.1) * np.full(8, 0.02, np.float32) / np.float32(0.5)
     np.testing.assert_array_equal(found.epilogue.scale, scale)
@@ -89,7 +88,7 @@ def gemm(rng, **attributes):
 def test_floats_take_factors_into_weight_and_bias(rng):
     found, constants = gemm(rng, alpha=0.5, beta=-2.0)
     assert isinstance(found, Operands)
-    np.testing.assert_array_equal(found.values, constants["w"] * np.float32(0.5))
+    np.testing.assert_array_equal(found.weight.decode(), constants["w"] * np.float32(0.5))
     np.testing.assert_array_equal(found.epilogue.bias, constants["c"] * np.float32(-2))
 
 
