@@ -11,10 +11,10 @@ from sparse_rt.graph.model_io import ModelSource
 from sparse_rt.plan.bind.check import check_steps
 from sparse_rt.plan.bind.residual import absorb_additions
 from sparse_rt.plan.decisions import Decisions
+from sparse_rt.plan.draft import Decide, Draft
 from sparse_rt.plan.islands.partition import Obstacle, Partition, partition
 from sparse_rt.plan.islands.whole import whole
 from sparse_rt.plan.match.choose import Choice, choose
-from sparse_rt.plan.match.draft import Decide, Draft
 from sparse_rt.plan.match.operators import find_operators
 from sparse_rt.plan.match.packing import PackedWeights
 from sparse_rt.plan.metadata import ModelMetadata
@@ -46,7 +46,8 @@ def build_plan(source: ModelSource, options: SessionOptions, decide: Decide = _t
     decisions = decide(draft)
     packed = PackedWeights()
     choices = [
-        choose(draft, layer, options.kernel_tier, decisions.of(str(layer.y.name)), packed) for layer in draft.layers
+        choose(layer, draft.fusion, options.kernel_tier, decisions.of(str(layer.y.name)), packed)
+        for layer in draft.layers
     ]
     signature = _signature(model)
     found: Partition | Obstacle | None = None
@@ -80,7 +81,7 @@ def _parted(
         if choice.replacement is None and decisions.of(str(choice.layer.y.name)) is None
     ]
     ranks = find_ranks(model.graph, draft.layers)
-    operators = find_operators(draft, layers, dense, options.kernel_tier, ranks)
+    operators = find_operators(model.graph, layers, dense, draft.fusion, options.kernel_tier, ranks)
     found = partition(model, signature, [*layers, *operators], options)
     if isinstance(found, Obstacle):
         return found

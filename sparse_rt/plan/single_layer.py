@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sparse_rt.errors import SparseRTError
 from sparse_rt.graph.layers.layer import Layer
 from sparse_rt.plan.decisions import LayerDecision
-from sparse_rt.plan.match.draft import Draft
+from sparse_rt.plan.draft import Draft
 from sparse_rt.plan.islands.island import Island, cut
 from sparse_rt.plan.islands.onnxruntime_step import open_island
 from sparse_rt.plan.match.choose import choose
@@ -33,7 +33,7 @@ def on_kernel(draft: Draft, layer: Layer, kernel: str, options: SessionOptions) 
 
     Where only this kernel does not fit, it is the step of the best sparse one.
     """
-    replacement = choose(draft, layer, options.kernel_tier, LayerDecision(kernel, "")).replacement
+    replacement = choose(layer, draft.fusion, options.kernel_tier, LayerDecision(kernel, "")).replacement
     found = None if replacement is None else replacement.step
     return found if isinstance(found, SparseStep) else None
 

@@ -7,7 +7,7 @@ from sparse_rt_kernels.product import registry
 
 from sparse_rt.graph.layers.layer import Layer
 from sparse_rt.plan.decisions import Decisions, LayerDecision
-from sparse_rt.plan.match.draft import Draft
+from sparse_rt.plan.draft import Draft
 
 __all__ = ["HAND_OVER_MICROSECONDS", "estimated_decisions", "saved_microseconds"]
 

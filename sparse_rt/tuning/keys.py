@@ -15,7 +15,7 @@ from sparse_rt_kernels.cpu.settings import settings
 from sparse_rt_kernels.jit import compilation
 
 from sparse_rt.graph.layers.layer import Layer
-from sparse_rt.plan.match.draft import Draft
+from sparse_rt.plan.draft import Draft
 from sparse_rt.plan.options import SessionOptions
 from sparse_rt.plan.steps.sparse_step import SparseStep
 from sparse_rt.tuning.observe import Input

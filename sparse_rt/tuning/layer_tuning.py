@@ -10,7 +10,7 @@ from sparse_rt_kernels.threads.pool import ThreadPool
 
 from sparse_rt.graph.layers.layer import Layer
 from sparse_rt.plan.decisions import Decisions, LayerDecision
-from sparse_rt.plan.match.draft import Draft
+from sparse_rt.plan.draft import Draft
 from sparse_rt.plan.options import SessionOptions
 from sparse_rt.plan.plan import Plan
 from sparse_rt.plan.report import Trial

@@ -16,7 +16,7 @@ from sparse_rt.graph.mapped import forget
 from sparse_rt.graph.model_io import ModelSource
 from sparse_rt.plan.build import build_plan
 from sparse_rt.plan.decisions import Decisions
-from sparse_rt.plan.match.draft import Decide, Draft
+from sparse_rt.plan.draft import Decide, Draft
 from sparse_rt.plan.options import SessionOptions
 from sparse_rt.plan.plan import Plan
 from sparse_rt.plan.steps.step import Environment

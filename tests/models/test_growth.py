@@ -14,8 +14,8 @@ from sparse_rt.graph import model_io, names
 from sparse_rt.graph.nesting import MOST_NESTED
 from sparse_rt.plan.bind import layout, segment
 from sparse_rt.plan.bind.arena import Lifetime, place
+from sparse_rt.plan.draft import Draft
 from sparse_rt.plan.match import packing
-from sparse_rt.plan.match.draft import Draft
 from sparse_rt.plan.prepare import prepare as prepare_module
 from sparse_rt.plan.steps.sparse_step import SparseStep
 from sparse_rt.prune import apply

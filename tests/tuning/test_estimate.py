@@ -3,7 +3,7 @@
 import onnx_ir as ir
 
 from sparse_rt.graph.layers.find import find_layers
-from sparse_rt.plan.match.draft import Draft
+from sparse_rt.plan.draft import Draft
 from sparse_rt.plan.prepare.prepare import prepare
 from sparse_rt.tuning import estimate
 from tests.models.onnx_models import info, model, node, sparse

@@ -10,8 +10,7 @@ from sparse_rt.formats import DENSE, Format, SparseWeight
 from sparse_rt.graph.layers.layer import Layer
 from sparse_rt.graph.mapped import release
 from sparse_rt.plan.decisions import LayerDecision
-from sparse_rt.plan.match.draft import Draft
-from sparse_rt.plan.match.fusion import Fusion
+from sparse_rt.plan.match.fusion import Fusion, FusionOf
 from sparse_rt.plan.match.operands import Refusal, operands
 from sparse_rt.plan.match.packing import PackedWeights
 from sparse_rt.plan.match.replacement import Replacement
@@ -51,17 +50,17 @@ class Choice:
 
 
 def choose(
-    draft: Draft,
     layer: Layer,
+    fusion_of: FusionOf,
     tier: str | None = None,
     decision: LayerDecision | None = None,
     packed: PackedWeights | None = None,
 ) -> Choice:
-    """Settle how a layer of `draft` runs: pack its weight for a kernel, or say why it stays in onnxruntime.
+    """Settle how a layer runs: pack its weight for a kernel, or say why it stays in onnxruntime.
 
-    `tier` is the most specific tier of kernels to use; None leaves it to the CPU. `decision` is what measurements, or
-    an estimate, say of a layer that a kernel fits; None takes the best sparse kernel. `packed` holds the weights that
-    layers of the same model share.
+    `fusion_of` finds what its kernel computes along. `tier` is the most specific tier of kernels to use; None leaves it
+    to the CPU. `decision` is what measurements, or an estimate, say of a layer that a kernel fits; None takes the best
+    sparse kernel. `packed` holds the weights that layers of the same model share.
 
     Raises
     ------
@@ -79,7 +78,7 @@ def choose(
     unfit = _unfit(layer)
     if unfit is not None:
         return Choice(layer, _facts(layer), unfit.reason)
-    fusion = draft.fusion(layer)
+    fusion = fusion_of(layer)
     name = None if decision is None else decision.kernel
     step = _step(fusion, compressed, tier, name, PackedWeights() if packed is None else packed)
     if isinstance(step, Refusal):

@@ -16,7 +16,7 @@ from sparse_rt_kernels.threads.launch import Launch
 from sparse_rt.formats import DENSE, MatrixWeight
 from sparse_rt.graph.layers import gates
 from sparse_rt.graph.layers.layer import Layer
-from sparse_rt.plan.match.draft import Draft
+from sparse_rt.plan.match.fusion import FusionOf
 from sparse_rt.plan.match.operands import Operands, Refusal, operands
 from sparse_rt.plan.match.packing import pack
 from sparse_rt.plan.match.replacement import Replacement
@@ -33,16 +33,17 @@ _MOST_CHANNELS = 16
 _OUT = 16
 
 
-def dense_replacement(draft: Draft, layer: Layer, tier: str | None = None) -> Replacement | None:
-    """Return a step for a layer of `draft` with a dense weight, if a kernel of ours computes it well.
+def dense_replacement(layer: Layer, fusion_of: FusionOf, tier: str | None = None) -> Replacement | None:
+    """Return a step for a layer with a dense weight, if a kernel of ours computes it well.
 
-    `tier` is the most specific tier of kernels to use; None leaves it to the CPU.
+    `fusion_of` finds what it computes along. `tier` is the most specific tier of kernels to use; None leaves it to the
+    CPU.
     """
     if layer.weight is None or not _is_plain_convolution(layer):
         return None
     if not (_is_depthwise(layer) or _is_worthwhile(layer)):
         return None
-    fusion = draft.fusion(layer)
+    fusion = fusion_of(layer)
     # A copy: steps keep it, and not the model's file.
     multiple = 1 if _is_depthwise(layer) else DENSE.channel_multiple
     found = operands(fusion, MatrixWeight.of(layer.weight.array(), multiple))

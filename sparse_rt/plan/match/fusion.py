@@ -1,5 +1,6 @@
 """Absorb a layer's neighbours: bias, per-channel factors, activation, and the quantisation around it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -12,10 +13,13 @@ from sparse_rt.graph.reads import sole_consumer
 from sparse_rt.plan.match.bounds import clip_bounds, clip_twice, one_bound
 from sparse_rt.plan.match.constants import Quantisation, float_constant, per_channel, quantisation_of
 
-__all__ = ["Fusion", "channel_position", "fuse", "is_dynamic_scale"]
+__all__ = ["Fusion", "FusionOf", "channel_position", "fuse", "is_dynamic_scale"]
 
 _AFFINE = ("Add", "Sub", "Mul", "Div", "BatchNormalization")
 _FIRST_BATCH_NORMALIZATION_OF_INFERENCE = 7  # older ones have the attribute is_test, off by default
+
+FusionOf = Callable[[Layer], "Fusion"]
+"""What finds the fusion of a layer, once; see :class:`sparse_rt.plan.draft.Draft`."""
 
 _Affine = tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]
 """The factor and the shift of each channel; None for 1, and for 0."""

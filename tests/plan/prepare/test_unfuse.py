@@ -13,8 +13,8 @@ from benchmarks.models import bert, resnet50
 from benchmarks.models.quantise import quantise_dynamic
 from sparse_rt.graph import model_io
 from sparse_rt.graph.layers.find import find_layers
+from sparse_rt.plan.draft import Draft
 from sparse_rt.plan.match.choose import choose
-from sparse_rt.plan.match.draft import Draft
 from sparse_rt.plan.prepare.prepare import prepare
 from sparse_rt.plan.steps.sparse_step import SparseStep
 from sparse_rt.prune import prune
@@ -91,7 +91,7 @@ def test_an_unknown_activation_is_a_reason(rng):
     # LeakyRelu without its number: onnxruntime does not load that either.
     prepared = prepare(model_io.read(proto))
     draft = Draft(prepared, find_layers(prepared))
-    reports = [choose(draft, layer) for layer in draft.layers]
+    reports = [choose(layer, draft.fusion) for layer in draft.layers]
     assert [report.kernel is None for report in reports] == [True, False]
     assert "activation 'LeakyRelu'" in reports[0].reason
 

@@ -7,7 +7,7 @@ from sparse_rt_kernels.cpu.settings import settings
 
 from sparse_rt.graph.layers.layer import Layer
 from sparse_rt.plan.match.dense_layer import dense_replacement
-from sparse_rt.plan.match.draft import Draft
+from sparse_rt.plan.match.fusion import FusionOf
 from sparse_rt.plan.match.operators.context import Context
 from sparse_rt.plan.match.operators.table import CLAIMS, MATCHERS
 from sparse_rt.plan.match.operators.worthwhile import worthwhile
@@ -17,16 +17,17 @@ __all__ = ["find_operators"]
 
 
 def find_operators(
-    draft: Draft,
+    graph: ir.Graph,
     layers: Sequence[Replacement],
     dense_layers: Sequence[Layer],
+    fusion_of: FusionOf,
     tier: str | None,
     ranks: Mapping[ir.Value, int],
 ) -> list[Replacement]:
-    """Return the operators of a model's graph that are worth a step of ours, given its sparse layers.
+    """Return the operators of a graph that are worth a step of ours, given its sparse layers.
 
-    `dense_layers` are those that no sparse kernel runs; they are operators like others. `tier` is that of kernels.
-    `ranks` are the axes of values, as far as they are certain.
+    `dense_layers` are those that no sparse kernel runs; they are operators like others, and `fusion_of` finds what they
+    compute along. `tier` is that of kernels. `ranks` are the axes of values, as far as they are certain.
 
     One is worth it if it makes no island where there was none: if all that it reads comes from steps of ours, or
     all that read it are steps of ours. QuantizeLinear after, and DequantizeLinear before an operator of onnxruntime's
@@ -41,11 +42,10 @@ def find_operators(
         context.dtypes[layer.y] = layer.step.y_dtype
     found = []
     dense = {layer.node: layer for layer in dense_layers}
-    graph = draft.model.graph
     for node in graph:
         if node in context.taken:
             continue
-        replacement = dense_replacement(draft, dense[node], tier) if node in dense else _match(node, context)
+        replacement = dense_replacement(dense[node], fusion_of, tier) if node in dense else _match(node, context)
         if replacement is None:
             continue
         found.append(replacement)

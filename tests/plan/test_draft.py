@@ -5,7 +5,7 @@ import pytest
 
 from sparse_rt.graph import model_io
 from sparse_rt.graph.layers.find import find_layers
-from sparse_rt.plan.match.draft import Draft
+from sparse_rt.plan.draft import Draft
 from tests.models.onnx_models import info, model, node, sparse, sparse_int8
 
 
