@@ -19,7 +19,7 @@ from sparse_rt.graph.passes.decompress import decompress_model
 from sparse_rt.tuning import tuner
 from sparse_rt.tuning.store import Store
 from tests.models.forced_measurements import FakeMeasure, needs_jit
-from tests.models.onnx_models import stock
+from tests.models.onnx_models import info, model, node, stock
 from tests.new_patterns import networks, quads, scattered
 
 FORMS = ("float32", "int8")
@@ -104,6 +104,24 @@ def test_the_session_runs_it_on_its_kernel(pattern, form, files):
             assert f"{pattern.FAMILY.example} holds" in reports[name].reason
         tolerance = 1e-5 if form == "float32" else 0
         np.testing.assert_allclose(session.run(None, feeds)[0], expected, rtol=tolerance, atol=tolerance)
+
+
+def test_float16_is_stored_and_left_to_onnxruntime(pattern):
+    rng = np.random.default_rng(5)
+    dense = rng.uniform(0.2, 1, (22, 40)).astype(np.float16)
+    dense[:4, :3] *= 3
+    weight = np.where(networks.mask(pattern, dense), dense, np.float16(0))
+    half = onnx.TensorProto.FLOAT16
+    x, y = info("x", 3, 40, kind=half), info("y", 3, 22, kind=half)
+    proto = model([node("MatMul", ["x", "w"], ["y"], name="l")], [x], [y], {"w": weight.T.copy()})
+    compressed = srt.compress(proto)
+    assert compressed.graph.node[0].op_type == f"MatMulV2Compress_MatMul_float16{pattern.FORMAT.suffix}"
+    feeds = {"x": rng.standard_normal((3, 40)).astype(np.float16)}
+    expected = stock(proto, feeds)[0]
+    np.testing.assert_array_equal(stock(compressed, feeds)[0], expected)
+    session = srt.InferenceSession(compressed)
+    assert session.explain()[0].kernel is None
+    np.testing.assert_array_equal(session.run(None, feeds)[0], expected)
 
 
 def test_verify_says_equal(files, cli):
