@@ -6,10 +6,10 @@ from typing import Any, Final
 
 from sparse_rt_kernels.jit.llvm import I32
 from sparse_rt_kernels.vectors import simd
-from sparse_rt_kernels.vectors.lanes import constant, multiply_add
-from sparse_rt_kernels.vectors.registers import FLOATS, ROUNDER, WORDS
+from sparse_rt_kernels.vectors.lanes import constant, kept, multiply_add, store_floats
+from sparse_rt_kernels.vectors.registers import FLOATS, LANES, ROUNDER, WORDS
 
-__all__ = ["exponential"]
+__all__ = ["add_exponentials", "exponential"]
 
 #: ln 2 in two parts; the first has so few bits that its product with an exponent is exact.
 _LN2_HIGH: Final = 355.0 / 512.0
@@ -47,3 +47,17 @@ def exponential(builder: Any, values: Sequence[Any], *, reaches_zero: bool = Tru
         return results
     is_kept = [builder.fcmp_unordered(">=", x, constant(_LEAST)) for x in values]
     return [builder.select(flag, y, constant(0.0)) for flag, y in zip(is_kept, results, strict=True)]
+
+
+def add_exponentials(
+    builder: Any, values: Sequence[Any], shift: Any, place: Any, rest: Any, totals: Sequence[Any]
+) -> list[Any]:
+    """Store ``exp(values - shift)`` of a unit at the address `place`; return `totals` with them added.
+
+    Lanes beyond `rest` are left out.
+    """
+    powers = exponential(builder, [simd.fsubtract(builder, value, shift) for value in values])
+    for number, power in enumerate(powers):
+        store_floats(builder, place, LANES * number, power, rest)
+    inside = [kept(builder, power, LANES * number, rest) for number, power in enumerate(powers)]
+    return [simd.fadd(builder, total, power) for total, power in zip(totals, inside, strict=True)]

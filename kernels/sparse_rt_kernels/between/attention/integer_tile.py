@@ -134,6 +134,20 @@ def _each_tile(builder: Any, rows: Any, vectors: Any, tile: Callable[[int, int],
     return builder.select(at_least(rows, 8), heights[0], builder.select(at_least(rows, 4), *heights[1:]))
 
 
+def _rounded(
+    builder: Any, size: tuple[Any, Any], products: Any, rounding: Any, store: Callable[[int, Any], None]
+) -> Any:
+    """Emit ``store(row, rounded sums)`` for the rows of a tile; return how many; `size` is rows and registers left."""
+    operands = Products(*cgutils.unpack_tuple(builder, products))
+    rounder = _Rounder(builder, Rounding(*cgutils.unpack_tuple(builder, rounding)))
+
+    def tile(height: int, width: int) -> None:
+        for row, values in enumerate(_sums(builder, height, width, operands)):
+            store(row, [rounder.words(builder, value) for value in values])
+
+    return _each_tile(builder, *size, tile)
+
+
 @simd.emitter
 def _score_tile(
     context: Any, rows: Any, vectors: Any, products: Any, y: Any, y_stride: Any, rounding: Any, scale: Any
@@ -142,15 +156,11 @@ def _score_tile(
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         rows, vectors, held, y, y_stride, bounds, scale = given
-        operands = Products(*cgutils.unpack_tuple(builder, held))
-        rounder = _Rounder(builder, Rounding(*cgutils.unpack_tuple(builder, bounds)))
 
-        def tile(height: int, width: int) -> None:
-            for row, values in enumerate(_sums(builder, height, width, operands)):
-                words = [rounder.words(builder, value) for value in values]
-                _store_scores(builder, words, _address(builder, y, y_stride, row), scale)
+        def store(row: int, words: list[Any]) -> None:
+            _store_scores(builder, words, _address(builder, y, y_stride, row), scale)
 
-        return _each_tile(builder, rows, vectors, tile)
+        return _rounded(builder, (rows, vectors), held, bounds, store)
 
     integer = types.intp
     return integer(integer, integer, products, integer, integer, rounding, types.float32), generate
@@ -164,16 +174,12 @@ def _byte_tile(
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         rows, columns, held, y, y_stride, bounds, zero_point = given
-        operands = Products(*cgutils.unpack_tuple(builder, held))
-        rounder = _Rounder(builder, Rounding(*cgutils.unpack_tuple(builder, bounds)))
-
-        def tile(height: int, width: int) -> None:
-            for row, values in enumerate(_sums(builder, height, width, operands)):
-                words = [rounder.words(builder, value) for value in values]
-                _store_bytes(builder, words, _address(builder, y, y_stride, row), columns, zero_point)
-
         vectors = builder.udiv(builder.add(columns, I64(LANES - 1)), I64(LANES))
-        return _each_tile(builder, rows, vectors, tile)
+
+        def store(row: int, words: list[Any]) -> None:
+            _store_bytes(builder, words, _address(builder, y, y_stride, row), columns, zero_point)
+
+        return _rounded(builder, (rows, vectors), held, bounds, store)
 
     integer = types.intp
     return integer(integer, integer, products, integer, integer, rounding, integer), generate

@@ -7,7 +7,7 @@ import numpy as np
 from sparse_rt_kernels.jit.compiler import cgutils, types
 from sparse_rt_kernels.jit.llvm import I64
 from sparse_rt_kernels.vectors import lanes, simd
-from sparse_rt_kernels.vectors.exponential import exponential
+from sparse_rt_kernels.vectors.exponential import add_exponentials
 from sparse_rt_kernels.vectors.loops import each_choice, each_unit, zero
 from sparse_rt_kernels.vectors.moments import sum_units
 from sparse_rt_kernels.vectors.quantised_rows import FIRSTS
@@ -66,11 +66,7 @@ def exponentials(context: Any, x: Any, count: Any, partial: Any, largest: Any) -
         def terms(at: Any, rest: Any, totals: list[Any]) -> list[Any]:
             place = builder.add(x, _by_four(builder, at))
             values = [lanes.load_floats(builder, place, first, rest) for first in FIRSTS]
-            values = exponential(builder, [simd.fsubtract(builder, value, shift) for value in values])
-            for first, value in zip(FIRSTS, values, strict=True):
-                lanes.store_floats(builder, place, first, value, rest)
-            inside = [lanes.kept(builder, value, first, rest) for first, value in zip(FIRSTS, values, strict=True)]
-            return [simd.fadd(builder, total, value) for total, value in zip(totals, inside, strict=True)]
+            return add_exponentials(builder, values, shift, place, rest, totals)
 
         return sum_units(builder, count, partial, terms)
 

@@ -11,7 +11,7 @@ from sparse_rt_kernels.threads.parts import part_bounds, worthwhile_parts
 from sparse_rt_kernels.threads.workspace import as_pointer
 from sparse_rt_kernels.vectors import lanes, simd
 from sparse_rt_kernels.vectors.across import fold_largest, fold_sums
-from sparse_rt_kernels.vectors.exponential import exponential
+from sparse_rt_kernels.vectors.exponential import add_exponentials
 from sparse_rt_kernels.vectors.groups import GROUP, GROUP_BYTES, group_rows
 from sparse_rt_kernels.vectors.loops import each_unit, zero
 from sparse_rt_kernels.vectors.moments import sum_units
@@ -73,11 +73,7 @@ def _exponentials(context: Any, x: Any, y: Any, count: Any, partial: Any, ahead:
                     simd.pointer(builder, builder.add(source, builder.add(ahead, I64(4 * first)))),
                     1,
                 )
-            values = exponential(builder, [simd.fsubtract(builder, value, shift) for value in values])
-            for first, value in zip(FIRSTS, values, strict=True):
-                lanes.store_floats(builder, place, first, value, rest)
-            inside = [lanes.kept(builder, value, first, rest) for first, value in zip(FIRSTS, values, strict=True)]
-            return [simd.fadd(builder, total, value) for total, value in zip(totals, inside, strict=True)]
+            return add_exponentials(builder, values, shift, place, rest, totals)
 
         return sum_units(builder, count, partial, terms)
 
