@@ -1,20 +1,15 @@
-"""The packed form of an int8 2:4 weight, and the tile sizes that packing and kernels share."""
+"""The packed form of an int8 2:4 weight."""
 
 from typing import Final
 
 import numpy as np
 
+from sparse_rt_kernels.product.u8s8.sizes import CHANNELS, STEP
 from sparse_rt_kernels.product.weight import Indexed, PackedWeight, Panels
 from sparse_rt_kernels.threads.workspace import aligned_empty
 
-__all__ = ["CHANNELS", "MAX_K", "ROWS", "STEP", "VALUES", "pack"]
+__all__ = ["MAX_K", "VALUES", "pack"]
 
-#: Activation rows of a register tile, and of a packed panel: 24 accumulators of AVX-512's 32 registers.
-ROWS: Final = 24
-#: Output channels of a register tile: the int32 lanes of one register.
-CHANNELS: Final = 16
-#: Reduction elements of one step: what one index byte covers, and what one 8-byte broadcast brings.
-STEP: Final = 8
 #: Stored values of one channel and step.
 VALUES: Final = STEP // 2
 #: Longest reduction that cannot overflow int32: k / 2 products of at most 255 * 128.

@@ -4,8 +4,8 @@ import functools
 from typing import NamedTuple
 
 from sparse_rt_kernels.cpu import caches
-from sparse_rt_kernels.tiled_u8s8.shape import PANEL_ROWS, Shape
-from sparse_rt_kernels.tiled_u8s8.weight import CHANNELS, STEP
+from sparse_rt_kernels.product.u8s8.sizes import CHANNELS, ROWS, STEP
+from sparse_rt_kernels.tiled_u8s8.shape import Shape
 
 __all__ = ["Blocking", "blocking"]
 
@@ -46,8 +46,8 @@ def blocking(shape: Shape, steps: int, most_rows: int) -> Blocking:
     """
     in_level2 = caches.level2_bytes() // 2 // (steps * shape.row_bytes)
     in_level1 = caches.level1_bytes() // 2 // (CHANNELS * 4)
-    needed = -(-most_rows // PANEL_ROWS) * PANEL_ROWS
-    rows = max(PANEL_ROWS, min(in_level2, in_level1, needed) // PANEL_ROWS * PANEL_ROWS)
+    needed = -(-most_rows // ROWS) * ROWS
+    rows = max(ROWS, min(in_level2, in_level1, needed) // ROWS * ROWS)
     block_operands = shape.operand_bytes * CHANNELS // shape.lanes
     most_steps = max(8, caches.level1_bytes() // 2 // block_operands)
     blocks = -(-steps // most_steps)

@@ -6,35 +6,29 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sparse_rt_kernels.between.direct_convolution.calls import prepare_bytes
-from sparse_rt_kernels.n2m4_u8s8.kernel.rows import stage_phase
 from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
 from sparse_rt_kernels.product.geometry import ConvGeometry, MatmulShape
 from sparse_rt_kernels.product.registry import Kernel
 from sparse_rt_kernels.product.u8s8.clipping import clip_bounds
 from sparse_rt_kernels.product.u8s8.finish import BYTE, FLOAT32, INT32
 from sparse_rt_kernels.product.u8s8.partition import images_per_group, partition, worthwhile_threads
-from sparse_rt_kernels.product.u8s8.staging import staging_of
+from sparse_rt_kernels.product.u8s8.sizes import CHANNELS, STEP
+from sparse_rt_kernels.product.u8s8.staging import sign_bits, stage_phase, staging_of
 from sparse_rt_kernels.product.weight import PackedWeight, Panels
 from sparse_rt_kernels.threads.launch import Launch, Phase
 from sparse_rt_kernels.tiled_u8s8.blocking import blocking
 from sparse_rt_kernels.tiled_u8s8.shape import Shape
 from sparse_rt_kernels.tiled_u8s8.task import PRODUCT, product_task
-from sparse_rt_kernels.tiled_u8s8.weight import CHANNELS, STEP, pack
+from sparse_rt_kernels.tiled_u8s8.weight import pack
 
 __all__ = ["kernel_for"]
 
 Epilogue = FloatEpilogue | IntegerEpilogue
 
-#: What turns int8 into uint8, in each of 8 bytes; as a signed integer, which is what kernels take.
-_SIGN_BITS = int.from_bytes(b"\x80" * 8, "little", signed=True)
 #: By dtype character.
 _KINDS = {np.dtype(np.int32).char: INT32, np.dtype(np.float32).char: FLOAT32, "B": BYTE, "b": BYTE}
 #: The tile of the tier whose convolutions may be direct.
 _WORD_SHAPE = Shape(16, has_dot=1, is_sparse=0)
-
-
-def _flip(x_dtype: np.dtype[Any]) -> int:
-    return _SIGN_BITS if x_dtype.char == "b" else 0
 
 
 class _Source(NamedTuple):
@@ -66,7 +60,7 @@ class _Family:
         self, shape: MatmulShape, packed: PackedWeight[Panels], epilogue: Epilogue, threads: int
     ) -> Launch:
         finish = self._epilogue(epilogue, packed, shape.x_dtype, shape.out_dtype)
-        source = _Source(shape.x_stride, shape.columns, _flip(shape.x_dtype))
+        source = _Source(shape.x_stride, shape.columns, sign_bits(shape.x_dtype))
         out = (0, shape.out_dtype.itemsize, shape.out_stride, 0, 0)
         phase, scratch_bytes = self._product(shape.m, packed, source, out, finish, threads)
         constants = (*packed.addresses, *epilogue.constants)

@@ -1,13 +1,10 @@
 """Which instructions and how many registers a tile has: all that sets one tier's int8 tile apart from another's."""
 
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-from sparse_rt_kernels.tiled_u8s8.weight import CHANNELS, STEP
+from sparse_rt_kernels.product.u8s8.sizes import CHANNELS, ROWS, STEP
 
-__all__ = ["PANEL_ROWS", "Shape"]
-
-#: Activation rows of a packed panel, whatever the tile.
-PANEL_ROWS: Final = 24
+__all__ = ["Shape"]
 
 
 class Shape(NamedTuple):
@@ -46,7 +43,7 @@ class Shape(NamedTuple):
     @property
     def step_bytes(self) -> int:
         """Bytes of one step of a panel."""
-        return PANEL_ROWS * self.row_bytes
+        return ROWS * self.row_bytes
 
     @property
     def turn_bytes(self) -> int:

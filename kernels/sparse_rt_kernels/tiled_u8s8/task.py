@@ -10,9 +10,9 @@ from sparse_rt_kernels.jit.compiler import carray
 from sparse_rt_kernels.product.u8s8.moves import put_octet
 from sparse_rt_kernels.product.u8s8.output import Epilogue, Output, finish_block
 from sparse_rt_kernels.product.u8s8.panels import pack_image_rows, pack_matrix_rows
+from sparse_rt_kernels.product.u8s8.sizes import CHANNELS, ROWS, STEP
 from sparse_rt_kernels.tiled_u8s8 import tile as micro
-from sparse_rt_kernels.tiled_u8s8.shape import PANEL_ROWS, Shape
-from sparse_rt_kernels.tiled_u8s8.weight import CHANNELS, STEP
+from sparse_rt_kernels.tiled_u8s8.shape import Shape
 
 __all__ = ["PRODUCT", "product_task"]
 
@@ -132,10 +132,10 @@ def _pack_rows(source: Rows, first: int, rows: int, steps: int, scratch: Scratch
 @kernel_jit
 def _share(a: Any, task: int) -> Share:
     row, column = task // a.channel_parts, task % a.channel_parts
-    panels = (a.m + PANEL_ROWS - 1) // PANEL_ROWS
+    panels = (a.m + ROWS - 1) // ROWS
     return Share(
-        panels * row // a.row_parts * PANEL_ROWS,
-        min(a.m, panels * (row + 1) // a.row_parts * PANEL_ROWS),
+        panels * row // a.row_parts * ROWS,
+        min(a.m, panels * (row + 1) // a.row_parts * ROWS),
         a.blocks * column // a.channel_parts,
         a.blocks * (column + 1) // a.channel_parts,
     )
@@ -179,7 +179,7 @@ def product_task(shape: Shape) -> TaskFunction:
             rows = min(scratch.rows, share.last_row - first)
             _pack_rows(source, first, rows, weight.steps, scratch)
             if is_widened:
-                packed = (rows + PANEL_ROWS - 1) // PANEL_ROWS * PANEL_ROWS * weight.steps * STEP
+                packed = (rows + ROWS - 1) // ROWS * ROWS * weight.steps * STEP
                 micro.widen(scratch.panel, packed, scratch.widened)
             for block in range(share.first_block, share.last_block):
                 for step in range(0, weight.steps, scratch.steps):
@@ -187,9 +187,9 @@ def product_task(shape: Shape) -> TaskFunction:
                     values = weight.values + block * weight.values_bytes + step * (weight.values_bytes // weight.steps)
                     index = weight.indexes + block * weight.index_bytes + step * CHANNELS
                     micro.expand(lanes, has_dot, is_sparse, values, index, steps, scratch.operands)
-                    for top in range(0, rows, PANEL_ROWS):
-                        panel = panels + (top // PANEL_ROWS * weight.steps + step) * step_bytes
-                        bottom = min(PANEL_ROWS, rows - top)
+                    for top in range(0, rows, ROWS):
+                        panel = panels + (top // ROWS * weight.steps + step) * step_bytes
+                        bottom = min(ROWS, rows - top)
                         for part in range(halves):
                             operands = scratch.operands + part * steps * operand_bytes
                             sums = scratch.sums + top * _SUMS_ROW + part * lanes * 4

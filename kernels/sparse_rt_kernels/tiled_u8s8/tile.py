@@ -9,8 +9,8 @@ from llvmlite import ir
 
 from sparse_rt_kernels.jit.compiler import cgutils, types
 from sparse_rt_kernels.jit.llvm import I8, I16, I32, I64
+from sparse_rt_kernels.product.u8s8.sizes import CHANNELS
 from sparse_rt_kernels.tiled_u8s8.shape import Shape
-from sparse_rt_kernels.tiled_u8s8.weight import CHANNELS
 from sparse_rt_kernels.vectors import simd
 
 __all__ = ["expand", "tile", "widen"]

@@ -1,18 +1,14 @@
 """The packed forms of int8 weights, 2:4 and dense, for register tiles of any vector width."""
 
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
+from sparse_rt_kernels.product.u8s8.sizes import CHANNELS
 from sparse_rt_kernels.product.weight import PackedWeight, Panels
 from sparse_rt_kernels.threads.workspace import aligned_empty
 
-__all__ = ["CHANNELS", "STEP", "pack"]
-
-#: Output channels of a block: one register of 16 int32 lanes, or two of 8.
-CHANNELS: Final = 16
-#: Reduction elements of a step: what one index byte covers.
-STEP: Final = 8
+__all__ = ["pack"]
 
 
 def pack(kernel: str, weight: Any, format: str) -> PackedWeight[Panels]:

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from sparse_rt_kernels.cpu import caches
 from sparse_rt_kernels.n2m4_u8s8.tile.nchwc8 import FEW_RUNS, PIXELS
-from sparse_rt_kernels.n2m4_u8s8.weight import STEP
 from sparse_rt_kernels.product.geometry import ConvGeometry
 from sparse_rt_kernels.product.nchwc8 import NCHWc8
 from sparse_rt_kernels.product.u8s8.nchwc8_moves import LINE_OCTETS
+from sparse_rt_kernels.product.u8s8.sizes import STEP
 
 __all__ = ["OctetImage", "octet_image_of"]
 

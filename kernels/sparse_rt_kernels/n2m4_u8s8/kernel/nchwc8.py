@@ -9,13 +9,13 @@ from sparse_rt_kernels.n2m4_u8s8.task.nchwc8 import IMAGE, image_task
 from sparse_rt_kernels.n2m4_u8s8.tile.nchwc8 import PLACES_BYTES
 from sparse_rt_kernels.n2m4_u8s8.tile.nchwc8_store import BLOCKS, PLANES, SUMS, SUMS_OF_SECOND
 from sparse_rt_kernels.n2m4_u8s8.tile.residual import addition_record
-from sparse_rt_kernels.n2m4_u8s8.weight import CHANNELS, STEP
 from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
 from sparse_rt_kernels.product.geometry import ConvGeometry
 from sparse_rt_kernels.product.nchwc8 import NCHWc8
 from sparse_rt_kernels.product.registry import Addition
 from sparse_rt_kernels.product.u8s8.clipping import clip_bounds
 from sparse_rt_kernels.product.u8s8.partition import Partition, worthwhile_threads
+from sparse_rt_kernels.product.u8s8.sizes import CHANNELS, STEP
 from sparse_rt_kernels.product.weight import PackedWeight, Panels
 from sparse_rt_kernels.threads.launch import Launch, Phase
 

@@ -4,15 +4,15 @@ from typing import Any, Final
 
 import numpy as np
 
-from sparse_rt_kernels.n2m4_u8s8 import weight as layout
 from sparse_rt_kernels.n2m4_u8s8.task.portable import CALL, product_task, task_bytes
 from sparse_rt_kernels.n2m4_u8s8.tile.portable import LANES
-from sparse_rt_kernels.n2m4_u8s8.weight import CHANNELS
+from sparse_rt_kernels.n2m4_u8s8.weight import pack
 from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
 from sparse_rt_kernels.product.geometry import ConvGeometry, MatmulShape
 from sparse_rt_kernels.product.indirection import NO_INDIRECTION, indirection_of
 from sparse_rt_kernels.product.registry import Kernel
 from sparse_rt_kernels.product.u8s8.clipping import clip_bounds
+from sparse_rt_kernels.product.u8s8.sizes import CHANNELS
 from sparse_rt_kernels.product.weight import Indexed, PackedWeight, Panels
 from sparse_rt_kernels.threads.launch import Launch, Phase
 
@@ -22,7 +22,7 @@ NAME: Final = f"u8s8_n2m4_gemm_{LANES}x{CHANNELS}__generic"
 
 
 def _pack(weight: Indexed) -> PackedWeight[Panels]:
-    return layout.pack(NAME, weight)
+    return pack(NAME, weight)
 
 
 def _launch(

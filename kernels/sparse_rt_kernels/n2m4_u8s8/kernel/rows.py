@@ -4,19 +4,17 @@ from typing import Any
 
 import numpy as np
 
-from sparse_rt_kernels.n2m4_u8s8 import weight as layout
 from sparse_rt_kernels.n2m4_u8s8.blocking.nchwc8 import octet_image_of
 from sparse_rt_kernels.n2m4_u8s8.kernel.nchwc8 import prepare_image
 from sparse_rt_kernels.n2m4_u8s8.task.rows import (
     CONV,
     MATMUL,
     POINTWISE,
-    STAGE,
     conv_task,
     matmul_task,
     pointwise_task,
-    stage_task,
 )
+from sparse_rt_kernels.n2m4_u8s8.weight import pack
 from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
 from sparse_rt_kernels.product.geometry import ConvGeometry, MatmulShape
 from sparse_rt_kernels.product.registry import BlockedLayouts, Kernel
@@ -30,26 +28,23 @@ from sparse_rt_kernels.product.u8s8.partition import (
     partition,
     worthwhile_threads,
 )
-from sparse_rt_kernels.product.u8s8.staging import Staging, staging_of
+from sparse_rt_kernels.product.u8s8.sizes import CHANNELS, ROWS
+from sparse_rt_kernels.product.u8s8.staging import sign_bits, stage_phase, staging_of
 from sparse_rt_kernels.product.weight import Indexed, PackedWeight, Panels
 from sparse_rt_kernels.threads.launch import Launch, Phase
 
-__all__ = ["VNNI", "stage_phase"]
+__all__ = ["VNNI"]
 
-NAME = f"u8s8_n2m4_gemm_{layout.ROWS}x{layout.CHANNELS}__avx512vnni"
+NAME = f"u8s8_n2m4_gemm_{ROWS}x{CHANNELS}__avx512vnni"
 
-#: What turns int8 into uint8, in each of 8 bytes; as a signed integer, which is what kernels take.
-_SIGN_BITS = int.from_bytes(b"\x80" * 8, "little", signed=True)
 #: By dtype character.
 _KINDS = {np.dtype(np.int32).char: INT32, np.dtype(np.float32).char: FLOAT32, "B": BYTE, "b": BYTE}
 #: Pixels from which on a 1x1 convolution packs each image on its own, instead of staging several side by side.
-_DIRECT_PIXELS = 4 * layout.ROWS
-#: Bytes of a staged image that are worth a task of their own.
-_STAGED_BYTES = 32 * 1024
+_DIRECT_PIXELS = 4 * ROWS
 
 
 def _pack(weight: Indexed) -> PackedWeight[Panels]:
-    return layout.pack(NAME, weight)
+    return pack(NAME, weight)
 
 
 def _product(
@@ -71,7 +66,7 @@ def _product(
         *packed.addresses[:2],
         packed.n,
         packed.panels.values.shape[1],
-        _SIGN_BITS if is_signed else 0,
+        sign_bits(x_dtype),
         _KINDS[out_dtype.char],
         offset,
         packed.addresses[2],
@@ -119,7 +114,7 @@ def prepare_conv(
 ) -> Launch:
     """Prepare ``out = epilogue(conv(x, w))``; see :class:`.registry.Kernel` and docs/kernels/contract.md."""
     image = octet_image_of(geometry)
-    if image is not None and out_dtype.itemsize == 1 and packed.n % layout.CHANNELS == 0:
+    if image is not None and out_dtype.itemsize == 1 and packed.n % CHANNELS == 0:
         return prepare_image(geometry, image, x_dtype, out_dtype, packed, epilogue, threads)
     if geometry.is_pointwise and geometry.height * geometry.width >= _DIRECT_PIXELS:
         return _prepare_pointwise(geometry, x_dtype, out_dtype, packed, epilogue, threads)
@@ -170,7 +165,7 @@ def prepare_blocked(
 
     None if tiles do not fit it, or if the border of its input does not hold its padding.
     """
-    if out_dtype.itemsize > 1 or packed.n % layout.CHANNELS:
+    if out_dtype.itemsize > 1 or packed.n % CHANNELS:
         return None
     padding = int(geometry.pad_value) + (128 if x_dtype.char == "b" else 0)
     if layouts.x is not None and not layouts.x.holds(geometry.pads, padding):
@@ -179,31 +174,6 @@ def prepare_blocked(
     if image is None:
         return None
     return prepare_image(geometry, image, x_dtype, out_dtype, packed, epilogue, threads, layouts.y, layouts.addition)
-
-
-def stage_phase(
-    geometry: ConvGeometry, staging: Staging, images: int, x_offset: int, x_dtype: np.dtype[Any], threads: int
-) -> Phase:
-    """Return the phase that stages some images, in as many tasks as their bytes are worth."""
-    rows = images * staging.padded_height
-    parts = max(1, min(rows, threads, images * staging.image_bytes // _STAGED_BYTES))
-    flip = _SIGN_BITS if x_dtype.char == "b" else 0
-    record = (
-        rows,
-        parts,
-        x_offset,
-        geometry.channels,
-        staging.source_height,
-        staging.source_width,
-        *geometry.pads[:2],
-        *geometry.input_stride,
-        staging.padded_height,
-        staging.padded_width,
-        staging.depth,
-        (int(geometry.pad_value) ^ flip) & 255,
-        flip,
-    )
-    return Phase(stage_task, np.array([record], STAGE), parts)
 
 
 def _prepare_pointwise(
@@ -233,8 +203,8 @@ VNNI = Kernel(
     NAME,
     "u8s8",
     "n2m4",
-    layout.ROWS,
-    layout.CHANNELS,
+    ROWS,
+    CHANNELS,
     "avx512vnni",
     _pack,
     prepare_matmul,

@@ -8,13 +8,11 @@ from sparse_rt_kernels.jit.compilation import kernel_jit
 from sparse_rt_kernels.n2m4_u8s8.task.small_m import stream_few, stream_pair, stream_rows
 from sparse_rt_kernels.n2m4_u8s8.tile import rows as micro
 from sparse_rt_kernels.n2m4_u8s8.tile.rows_to_bytes import tiles_to_bytes
-from sparse_rt_kernels.n2m4_u8s8.weight import CHANNELS, ROWS, STEP
 from sparse_rt_kernels.product.u8s8.finish import BYTE, FLOAT32, INT32, finish_planes, finish_rows
+from sparse_rt_kernels.product.u8s8.sizes import CHANNELS, PANEL_STEP, ROWS, STEP
 from sparse_rt_kernels.vectors.registers import REGISTER
 
 __all__ = ["Epilogue", "Output", "Rows", "Scratch", "Weight", "multiply_block", "multiply_few", "packed_rows"]
-
-_PANEL_STEP = ROWS * STEP
 
 
 class Weight(NamedTuple):
@@ -92,12 +90,12 @@ def _multiply_rest(
 ) -> int:
     """Multiply fewer than 24 packed rows with 16 channels: tiles of 16 and 8 with expanded controls, then streams."""
     if rows >= 16:
-        micro.tile(16, panel, STEP, _PANEL_STEP, values, controls, steps, sums, resume)
+        micro.tile(16, panel, STEP, PANEL_STEP, values, controls, steps, sums, resume)
         panel, sums, rows = panel + 16 * STEP, sums + 16 * REGISTER, rows - 16
     if rows >= 8:
-        micro.tile(8, panel, STEP, _PANEL_STEP, values, controls, steps, sums, resume)
+        micro.tile(8, panel, STEP, PANEL_STEP, values, controls, steps, sums, resume)
         panel, sums, rows = panel + 8 * STEP, sums + 8 * REGISTER, rows - 8
-    return stream_few(rows, panel, _PANEL_STEP, values, index, steps, sums, resume)
+    return stream_few(rows, panel, PANEL_STEP, values, index, steps, sums, resume)
 
 
 @kernel_jit
@@ -241,8 +239,8 @@ def _tiles_to_bytes(
 @kernel_jit
 def packed_rows(panel: int, rows: int, steps: int) -> Rows:
     """Return where `rows` rows lie that were packed at `panel`, (steps, 24, 8) a tile."""
-    tile = steps * _PANEL_STEP
-    return Rows(panel, STEP, _PANEL_STEP, tile, panel + rows // ROWS * tile)
+    tile = steps * PANEL_STEP
+    return Rows(panel, STEP, PANEL_STEP, tile, panel + rows // ROWS * tile)
 
 
 @kernel_jit
@@ -263,7 +261,7 @@ def multiply_block(
     values, index = weight.values + at * REGISTER, weight.indexes + at * CHANNELS
     if rows < ROWS:
         controls, most = scratch.controls, scratch.steps
-        stream_rows(rows, x_rows.rest, _PANEL_STEP, values, index, weight.steps, controls, most, scratch.sums)
+        stream_rows(rows, x_rows.rest, PANEL_STEP, values, index, weight.steps, controls, most, scratch.sums)
         return _store_block(epilogue, channel, channels, scratch.sums, first, rows, out)
     for step in range(0, weight.steps, scratch.steps):
         steps = min(scratch.steps, weight.steps - step)
@@ -287,7 +285,7 @@ def multiply_block(
             if count == ROWS:
                 micro.tile(24, x, x_rows.row, x_rows.step, values, scratch.controls, steps, sums, step)
             else:
-                panel = x_rows.rest + step * _PANEL_STEP
+                panel = x_rows.rest + step * PANEL_STEP
                 _multiply_rest(count, panel, values, scratch.controls, index, steps, sums, step)
             if is_last:
                 _store_block(epilogue, channel, channels, sums, first + row, count, out)

@@ -13,9 +13,9 @@ from sparse_rt_kernels.jit.compilation import TaskFunction, kernel_jit
 from sparse_rt_kernels.jit.compiler import carray
 from sparse_rt_kernels.n2m4_u8s8.tile import rows as micro
 from sparse_rt_kernels.n2m4_u8s8.tile.nchwc8 import FEW_RUNS, OUT_PLACES, PIXELS, PLACES_BYTES, image_tiles
-from sparse_rt_kernels.n2m4_u8s8.weight import CHANNELS, STEP
 from sparse_rt_kernels.product.u8s8.moves import fill_bytes, put_octet
 from sparse_rt_kernels.product.u8s8.nchwc8_moves import copy_octets, split_octets, turn_pixels
+from sparse_rt_kernels.product.u8s8.sizes import CHANNELS, STEP
 from sparse_rt_kernels.vectors.registers import REGISTER
 
 __all__ = ["IMAGE", "image_task"]

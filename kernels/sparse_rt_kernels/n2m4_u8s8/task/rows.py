@@ -20,7 +20,6 @@ from sparse_rt_kernels.n2m4_u8s8.task.block import (
     multiply_few,
     packed_rows,
 )
-from sparse_rt_kernels.n2m4_u8s8.weight import CHANNELS, ROWS, STEP
 from sparse_rt_kernels.product.u8s8.moves import put_octet
 from sparse_rt_kernels.product.u8s8.panels import (
     FEW_ROWS,
@@ -28,10 +27,10 @@ from sparse_rt_kernels.product.u8s8.panels import (
     pack_image_rows,
     pack_matrix_rows,
     pack_plane_pixels,
-    stage_rows,
 )
+from sparse_rt_kernels.product.u8s8.sizes import CHANNELS, ROWS, STEP
 
-__all__ = ["CONV", "MATMUL", "POINTWISE", "STAGE", "conv_task", "matmul_task", "pointwise_task", "stage_task"]
+__all__ = ["CONV", "MATMUL", "POINTWISE", "conv_task", "matmul_task", "pointwise_task"]
 
 #: Fields of every product: the grid of tasks, the weight (`n` channels, `steps` steps), the fields of
 #: :class:`product.Epilogue`, the item size of outputs, and :class:`blocking.Blocking`.
@@ -56,18 +55,6 @@ POINTWISE = _record("images", "channels", "pixels")
 #: Output pixel (p, q) of image i begins at ``shared + i * image_bytes + p * down + q * right``; `words` is the address
 #: of the offsets from there of each 4 reduction elements; the images go to ``out + out_offset``.
 CONV = _record("images", "out_height", "out_width", "down", "right", "image_bytes", "words", "out_offset")
-#: `rows` padded rows, in `parts` tasks, from ``x + x_offset``; the others are parameters of :func:`panels.stage_rows`.
-STAGE = np.dtype(
-    [
-        (name, "i8")
-        for name in (
-            *("rows", "parts", "x_offset", "channels", "height", "width", "top", "left"),
-            *("row_spread", "column_spread", "padded_height", "padded_width", "depth", "pad", "flip"),
-        )
-    ]
-)
-
-
 #: The largest power of two that may divide the bytes from row to row of activations that are not packed.
 _MOST_ALIGNED = 1024
 
@@ -158,30 +145,6 @@ def matmul_task(task: int, arguments: Any, x: int, other: int, out: int, shared:
         for block in range(weight.first_block, weight.last_block):
             multiply_block(weight, block, first, rows, x_rows, blocks, epilogue, target)
     return 0
-
-
-def stage_task(task: int, arguments: Any, x: int, other: int, out: int, shared: int, scratch: int) -> int:
-    """Bring one part of the input's rows into the padded, channels-last image at `shared`."""
-    a = carray(arguments, (1,), STAGE)[0]
-    first, last = a.rows * task // a.parts, a.rows * (task + 1) // a.parts
-    return stage_rows(
-        first,
-        last,
-        x + a.x_offset,
-        a.channels,
-        a.height,
-        a.width,
-        a.top,
-        a.left,
-        a.row_spread,
-        a.column_spread,
-        a.padded_height,
-        a.padded_width,
-        a.depth,
-        a.pad,
-        a.flip,
-        shared,
-    )
 
 
 def conv_task(task: int, arguments: Any, x: int, other: int, out: int, shared: int, scratch: int) -> int:

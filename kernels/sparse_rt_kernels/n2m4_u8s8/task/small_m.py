@@ -2,7 +2,7 @@
 
 from sparse_rt_kernels.jit.compilation import kernel_jit
 from sparse_rt_kernels.n2m4_u8s8.tile import small_m as stream
-from sparse_rt_kernels.n2m4_u8s8.weight import CHANNELS, ROWS, STEP
+from sparse_rt_kernels.product.u8s8.sizes import CHANNELS, ROWS, STEP
 from sparse_rt_kernels.vectors.registers import REGISTER
 
 __all__ = ["stream_few", "stream_pair", "stream_rows"]

@@ -17,8 +17,8 @@ from sparse_rt_kernels.n2m4_u8s8.tile.nchwc8_store import (
 )
 from sparse_rt_kernels.n2m4_u8s8.tile.residual import Residual
 from sparse_rt_kernels.n2m4_u8s8.tile.rows import multiply_step
-from sparse_rt_kernels.n2m4_u8s8.weight import CHANNELS, STEP
 from sparse_rt_kernels.product.u8s8.requantise import Requantiser
+from sparse_rt_kernels.product.u8s8.sizes import CHANNELS, STEP
 from sparse_rt_kernels.vectors import simd
 from sparse_rt_kernels.vectors.registers import BYTES, REGISTER, WORDS
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparse_rt_kernels.jit.compilation import kernel_jit
-from sparse_rt_kernels.n2m4_u8s8.weight import CHANNELS, STEP
+from sparse_rt_kernels.product.u8s8.sizes import CHANNELS, STEP
 
 __all__ = ["LANES", "multiply_block"]
 

@@ -7,9 +7,9 @@ from llvmlite import ir
 from numpy.typing import NDArray
 
 from sparse_rt_kernels.jit.llvm import F32, I8, I16, I32
-from sparse_rt_kernels.n2m4_u8s8.weight import CHANNELS, STEP
 from sparse_rt_kernels.product.registry import Addition
 from sparse_rt_kernels.product.u8s8.requantise import Requantiser, narrow_rows
+from sparse_rt_kernels.product.u8s8.sizes import CHANNELS, STEP
 from sparse_rt_kernels.threads.workspace import aligned_empty
 from sparse_rt_kernels.vectors import simd
 from sparse_rt_kernels.vectors.quantisation import byte_fields, is_signed

@@ -9,8 +9,8 @@ from typing import Any
 from sparse_rt_kernels.jit.compiler import cgutils, types
 from sparse_rt_kernels.jit.llvm import I32, I64
 from sparse_rt_kernels.n2m4_u8s8.tile.rows import Octets, multiply_loop
-from sparse_rt_kernels.n2m4_u8s8.weight import CHANNELS, ROWS
 from sparse_rt_kernels.product.u8s8.requantise import Requantiser, store_planes
+from sparse_rt_kernels.product.u8s8.sizes import CHANNELS, ROWS
 from sparse_rt_kernels.vectors import simd
 from sparse_rt_kernels.vectors.registers import REGISTER, WORDS
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from sparse_rt_kernels.jit.compiler import cgutils, types
 from sparse_rt_kernels.jit.llvm import F32, I8, I32, I64
-from sparse_rt_kernels.n2m4_u8s8.weight import CHANNELS
+from sparse_rt_kernels.product.u8s8.sizes import CHANNELS
 from sparse_rt_kernels.vectors import simd
 from sparse_rt_kernels.vectors.registers import BYTES, FLOATS, REGISTER, ROUNDER, WORDS
 

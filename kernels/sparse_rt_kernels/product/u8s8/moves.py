@@ -9,7 +9,7 @@ from llvmlite import ir
 
 from sparse_rt_kernels.jit.compiler import cgutils, types
 from sparse_rt_kernels.jit.llvm import I8, I32, I64
-from sparse_rt_kernels.n2m4_u8s8.weight import ROWS, STEP
+from sparse_rt_kernels.product.u8s8.sizes import PANEL_STEP, STEP
 from sparse_rt_kernels.vectors import simd
 from sparse_rt_kernels.vectors.registers import LONGS
 
@@ -27,7 +27,6 @@ __all__ = [
 ]
 
 _SIXTEEN = simd.vector(I8, 16)
-_PANEL_STEP = ROWS * STEP
 
 
 def _at(builder: Any, base: Any, offset: Any) -> Any:
@@ -76,7 +75,7 @@ def octets_of_rows(context: Any, rows: Any, offset: Any, panel: Any, flip: Any) 
             interleave = [lane + odd + part for lane in range(0, 8, 2) for part in (0, 8)]
             pairs = [simd.shuffle(builder, lines[row], lines[row + 1], interleave) for row in range(0, 8, 2)]
             for step, value in zip(range(odd, 8, 2), _transpose_quarters(builder, pairs), strict=True):
-                simd.store(builder, simd.element(builder, out, step * _PANEL_STEP), value, 64)
+                simd.store(builder, simd.element(builder, out, step * PANEL_STEP), value, 64)
         return I64(0)
 
     return types.intp(*[types.intp] * 4), generate

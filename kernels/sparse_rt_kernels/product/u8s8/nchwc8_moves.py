@@ -9,7 +9,7 @@ from llvmlite import ir
 
 from sparse_rt_kernels.jit.compiler import cgutils, types
 from sparse_rt_kernels.jit.llvm import I8, I64
-from sparse_rt_kernels.n2m4_u8s8.weight import STEP
+from sparse_rt_kernels.product.u8s8.sizes import STEP
 from sparse_rt_kernels.vectors import simd
 from sparse_rt_kernels.vectors.registers import BYTES, LONGS
 

@@ -4,12 +4,10 @@ import functools
 from typing import Final, NamedTuple
 
 from sparse_rt_kernels.cpu import caches
-from sparse_rt_kernels.n2m4_u8s8.weight import CHANNELS, ROWS, STEP
+from sparse_rt_kernels.product.u8s8.sizes import CHANNELS, PANEL_STEP, ROWS, STEP
 from sparse_rt_kernels.vectors.registers import REGISTER
 
 __all__ = ["Blocking", "Partition", "blocking", "images_per_group", "partition", "worthwhile_threads"]
-
-_PANEL_STEP: Final = ROWS * STEP
 
 
 def _ceil_div(count: int, unit: int) -> int:
@@ -61,7 +59,7 @@ def blocking(steps: int, most_rows: int, row_stride: int = 1) -> Blocking:
     if blocks > 1:
         most = min(most, caches.level1_bytes() // 2 // (CHANNELS * 4))
     rows = max(ROWS, most // ROWS * ROWS)
-    controls = rows // ROWS * steps * _PANEL_STEP
+    controls = rows // ROWS * steps * PANEL_STEP
     sums = controls + block_steps * REGISTER
     # Few rows have sums of two blocks; the transposed epilogue reads 16 rows at a time, wherever an image begins.
     table = sums + ((max(rows, 2 * ROWS) if blocks > 1 else 2 * ROWS) + 16) * REGISTER

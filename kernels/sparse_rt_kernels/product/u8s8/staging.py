@@ -1,15 +1,23 @@
-"""The index arithmetic of a convolution over a staged image, done once for each geometry."""
+"""Where a convolution's rows lie in a staged image, done once for each geometry, and the phase that stages it."""
 
 import functools
 from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sparse_rt_kernels.product.geometry import ConvGeometry
+from sparse_rt_kernels.product.u8s8.staging_task import STAGE, stage_task
 from sparse_rt_kernels.product.weight import CHANNEL_MULTIPLE
+from sparse_rt_kernels.threads.launch import Phase
 
-__all__ = ["Staging", "staging_of"]
+__all__ = ["Staging", "sign_bits", "stage_phase", "staging_of"]
+
+#: What turns int8 into uint8, in each of 8 bytes.
+_SIGN_BITS: Final = int.from_bytes(b"\x80" * 8, "little", signed=True)
+#: Bytes of a staged image that are worth a task of their own.
+_STAGED_BYTES: Final = 32 * 1024
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,3 +80,33 @@ def staging_of(geometry: ConvGeometry) -> Staging:
         words,
         words.ctypes.data,
     )
+
+
+def sign_bits(x_dtype: np.dtype[Any]) -> int:
+    """Return what 8 bytes of activations are xor-ed with to be uint8, as the signed integer that kernels take."""
+    return _SIGN_BITS if x_dtype.char == "b" else 0
+
+
+def stage_phase(
+    geometry: ConvGeometry, staging: Staging, images: int, x_offset: int, x_dtype: np.dtype[Any], threads: int
+) -> Phase:
+    """Return the phase that stages some images, in as many tasks as their bytes are worth."""
+    rows = images * staging.padded_height
+    parts = max(1, min(rows, threads, images * staging.image_bytes // _STAGED_BYTES))
+    flip = sign_bits(x_dtype)
+    record = (
+        rows,
+        parts,
+        x_offset,
+        geometry.channels,
+        staging.source_height,
+        staging.source_width,
+        *geometry.pads[:2],
+        *geometry.input_stride,
+        staging.padded_height,
+        staging.padded_width,
+        staging.depth,
+        (int(geometry.pad_value) ^ flip) & 255,
+        flip,
+    )
+    return Phase(stage_task, np.array([record], STAGE), parts)

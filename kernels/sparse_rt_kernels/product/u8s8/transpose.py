@@ -10,10 +10,10 @@ import numpy as np
 
 from sparse_rt_kernels.jit.compilation import kernel_jit
 from sparse_rt_kernels.jit.compiler import carray
-from sparse_rt_kernels.n2m4_u8s8.weight import STEP
 from sparse_rt_kernels.product.nchwc8 import NCHWc8
 from sparse_rt_kernels.product.u8s8.moves import fill_bytes, put_octet
 from sparse_rt_kernels.product.u8s8.nchwc8_moves import put_octets, turn_octets, turn_pixels
+from sparse_rt_kernels.product.u8s8.sizes import STEP
 from sparse_rt_kernels.threads.launch import Launch, Phase
 
 __all__ = ["prepare_to_blocks", "prepare_to_planes"]
