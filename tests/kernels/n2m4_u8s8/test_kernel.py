@@ -7,13 +7,14 @@ import pytest
 from numba import njit
 from numba.core import config
 from sparse_rt_kernels.cpu import caches, isa
-from sparse_rt_kernels.n2m4_u8s8 import VNNI
-from sparse_rt_kernels.n2m4_u8s8 import weight as layout
+from sparse_rt_kernels.n2m4_u8s8 import VNNI, weight
+from sparse_rt_kernels.n2m4_u8s8.blocking import rows as blocking
 from sparse_rt_kernels.n2m4_u8s8.tile import rows as micro
 from sparse_rt_kernels.n2m4_u8s8.tile import small_m as stream
 from sparse_rt_kernels.product.epilogue import IntegerEpilogue
 from sparse_rt_kernels.product.geometry import ConvGeometry
-from sparse_rt_kernels.product.u8s8 import partition as blocking
+from sparse_rt_kernels.product.u8s8 import sizes
+from sparse_rt_kernels.product.u8s8.partition import partition
 from sparse_rt_kernels.product.u8s8.staging import staging_of
 from sparse_rt_kernels.product.weight import Indexed
 
@@ -101,7 +102,7 @@ def test_expanded_controls(steps):
 def test_packed_layout():
     w = naive.random_weight(np.random.default_rng(0), (20, 12))
     values, index = naive.encode_matrix(w)
-    packed = layout.pack("name", Indexed(values, index))
+    packed = weight.pack("name", Indexed(values, index))
     assert packed.panels.values.shape == (2, 2, 16, 4)
     assert packed.panels.indexes.shape == (2, 2, 16)
     for channel in range(32):
@@ -140,13 +141,13 @@ def test_rows_are_read_in_place_or_packed(stride, k, dtype):
 @pytest.mark.parametrize("rows", [1, 23, 24, 25, 384, 100_000])
 def test_blocks_are_whole_tiles_and_do_not_overlap(steps, rows):
     blocks = blocking.blocking(steps, rows)
-    assert blocks.rows % layout.ROWS == 0
-    assert blocks.rows >= layout.ROWS
+    assert blocks.rows % sizes.ROWS == 0
+    assert blocks.rows >= sizes.ROWS
     assert blocks.steps % 8 == 0
-    assert blocks.controls - blocks.panel >= blocks.rows * steps * layout.STEP
+    assert blocks.controls - blocks.panel >= blocks.rows * steps * sizes.STEP
     assert blocks.sums - blocks.controls >= min(steps, blocks.steps) * 64
     # Sums of all rows are kept only where the reduction is blocked.
-    assert blocks.table - blocks.sums >= (blocks.rows if blocks.steps < steps else layout.ROWS) * 64
+    assert blocks.table - blocks.sums >= (blocks.rows if blocks.steps < steps else sizes.ROWS) * 64
     assert blocks.end - blocks.table >= blocks.rows * 8
     assert {blocks.controls % 64, blocks.sums % 64, blocks.table % 64} == {0}
 
@@ -154,9 +155,9 @@ def test_blocks_are_whole_tiles_and_do_not_overlap(steps, rows):
 @pytest.mark.parametrize("threads", [1, 2, 3, 16])
 @pytest.mark.parametrize(("rows", "channels"), [(1, 1), (1, 1000), (49, 512), (384, 768), (5000, 3)])
 def test_work_is_split_no_finer_than_it_is(threads, rows, channels):
-    parts = blocking.partition(rows, channels, threads)
-    assert parts.row_parts <= -(-rows // layout.ROWS)
-    assert parts.channel_parts <= -(-channels // layout.CHANNELS)
+    parts = partition(rows, channels, threads)
+    assert parts.row_parts <= -(-rows // sizes.ROWS)
+    assert parts.channel_parts <= -(-channels // sizes.CHANNELS)
     assert parts.tasks == 1 or threads > 1
 
 
@@ -265,11 +266,11 @@ def test_full_tiles_round_and_saturate_as_separate_steps_do(dtype, scale, bias, 
 @pytest.mark.parametrize("m", [1, 3, 16, 26])
 def test_the_longest_reduction_at_its_corner(m):
     """255 x -128 everywhere reaches within one product of -2**31."""
-    values = np.full((17, layout.MAX_K // 2), -128, np.int8)
-    packed = VNNI.pack_weight(Indexed(values, np.zeros((17, -(-layout.MAX_K // 8)), np.uint8)))
-    x = np.full((m, layout.MAX_K), 255, np.uint8)
+    values = np.full((17, weight.MAX_K // 2), -128, np.int8)
+    packed = VNNI.pack_weight(Indexed(values, np.zeros((17, -(-weight.MAX_K // 8)), np.uint8)))
+    x = np.full((m, weight.MAX_K), 255, np.uint8)
     got = conf.matmul(VNNI, x, packed, *conf.sums_only(VNNI, 17))
-    assert (got == -(layout.MAX_K // 2) * 255 * 128).all()
+    assert (got == -(weight.MAX_K // 2) * 255 * 128).all()
 
 
 @needs_vnni

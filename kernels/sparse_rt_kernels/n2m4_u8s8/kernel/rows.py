@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from sparse_rt_kernels.n2m4_u8s8.blocking.nchwc8 import octet_image_of
+from sparse_rt_kernels.n2m4_u8s8.blocking.rows import Blocking, blocking
 from sparse_rt_kernels.n2m4_u8s8.kernel.nchwc8 import prepare_image
 from sparse_rt_kernels.n2m4_u8s8.task.rows import (
     CONV,
@@ -20,14 +21,7 @@ from sparse_rt_kernels.product.geometry import ConvGeometry, MatmulShape
 from sparse_rt_kernels.product.registry import BlockedLayouts, Kernel
 from sparse_rt_kernels.product.u8s8.clipping import clip_bounds
 from sparse_rt_kernels.product.u8s8.finish import BYTE, FLOAT32, INT32
-from sparse_rt_kernels.product.u8s8.partition import (
-    Blocking,
-    Partition,
-    blocking,
-    images_per_group,
-    partition,
-    worthwhile_threads,
-)
+from sparse_rt_kernels.product.u8s8.partition import Partition, images_per_group, partition, worthwhile_threads
 from sparse_rt_kernels.product.u8s8.sizes import CHANNELS, ROWS
 from sparse_rt_kernels.product.u8s8.staging import sign_bits, stage_phase, staging_of
 from sparse_rt_kernels.product.weight import Indexed, PackedWeight, Panels
