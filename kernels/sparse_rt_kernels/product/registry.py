@@ -11,13 +11,11 @@ from sparse_rt_kernels.cpu import isa
 from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
 from sparse_rt_kernels.product.geometry import ConvGeometry, MatmulShape
 from sparse_rt_kernels.product.nchwc8 import NCHWc8
-from sparse_rt_kernels.product.quantised_add import QuantisedAdd
 from sparse_rt_kernels.product.weight import PackedWeight
 from sparse_rt_kernels.threads.launch import Launch
 from sparse_rt_kernels.threads.pool import ThreadPool
 
 __all__ = [
-    "Addition",
     "BlockedLayouts",
     "Kernel",
     "kernels",
@@ -31,41 +29,14 @@ Epilogue = FloatEpilogue | IntegerEpilogue
 
 
 @dataclass(frozen=True, slots=True)
-class Addition:
-    """A quantised add after a convolution: the convolution's bytes are one operand, a residual's the other.
-
-    Attributes
-    ----------
-    parameters
-        Scales, zero points, and bounds of the sum.
-    dtypes
-        Of its operands a and b.
-    y_dtype
-        Of the sum.
-    is_first
-        Whether the convolution's bytes are operand a.
-    """
-
-    parameters: QuantisedAdd
-    dtypes: tuple[np.dtype[Any], np.dtype[Any]]
-    y_dtype: np.dtype[Any]
-    is_first: bool = True
-
-
-@dataclass(frozen=True, slots=True)
 class BlockedLayouts:
-    """How x and out of a convolution lie, in blocks of 8 channels or, where that is None, in planes.
-
-    An `addition` reads its residual as the second array of a call, which lies as `out` does, in blocks; its border may
-    hold anything.
-    """
+    """How x and out of a convolution lie, in blocks of 8 channels or, where that is None, in planes."""
 
     x: NCHWc8 | None
     y: NCHWc8 | None
-    addition: Addition | None = None
 
 
-#: (geometry, dtype of x, dtype of the convolution's own bytes, weight, epilogue, threads, layouts).
+#: (geometry, dtype of x, dtype of out, weight, epilogue, threads, layouts).
 PrepareBlocked = Callable[
     [ConvGeometry, np.dtype[Any], np.dtype[Any], PackedWeight[Any], Epilogue, int, BlockedLayouts], Launch | None
 ]

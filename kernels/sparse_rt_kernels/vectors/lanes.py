@@ -44,9 +44,16 @@ def _sixteen_bytes(builder: Any, address: Any, first: int, rest: Any) -> Any:
     return simd.load_first(builder, place, _BYTES, _count_from(builder, rest, first))
 
 
-def load_bytes(builder: Any, address: Any, first: int, is_signed: int, rest: Any = None) -> Any:
-    """Return the 16 bytes from element `first` on as floats; of only `rest` elements at `address` where it is given."""
+def load_bytes(
+    builder: Any, address: Any, first: int, is_signed: int, rest: Any = None, is_shifted: bool = False
+) -> Any:
+    """Return the 16 bytes from element `first` on as floats; of only `rest` elements at `address` where it is given.
+
+    Signed ones that are `is_shifted` lie with 128 added.
+    """
     loaded = _sixteen_bytes(builder, address, first, rest)
+    if is_signed and is_shifted:
+        loaded = simd.bitwise_xor(builder, loaded, simd.constant(I8, [-128] * LANES))
     wide = builder.sext(loaded, WORDS) if is_signed else builder.zext(loaded, WORDS)
     return simd.to_float(builder, wide)
 

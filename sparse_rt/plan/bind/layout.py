@@ -2,7 +2,7 @@
 
 Convolutions of bytes over blocks read their input where it lies and store whole registers; over planes they transpose
 both. So what such a layer writes lies in blocks for all layers that read it; other steps read a copy in planes. An Add
-of what a layer writes, and of a residual, is computed over blocks, too: right after the layer, or by it.
+of what a layer writes, and of a residual, is computed over blocks, too, right after the layer.
 
 Each value in blocks has one layout, its border and the byte in it included (:class:`NCHWc8`). Every step that
 writes the value fills that border, and every step that reads it may rely on it; :mod:`.bind.check` compares
@@ -19,7 +19,8 @@ from sparse_rt_kernels.between.elementwise import prepare_quantised_add, sum_of_
 from sparse_rt_kernels.product.geometry import ConvGeometry
 from sparse_rt_kernels.product.nchwc8 import NCHWc8
 from sparse_rt_kernels.product.registry import BlockedLayouts
-from sparse_rt_kernels.product.u8s8.transpose import prepare_to_blocks, prepare_to_planes
+from sparse_rt_kernels.product.u8s8.transpose import border_phase, prepare_to_blocks, prepare_to_planes
+from sparse_rt_kernels.threads.launch import Launch
 
 from sparse_rt.plan.bind.layout_candidates import IMAGE_AXES, all_shapes, geometry_over_blocks
 from sparse_rt.plan.bind.layout_sums import Sum, find_sums, unsigned
@@ -128,7 +129,7 @@ class _Layout:
             if any(geometry.pads):
                 return unsigned(geometry.pad_value, self._dtype(name))
         if name in self._sums:
-            return unsigned(self._sums[name].addition.parameters.y.zero_point, self._dtype(name))
+            return unsigned(self._sums[name].addition.y.zero_point, self._dtype(name))
         added = (self._sums[step.y] for step in self._readers.get(name, ()) if step.y in self._sums)
         return next((each.zero_point(name) for each in added), 0)
 
@@ -178,57 +179,50 @@ class _Layout:
         return prepared
 
     def _over_blocks(self, layer: SparseStep, x_layout: NCHWc8 | None, y: str) -> tuple[LaidOutStep, ...] | None:
-        """Return the step of a layer up to `y`, what it writes or the sum; with that of the Add where it is apart."""
+        """Return the step of a layer up to `y`: what it writes, or a sum, with the step of whose Add it ends."""
         added = self._sums.get(y)
-        apart = added and self._addition_apart(added)
-        written, y_layout = y, self._blocks.get(y)
-        if apart is not None:
-            written = layer.y
-            y_layout = apart.layouts[apart.inputs.index(in_blocks(written))]
-        inside = added if apart is None else None
-        layouts = BlockedLayouts(x_layout, y_layout, inside and inside.addition)
-        operands = (layer.packed, layer.epilogue, self._threads, layouts)
+        addition = added and self._addition(added)
+        written, y_layout = layer.y, self._blocks.get(y)
+        if addition is not None:
+            y_layout = addition.layouts[addition.inputs.index(in_blocks(written))]
+        operands = (layer.packed, layer.epilogue, self._threads, BlockedLayouts(x_layout, y_layout))
         prepare = layer.kernel.prepare_blocked
         launch = prepare and prepare(self._able[layer.y], layer.x_dtype, layer.y_dtype, *operands)
         if launch is None:
             return None
-        arrays = [(layer.x, layer.x_dtype, x_layout)]
-        if inside is not None:
-            arrays.append((inside.residual, _BYTE, self._blocks[inside.residual]))
         name, dtype, shape = written, layer.y_dtype, self._shapes[written] or ()
         if y_layout is not None:
             name, dtype, shape = in_blocks(written), _BYTE, y_layout.array_shape
         step = LaidOutStep(
             layer.kernel.name,
             layer.name,
-            tuple(each if layout is None else in_blocks(each) for each, _, layout in arrays),
-            tuple(each if layout is None else _BYTE for _, each, layout in arrays),
+            (layer.x if x_layout is None else in_blocks(layer.x),),
+            (layer.x_dtype if x_layout is None else _BYTE,),
             name,
             dtype,
             shape,
             launch,
-            tuple(layout for *_, layout in arrays),
+            (x_layout,),
             y_layout,
         )
-        return (step,) if apart is None else (step, apart)
+        return (step,) if addition is None else (step, addition)
 
-    def _addition_apart(self, added: Sum) -> LaidOutStep | None:
-        """Return an Add of uint8 as a step over blocks; None for one that the layer computes.
+    def _addition(self, added: Sum) -> LaidOutStep:
+        """Return an Add as a step over blocks.
 
-        On Zen 5 a pass of its own takes less time than what the sum adds to the layer (docs/kernels/measurements.md).
-        Only the layer knows int8 in blocks. The pass adds borders, too; a sum whose border must hold another byte is
-        the layer's.
+        It adds borders, too: of zeros they are zeros. A border that must hold another byte is stored after.
         """
         step, own, other, addition = added
-        if any(dtype != _BYTE for dtype in (*addition.dtypes, addition.y_dtype)):
-            return None
         layout = self._blocks[step.y]
         layouts = {own: replace(layout, pad=added.zero_point(own)), other: self._blocks[other]}
         a, b = (layouts[name] for name in step.inputs)
-        if layout.has_border and sum_of_bytes(addition.parameters, a.pad, b.pad) != layout.pad:
-            return None
         shape, inputs = layout.array_shape, tuple(map(in_blocks, step.inputs))
-        launch = prepare_quantised_add(math.prod(shape), _BYTE, _BYTE, _BYTE, addition.parameters, self._threads)
+        first, second = step.x_dtypes
+        launch = prepare_quantised_add(
+            math.prod(shape), first, second, step.y_dtype, addition, self._threads, in_blocks=True
+        )
+        if layout.has_border and sum_of_bytes(addition, (first, second), step.y_dtype, a.pad, b.pad) != layout.pad:
+            launch = Launch([*launch.phases, border_phase(layout, self._threads)])
         types = ((_BYTE, _BYTE), in_blocks(step.y), _BYTE, shape)
         return LaidOutStep(step.op_type, step.name, inputs, *types, launch, (a, b), layout, inputs)
 

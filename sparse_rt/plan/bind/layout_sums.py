@@ -1,10 +1,10 @@
-"""Adds of bytes that the layer before them may compute along, over NCHWc8."""
+"""Adds of bytes that follow a layer over NCHWc8."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from sparse_rt_kernels.product.registry import Addition
+from sparse_rt_kernels.product.quantised_add import QuantisedAdd
 
 from sparse_rt.plan.steps.add_step import AddStep
 from sparse_rt.plan.steps.step import BindableStep
@@ -13,24 +13,24 @@ __all__ = ["Sum", "find_sums", "unsigned"]
 
 
 class Sum(NamedTuple):
-    """What an Add writes: its step, the operand whose layer computes it, too, the other one, and what is computed."""
+    """What an Add writes: its step, the operand whose layer it follows, the other one, and what is computed."""
 
     step: AddStep
     own: str
     residual: str
-    addition: Addition
+    addition: QuantisedAdd
 
     def zero_point(self, operand: str) -> int:
         """Return the zero point that the Add sees in one of its operands, as it lies in blocks."""
         number = self.step.inputs.index(operand)
-        one = (self.addition.parameters.a, self.addition.parameters.b)[number]
-        return unsigned(one.zero_point, self.addition.dtypes[number])
+        one = (self.addition.a, self.addition.b)[number]
+        return unsigned(one.zero_point, self.step.x_dtypes[number])
 
 
 def find_sums(
     steps: Sequence[BindableStep], shapes: Mapping[str, tuple[int, ...] | None], alone: Collection[str]
 ) -> dict[str, Sum]:
-    """Find the quantised Adds that the layer which writes one operand can take over: the later one of two.
+    """Find the quantised Adds that can follow the layer which writes one operand: the later one of two.
 
     Parameters
     ----------
@@ -55,9 +55,7 @@ def find_sums(
         layers = [name for name in (a, b) if name in alone]
         if layers:
             own = max(layers, key=lambda name: order[name])
-            first, second = step.x_dtypes
-            addition = Addition(step.quantised, (first, second), step.y_dtype, own == a)
-            found[step.y] = Sum(step, own, b if own == a else a, addition)
+            found[step.y] = Sum(step, own, b if own == a else a, step.quantised)
     return found
 
 

@@ -1,15 +1,18 @@
-"""Convolutions of the int8 2:4 family that read, write, or add blocks of 8 channels, and turns between layouts."""
+"""Convolutions of the int8 2:4 family that read or write blocks of 8 channels, and transposes between layouts."""
+
+import itertools
 
 import numpy as np
 import pytest
-from sparse_rt_kernels.between.elementwise import Quantisation, prepare_quantised_add
+from sparse_rt_kernels.between.elementwise import Quantisation, prepare_quantised_add, sum_of_bytes
 from sparse_rt_kernels.cpu import isa
 from sparse_rt_kernels.n2m4_u8s8 import VNNI
 from sparse_rt_kernels.n2m4_u8s8.blocking.nchwc8 import octet_image_of
 from sparse_rt_kernels.product.nchwc8 import NCHWc8
 from sparse_rt_kernels.product.quantised_add import QuantisedAdd
-from sparse_rt_kernels.product.registry import Addition, BlockedLayouts
-from sparse_rt_kernels.product.u8s8.transpose import prepare_to_blocks, prepare_to_planes
+from sparse_rt_kernels.product.registry import BlockedLayouts
+from sparse_rt_kernels.product.u8s8.transpose import border_phase, prepare_to_blocks, prepare_to_planes
+from sparse_rt_kernels.threads.launch import Launch
 from sparse_rt_kernels.threads.pool import ThreadPool
 
 from tests.kernels import conformance as conf
@@ -86,18 +89,7 @@ class Blocks:
         return (inner.astype(np.int32) - shift(dtype)).astype(dtype)
 
 
-def addition_of(rng, dtype, is_first):
-    # Another zero point than the convolution's bytes have.
-    a, b, y = (
-        Quantisation(0.02, 19 - shift(dtype)),
-        Quantisation(0.031, 40 - shift(dtype)),
-        Quantisation(0.027, 12 - shift(dtype)),
-    )
-    dtype = np.dtype(dtype)
-    return Addition(QuantisedAdd(*((a, b) if is_first else (b, a)), y, 0.0), (dtype, dtype), dtype, is_first)
-
-
-def check(case, dtype, x_border, y_border, added=None, pool=conf.ONE, plain=False):
+def check(case, dtype, x_border, y_border, pool=conf.ONE, plain=False):
     shape, n, kernel, options = CASES[case]
     options = dict(options)
     if dtype == np.int8 and "pad_value" in options:
@@ -112,23 +104,13 @@ def check(case, dtype, x_border, y_border, added=None, pool=conf.ONE, plain=Fals
         epilogue.bias[:] = 0
     packed, y_shape = conf.pack(VNNI, w), (shape[0], n, geometry.out_height, geometry.out_width)
     expected = conf.conv(VNNI, x, geometry, packed, epilogue, dtype)
-    other, addition = None, None
-    if added is not None:
-        residual = conf.activations(rng, dtype, y_shape)
-        addition = addition_of(rng, dtype, added == "first")
-        sums, operands = np.empty_like(expected), (expected, residual) if added == "first" else (residual, expected)
-        types = [np.dtype(dtype)] * 3
-        launch = prepare_quantised_add(expected.size, *types, addition.parameters, 1)
-        launch.run(operands[0], sums, conf.ONE, operands[1])
-        expected = sums
-        other = in_blocks(residual, y_border, 0)[1]
     x_blocks = y_blocks = None
     if x_border is not None:
         border = tuple(max(pair) for pair in zip(x_border, geometry.pads, strict=True))
         x_blocks, x = in_blocks(x, border, geometry.pad_value + shift(dtype), geometry.pads)
     if y_border is not None:
         y_blocks = NCHWc8(*y_shape, y_border, 201)
-    layouts = BlockedLayouts(x_blocks, y_blocks, addition)
+    layouts = BlockedLayouts(x_blocks, y_blocks)
     types = (np.dtype(dtype), np.dtype(dtype))
     launch = VNNI.prepare_blocked(geometry, *types, packed, epilogue, pool.threads, layouts)
     assert launch is not None
@@ -139,7 +121,7 @@ def check(case, dtype, x_border, y_border, added=None, pool=conf.ONE, plain=Fals
         np.testing.assert_array_equal(out.array, expected)
         return
     out = Blocks(y_blocks)
-    launch.run(x, out.array, pool, other)
+    launch.run(x, out.array, pool)
     np.testing.assert_array_equal(out.planes(dtype), expected)
 
 
@@ -150,15 +132,6 @@ def test_every_layout_gives_the_same_bytes(case, dtype):
         for y_border in (None, *BORDERS.values()):
             if x_border is not None or y_border is not None:
                 check(case, dtype, x_border, y_border)
-
-
-@pytest.mark.parametrize("added", ["first", "second"])
-@pytest.mark.parametrize("dtype", [np.uint8, np.int8])
-@pytest.mark.parametrize("case", CASES)
-def test_a_residual_is_added_as_by_a_step_of_its_own(case, dtype, added):
-    for y_border in BORDERS.values():
-        check(case, dtype, BORDERS["tight"], y_border, added)
-    check(case, dtype, None, BORDERS["tight"], added, plain=True)
 
 
 def test_the_cases_reach_every_variant():
@@ -174,8 +147,8 @@ def test_the_cases_reach_every_variant():
 
 @pytest.mark.parametrize("case", CASES)
 def test_threads_share_the_work(case):
-    check(case, np.uint8, BORDERS["padded"], BORDERS["wide"], "first", ThreadPool(3))
-    check(case, np.uint8, BORDERS["padded"], None, None, ThreadPool(3), plain=True)
+    check(case, np.uint8, BORDERS["padded"], BORDERS["wide"], ThreadPool(3))
+    check(case, np.uint8, BORDERS["padded"], None, ThreadPool(3), plain=True)
 
 
 def test_a_border_that_lacks_the_padding_is_refused():
@@ -189,10 +162,40 @@ def test_a_border_that_lacks_the_padding_is_refused():
         assert (launch is not None) == fits
 
 
+@pytest.mark.parametrize("dtypes", list(itertools.product([np.uint8, np.int8], repeat=3)))
+def test_sums_in_blocks_are_those_of_planes(dtypes):
+    rng = np.random.default_rng(8)
+    shape, border = (2, 16, 7, 9), BORDERS["wide"]
+    scales = ((0.02, 19), (0.031, 40), (0.027, 12))
+    sides = [Quantisation(scale, zero - shift(dtype)) for (scale, zero), dtype in zip(scales, dtypes, strict=True)]
+    types, addition = [np.dtype(dtype) for dtype in dtypes], QuantisedAdd(*sides, 0.0)
+    a, b = (conf.activations(rng, dtype, shape) for dtype in dtypes[:2])
+    expected = np.empty(shape, dtypes[2])
+    prepare_quantised_add(a.size, *types, addition, 1).run(a, expected, conf.ONE, b)
+    x, other = (in_blocks(planes, border, 3)[1] for planes in (a, b))
+    blocks = NCHWc8(*shape, border, 77)
+    launch = prepare_quantised_add(x.size, *types, addition, 1, in_blocks=True)
+    launch = Launch([*launch.phases, border_phase(blocks, 1)])
+    out = np.empty(blocks.array_shape, np.uint8)
+    launch.run(x, out, conf.ONE, other)
+    back = np.empty(shape, dtypes[2])
+    prepare_to_planes(blocks, types[2], 1).run(out, back, conf.ONE)
+    np.testing.assert_array_equal(back, expected)
+    columns = shape[3] + border[1] + border[3]
+    wide = out[..., : blocks.rows * blocks.row_bytes].reshape(2, 2, blocks.rows, columns, 8)
+    wide[:, :, border[0] : -border[2], border[1] : -border[3]] = 77
+    assert (wide == 77).all()
+    padded = [
+        Quantisation(each.scale, each.zero_point + shift(dtype)) for each, dtype in zip(sides, dtypes, strict=True)
+    ]
+    zeros = [each.zero_point for each in padded]
+    assert sum_of_bytes(addition, tuple(types[:2]), types[2], *zeros[:2]) == zeros[2]
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.int8])
 @pytest.mark.parametrize("border", BORDERS)
 @pytest.mark.parametrize("shape", [(1, 8, 7, 7), (2, 24, 5, 13), (1, 16, 3, 130), (3, 64, 56, 56)])
-def test_turns(shape, border, dtype):
+def test_transposes(shape, border, dtype):
     planes = conf.activations(np.random.default_rng(1), dtype, shape)
     zero = 3
     blocks, array = in_blocks(planes, BORDERS[border], zero)

@@ -50,14 +50,18 @@ class _Factors(NamedTuple):
 
 
 @simd.emitter
-def _add_range(context: Any, level: Any, sides: Any, y: Any, count: Any, factors: Any, fields: Any) -> Any:
+def _add_range(
+    context: Any, level: Any, is_shifted: Any, sides: Any, y: Any, count: Any, factors: Any, fields: Any
+) -> Any:
     """``y = bytes(a * a_ratio + (b * b_ratio + offset))`` of `count` bytes: :class:`_Sides` and :class:`_Factors`.
 
-    `level` is a literal int, that of :mod:`isa`; `fields` are :class:`quantisation.ByteFields`.
+    `level` is a literal int, that of :mod:`isa`; `is_shifted`, a literal int, is 1 if signed operands lie with 128 added;
+    `fields` are :class:`quantisation.ByteFields`.
     """
+    shifted = bool(is_shifted.literal_value)
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
-        _, given_sides, y, count, given_factors, held = given
+        *_, given_sides, y, count, given_factors, held = given
         one_side = _Sides(*cgutils.unpack_tuple(builder, given_sides))
         ratios = _Factors(*cgutils.unpack_tuple(builder, given_factors))
         after = ByteFields(*cgutils.unpack_tuple(builder, held))
@@ -67,8 +71,8 @@ def _add_range(context: Any, level: Any, sides: Any, y: Any, count: Any, factors
             one_place, two_place, out = (builder.add(base, at) for base in (one_side.a, one_side.b, y))
             sums = []
             for first in range(0, UNIT, LANES):
-                one = lanes.load_bytes(builder, one_place, first, first_signed, rest)
-                two = lanes.load_bytes(builder, two_place, first, second_signed, rest)
+                one = lanes.load_bytes(builder, one_place, first, first_signed, rest, shifted)
+                two = lanes.load_bytes(builder, two_place, first, second_signed, rest, shifted)
                 sums.append(
                     lanes.multiply_add(builder, one, a_ratio, lanes.multiply_add(builder, two, b_ratio, offset))
                 )
@@ -78,12 +82,12 @@ def _add_range(context: Any, level: Any, sides: Any, y: Any, count: Any, factors
         each_choice(builder, signs, lambda *signs: each_unit(builder, count, partial(add, *signs)))
         return zero()
 
-    return types.intp(level, sides, types.intp, types.intp, factors, fields), generate
+    return types.intp(level, is_shifted, sides, types.intp, types.intp, factors, fields), generate
 
 
 @functools.cache
-def _task(level: int) -> TaskFunction:
-    """Return the task for a level of :mod:`isa`."""
+def _task(level: int, is_shifted: int) -> TaskFunction:
+    """Return the task; see :func:`_add_range`."""
 
     def add_task(task: int, arguments: Any, x: int, other: int, out: int, shared: int, scratch: int) -> int:
         """Add one part of the elements."""
@@ -92,7 +96,7 @@ def _task(level: int) -> TaskFunction:
         sides = _Sides(x + first, other + first, r.a_signed, r.b_signed)
         factors = _Factors(np.float32(r.a_ratio), np.float32(r.b_ratio), np.float32(r.offset))
         fields = ByteFields(r.zero_point, r.least, r.most, r.flip)
-        return _add_range(level, sides, out + first, last - first, factors, fields)
+        return _add_range(level, is_shifted, sides, out + first, last - first, factors, fields)
 
     return add_task
 
@@ -105,24 +109,27 @@ def prepare_quantised_add(
     parameters: QuantisedAdd,
     threads: int,
     tier: str | None = None,
+    in_blocks: bool = False,
 ) -> Launch:
     """Prepare the sum of two tensors of `count` bytes: ``launch.run(a, y, pool, other=b)``, all C-contiguous.
 
     See :class:`QuantisedAdd` for what is computed. The quotients sa / sy and sb / sy are rounded to float32 first and
     multiplied without rounding in between, so that next to a tie the byte may differ by one from that of separate
     operators. `y` may be `a` or `b`. `tier` is the most specific one whose instructions may be used; see
-    :func:`isa.supported_tiers`.
+    :func:`isa.supported_tiers`. Where all are `in_blocks`, int8 lies with 128 added; see :class:`.nchwc8.NCHWc8`.
     """
-    fields = byte_fields(parameters.y, y_dtype, parameters.low, parameters.high)
+    *fields, flip = byte_fields(parameters.y, y_dtype, parameters.low, parameters.high)
     parts = worthwhile_parts(count * _NANOSECONDS, threads)
-    record = (count, parts, is_signed(a_dtype), is_signed(b_dtype), *parameters.quotients, *fields)
-    return Launch([Phase(_task(isa.level(tier)), np.array([record], _RECORD), parts)])
+    signs = (is_signed(a_dtype), is_signed(b_dtype))
+    record = (count, parts, *signs, *parameters.quotients, *fields, 0 if in_blocks else flip)
+    return Launch([Phase(_task(isa.level(tier), int(in_blocks)), np.array([record], _RECORD), parts)])
 
 
 @functools.lru_cache(maxsize=1024)
-def sum_of_bytes(parameters: QuantisedAdd, a: int, b: int) -> int:
-    """Return the sum of two uint8, as uint8: what the kernel makes of them, with its roundings."""
-    byte = np.dtype(np.uint8)
-    one, other, y = (np.array([value], byte) for value in (a, b, 0))
-    prepare_quantised_add(1, byte, byte, byte, parameters, 1).run(one, y, ThreadPool(1), other)
+def sum_of_bytes(
+    parameters: QuantisedAdd, dtypes: tuple[np.dtype[Any], np.dtype[Any]], y_dtype: np.dtype[Any], a: int, b: int
+) -> int:
+    """Return the sum of two bytes as they lie in blocks: what the kernel makes of them, with its roundings."""
+    one, other, y = (np.array([value], np.uint8) for value in (a, b, 0))
+    prepare_quantised_add(1, *dtypes, y_dtype, parameters, 1, in_blocks=True).run(one, y, ThreadPool(1), other)
     return int(y[0])

@@ -7,12 +7,10 @@ import numpy as np
 from sparse_rt_kernels.n2m4_u8s8.blocking.nchwc8 import OctetImage
 from sparse_rt_kernels.n2m4_u8s8.task.nchwc8 import IMAGE, image_task
 from sparse_rt_kernels.n2m4_u8s8.tile.nchwc8 import PLACES_BYTES
-from sparse_rt_kernels.n2m4_u8s8.tile.nchwc8_store import BLOCKS, PLANES, SUMS, SUMS_OF_SECOND
-from sparse_rt_kernels.n2m4_u8s8.tile.residual import addition_record
+from sparse_rt_kernels.n2m4_u8s8.tile.nchwc8_store import BLOCKS, PLANES
 from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
 from sparse_rt_kernels.product.geometry import ConvGeometry
 from sparse_rt_kernels.product.nchwc8 import NCHWc8
-from sparse_rt_kernels.product.registry import Addition
 from sparse_rt_kernels.product.u8s8.clipping import clip_bounds
 from sparse_rt_kernels.product.u8s8.partition import Partition, worthwhile_threads
 from sparse_rt_kernels.product.u8s8.sizes import CHANNELS, STEP
@@ -47,19 +45,13 @@ def _partition(units: int, longest: float, blocks: int, threads: int, twice: flo
 
 
 def _output(geometry: ConvGeometry, image: OctetImage, y: NCHWc8 | None) -> tuple[int, ...]:
-    """Return the fields that say where outputs lie, but for the residual: planes, or blocks of 8 channels."""
+    """Return the fields that say where outputs lie: planes, or blocks of 8 channels."""
     if y is None:
         plane = geometry.out_height * geometry.out_width
         return geometry.out_channels * plane, CHANNELS * plane, plane, image.out_width, 1, 0, 0, 0, 0, 0, 0
     row_bytes = STEP if image.is_flat else y.row_bytes
     block = CHANNELS // STEP * y.plane_bytes
     return y.image_bytes, block, y.plane_bytes, row_bytes, STEP, y.first_pixel, *y.border, _repeated(y.pad)
-
-
-def _ending(y: NCHWc8 | None, addition: Addition | None) -> int:
-    if addition is None:
-        return PLANES if y is None else BLOCKS
-    return SUMS if addition.is_first else SUMS_OF_SECOND
 
 
 def prepare_image(
@@ -71,12 +63,10 @@ def prepare_image(
     epilogue: FloatEpilogue | IntegerEpilogue,
     threads: int,
     y: NCHWc8 | None = None,
-    addition: Addition | None = None,
 ) -> Launch:
     """Prepare ``out = epilogue(conv(x, w))`` for bytes out and whole blocks of 16 channels.
 
-    Where `y` says how they lie, outputs are stored in blocks of 8 channels, and the border around them; to those,
-    `addition` adds ``other``, which lies as they do, whatever its own border holds.
+    Where `y` says how they lie, outputs are stored in blocks of 8 channels, and the border around them.
     """
     if not isinstance(epilogue, IntegerEpilogue):
         raise TypeError(f"{packed.kernel}: expected an IntegerEpilogue, got {type(epilogue).__name__}.")
@@ -90,7 +80,6 @@ def prepare_image(
     longest = image.out_height / image.unit_rows - image.units + 1
     twice = _STAGED_TWICE if image.is_staged else 1.0
     parts = _partition(geometry.batch * image.units, longest, packed.n // CHANNELS, workers, twice)
-    added = None if addition is None else addition_record(addition, epilogue.zero_point, low, high)
     turned = -(-geometry.channels // 8 * image.plane_bytes // _LINE) * _LINE if image.is_staged else 0
     controls = turned + (-(-image.turned_bytes // _LINE) * _LINE if image.is_staged else 0)
     places = controls + steps * _LINE
@@ -144,10 +133,9 @@ def prepare_image(
         places,
         few_places,
         *_output(geometry, image, y),
-        0 if added is None else added.ctypes.data,
     )
-    task = image_task(image.run, image.distance, _ending(y, addition))
+    task = image_task(image.run, image.distance, PLANES if y is None else BLOCKS)
     phase = Phase(task, np.array([record], IMAGE), parts.tasks)
     constants = (*packed.addresses, *epilogue.constants)
     scratch_bytes = few_places + image.most_few_tiles * PLACES_BYTES
-    return Launch([phase], 0, scratch_bytes, keep=(packed, epilogue, image, added), constants=constants)
+    return Launch([phase], 0, scratch_bytes, keep=(packed, epilogue, image), constants=constants)

@@ -167,7 +167,7 @@ def prepare_blocked(
     image = octet_image_of(geometry, layouts.x, layouts.y)
     if image is None:
         return None
-    return prepare_image(geometry, image, x_dtype, out_dtype, packed, epilogue, threads, layouts.y, layouts.addition)
+    return prepare_image(geometry, image, x_dtype, out_dtype, packed, epilogue, threads, layouts.y)
 
 
 def _prepare_pointwise(

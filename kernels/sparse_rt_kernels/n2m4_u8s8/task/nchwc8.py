@@ -40,7 +40,7 @@ IMAGE = np.dtype(
         ("high", "f8"),
         *((name, "i8") for name in ("zero_point", "sign", "turned", "controls", "places", "few_places")),
         *((name, "i8") for name in ("out_image", "out_block", "out_plane", "out_row", "out_pixel", "out_origin")),
-        *((name, "i8") for name in ("out_top", "out_left", "out_bottom", "out_right", "out_pad", "addition")),
+        *((name, "i8") for name in ("out_top", "out_left", "out_bottom", "out_right", "out_pad")),
     ]
 )
 
@@ -229,7 +229,7 @@ def image_task(length: int, distance: int, ending: int) -> TaskFunction:
     whole, few = PIXELS // length, FEW_RUNS[length]
 
     @kernel_jit
-    def multiply(a: Any, block: int, image: int, scratch: int, end: int, few_end: int, out: int, other: int) -> int:
+    def multiply(a: Any, block: int, image: int, scratch: int, end: int, few_end: int, out: int) -> int:
         """Multiply the listed tiles with a block of 16 channels, and store the outputs."""
         channel = block * CHANNELS
         values, index = a.values + block * a.steps * REGISTER, a.index + block * a.steps * CHANNELS
@@ -249,8 +249,6 @@ def image_task(length: int, distance: int, ending: int) -> TaskFunction:
             a.steps,
             out + block * a.out_block,
             a.out_plane,
-            other + block * a.out_block,
-            a.addition,
             a.offset + 4 * channel,
             a.row_sums + 4 * channel,
             a.shift,
@@ -275,8 +273,6 @@ def image_task(length: int, distance: int, ending: int) -> TaskFunction:
             a.steps,
             out + block * a.out_block,
             a.out_plane,
-            other + block * a.out_block,
-            a.addition,
             a.offset + 4 * channel,
             a.row_sums + 4 * channel,
             a.shift,
@@ -299,7 +295,7 @@ def image_task(length: int, distance: int, ending: int) -> TaskFunction:
         while unit < last_unit:
             unit, end, few_end = _prepare(a, unit, last_unit, x, scratch)
             for block in range(first_block, last_block):
-                multiply(a, block, image, scratch, end, few_end, out, other)
+                multiply(a, block, image, scratch, end, few_end, out)
         return 0
 
     return convolve

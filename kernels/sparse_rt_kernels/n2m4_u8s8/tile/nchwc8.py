@@ -9,13 +9,9 @@ from sparse_rt_kernels.jit.compiler import cgutils, types
 from sparse_rt_kernels.jit.llvm import I32, I64
 from sparse_rt_kernels.n2m4_u8s8.tile.nchwc8_store import (
     PLANES,
-    SUMS,
-    SUMS_OF_SECOND,
     store_blocks,
     store_in_planes,
-    store_sums,
 )
-from sparse_rt_kernels.n2m4_u8s8.tile.residual import Residual
 from sparse_rt_kernels.n2m4_u8s8.tile.rows import multiply_step
 from sparse_rt_kernels.product.u8s8.requantise import Requantiser
 from sparse_rt_kernels.product.u8s8.sizes import CHANNELS, STEP
@@ -63,15 +59,15 @@ def _places(builder: Any, entry: Any, first: int, count: int) -> list[Any]:
     return [simd.load(builder, simd.element(builder, entry, first + 8 * run), I64, 8) for run in range(count)]
 
 
-def _call_next(builder: Any, runs: list[Any], pixels: int, base: Any, stride: Any, write: bool) -> None:
-    """Call into L1 where the next tile of `pixels` pixels will store blocks, or where its residual lies.
+def _call_next(builder: Any, runs: list[Any], pixels: int, base: Any, stride: Any) -> None:
+    """Call into L1 where the next tile of `pixels` pixels will store blocks.
 
     That is where runs go on, or near it; tiles of few steps do not hide what the last cache takes.
     """
     for run in runs:
         here = builder.add(builder.add(base, run), I64(pixels * STEP))
         for place in (here, builder.add(here, stride)):
-            simd.prefetch(builder, simd.pointer(builder, place), 1, write)
+            simd.prefetch(builder, simd.pointer(builder, place), 1, True)
 
 
 @simd.emitter
@@ -90,8 +86,6 @@ def image_tiles(
     steps: Any,
     out: Any,
     stride: Any,
-    other: Any,
-    addition: Any,
     offset: Any,
     row_sums: Any,
     shift: Any,
@@ -124,14 +118,12 @@ def image_tiles(
         As for :func:`micro.tile`, `controls` expanded.
     out, stride
         Where places of outputs count from, and bytes from channel to channel, or from block of channels to block.
-    other, addition
-        Where the residual lies, as the output does, and what :class:`residual.Residual` loads; 0 if there is none.
     offset, row_sums, shift, scale, bias, low, high, zero_point, sign
         As for :func:`fused.tiles_to_bytes`; blocks of channels are unsigned, whatever `sign`.
     """
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
-        places, end, base, words, values, controls, steps, out, stride, other, addition, *epilogue = given[4:]
+        places, end, base, words, values, controls, steps, out, stride, *epilogue = given[4:]
         offset, row_sums, shift, *operands = epilogue
         correction = simd.load(builder, simd.pointer(builder, row_sums), WORDS)
         shifts = simd.broadcast(builder, builder.trunc(shift, I32), CHANNELS)
@@ -139,9 +131,6 @@ def image_tiles(
         start = simd.subtract(builder, start, simd.multiply(builder, correction, shifts))
         requantiser = Requantiser(builder, operands)
         is_plain = requantiser.is_plain(builder)
-        residual = None
-        if ending.literal_value in (SUMS, SUMS_OF_SECOND):
-            residual = Residual(builder, addition, ending.literal_value == SUMS)
         count = runs.literal_value
         slots = [cgutils.alloca_once(builder, WORDS) for _ in range(count * length.literal_value)]
         step = I64(PLACES_BYTES)
@@ -151,21 +140,16 @@ def image_tiles(
             if ending.literal_value == PLANES:
                 first = simd.load(builder, simd.element(builder, entry, OUT_PLACES), I64, 8)
                 store_in_planes(builder, requantiser, sums, plain, builder.add(out, first), stride)
-            elif residual is None:
+            else:
                 outs = [builder.add(out, each) for each in _places(builder, entry, OUT_PLACES, count)]
                 store_blocks(builder, requantiser, sums, plain, outs, stride)
-            else:
-                runs = simd.element(builder, entry, OUT_PLACES)
-                store_sums(builder, requantiser, sums, plain, runs, count, out, stride, residual, other)
 
         with cgutils.for_range_slice(builder, places, end, step, I64, inc=True) as (place, _):
             entry = simd.pointer(builder, place)
             for slot in slots:
                 builder.store(start, slot)
             if ending.literal_value != PLANES:
-                _call_next(builder, _places(builder, entry, OUT_PLACES, count), len(slots), out, stride, True)
-            if residual is not None:
-                _call_next(builder, _places(builder, entry, OUT_PLACES, count), len(slots), other, stride, False)
+                _call_next(builder, _places(builder, entry, OUT_PLACES, count), len(slots), out, stride)
             pointers = [simd.pointer(builder, builder.add(base, each)) for each in _places(builder, entry, 0, count)]
             _multiply(builder, slots, pointers, distance.literal_value, words, values, controls, steps)
             with builder.if_else(is_plain, likely=True) as (plain, general):
@@ -176,4 +160,4 @@ def image_tiles(
         return I64(0)
 
     operands = [*[types.intp] * 5, types.float32, types.float32, types.intp, types.intp]
-    return types.intp(length, runs, distance, ending, *[types.intp] * 11, *operands), generate
+    return types.intp(length, runs, distance, ending, *[types.intp] * 9, *operands), generate

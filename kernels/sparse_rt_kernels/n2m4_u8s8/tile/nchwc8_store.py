@@ -1,29 +1,20 @@
-"""How a tile of an octet image ends: its sums become bytes, in planes or in blocks of 8 channels (NCHWc8).
-
-With NCHWc8 a second tensor of bytes, the residual, may be added on the way: it lies as the output does.
-"""
+"""How a tile of an octet image ends: its sums become bytes, in planes or in blocks of 8 channels (NCHWc8)."""
 
 from collections.abc import Sequence
 from typing import Any, Final
 
 from llvmlite import ir
 
-from sparse_rt_kernels.jit.compiler import cgutils
-from sparse_rt_kernels.jit.llvm import I8, I64
-from sparse_rt_kernels.n2m4_u8s8.tile.residual import Residual
+from sparse_rt_kernels.jit.llvm import I64
 from sparse_rt_kernels.product.u8s8.requantise import Requantiser, store_planes
 from sparse_rt_kernels.vectors import simd
-from sparse_rt_kernels.vectors.registers import REGISTER, WORDS
+from sparse_rt_kernels.vectors.registers import WORDS
 
-__all__ = ["BLOCKS", "PLANES", "SUMS", "SUMS_OF_SECOND", "store_blocks", "store_in_planes", "store_sums"]
+__all__ = ["BLOCKS", "PLANES", "store_blocks", "store_in_planes"]
 
-#: What a tile stores: planes of channels, blocks of 8 channels, or those with a residual added.
+#: What a tile stores: planes of channels, or blocks of 8 channels.
 PLANES: Final = 0
 BLOCKS: Final = 1
-SUMS: Final = 2
-
-#: As SUMS, where the convolution's own bytes are the second operand of the add.
-SUMS_OF_SECOND: Final = 3
 
 _FOUR = 4
 
@@ -58,49 +49,6 @@ def store_blocks(
         rows = [requantiser.row(builder, each, plain) for each in sums[run * length : (run + 1) * length]]
         fours = [requantiser.unsigned(builder, four, plain) for four in _fours(rows)]
         _store_run(builder, fours, out, stride, length)
-
-
-def store_sums(
-    builder: Any,
-    requantiser: Requantiser,
-    sums: list[Any],
-    plain: bool,
-    runs: Any,
-    count: int,
-    out: Any,
-    stride: Any,
-    residual: Residual,
-    other: Any,
-) -> None:
-    """Requantise the tile, add the residual, and store it, one run after the other.
-
-    The sums wait in memory: so many operands of the add are needed that, beside 28 sums, they would be read from there
-    for each row, and two loads a cycle are all there are.
-
-    Parameters
-    ----------
-    runs, count
-        Where the offsets of the runs in `out` and `other` lie, and how many there are.
-    stride
-        Bytes from 8 channels to the next 8.
-    """
-    length = len(sums) // count
-    held = cgutils.alloca_once(builder, ir.ArrayType(WORDS, len(sums)))
-    held.align = REGISTER
-    base = builder.bitcast(held, I8.as_pointer())
-    for row, each in enumerate(sums):
-        simd.store(builder, simd.element(builder, base, row * REGISTER), each, REGISTER)
-    # From an address that LLVM does not know: it would keep the sums in registers, and other operands in memory.
-    base = simd.pointer(builder, simd.in_order(builder, builder.ptrtoint(held, I64)))
-    for run in range(count):
-        own = [
-            simd.load(builder, simd.element(builder, base, (run * length + row) * REGISTER), WORDS, REGISTER)
-            for row in range(length)
-        ]
-        offset = simd.load(builder, simd.element(builder, runs, 8 * run), I64, 8)
-        rows = residual.rows(builder, requantiser, own, plain, builder.add(other, offset), stride)
-        fours = [residual.narrow(builder, four) for four in _fours(rows)]
-        _store_run(builder, fours, builder.add(out, offset), stride, length)
 
 
 def _fours(rows: list[Any]) -> list[list[Any]]:

@@ -16,7 +16,7 @@ from sparse_rt_kernels.product.u8s8.nchwc8_moves import put_octets, turn_octets,
 from sparse_rt_kernels.product.u8s8.sizes import STEP
 from sparse_rt_kernels.threads.launch import Launch, Phase
 
-__all__ = ["prepare_to_blocks", "prepare_to_planes"]
+__all__ = ["border_phase", "prepare_to_blocks", "prepare_to_planes"]
 
 _PIXELS: Final = 64
 #: Bytes that are worth a task of their own, about 4 us.
@@ -74,6 +74,14 @@ def _blocks_task(task: int, arguments: Any, x: int, other: int, out: int, shared
     return 0
 
 
+def _border_task(task: int, arguments: Any, x: int, other: int, out: int, shared: int, scratch: int) -> int:
+    """Store the padding around some planes of blocks."""
+    a = carray(arguments, (1,), _RECORD)[0]
+    for block in range(a.blocks * task // a.parts, a.blocks * (task + 1) // a.parts):
+        _surround(a, out + block * a.plane_bytes)
+    return 0
+
+
 def _planes_task(task: int, arguments: Any, x: int, other: int, out: int, shared: int, scratch: int) -> int:
     """Turn some blocks into planes."""
     a = carray(arguments, (1,), _RECORD)[0]
@@ -91,6 +99,12 @@ def prepare_to_blocks(blocks: NCHWc8, dtype: np.dtype[Any], threads: int) -> Lau
     """Prepare ``out = x``: planes (b, c, h, w) of uint8 or int8 into `blocks`, and the border around them."""
     parts, record = _record(blocks, dtype, threads)
     return Launch([Phase(_blocks_task, np.array([record], _RECORD), parts)], 0, _PIXELS * STEP)
+
+
+def border_phase(blocks: NCHWc8, threads: int) -> Phase:
+    """Return a phase that stores the border of `blocks`, of which there is one, into ``out``."""
+    parts, record = _record(blocks, np.dtype(np.uint8), threads)
+    return Phase(_border_task, np.array([record], _RECORD), parts)
 
 
 def prepare_to_planes(blocks: NCHWc8, dtype: np.dtype[Any], threads: int) -> Launch:

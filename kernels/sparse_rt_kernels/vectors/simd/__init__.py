@@ -26,11 +26,9 @@ from sparse_rt_kernels.vectors.simd.integers import (
     bitwise_and,
     bitwise_xor,
     larger_byte,
-    larger_int,
     multiply,
     shift_right,
     smaller_byte,
-    smaller_int,
     subtract,
 )
 from sparse_rt_kernels.vectors.simd.marks import in_order, in_register
@@ -79,7 +77,6 @@ __all__ = [
     "in_register",
     "larger",
     "larger_byte",
-    "larger_int",
     "load",
     "load_first",
     "load_masked",
@@ -101,7 +98,6 @@ __all__ = [
     "shuffle_bytes",
     "smaller",
     "smaller_byte",
-    "smaller_int",
     "store",
     "store_first",
     "store_masked",

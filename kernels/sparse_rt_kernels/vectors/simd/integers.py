@@ -12,11 +12,9 @@ __all__ = [
     "bitwise_and",
     "bitwise_xor",
     "larger_byte",
-    "larger_int",
     "multiply",
     "shift_right",
     "smaller_byte",
-    "smaller_int",
     "subtract",
 ]
 
@@ -55,18 +53,6 @@ def bitwise_xor(builder: Any, a: Any, b: Any) -> Any:
 def shift_right(builder: Any, a: Any, b: Any) -> Any:
     """Shift each lane of a right by that lane of b (less than the lane's bits); zeros enter."""
     return builder.lshr(a, b)
-
-
-@operation(np.maximum)
-def larger_int(builder: Any, a: Any, b: Any) -> Any:
-    """Return the larger of two signed integers."""
-    return builder.select(builder.icmp_signed(">", a, b), a, b)
-
-
-@operation(np.minimum)
-def smaller_int(builder: Any, a: Any, b: Any) -> Any:
-    """Return the smaller of two signed integers."""
-    return builder.select(builder.icmp_signed("<", a, b), a, b)
 
 
 @operation(lambda a, b: np.maximum(a.view(np.uint8), b.view(np.uint8)))
