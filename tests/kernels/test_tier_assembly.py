@@ -11,8 +11,9 @@ from numba.core.dispatcher import Dispatcher
 from sparse_rt_kernels.cpu import isa
 from sparse_rt_kernels.jit.compilation import kernel_task
 from sparse_rt_kernels.product import registry
-from sparse_rt_kernels.tiled_u8s8.shape import Shape
+from sparse_rt_kernels.tiled_u8s8.blocking import Shape
 from sparse_rt_kernels.tiled_u8s8.task import product_task
+from sparse_rt_kernels.tiled_u8s8.weight import STRATEGIES
 
 from tests.kernels.tier_lanes import LANES, can_run
 
@@ -34,8 +35,8 @@ REQUIRED = {"generic": "%xmm", "avx2": "vpmaddwd.*%ymm", "avx2vnni": "vpdpbusd.*
 
 def compile_unrun():
     """Compile the int8 kernels of AVX-VNNI without running them."""
-    for is_sparse in (0, 1):
-        kernel_task(product_task(Shape(8, 1, is_sparse)))
+    for strategy in range(len(STRATEGIES)):
+        kernel_task(product_task(Shape(8, 1, strategy)))
 
 
 def compiled_code():

@@ -16,10 +16,9 @@ from sparse_rt_kernels.product.u8s8.sizes import CHANNELS, STEP
 from sparse_rt_kernels.product.u8s8.staging import sign_bits, stage_phase, staging_of
 from sparse_rt_kernels.product.weight import PackedWeight, Panels
 from sparse_rt_kernels.threads.launch import Launch, Phase
-from sparse_rt_kernels.tiled_u8s8.blocking import blocking
-from sparse_rt_kernels.tiled_u8s8.shape import Shape
+from sparse_rt_kernels.tiled_u8s8.blocking import Shape, blocking
 from sparse_rt_kernels.tiled_u8s8.task import PRODUCT, product_task
-from sparse_rt_kernels.tiled_u8s8.weight import pack
+from sparse_rt_kernels.tiled_u8s8.weight import number_of
 
 __all__ = ["kernel_for"]
 
@@ -28,7 +27,7 @@ Epilogue = FloatEpilogue | IntegerEpilogue
 #: By dtype character.
 _KINDS = {np.dtype(np.int32).char: INT32, np.dtype(np.float32).char: FLOAT32, "B": BYTE, "b": BYTE}
 #: The tile of the tier whose convolutions may be direct.
-_WORD_SHAPE = Shape(16, has_dot=1, is_sparse=0)
+_DIRECT_SHAPE = Shape(CHANNELS, 1, number_of("dense"))
 
 
 class _Source(NamedTuple):
@@ -50,11 +49,10 @@ class _Family:
     """The functions of one kernel."""
 
     name: str
-    format: str
     shape: Shape
 
     def pack_weight(self, weight: Any) -> PackedWeight[Panels]:
-        return pack(self.name, weight, self.format)
+        return self.shape.weight.pack(self.name, weight)
 
     def prepare_matmul(
         self, shape: MatmulShape, packed: PackedWeight[Panels], epilogue: Epilogue, threads: int
@@ -76,7 +74,7 @@ class _Family:
         threads: int,
     ) -> Launch:
         finish = self._epilogue(epilogue, packed, x_dtype, out_dtype)
-        if self.shape == _WORD_SHAPE:
+        if self.shape == _DIRECT_SHAPE:
             launch = prepare_bytes(geometry, x_dtype, out_dtype, packed, epilogue, threads)
             if launch is not None:
                 return launch
@@ -143,12 +141,12 @@ def kernel_for(tier: str, format: str, lanes: int, has_dot: bool) -> Kernel:
     tier
         Of :mod:`sparse_rt_kernels.cpu.isa`.
     format
-        ``"n2m4"`` or ``"dense"``.
+        Of :data:`.weight.STRATEGIES`.
     lanes, has_dot
-        Of :class:`.shape.Shape`.
+        Of :class:`.blocking.Shape`.
     """
-    shape = Shape(lanes, int(has_dot), int(format == "n2m4"))
-    family = _Family(f"u8s8_{format}_gemm_{shape.rows}x{min(lanes, CHANNELS)}__{tier}", format, shape)
+    shape = Shape(lanes, int(has_dot), number_of(format))
+    family = _Family(f"u8s8_{format}_gemm_{shape.rows}x{min(lanes, CHANNELS)}__{tier}", shape)
     return Kernel(
         family.name,
         "u8s8",

@@ -11,8 +11,8 @@ from sparse_rt_kernels.product.u8s8.moves import put_octet
 from sparse_rt_kernels.product.u8s8.output import Epilogue, Output, finish_block
 from sparse_rt_kernels.product.u8s8.panels import pack_image_rows, pack_matrix_rows
 from sparse_rt_kernels.product.u8s8.sizes import CHANNELS, ROWS, STEP
-from sparse_rt_kernels.tiled_u8s8 import tile as micro
-from sparse_rt_kernels.tiled_u8s8.shape import Shape
+from sparse_rt_kernels.tiled_u8s8.blocking import Shape
+from sparse_rt_kernels.tiled_u8s8.tile import Operands, expand, tile, widen
 
 __all__ = ["PRODUCT", "product_task"]
 
@@ -162,7 +162,7 @@ def _scratch(a: Any, base: int) -> Scratch:
 def product_task(shape: Shape) -> TaskFunction:
     """Return the task that computes a part of a product, compiled for `shape`; see :data:`PRODUCT`."""
     # Compiled code is found again by what the function captures: by ints, but not by other compiled functions.
-    lanes, has_dot, is_sparse = shape
+    lanes, has_dot, strategy = shape
     full, half = shape.rows, shape.rows // 2
     halves, is_widened = CHANNELS // lanes, int(shape.is_widened)
     row_bytes, step_bytes, operand_bytes = shape.row_bytes, shape.step_bytes, shape.operand_bytes
@@ -180,13 +180,13 @@ def product_task(shape: Shape) -> TaskFunction:
             _pack_rows(source, first, rows, weight.steps, scratch)
             if is_widened:
                 packed = (rows + ROWS - 1) // ROWS * ROWS * weight.steps * STEP
-                micro.widen(scratch.panel, packed, scratch.widened)
+                widen(scratch.panel, packed, scratch.widened)
             for block in range(share.first_block, share.last_block):
                 for step in range(0, weight.steps, scratch.steps):
                     steps = min(scratch.steps, weight.steps - step)
                     values = weight.values + block * weight.values_bytes + step * (weight.values_bytes // weight.steps)
                     index = weight.indexes + block * weight.index_bytes + step * CHANNELS
-                    micro.expand(lanes, has_dot, is_sparse, values, index, steps, scratch.operands)
+                    expand(lanes, has_dot, strategy, values, index, steps, scratch.operands)
                     for top in range(0, rows, ROWS):
                         panel = panels + (top // ROWS * weight.steps + step) * step_bytes
                         bottom = min(ROWS, rows - top)
@@ -198,16 +198,16 @@ def product_task(shape: Shape) -> TaskFunction:
                                 at, to = panel + row * row_bytes, sums + row * _SUMS_ROW
                                 left = bottom - row
                                 if left >= full:
-                                    micro.tile(lanes, has_dot, is_sparse, full, at, operands, steps, to, step)
+                                    tile(lanes, has_dot, strategy, full, Operands(at, operands, steps), to, step)
                                     row += full
                                 elif left >= half:
-                                    micro.tile(lanes, has_dot, is_sparse, half, at, operands, steps, to, step)
+                                    tile(lanes, has_dot, strategy, half, Operands(at, operands, steps), to, step)
                                     row += half
                                 elif left >= 3:
-                                    micro.tile(lanes, has_dot, is_sparse, 3, at, operands, steps, to, step)
+                                    tile(lanes, has_dot, strategy, 3, Operands(at, operands, steps), to, step)
                                     row += 3
                                 else:
-                                    micro.tile(lanes, has_dot, is_sparse, 1, at, operands, steps, to, step)
+                                    tile(lanes, has_dot, strategy, 1, Operands(at, operands, steps), to, step)
                                     row += 1
                 channel = block * CHANNELS
                 finish_block(epilogue, out, channel, min(CHANNELS, weight.n - channel), scratch.sums, first, rows)

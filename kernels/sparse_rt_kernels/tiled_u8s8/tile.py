@@ -1,19 +1,20 @@
-"""SIMD micro-kernels of the int8 tiles of any vector width, 2:4 and dense: operand expansion and the register tile.
+"""SIMD micro-kernels of the int8 tiles of any vector width: operand expansion and the register tile.
 
 Each is a Numba intrinsic on addresses (intp) that returns an intp: Numba may drop a call that returns nothing.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from llvmlite import ir
 
 from sparse_rt_kernels.jit.compiler import cgutils, types
 from sparse_rt_kernels.jit.llvm import I8, I16, I32, I64
 from sparse_rt_kernels.product.u8s8.sizes import CHANNELS
-from sparse_rt_kernels.tiled_u8s8.shape import Shape
+from sparse_rt_kernels.tiled_u8s8.blocking import Shape
 from sparse_rt_kernels.vectors import simd
+from sparse_rt_kernels.vectors.records import fields_of
 
-__all__ = ["expand", "tile", "widen"]
+__all__ = ["Operands", "expand", "tile", "widen"]
 
 
 def _at(builder: Any, base: Any, index: Any, size: int) -> Any:
@@ -25,9 +26,6 @@ def _shape(*literals: Any) -> Shape:
     return Shape(*(literal.literal_value for literal in literals))
 
 
-# --- operands --------------------------------------------------------------------------------------------------------
-
-
 def _pair(builder: Any, quads: Any, pair: int) -> Any:
     """Return bytes 2 * pair and 2 * pair + 1 of each 4 as int16."""
     lanes = quads.type.count
@@ -35,26 +33,6 @@ def _pair(builder: Any, quads: Any, pair: int) -> Any:
     chosen = [4 * lane + 2 * pair + part for lane in range(lanes) for part in (0, 1)]
     half = simd.shuffle(builder, of_bytes, of_bytes, chosen)
     return builder.sext(half, simd.vector(I16, 2 * lanes))
-
-
-def _spread(builder: Any, bits: Any, moves: list[tuple[int, int]], base: int) -> Any:
-    """Return, in each lane, 2-bit fields moved by `moves` (where from, where to), plus the constant `base`."""
-    lanes = bits.type.count
-    total = simd.constant(I32, [base] * lanes)
-    for start, end in moves:
-        field = simd.bitwise_and(builder, bits, simd.constant(I32, [3 << start] * lanes))
-        shift = simd.constant(I32, [abs(end - start)] * lanes)
-        total = simd.add(builder, total, builder.shl(field, shift) if end >= start else builder.lshr(field, shift))
-    return total
-
-
-def _controls(builder: Any, shape: Shape, bits: Any) -> list[Any]:
-    """Return the vpshufb controls of each turn of a step from the index bytes, one a lane."""
-    if shape.has_dot:
-        # Four bytes of the eight: (0, 1, 4, 5) + the 2-bit index.
-        return [_spread(builder, bits, [(2 * j, 8 * j) for j in range(4)], 0x05040100)]
-    # Two bytes of four, each followed by a zero (top bit set), which widens it to 16 bits on the way.
-    return [_spread(builder, bits, [(4 * group, 0), (4 * group + 2, 16)], 0x80018000 - (1 << 32)) for group in range(2)]
 
 
 def _values(builder: Any, shape: Shape, quads: list[Any]) -> list[Any]:
@@ -66,31 +44,24 @@ def _values(builder: Any, shape: Shape, quads: list[Any]) -> list[Any]:
 
 @simd.emitter
 def expand(
-    context: Any,
-    lanes: Any,
-    has_dot: Any,
-    is_sparse: Any,
-    values: Any,
-    index: Any,
-    steps: Any,
-    operands: Any,
+    context: Any, lanes: Any, has_dot: Any, strategy: Any, values: Any, index: Any, steps: Any, operands: Any
 ) -> Any:
     """Lay out what the tile reads in each step, for one block of 16 channels.
 
     Parameters
     ----------
-    lanes, has_dot, is_sparse
-        Literal ints: a :class:`Shape`.
+    lanes, has_dot, strategy
+        Literal ints: a :class:`.blocking.Shape`.
     values, index
-        (steps, quads, 16, 4) int8 and (steps, 16) uint8; see :mod:`.weight`.
+        (steps, quads, 16, 4) int8 and (steps, 16) uint8, if there is one; see :class:`.weight.strategy.Strategy`.
     operands
-        (16 / lanes, steps, turns, 1 or 2) registers, aligned to one: values of a turn, then its controls if 2:4.
+        (16 / lanes, steps, turns, 1 or 2) registers, aligned to one: values of a turn, then its controls.
     """
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         *_, values, index, steps, operands = given
-        shape = _shape(lanes, has_dot, is_sparse)
-        width, quads = shape.lanes, 1 if shape.is_sparse else 2
+        shape = _shape(lanes, has_dot, strategy)
+        width, quads, register = shape.lanes, shape.weight.quads, shape.register_bytes
         words = simd.vector(I32, width)
         with cgutils.for_range(builder, steps) as loop:
             source = _at(builder, values, loop.index, 4 * CHANNELS * quads)
@@ -99,19 +70,17 @@ def expand(
                     simd.load(builder, simd.element(builder, source, 4 * (CHANNELS * quad + width * half)), words, 4)
                     for quad in range(quads)
                 ]
-                made = [[value] for value in _values(builder, shape, stored)]
-                if shape.is_sparse:
-                    place = simd.element(builder, _at(builder, index, loop.index, CHANNELS), width * half)
-                    bits = simd.widen_byte(builder, simd.load(builder, place, simd.vector(I8, width)))
-                    for turn, control in zip(made, _controls(builder, shape, bits), strict=True):
-                        turn.append(control)
+                made = _values(builder, shape, stored)
+                place = simd.element(builder, _at(builder, index, loop.index, CHANNELS), width * half)
+                controls = shape.weight.controls(builder, width, shape.has_dot, place)
                 step = builder.add(loop.index, builder.mul(steps, I64(half)))
                 out = _at(builder, operands, step, shape.operand_bytes)
-                for number, operand in enumerate(operand for turn in made for operand in turn):
-                    simd.store(builder, simd.element(builder, out, number * 4 * width), operand, 4 * width)
+                registers = [each for turn in zip(made, controls, strict=True) for each in (turn[0], *turn[1])]
+                for number, operand in enumerate(registers):
+                    simd.store(builder, simd.element(builder, out, number * register), operand, register)
         return I64(0)
 
-    return types.intp(lanes, has_dot, is_sparse, *[types.intp] * 4), generate
+    return types.intp(lanes, has_dot, strategy, *[types.intp] * 4), generate
 
 
 @simd.emitter
@@ -131,63 +100,64 @@ def widen(context: Any, source: Any, count: Any, out: Any) -> Any:
     return types.intp(*[types.intp] * 3), generate
 
 
-# --- the register tile -----------------------------------------------------------------------------------------------
-
-
-def _multiply_add(builder: Any, shape: Shape, total: Any, x: Any, operands: list[Any]) -> Any:
-    """Return `total` plus one turn's products of a broadcast piece of a row."""
-    words, of_bytes = total.type, simd.vector(I8, 4 * shape.lanes)
-    if shape.is_sparse:
-        x = simd.shuffle_bytes(builder, simd.bitcast(builder, x, of_bytes), operands[1])
+def _multiply_add(builder: Any, shape: Shape, total: Any, x: Any, values: Any) -> Any:
+    """Return `total` plus one turn's products of what each channel takes of a broadcast piece of a row."""
     if shape.has_dot:
-        return simd.dot_u8s8(builder, total, simd.bitcast(builder, x, words), operands[0])
+        return simd.dot_u8s8(builder, total, simd.bitcast(builder, x, total.type), values)
     pairs = simd.vector(I16, 2 * shape.lanes)
-    product = simd.dot_s16(builder, simd.bitcast(builder, x, pairs), simd.bitcast(builder, operands[0], pairs))
+    product = simd.dot_s16(builder, simd.bitcast(builder, x, pairs), simd.bitcast(builder, values, pairs))
     return simd.add(builder, total, product)
 
 
 def _multiply_step(builder: Any, shape: Shape, slots: list[Any], panel: Any, operands: Any) -> None:
     """Add one step's products to every row's accumulator."""
-    register = 4 * shape.lanes
+    register, registers = shape.register_bytes, shape.weight.registers
     words, of_bytes = simd.vector(I32, shape.lanes), simd.vector(I8, register)
     item = I64 if shape.turn_bytes == 8 else I32
     for turn in range(shape.turns):
-        first = turn * (1 + shape.is_sparse)
-        held = [simd.load(builder, simd.element(builder, operands, first * register), words, register)]
-        if shape.is_sparse:
-            held.append(simd.load(builder, simd.element(builder, operands, (first + 1) * register), of_bytes, register))
+        places = [simd.element(builder, operands, (turn * registers + each) * register) for each in range(registers)]
+        values = simd.load(builder, places[0], words, register)
+        controls = [simd.load(builder, place, of_bytes, register) for place in places[1:]]
         for row, slot in enumerate(slots):
             place = simd.element(builder, panel, row * shape.row_bytes + turn * shape.turn_bytes)
             piece = simd.load(builder, place, item, shape.turn_bytes)
             x = simd.broadcast(builder, piece, register // shape.turn_bytes)
-            builder.store(_multiply_add(builder, shape, builder.load(slot), x, held), slot)
+            x = shape.weight.choose(builder, x, controls)
+            builder.store(_multiply_add(builder, shape, builder.load(slot), x, values), slot)
+
+
+class Operands(NamedTuple):
+    """What a tile multiplies.
+
+    Attributes
+    ----------
+    panel
+        (steps, 24, 8) uint8, or uint16 if the shape is widened; first of the tile's rows.
+    expanded
+        What :func:`expand` made, for these channels.
+    steps
+        How many steps.
+    """
+
+    panel: Any
+    expanded: Any
+    steps: Any
 
 
 @simd.emitter
 def tile(
-    context: Any,
-    lanes: Any,
-    has_dot: Any,
-    is_sparse: Any,
-    rows: Any,
-    panel: Any,
-    operands: Any,
-    steps: Any,
-    sums: Any,
-    resume: Any,
+    context: Any, lanes: Any, has_dot: Any, strategy: Any, rows: Any, operands: Any, sums: Any, resume: Any
 ) -> Any:
     """``sums[r, c] (+)= sum_k x[r, k] * w[c, k]`` for as many channels c as a register has lanes.
 
     Parameters
     ----------
-    lanes, has_dot, is_sparse
-        Literal ints: a :class:`Shape`.
+    lanes, has_dot, strategy
+        Literal ints: a :class:`.blocking.Shape`.
     rows
         Literal int: rows r of this tile.
-    panel
-        (steps, 24, 8) uint8, or uint16 if the shape is widened; first of the tile's rows.
     operands
-        Of :func:`expand`, for these channels.
+        :class:`Operands`.
     sums
         (rows, 16) int32, first of these channels.
     resume
@@ -195,9 +165,10 @@ def tile(
     """
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
-        *_, panel, operands, steps, sums, resume = given
-        shape = _shape(lanes, has_dot, is_sparse)
-        words, register = simd.vector(I32, shape.lanes), 4 * shape.lanes
+        *_, record, sums, resume = given
+        of = fields_of(builder, Operands, record)
+        shape = _shape(lanes, has_dot, strategy)
+        words, register = simd.vector(I32, shape.lanes), shape.register_bytes
         slots = [cgutils.alloca_once(builder, words) for _ in range(rows.literal_value)]
         out = simd.pointer(builder, sums)
         places = [simd.element(builder, out, row * 4 * CHANNELS) for row in range(len(slots))]
@@ -206,9 +177,9 @@ def tile(
         with builder.if_then(builder.icmp_signed("!=", resume, I64(0))):
             for place, slot in zip(places, slots, strict=True):
                 builder.store(simd.load(builder, place, words, register), slot)
-        panel_at = cgutils.alloca_once_value(builder, simd.pointer(builder, panel))
-        operands_at = cgutils.alloca_once_value(builder, simd.pointer(builder, operands))
-        with cgutils.for_range(builder, steps):
+        panel_at = cgutils.alloca_once_value(builder, simd.pointer(builder, of.panel))
+        operands_at = cgutils.alloca_once_value(builder, simd.pointer(builder, of.expanded))
+        with cgutils.for_range(builder, of.steps):
             here, read = builder.load(panel_at), builder.load(operands_at)
             _multiply_step(builder, shape, slots, here, read)
             builder.store(simd.element(builder, here, shape.step_bytes), panel_at)
@@ -217,4 +188,4 @@ def tile(
             simd.store(builder, place, builder.load(slot), register)
         return I64(0)
 
-    return types.intp(lanes, has_dot, is_sparse, rows, *[types.intp] * 5), generate
+    return types.intp(lanes, has_dot, strategy, rows, operands, types.intp, types.intp), generate

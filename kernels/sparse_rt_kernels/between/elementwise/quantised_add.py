@@ -55,8 +55,8 @@ def _add_range(
 ) -> Any:
     """``y = bytes(a * a_ratio + (b * b_ratio + offset))`` of `count` bytes: :class:`_Sides` and :class:`_Factors`.
 
-    `level` is a literal int, that of :mod:`isa`; `is_shifted`, a literal int, is 1 if signed operands lie with 128 added;
-    `fields` are :class:`quantisation.ByteFields`.
+    `level` is a literal int, that of :mod:`isa`; `is_shifted`, a literal int, is 1 if signed operands lie with 128
+    added; `fields` are :class:`quantisation.ByteFields`.
     """
     shifted = bool(is_shifted.literal_value)
 
