@@ -43,7 +43,7 @@ def test_outputs_that_memory_cannot_hold_are_refused(base, shape):
 def test_every_kind_of_step_on_a_kernel_can_be_bound():
     ways = {"shape_of": lambda shape: shape}
     steps = [
-        ConcatStep(**NAMES, axis=0, tables=(None, None)),
+        ConcatStep(**NAMES, axis=0, tables=(None, None), tier=None),
         OperatorStep(**NAMES, **ways, prepare=None),
         ReshapeStep(**NAMES, **ways),
         LaidOutStep(**NAMES, y_shape=(1,), launch=None, layouts=(None, None), y_layout=None),

@@ -12,7 +12,7 @@ U8 = np.dtype(np.uint8)
 
 
 def step(axis, tables=(None, None)):
-    return ConcatStep("Concat", "c", ("a", "b"), (U8, U8), "y", U8, axis, tables)
+    return ConcatStep("Concat", "c", ("a", "b"), (U8, U8), "y", U8, axis, tables, None)
 
 
 @pytest.mark.skipif(bool(config.DISABLE_JIT), reason="the kernel is machine code")
