@@ -301,6 +301,6 @@ def test_every_operation_is_tested():
 
 def test_what_emits_a_value_has_a_meaning():
     """But for what makes types, constants and addresses."""
-    others = {"OPERATIONS", "Operation", "emitter", "vector", "constant", "pointer", "element"}
+    others = {"OPERATIONS", "Operation", "emitter", "vector", "constant", "pointer", "element", "item"}
     assert set(simd.__all__) - others == set(simd.OPERATIONS)
     assert all(getattr(simd, name) is operation for name, operation in simd.OPERATIONS.items())

@@ -13,11 +13,6 @@ from sparse_rt_kernels.vectors.registers import FLOATS, LANES, MASK, WORDS
 __all__ = ["PieceTables", "convolve_pieces"]
 
 
-def _at(builder: Any, table: Any, number: Any, size: int, offset: int = 0) -> Any:
-    place = builder.add(table, builder.mul(number, I64(size)))
-    return simd.pointer(builder, builder.add(place, I64(offset)))
-
-
 class PieceTables(NamedTuple):
     """How a plane is cut: ints, or IR i64 where code is emitted.
 
@@ -51,8 +46,8 @@ def _loaded(builder: Any, plane: Any, tables: PieceTables, piece: Any, side: int
     """Return the two registers that a row of the kernel reads."""
     pair = []
     for half in (2 * row, 2 * row + 1):
-        moved = simd.load(builder, _at(builder, tables.places, piece, 16 * side, 8 * half), I64, 8)
-        lanes = _mask(builder, _at(builder, tables.masks, piece, 4 * side, 2 * half))
+        moved = simd.load(builder, simd.item(builder, tables.places, piece, 16 * side, 8 * half), I64, 8)
+        lanes = _mask(builder, simd.item(builder, tables.masks, piece, 4 * side, 2 * half))
         place = simd.pointer(builder, builder.add(plane, moved))
         pair.append(simd.load_masked(builder, place, FLOATS, lanes, ir.Constant(FLOATS, None)))
     return pair
@@ -85,13 +80,15 @@ def convolve_pieces(context: Any, size: Any, planes: Any, pieces: Any, weights: 
             return simd.broadcast(builder, simd.load(builder, place, F32, 4), LANES)
 
         with cgutils.for_range(builder, a.count) as plane:
-            taps = [scalar(_at(builder, given[3], plane.index, 4 * side * side, 4 * t)) for t in range(side * side)]
-            start = scalar(_at(builder, end.bias, plane.index, 4))
+            taps = [
+                scalar(simd.item(builder, given[3], plane.index, 4 * side * side, 4 * t)) for t in range(side * side)
+            ]
+            start = scalar(simd.item(builder, end.bias, plane.index, 4))
             begin = builder.add(a.source, builder.mul(plane.index, a.source_plane))
             out = builder.add(a.out, builder.mul(plane.index, a.out_plane))
             with cgutils.for_range(builder, tables.count) as piece:
                 steers = [
-                    simd.load(builder, _at(builder, tables.controls, piece.index, 64 * side, 64 * s), WORDS, 4)
+                    simd.load(builder, simd.item(builder, tables.controls, piece.index, 64 * side, 64 * s), WORDS, 4)
                     for s in range(side)
                 ]
                 acc = start
@@ -102,9 +99,9 @@ def convolve_pieces(context: Any, size: Any, planes: Any, pieces: Any, weights: 
                         acc = simd.fma(builder, value, taps[r * side + s], acc)
                 # larger and smaller give their second operand if either is NaN.
                 value = simd.smaller(builder, most, simd.larger(builder, least, acc))
-                moved = simd.load(builder, _at(builder, tables.outs, piece.index, 8), I64, 8)
+                moved = simd.load(builder, simd.item(builder, tables.outs, piece.index, 8), I64, 8)
                 place = simd.pointer(builder, builder.add(out, moved))
-                store = _mask(builder, _at(builder, tables.stores, piece.index, 2))
+                store = _mask(builder, simd.item(builder, tables.stores, piece.index, 2))
                 simd.store_masked(builder, place, value, store)
         return I64(0)
 

@@ -16,11 +16,6 @@ __all__ = ["Image", "RowPieces", "convolve_rows"]
 _SIDE: Final = 3
 
 
-def _at(builder: Any, table: Any, number: Any, size: int, offset: int = 0) -> Any:
-    place = builder.add(table, builder.mul(number, I64(size)))
-    return simd.pointer(builder, builder.add(place, I64(offset)))
-
-
 def _columns(builder: Any, stride: int, place: Any, masks: list[Any]) -> list[Any]:
     """Return what each column of the kernel reads of one input row, picked from one or two registers."""
     zero = ir.Constant(FLOATS, None)
@@ -78,11 +73,11 @@ class RowPieces(NamedTuple):
 
     def mask(self, builder: Any, piece: Any, number: int) -> Any:
         """Emit the lanes of mask `number` of a piece."""
-        return builder.bitcast(simd.load(builder, _at(builder, self.masks, piece, 8, 2 * number), I16, 2), MASK)
+        return builder.bitcast(simd.load(builder, simd.item(builder, self.masks, piece, 8, 2 * number), I16, 2), MASK)
 
     def moved(self, builder: Any, piece: Any, part: int) -> Any:
         """Emit place `part` of a piece."""
-        return simd.load(builder, _at(builder, self.places, piece, 16, 8 * part), I64, 8)
+        return simd.load(builder, simd.item(builder, self.places, piece, 16, 8 * part), I64, 8)
 
 
 def _source_rows(builder: Any, image: Image, plane: Any, above: Any, count: int) -> list[Any]:
@@ -146,8 +141,8 @@ def convolve_rows(
 
         with cgutils.for_range(builder, a.count) as plane:
             held = builder.add(given[5], builder.mul(plane.index, I64(4 * _SIDE * _SIDE)))
-            taps = [scalar(_at(builder, held, I64(tap), 4)) for tap in range(_SIDE * _SIDE)]
-            start = scalar(_at(builder, end.bias, plane.index, 4))
+            taps = [scalar(simd.item(builder, held, I64(tap), 4)) for tap in range(_SIDE * _SIDE)]
+            start = scalar(simd.item(builder, end.bias, plane.index, 4))
             begin = builder.add(a.source, builder.mul(plane.index, a.source_plane))
             out = builder.add(a.out, builder.mul(plane.index, a.out_plane))
             with cgutils.for_range(builder, groups) as group:

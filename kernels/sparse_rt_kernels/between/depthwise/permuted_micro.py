@@ -21,12 +21,6 @@ __all__ = ["BlockTables", "convolve_permuted"]
 _MASK = simd.vector(ir.IntType(1), 64)
 
 
-def _at(builder: Any, table: Any, number: Any, size: int) -> Any:
-    if isinstance(number, int):
-        number = I64(number)
-    return simd.pointer(builder, builder.add(table, builder.mul(number, I64(size))))
-
-
 #: Of the tier that all of this needs.
 _LEVEL: Final = isa.number_of("avx512vnni")
 
@@ -73,7 +67,9 @@ class _Rows:
 
     def mask(self, table: Any, number: Any) -> Any:
         """Return 64 bits of a table as lanes."""
-        return self._builder.bitcast(simd.load(self._builder, _at(self._builder, table, number, 8), I64, 8), _MASK)
+        return self._builder.bitcast(
+            simd.load(self._builder, simd.item(self._builder, table, number, 8), I64, 8), _MASK
+        )
 
     def of_block(self, block: Any, source: Any, height: int) -> tuple[list[Any], list[list[Any]]]:
         """Return where each row begins, for the plane at `source`, and the masks of its registers."""
@@ -82,7 +78,7 @@ class _Rows:
         moved, bits = [], []
         for r in range(height):
             row = builder.add(first, I64(r))
-            place = simd.load(builder, _at(builder, tables.places, row, 8), I64, 8)
+            place = simd.load(builder, simd.item(builder, tables.places, row, 8), I64, 8)
             moved.append(builder.add(source, place))
             inside = builder.mul(row, I64(self._registers))
             bits.append(
@@ -147,11 +143,12 @@ def convolve_permuted(
         width = -(-height // 4)
         reader = _Rows(builder, tables, registers.literal_value)
         steers = [
-            simd.load(builder, _at(builder, tables.controls, number, 64), BYTES, 64) for number in range(ways * width)
+            simd.load(builder, simd.item(builder, tables.controls, number, 64), BYTES, 64)
+            for number in range(ways * width)
         ]
 
         def scalar(table: Any, number: Any, kind: Any) -> Any:
-            return simd.load(builder, _at(builder, table, number, 4), kind, 4)
+            return simd.load(builder, simd.item(builder, table, number, 4), kind, 4)
 
         with cgutils.for_range(builder, tables.count) as block:
             moved, bits = reader.of_block(block.index, a.source, height)
@@ -160,7 +157,7 @@ def convolve_permuted(
             with cgutils.for_range(builder, a.count) as plane:
                 sums = [simd.broadcast(builder, scalar(end.offset, plane.index, I32), LANES)] * ways
                 at = builder.mul(plane.index, a.source_plane)
-                word = _at(builder, given[5], builder.mul(plane.index, I64(height * width)), 4)
+                word = simd.item(builder, given[5], builder.mul(plane.index, I64(height * width)), 4)
                 for r in range(height):
                     values = reader.read(builder.add(moved[r], at), bits[r])
                     for g in range(width):

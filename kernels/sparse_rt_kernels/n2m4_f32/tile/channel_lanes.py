@@ -27,10 +27,6 @@ _SHIFTS = [8 * channel + 2 * slot for slot in range(_SLOTS) for channel in range
 _FIRST = [4 * (slot // 2) + slot % 2 for slot in range(_SLOTS) for _ in range(CHANNELS)]
 
 
-def _at(builder: Any, address: Any, offset: Any) -> Any:
-    return simd.pointer(builder, builder.add(address, offset))
-
-
 def _widened(builder: Any, half: Any) -> Any:
     """Return 8 floats followed by zeros: what a load of half a register leaves in a whole one, for nothing."""
     return simd.shuffle(builder, half, ir.Constant(_HALF, None), range(LANES))
@@ -72,7 +68,7 @@ def _add_octet(builder: Any, accumulators: list[list[Any]], x: Any, tiles: list[
     ]
     for row, slots in enumerate(accumulators):
         # Half a register: a load of a whole one would cross a cache line every second time.
-        eight = simd.load(builder, _at(builder, x, I64(row * OCTET_BYTES)), _HALF, OCTET_BYTES)
+        eight = simd.load(builder, simd.pointer(builder, x, I64(row * OCTET_BYTES)), _HALF, OCTET_BYTES)
         held = _widened(builder, eight)
         for slot, (weights, control) in zip(slots, decoded, strict=True):
             met = simd.permute(builder, held, control)
@@ -83,7 +79,7 @@ def add_rows(builder: Any, accumulators: list[Any], x: Any, weights: Any, index:
     """Add the products of 8 reduction elements of one tile, whose values are in the register `weights`."""
     control = _control(builder, index)
     for row, slot in enumerate(accumulators):
-        eight = simd.load(builder, _at(builder, x, I64(row * OCTET_BYTES)), _HALF, OCTET_BYTES)
+        eight = simd.load(builder, simd.pointer(builder, x, I64(row * OCTET_BYTES)), _HALF, OCTET_BYTES)
         met = simd.permute(builder, _widened(builder, eight), control)
         builder.store(simd.fma(builder, met, weights, builder.load(slot)), slot)
 
@@ -153,9 +149,9 @@ class _Weights:
     def call_ahead(self, builder: Any, octets: list[list[tuple[Any, Any]]]) -> None:
         """Prefetch for each of `octets`, neighbours, a line of values, and for all of them a line of indexes."""
         for values, _ in itertools.chain(*octets):
-            simd.prefetch(builder, _at(builder, values, self._values_ahead), 1)
+            simd.prefetch(builder, simd.pointer(builder, values, self._values_ahead), 1)
         for _, index in octets[0]:
-            simd.prefetch(builder, _at(builder, index, self._index_ahead), 1)
+            simd.prefetch(builder, simd.pointer(builder, index, self._index_ahead), 1)
 
 
 def _store_sums(builder: Any, accumulators: list[list[Any]], given: Any) -> None:
@@ -165,7 +161,7 @@ def _store_sums(builder: Any, accumulators: list[list[Any]], given: Any) -> None
         held = [builder.load(slots[tile]) for slots in accumulators[row : row + _SLOTS]]
         total = slots_summed(builder, held)
         offset = builder.add(builder.mul(given.stride, I64(tile)), I64(row * CHANNELS * 4))
-        place = _at(builder, given.sums, offset)
+        place = simd.pointer(builder, given.sums, offset)
         before = builder.select(again, simd.load(builder, place, FLOATS, REGISTER), zero)
         simd.store(builder, place, simd.fadd(builder, before, total), REGISTER)
 
@@ -234,7 +230,7 @@ def finish_rows(context: Any, sums: Any, stride: Any, ending: Any) -> Any:
         sums, stride, ending = given
         end = fields_of(builder, Ending, ending)
         tiles = [
-            simd.load(builder, _at(builder, sums, builder.mul(stride, I64(tile))), FLOATS, REGISTER)
+            simd.load(builder, simd.pointer(builder, sums, builder.mul(stride, I64(tile))), FLOATS, REGISTER)
             for tile in range(_SLOTS)
         ]
         shift = simd.load_first(builder, simd.pointer(builder, end.bias), FLOATS, end.columns)
@@ -250,9 +246,9 @@ def finish_rows(context: Any, sums: Any, stride: Any, ending: Any) -> Any:
             result = simd.fadd(builder, _quarters(builder, left, right, (row % 2, row % 2 + 2)), shift)
             with builder.if_then(builder.icmp_signed("<", I64(row), end.rows)):
                 offset = builder.mul(end.stride, I64(row))
-                other = simd.load_first(builder, _at(builder, residual, offset), FLOATS, added)
+                other = simd.load_first(builder, simd.pointer(builder, residual, offset), FLOATS, added)
                 total = clipped(builder, simd.fadd(builder, result, other), low, high)
-                simd.store_first(builder, _at(builder, end.out, offset), total, end.columns)
+                simd.store_first(builder, simd.pointer(builder, end.out, offset), total, end.columns)
         return I64(0)
 
     return types.intp(types.intp, types.intp, ending), generate

@@ -15,10 +15,6 @@ from sparse_rt_kernels.vectors.registers import FLOATS, LANES, REGISTER
 __all__ = ["spread_block", "spread_rest", "spread_row"]
 
 
-def _at(builder: Any, address: Any, offset: Any) -> Any:
-    return simd.pointer(builder, builder.add(address, offset))
-
-
 def _store_octets(builder: Any, value: Any, place: Any, pitch: Any) -> None:
     """Store the halves of `value` at address `place` and `pitch` bytes behind it."""
     for half, to in enumerate((place, builder.add(place, pitch))):
@@ -38,7 +34,7 @@ def spread_row(context: Any, source: Any, columns: Any, octets: Any, out: Any, p
         finite = Finite(builder, FLOATS)
         with cgutils.for_range(builder, builder.sdiv(builder.add(octets, I64(1)), I64(2))) as loop:
             done = builder.mul(loop.index, I64(LANES))
-            place = _at(builder, source, builder.mul(done, I64(4)))
+            place = simd.pointer(builder, source, builder.mul(done, I64(4)))
             value = simd.load_first(builder, place, FLOATS, builder.sub(columns, done))
             finite.note(builder, value)
             _store_octets(builder, value, builder.add(out, builder.mul(builder.mul(loop.index, I64(2)), pitch)), pitch)
@@ -57,11 +53,11 @@ def spread_block(context: Any, source: Any, stride: Any, offsets: Any, out: Any,
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         source, stride, offsets, out, pitch = given
         block = [
-            simd.load(builder, _at(builder, source, builder.mul(stride, I64(row))), FLOATS, REGISTER)
+            simd.load(builder, simd.pointer(builder, source, builder.mul(stride, I64(row))), FLOATS, REGISTER)
             for row in range(LANES)
         ]
         for lane, value in enumerate(simd.transpose(builder, block)):
-            offset = simd.load(builder, _at(builder, offsets, I64(8 * lane)), I64, 8)
+            offset = simd.load(builder, simd.pointer(builder, offsets, I64(8 * lane)), I64, 8)
             _store_octets(builder, value, builder.add(out, offset), pitch)
         return I64(0)
 

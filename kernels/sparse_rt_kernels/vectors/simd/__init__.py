@@ -52,7 +52,7 @@ from sparse_rt_kernels.vectors.simd.permutes import (
     shuffle_bytes,
 )
 from sparse_rt_kernels.vectors.simd.shuffles import bitcast, broadcast, shuffle, transpose
-from sparse_rt_kernels.vectors.simd.values import constant, element, pointer, vector
+from sparse_rt_kernels.vectors.simd.values import constant, element, item, pointer, vector
 
 __all__ = [
     "OPERATIONS",
@@ -75,6 +75,7 @@ __all__ = [
     "gather",
     "in_order",
     "in_register",
+    "item",
     "larger",
     "larger_byte",
     "load",
