@@ -5,7 +5,8 @@ stored zero is skipped: an inf or NaN in x reaches an output only through a nonz
 dense engine gives NaN. `out` may hold NaN on entry. For shapes see :class:`sparse_rt_kernels.product.registry.Kernel`.
 """
 
-from sparse_rt_kernels.n2m4_f32.kernel import PORTABLE, SIMD, SIMD_CHANNEL_LANES, SIMD_ROW_LANES
+from sparse_rt_kernels.n2m4_f32.kernel.portable import PORTABLE
+from sparse_rt_kernels.n2m4_f32.kernel.simd import SIMD, SIMD_CHANNEL_LANES, SIMD_ROW_LANES
 from sparse_rt_kernels.product.registry import register
 
 __all__ = ["PORTABLE", "SIMD", "SIMD_CHANNEL_LANES", "SIMD_ROW_LANES"]

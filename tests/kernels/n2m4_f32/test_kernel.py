@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 from numba.core import config, types
 from sparse_rt_kernels import n2m4_f32
 from sparse_rt_kernels.cpu import isa
-from sparse_rt_kernels.n2m4_f32 import kernel as descriptors
-from sparse_rt_kernels.n2m4_f32 import simd_calls
 from sparse_rt_kernels.n2m4_f32.blocking import panels as blocking
 from sparse_rt_kernels.n2m4_f32.blocking.row_lanes import float_scratch
+from sparse_rt_kernels.n2m4_f32.kernel import portable, simd
 from sparse_rt_kernels.n2m4_f32.task import row_lanes
 from sparse_rt_kernels.n2m4_f32.tile.row_lanes import Operands
 from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
@@ -46,7 +45,7 @@ def skipping(x, w):
 
 def small_blocks(monkeypatch, nbytes):
     """Make panel blocks so short that small problems have several."""
-    for module in (descriptors, simd_calls):
+    for module in (portable, simd):
         monkeypatch.setattr(module, "panel_bytes", lambda: nbytes)
 
 
@@ -268,7 +267,7 @@ def test_cut_shares_cover_every_tile_once(first, tiles, most):
 @given(rows=st.integers(1, 400), k=st.integers(4, 300), nbytes=st.integers(1, 100_000), data=st.data())
 @settings(max_examples=60, deadline=None)
 def test_scratch_holds_every_panel_block(rows, k, nbytes, data):
-    """The macro-kernel's own arithmetic of where panel and partial sums lie, against what is allocated."""
+    """The task's own arithmetic of where panel and partial sums lie, against what is allocated."""
     octets, tiles = -(-k // 8), data.draw(st.integers(1, 5))
     needed = 0
     for panel in range(blocking.panel_count(rows, blocking.MAX_VECTORS)):

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba.core import types
 from sparse_rt_kernels.cpu import isa
-from sparse_rt_kernels.n2m4_f32 import SIMD, SIMD_CHANNEL_LANES, SIMD_ROW_LANES, simd_calls
+from sparse_rt_kernels.n2m4_f32 import SIMD, SIMD_CHANNEL_LANES, SIMD_ROW_LANES
 from sparse_rt_kernels.n2m4_f32.blocking import channel_lanes, shares
 from sparse_rt_kernels.n2m4_f32.blocking import panels as blocking
+from sparse_rt_kernels.n2m4_f32.kernel import simd
 from sparse_rt_kernels.n2m4_f32.task.channel_lanes import rows_tile
 from sparse_rt_kernels.n2m4_f32.tile.channel_lanes import Operands
 from sparse_rt_kernels.product.epilogue import FloatEpilogue
@@ -33,7 +34,7 @@ def bare(n):
 @pytest.mark.parametrize("m", [*range(1, 53), 75, 96, 97, 101, 121])
 def test_every_height_of_the_register_tile(m, nbytes, monkeypatch):
     """n and k leave a part of a tile, of a strip, of an octet and of a turn; several blocks of k or one."""
-    monkeypatch.setattr(simd_calls, "panel_bytes", lambda: nbytes)
+    monkeypatch.setattr(simd, "panel_bytes", lambda: nbytes)
     rng = np.random.default_rng(m)
     w = naive.random_weight(rng, (37, 60), np.float32)
     x = rng.standard_normal((m, 60), np.float32)
@@ -46,7 +47,7 @@ def test_every_height_of_the_register_tile(m, nbytes, monkeypatch):
 @pytest.mark.parametrize("nbytes", [1, 6000, 1 << 20])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_convolution_of_small_images(size, nbytes, threads, monkeypatch):
-    monkeypatch.setattr(simd_calls, "panel_bytes", lambda: nbytes)
+    monkeypatch.setattr(simd, "panel_bytes", lambda: nbytes)
     rng = np.random.default_rng(size)
     w = naive.random_weight(rng, (21, 12, 3, 3), np.float32)
     x = rng.standard_normal((2, 12, size, size), np.float32)
@@ -64,7 +65,7 @@ def test_convolution_of_small_images(size, nbytes, threads, monkeypatch):
 @pytest.mark.parametrize("threads", [1, 2])
 def test_pixels_beside_the_last_panel(height, width, nbytes, threads, monkeypatch):
     """1 to 4 pixels that fill no vector, and 5, which do not go there; panels of 3 and 4 vectors; odd n and k."""
-    monkeypatch.setattr(simd_calls, "panel_bytes", lambda: nbytes)
+    monkeypatch.setattr(simd, "panel_bytes", lambda: nbytes)
     rng = np.random.default_rng(height)
     w = naive.random_weight(rng, (21, 12, 3, 3), np.float32)
     x = rng.standard_normal((2, 12, height, width), np.float32)
@@ -78,7 +79,7 @@ def test_pixels_beside_the_last_panel(height, width, nbytes, threads, monkeypatc
 @pytest.mark.parametrize("bad", [(0, 0), (3, 4), (6, 5), (6, 6)])
 def test_inf_beside_a_panel_or_in_it(bad, nbytes, monkeypatch):
     """Of 49 pixels, 48 are lanes; inf in one must not reach the others, nor outputs by a stored zero."""
-    monkeypatch.setattr(simd_calls, "panel_bytes", lambda: nbytes)
+    monkeypatch.setattr(simd, "panel_bytes", lambda: nbytes)
     rng = np.random.default_rng(6)
     w = naive.random_weight(rng, (20, 16, 1, 1), np.float32)
     w[:, :4] = 0
@@ -198,7 +199,7 @@ def test_rows_are_cut_evenly_or_not_at_all(vectors, threads, products):
 )  # fmt: skip
 @settings(max_examples=60, deadline=None)
 def test_scratch_holds_groups_and_sums(rows, octets, nbytes, conv, tiles):
-    """The macro-kernel's own arithmetic of where groups and sums lie, against what is allocated."""
+    """The task's own arithmetic of where groups and sums lie, against what is allocated."""
     for panel in range(blocking.panel_count(rows, blocking.MAX_VECTORS)):
         first, vectors = blocking.panel_bounds(rows, blocking.MAX_VECTORS, panel)
         width = 16 * vectors

@@ -1,6 +1,7 @@
 """Calls of float32 products: how they are prepared, and what their tasks are called with."""
 
 import functools
+from abc import ABC, abstractmethod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ from sparse_rt_kernels.product.indirection import NO_INDIRECTION, Indirection, i
 from sparse_rt_kernels.product.weight import PackedWeight, Panels
 from sparse_rt_kernels.threads.launch import Launch, Phase
 
-__all__ = ["CALL", "Call", "Rows", "call_in", "float_epilogue", "prepare", "residual_at", "share_record"]
+__all__ = ["CALL", "Call", "FloatCalls", "Rows", "call_in", "prepare", "residual_at", "share_record"]
 
 #: What the tasks of a call share: `shares` is the address of one record for each task; the others are fields of
 #: :class:`Call` and :class:`Indirection`.
@@ -155,3 +156,36 @@ def prepare(
         keep=(packed, epilogue, shares),
         constants=(*packed.addresses, epilogue.address),
     )
+
+
+class FloatCalls(ABC):
+    """How a kernel prepares its calls: matrix products and convolutions differ in what their rows are."""
+
+    def prepare_matmul(
+        self, shape: MatmulShape, packed: PackedWeight[Panels], epilogue: FloatEpilogue | IntegerEpilogue, threads: int
+    ) -> Launch:
+        """Prepare ``out = clip(x @ w.T + bias)``; see :class:`sparse_rt_kernels.product.registry.Kernel`."""
+        return self.prepare_rows(Rows.of_matrix(shape), packed, float_epilogue(packed.kernel, epilogue), threads)
+
+    def prepare_conv(
+        self,
+        geometry: ConvGeometry,
+        x_dtype: np.dtype[Any],
+        out_dtype: np.dtype[Any],
+        packed: PackedWeight[Panels],
+        epilogue: FloatEpilogue | IntegerEpilogue,
+        threads: int,
+    ) -> Launch:
+        """Prepare ``out = clip(conv(x, w) + bias)``; see :class:`sparse_rt_kernels.product.registry.Kernel`."""
+        floats = float_epilogue(packed.kernel, epilogue)
+        return self.prepare_pixels(geometry, packed, floats, threads)
+
+    def prepare_pixels(
+        self, geometry: ConvGeometry, packed: PackedWeight[Panels], epilogue: FloatEpilogue, threads: int
+    ) -> Launch:
+        """Prepare a convolution."""
+        return self.prepare_rows(Rows.of_images(geometry), packed, epilogue, threads)
+
+    @abstractmethod
+    def prepare_rows(self, rows: Rows, packed: PackedWeight[Panels], epilogue: FloatEpilogue, threads: int) -> Launch:
+        """Prepare a call for these rows."""

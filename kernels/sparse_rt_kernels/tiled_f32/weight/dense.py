@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from sparse_rt_kernels.between.direct_convolution.calls import prepare_floats
 from sparse_rt_kernels.jit.llvm import F32
 from sparse_rt_kernels.product.f32.weight import REDUCTION, interleaved, octets_of
 from sparse_rt_kernels.product.weight import Dense, PackedWeight, Panels
@@ -34,4 +35,4 @@ def _add_octet(builder: Any, slots: list[list[Any]], rows: Any, values: Any, ind
                 builder.store(simd.fma(builder, weight, x, builder.load(slot)), slot)
 
 
-DENSE = Strategy("dense", REDUCTION, 0, _pack, _add_octet, None)
+DENSE = Strategy("dense", REDUCTION, 0, _pack, _add_octet, None, prepare_direct=prepare_floats)

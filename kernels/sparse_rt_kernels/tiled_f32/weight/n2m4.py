@@ -39,4 +39,4 @@ def _add_octet(builder: Any, slots: list[list[Any]], rows: Any, values: Any, ind
                 builder.store(simd.fma(builder, weight, x, builder.load(place)), place)
 
 
-N2M4 = Strategy("n2m4", SLOTS, 1, _pack, _add_octet, add_skipping)
+N2M4 = Strategy("n2m4", SLOTS, 1, _pack, _add_octet, add_skipping, few_channels=64)

@@ -4,7 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from sparse_rt_kernels.product.epilogue import FloatEpilogue
+from sparse_rt_kernels.product.geometry import ConvGeometry
 from sparse_rt_kernels.product.weight import PackedWeight, Panels
+from sparse_rt_kernels.threads.launch import Launch
 
 __all__ = ["Strategy"]
 
@@ -31,6 +34,10 @@ class Strategy:
     add_skipping
         ``add_skipping(panel, values, indexes, sums)`` does the same for a panel that holds inf or NaN, and skips stored
         zeros: `values` and `indexes` are addresses. None if there are no zeros to skip.
+    prepare_direct
+        Prepares convolutions that need no panels, and returns None for others; None if all need them.
+    few_channels
+        See :class:`sparse_rt_kernels.product.registry.Kernel`.
     """
 
     format: str
@@ -39,3 +46,5 @@ class Strategy:
     pack: Callable[[str, Any, int], PackedWeight[Panels]]
     add_octet: Callable[[Any, list[list[Any]], Any, Any, Any], None]
     add_skipping: Any
+    prepare_direct: Callable[[ConvGeometry, PackedWeight[Panels], FloatEpilogue, int], Launch | None] | None = None
+    few_channels: int | None = None
