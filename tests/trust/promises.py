@@ -84,7 +84,7 @@ PROMISES = (
     Promise(
         _LAYOUTS,
         "`verify` judges the plan that `run` takes: a wrong step, kernel or layout is exit 1 and named",
-        ("tests/verify/test_verify_mutations.py",),
+        ("tests/verify/test_verify_mutations.py", "tests/verify/test_tuned_plans.py"),
     ),
     Promise(
         _LAYOUTS,

@@ -5,16 +5,13 @@ runs alone, so the layers pass; those of a kernel are wrong either way.
 """
 
 import dataclasses
-import logging
 
 import numpy as np
 import pytest
 from numba.core import config
-from onnxruntime.quantization import QuantType
 from sparse_rt_kernels.product import registry
 
 import sparse_rt as srt
-from benchmarks.models.quantise import quantise_static
 from sparse_rt.plan import build
 from sparse_rt.plan.bind import layout, placement
 from sparse_rt.plan.match import choose, packing
@@ -22,43 +19,16 @@ from sparse_rt.plan.match.operators.add import AddStep
 from sparse_rt.plan.steps.laid_out_step import LaidOutStep
 from sparse_rt.plan.steps.operator_step import OperatorStep
 from sparse_rt.plan.steps.sparse_step import SparseStep
-from sparse_rt.tuning import tuner
-from sparse_rt.tuning.store import Store
-from tests.models.forced_measurements import CANDIDATES, has_dense_kernels
-from tests.models.graphs.builder import Graph, Sizes
+from tests.models.forced_measurements import has_dense_kernels
+from tests.models.graphs.builder import Graph
+from tests.verify.networks import SIZES, layer_names, needs_machine_code, network, quantised, spoiled, verified
 
-SIZES = Sizes(batch=1, channels=16, height=14, width=14)
-needs_machine_code = pytest.mark.skipif(
-    bool(config.DISABLE_JIT) or not has_dense_kernels(), reason="segments are bound as machine code only"
-)
-needs_dense = pytest.mark.skipif(
-    bool(config.DISABLE_JIT) or not has_dense_kernels(), reason="no dense kernel of this tier"
-)
+pytestmark = pytest.mark.usefixtures("quiet_quantiser")
+
 needs_blocks = pytest.mark.skipif(
     bool(config.DISABLE_JIT) or registry.select("u8s8", "n2m4").prepare_blocked is None,
     reason="no kernel of this tier knows blocks",
 )
-
-
-@pytest.fixture(autouse=True)
-def quiet_quantiser():
-    logging.disable(logging.WARNING)
-    yield
-    logging.disable(logging.NOTSET)
-
-
-def network(form):
-    """Convolutions over blocks and planes, a residual from before and one from a pool, a head of floats."""
-    g, c = Graph(SIZES), SIZES.channels
-    x = g.op("Relu", g.conv(g.image(), c, 32, 3))
-    y = g.op("Relu", g.conv(x, 32, 32, 3))
-    y = g.op("Relu", g.op("Add", g.conv(y, 32, 32), x))
-    w = g.op("Relu", g.conv(y, 32, 32, 3))
-    z = g.op("MaxPool", w, kernel_shape=[3, 3], strides=[1, 1], pads=[1, 1, 1, 1])
-    y = g.op("Add", g.op("Add", g.conv(z, 32, 32), z), g.conv(w, 32, 32, 3))
-    y = g.op("Relu", g.conv(y, 32, 64, 3))
-    y = g.op("Flatten", g.op("GlobalAveragePool", y), axis=1)
-    return quantised(*g.finish(g.gemm(y, 64, 24)), form)
 
 
 def two_readers(form):
@@ -66,22 +36,6 @@ def two_readers(form):
     g, c = Graph(SIZES), SIZES.channels
     x = g.image()
     return quantised(*g.finish(g.op("Add", g.conv(x, c, 32, 3), g.conv(x, c, 32, 3))), form)
-
-
-def quantised(model, feeds, form):
-    if form == "float32":
-        return model, feeds
-    kind = QuantType.QInt8 if form == "int8" else QuantType.QUInt8
-    return quantise_static(model, [feeds], activation_type=kind), feeds
-
-
-def verified(form, make=network):
-    model, feeds = make(form)
-    return srt.verify(model, None, feeds, threads=1)
-
-
-def layer_names(report):
-    return [layer.name for layer in report.layers]
 
 
 @pytest.mark.parametrize("form", ["float32", "uint8", "int8"])
@@ -95,9 +49,6 @@ def test_the_network_itself_is_equal(form):
         assert all(check.status == "equal" for check in report.operators)
     assert not report.sparse_outputs
     assert not report.in_onnxruntime
-
-
-# --- the running plan alone ----------------------------------------------------------------------------------------
 
 
 def assert_found_as_it_runs(report, names=None):
@@ -223,22 +174,6 @@ def test_a_launch_that_reads_another_value(form, monkeypatch):
     assert_found_as_it_runs(verified(form))
 
 
-# --- kernels -------------------------------------------------------------------------------------------------------
-
-
-def one_value_off(matrix):
-    """Return a weight with the largest value of each channel nearer to zero."""
-    changed = matrix.copy()
-    position = np.arange(len(changed)), np.abs(changed.astype(np.float32)).argmax(axis=1)
-    step = 30 if changed.dtype.kind == "i" else np.abs(changed[position]) / 3
-    changed[position] -= (np.sign(changed[position]) * step).astype(changed.dtype)
-    return changed
-
-
-def spoiled(weight):
-    return dataclasses.replace(weight, values=one_value_off(weight.values))
-
-
 @pytest.mark.parametrize("form", ["float32", "uint8", "int8"])
 @pytest.mark.parametrize("number", [0, 3, 7])
 def test_a_kernel_that_packs_one_value_wrongly(form, number, monkeypatch):
@@ -323,68 +258,3 @@ def test_an_operator_that_is_one_step_off_in_one_place(form, op_type, monkeypatc
     assert {check.op_type for check in wrong} == {op_type}
     assert report.first_difference == wrong[0].name
     assert all(check.comparison.differing == 1 for check in wrong)
-
-
-# --- tuned plans ---------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def tuned(monkeypatch, tmp_path):
-    def make(candidate):
-        monkeypatch.setenv("SPARSE_RT_TUNING", "on")
-        monkeypatch.setattr(tuner, "measure", CANDIDATES[candidate]())
-        monkeypatch.setattr(tuner, "Store", lambda: Store(tmp_path / "tuning"))
-
-    return make
-
-
-@needs_dense
-@pytest.mark.parametrize("form", ["float32", "uint8"])
-def test_a_tuned_plan_is_judged_with_every_sparse_kernel_beside_it(form, tuned):
-    tuned("dense kernels")
-    report = verified(form)
-    assert report.equal, report.reason
-    used = [layer for layer in report.layers if layer.in_use]
-    # A layer that adds a residual has no dense rival that does.
-    assert sum("_dense_" in layer.kernel for layer in used) >= 5
-    assert len({layer.name for layer in report.layers if "_n2m4_" in layer.kernel}) == 8
-    assert [check.name for check in report.sparse_outputs] == [check.name for check in report.outputs]
-
-
-@needs_dense
-def test_a_dense_kernel_that_is_wrong_is_found_where_it_runs(tuned, monkeypatch):
-    tuned("dense kernels")
-    pack = packing.pack
-
-    def wrong(kernel, weight):
-        return pack(kernel, spoiled(weight) if kernel.format == "dense" else weight)
-
-    monkeypatch.setattr(packing, "pack", wrong)
-    report = verified("float32")
-    assert report.exit_code == 1
-    wrong = [layer for layer in report.layers if layer.status == "different"]
-    assert wrong
-    assert all("_dense_" in layer.kernel and layer.in_use for layer in wrong)
-
-
-@needs_machine_code
-def test_a_sparse_kernel_that_is_wrong_is_found_where_it_does_not_run(tuned, monkeypatch):
-    tuned("all of it in onnxruntime")
-    assert verified("float32").equal
-    pack = packing.pack
-    monkeypatch.setattr(packing, "pack", lambda kernel, weight: pack(kernel, spoiled(weight)))
-    report = verified("float32")
-    assert report.in_onnxruntime
-    assert report.exit_code == 1
-    assert not any(layer.in_use for layer in report.layers)
-    assert report.first_difference == layer_names(report)[0]
-
-
-@needs_machine_code
-def test_a_model_that_onnxruntime_runs_says_so(tuned):
-    tuned("all of it in onnxruntime")
-    report = verified("float32")
-    assert report.equal
-    assert report.in_onnxruntime
-    assert "onnxruntime runs the whole model here" in report.reason
-    assert len(report.layers) == 8
