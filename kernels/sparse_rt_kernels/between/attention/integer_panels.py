@@ -13,6 +13,7 @@ from sparse_rt_kernels.vectors.loops import each_choice, each_unit, zero
 from sparse_rt_kernels.vectors.narrowing import Divisor, to_bytes
 from sparse_rt_kernels.vectors.quantisation import ByteFields
 from sparse_rt_kernels.vectors.quantised_rows import FIRSTS, row_reader
+from sparse_rt_kernels.vectors.records import fields_of
 from sparse_rt_kernels.vectors.registers import BYTES, LANES, REGISTER, WORDS
 
 __all__ = ["TIER", "column_starts", "interleave_rows", "quantise_row", "row_total", "weigh_row"]
@@ -44,7 +45,7 @@ def quantise_row(context: Any, x: Any, block: Any, y: Any, count: Any, scale: An
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         x, block, y, count, scale, held = given
-        divisor, after = Divisor(builder, scale), ByteFields(*cgutils.unpack_tuple(builder, held))
+        divisor, after = Divisor(builder, scale), fields_of(builder, ByteFields, held)
 
         def row(is_quantised: int) -> None:
             read = row_reader(builder, x, block, is_quantised)

@@ -8,6 +8,7 @@ from sparse_rt_kernels.jit.compiler import cgutils, types
 from sparse_rt_kernels.jit.llvm import I32, I64
 from sparse_rt_kernels.vectors import simd
 from sparse_rt_kernels.vectors.lanes import broadcast_float
+from sparse_rt_kernels.vectors.records import fields_of
 from sparse_rt_kernels.vectors.registers import LANES, REGISTER, WORDS
 
 __all__ = ["Products", "Rounding", "context_bytes", "scores"]
@@ -138,8 +139,8 @@ def _rounded(
     builder: Any, size: tuple[Any, Any], products: Any, rounding: Any, store: Callable[[int, Any], None]
 ) -> Any:
     """Emit ``store(row, rounded sums)`` for the rows of a tile; return how many; `size` is rows and registers left."""
-    operands = Products(*cgutils.unpack_tuple(builder, products))
-    rounder = _Rounder(builder, Rounding(*cgutils.unpack_tuple(builder, rounding)))
+    operands = fields_of(builder, Products, products)
+    rounder = _Rounder(builder, fields_of(builder, Rounding, rounding))
 
     def tile(height: int, width: int) -> None:
         for row, values in enumerate(_sums(builder, height, width, operands)):

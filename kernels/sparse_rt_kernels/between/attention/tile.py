@@ -9,6 +9,7 @@ from sparse_rt_kernels.jit.compiler import cgutils, types
 from sparse_rt_kernels.jit.llvm import F32, I64
 from sparse_rt_kernels.vectors import simd
 from sparse_rt_kernels.vectors.loops import zero
+from sparse_rt_kernels.vectors.records import fields_of
 from sparse_rt_kernels.vectors.registers import FLOATS, REGISTER
 
 __all__ = ["Product", "multiply"]
@@ -63,7 +64,7 @@ def _tile(context: Any, rows: Any, vectors: Any, product: Any) -> Any:
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         height, width = rows.literal_value, vectors.literal_value
-        p = Product(*cgutils.unpack_tuple(builder, given[2]))
+        p = fields_of(builder, Product, given[2])
         sources, places = (
             _rows(builder, base, stride, height) for base, stride in ((p.a, p.a_stride), (p.y, p.y_stride))
         )

@@ -3,11 +3,12 @@
 from typing import Any
 
 from sparse_rt_kernels.between.depthwise.layout import BLOCK
-from sparse_rt_kernels.between.depthwise.operands import Block, TapTable
+from sparse_rt_kernels.between.depthwise.operands import Block, Floats, TapTable
 from sparse_rt_kernels.between.depthwise.sums import Taps, emit_sums
 from sparse_rt_kernels.jit.compiler import cgutils, types
 from sparse_rt_kernels.jit.llvm import F32, I64
 from sparse_rt_kernels.vectors import simd
+from sparse_rt_kernels.vectors.records import fields_of
 from sparse_rt_kernels.vectors.registers import FLOATS, LANES
 
 __all__ = ["multiply_floats"]
@@ -32,14 +33,12 @@ def multiply_floats(
     """
 
     def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        a = Block(*cgutils.unpack_tuple(builder, given[4]))
-        held_taps = TapTable(*cgutils.unpack_tuple(builder, given[5]))
+        a = fields_of(builder, Block, given[4])
+        held_taps = fields_of(builder, TapTable, given[5])
         taps = Taps(rows.literal_value, columns.literal_value, together.literal_value, down.literal_value)
         # Rows computed together share what they read: one vector of each is enough to hide an FMA's latency.
         vectors = max(1, 4 // taps.together)
-        start, least, most = (
-            simd.broadcast(builder, value, LANES) for value in cgutils.unpack_tuple(builder, given[6])
-        )
+        start, least, most = (simd.broadcast(builder, value, LANES) for value in fields_of(builder, Floats, given[6]))
         pieces = builder.mul(a.blocks, I64(BLOCK // LANES // vectors))
         with cgutils.for_range(builder, pieces) as piece:
             at = builder.mul(piece.index, I64(64 * vectors))

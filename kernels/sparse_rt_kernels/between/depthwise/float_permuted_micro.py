@@ -8,6 +8,7 @@ from sparse_rt_kernels.between.depthwise.operands import Floats, Planes
 from sparse_rt_kernels.jit.compiler import cgutils, types
 from sparse_rt_kernels.jit.llvm import F32, I16, I64
 from sparse_rt_kernels.vectors import simd
+from sparse_rt_kernels.vectors.records import fields_of
 from sparse_rt_kernels.vectors.registers import FLOATS, LANES, MASK, WORDS
 
 __all__ = ["PieceTables", "convolve_pieces"]
@@ -70,9 +71,9 @@ def convolve_pieces(context: Any, size: Any, planes: Any, pieces: Any, weights: 
     """
 
     def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        a = Planes(*cgutils.unpack_tuple(builder, given[1]))
-        tables = PieceTables(*cgutils.unpack_tuple(builder, given[2]))
-        end = Floats(*cgutils.unpack_tuple(builder, given[4]))
+        a = fields_of(builder, Planes, given[1])
+        tables = fields_of(builder, PieceTables, given[2])
+        end = fields_of(builder, Floats, given[4])
         side = size.literal_value
         least, most = (simd.broadcast(builder, value, LANES) for value in (end.low, end.high))
 

@@ -8,6 +8,7 @@ from sparse_rt_kernels.between.depthwise.operands import Floats, Planes
 from sparse_rt_kernels.jit.compiler import cgutils, types
 from sparse_rt_kernels.jit.llvm import F32, I16, I32, I64
 from sparse_rt_kernels.vectors import simd
+from sparse_rt_kernels.vectors.records import fields_of
 from sparse_rt_kernels.vectors.registers import FLOATS, LANES, MASK
 
 __all__ = ["Image", "RowPieces", "convolve_rows"]
@@ -126,10 +127,10 @@ def convolve_rows(
     """
 
     def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        a = Planes(*cgutils.unpack_tuple(builder, given[2]))
-        size = Image(*cgutils.unpack_tuple(builder, given[3]))
-        tables = RowPieces(*cgutils.unpack_tuple(builder, given[4]))
-        end = Floats(*cgutils.unpack_tuple(builder, given[6]))
+        a = fields_of(builder, Planes, given[2])
+        size = fields_of(builder, Image, given[3])
+        tables = fields_of(builder, RowPieces, given[4])
+        end = fields_of(builder, Floats, given[6])
         rows, stride = together.literal_value, down.literal_value
         least, most = (simd.broadcast(builder, value, LANES) for value in (end.low, end.high))
         out_pitch = builder.mul(size.out_width, I64(4))

@@ -14,6 +14,7 @@ from sparse_rt_kernels.between.depthwise.sums import Taps, emit_sums
 from sparse_rt_kernels.jit.compiler import cgutils, types
 from sparse_rt_kernels.jit.llvm import I32, I64
 from sparse_rt_kernels.vectors import simd
+from sparse_rt_kernels.vectors.records import fields_of
 from sparse_rt_kernels.vectors.registers import LANES, WORDS
 
 __all__ = ["multiply_bytes"]
@@ -42,9 +43,9 @@ def multiply_bytes(
     """
 
     def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        a = Block(*cgutils.unpack_tuple(builder, given[4]))
-        taps = TapTable(*cgutils.unpack_tuple(builder, given[5]))
-        end = Bytes(*cgutils.unpack_tuple(builder, given[6]))
+        a = fields_of(builder, Block, given[4])
+        taps = fields_of(builder, TapTable, given[5])
+        end = fields_of(builder, Bytes, given[6])
         every, tier = step.literal_value, level.literal_value
         starts = [64 * (v * every // 4) + v * every % 4 for v in range(4)]
         zero = simd.broadcast(builder, builder.trunc(end.offset, I32), LANES)

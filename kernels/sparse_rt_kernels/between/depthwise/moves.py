@@ -9,6 +9,7 @@ from sparse_rt_kernels.jit.compiler import cgutils, types
 from sparse_rt_kernels.jit.llvm import F32, I8, I32, I64
 from sparse_rt_kernels.vectors import simd
 from sparse_rt_kernels.vectors.loops import first_that_fits
+from sparse_rt_kernels.vectors.records import fields_of
 from sparse_rt_kernels.vectors.registers import FLOATS
 
 __all__ = ["Grid", "copy_rows", "fill_words", "float_at", "separate_pairs", "word_at"]
@@ -47,7 +48,7 @@ def copy_rows(context: Any, source: Any, target: Any, planes: Any, rows: Any, wi
     """
 
     def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        read, written = (Grid(*cgutils.unpack_tuple(builder, grid)) for grid in given[:2])
+        read, written = (fields_of(builder, Grid, grid) for grid in given[:2])
         planes, rows, width, flip = given[2:]
         flips = builder.trunc(flip, I8)
 

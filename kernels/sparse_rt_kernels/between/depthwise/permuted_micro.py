@@ -14,6 +14,7 @@ from sparse_rt_kernels.cpu import isa
 from sparse_rt_kernels.jit.compiler import cgutils, types
 from sparse_rt_kernels.jit.llvm import F32, I8, I32, I64
 from sparse_rt_kernels.vectors import simd
+from sparse_rt_kernels.vectors.records import fields_of
 from sparse_rt_kernels.vectors.registers import BYTES, LANES, WORDS
 
 __all__ = ["BlockTables", "convolve_permuted"]
@@ -135,9 +136,9 @@ def convolve_permuted(
     """
 
     def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        a = Planes(*cgutils.unpack_tuple(builder, given[3]))
-        tables = BlockTables(*cgutils.unpack_tuple(builder, given[4]))
-        end = Bytes(*cgutils.unpack_tuple(builder, given[6]))
+        a = fields_of(builder, Planes, given[3])
+        tables = fields_of(builder, BlockTables, given[4])
+        end = fields_of(builder, Bytes, given[6])
         height, ways = rows.literal_value, vectors.literal_value
         # An operand has 4 columns.
         width = -(-height // 4)

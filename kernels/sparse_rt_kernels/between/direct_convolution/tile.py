@@ -12,6 +12,7 @@ from sparse_rt_kernels.jit.compiler import cgutils, types
 from sparse_rt_kernels.jit.llvm import I32, I64
 from sparse_rt_kernels.product.u8s8.requantise import Requantiser, store_planes
 from sparse_rt_kernels.vectors import simd
+from sparse_rt_kernels.vectors.records import fields_of
 from sparse_rt_kernels.vectors.registers import FLOATS, REGISTER, WORDS
 
 __all__ = ["CHANNELS", "PIXELS", "Bytes", "Floats", "Row", "bytes_row", "floats_row"]
@@ -206,8 +207,8 @@ def bytes_row(context: Any, distance: Any, row: Any, operands: Any) -> Any:
     """
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
-        a = Row(*cgutils.unpack_tuple(builder, given[1]))
-        end = Bytes(*cgutils.unpack_tuple(builder, given[2]))
+        a = fields_of(builder, Row, given[1])
+        end = fields_of(builder, Bytes, given[2])
         _one_or_two(builder, a.channels, lambda blocks: _emit_bytes(builder, distance.literal_value, a, end, blocks))
         return I64(0)
 
@@ -260,8 +261,8 @@ def floats_row(context: Any, distance: Any, row: Any, operands: Any) -> Any:
     """
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
-        a = Row(*cgutils.unpack_tuple(builder, given[1]))
-        end = Floats(*cgutils.unpack_tuple(builder, given[2]))
+        a = fields_of(builder, Row, given[1])
+        end = fields_of(builder, Floats, given[2])
         low, high = (simd.broadcast(builder, bound, CHANNELS) for bound in (end.low, end.high))
         far = distance.literal_value
         _one_or_two(builder, a.channels, lambda blocks: _emit_floats(builder, far, a, end, (low, high), blocks))

@@ -8,7 +8,7 @@ import numpy as np
 from sparse_rt_kernels.between.elementwise.logistic import sigmoid, tanh
 from sparse_rt_kernels.cpu import isa
 from sparse_rt_kernels.jit.compilation import TaskFunction
-from sparse_rt_kernels.jit.compiler import carray, cgutils, types
+from sparse_rt_kernels.jit.compiler import carray, types
 from sparse_rt_kernels.jit.llvm import I64
 from sparse_rt_kernels.threads.launch import Launch, Phase
 from sparse_rt_kernels.threads.parts import part_bounds, worthwhile_parts
@@ -16,6 +16,7 @@ from sparse_rt_kernels.vectors import lanes, simd
 from sparse_rt_kernels.vectors.loops import UNIT, each_choice, each_unit, zero
 from sparse_rt_kernels.vectors.narrowing import Divisor, to_bytes
 from sparse_rt_kernels.vectors.quantisation import BYTE_FIELDS, ByteFields, ByteTensor, byte_fields
+from sparse_rt_kernels.vectors.records import fields_of
 from sparse_rt_kernels.vectors.registers import LANES
 
 __all__ = ["ACTIVATIONS", "prepare_activation"]
@@ -46,7 +47,7 @@ def _activate(context: Any, level: Any, x: Any, y: Any, count: Any, choice: Any,
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         _, x, y, count, chosen, scale, held = given
-        divisor, after = Divisor(builder, scale), ByteFields(*cgutils.unpack_tuple(builder, held))
+        divisor, after = Divisor(builder, scale), fields_of(builder, ByteFields, held)
 
         def activate(which: int, is_float: int, at: Any, rest: Any) -> None:
             offset = builder.mul(at, I64(4))
@@ -64,7 +65,7 @@ def _activate(context: Any, level: Any, x: Any, y: Any, count: Any, choice: Any,
 
         each_choice(
             builder,
-            [*cgutils.unpack_tuple(builder, chosen)],
+            list(fields_of(builder, _Choice, chosen)),
             lambda which, is_float: each_unit(builder, count, lambda at, rest: activate(which, is_float, at, rest)),
         )
         return zero()

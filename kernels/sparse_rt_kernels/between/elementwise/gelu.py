@@ -20,6 +20,7 @@ from sparse_rt_kernels.vectors.loops import each_choice, each_unit, zero
 from sparse_rt_kernels.vectors.narrowing import Divisor, to_bytes
 from sparse_rt_kernels.vectors.quantisation import BYTE_FIELDS, ByteFields, ByteTensor, byte_fields
 from sparse_rt_kernels.vectors.quantised_rows import FIRSTS, QuantisedRows, block_address, row_reader, rows_block
+from sparse_rt_kernels.vectors.records import fields_of
 from sparse_rt_kernels.vectors.registers import LANES
 
 __all__ = ["prepare_gelu"]
@@ -91,7 +92,7 @@ def _gelu_rows(context: Any, level: Any, rows: Any) -> Any:
             for lane, value in enumerate(results):
                 lanes.store_floats(builder, place, lane * LANES, value, rest)
 
-        _each_row(builder, level.literal_value, _Rows(*cgutils.unpack_tuple(builder, given[1])), 4, store)
+        _each_row(builder, level.literal_value, fields_of(builder, _Rows, given[1]), 4, store)
         return zero()
 
     return types.intp(level, rows), generate
@@ -103,14 +104,14 @@ def _gelu_bytes(context: Any, level: Any, rows: Any, scale: Any, fields: Any) ->
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         _, held, scale, after = given
-        divisor, after = Divisor(builder, scale), ByteFields(*cgutils.unpack_tuple(builder, after))
+        divisor, after = Divisor(builder, scale), fields_of(builder, ByteFields, after)
 
         def store(place: Any, results: list[Any], rest: Any) -> None:
             # What is quantised is itself off by more than the product.
             quotients = [divisor.product(builder, value) for value in results]
             lanes.store_bytes(builder, place, to_bytes(builder, level.literal_value, quotients, after), rest)
 
-        _each_row(builder, level.literal_value, _Rows(*cgutils.unpack_tuple(builder, held)), 1, store)
+        _each_row(builder, level.literal_value, fields_of(builder, _Rows, held), 1, store)
         return zero()
 
     return types.intp(level, rows, types.float32, fields), generate

@@ -7,7 +7,7 @@ import numpy as np
 
 from sparse_rt_kernels.cpu import isa
 from sparse_rt_kernels.jit.compilation import TaskFunction
-from sparse_rt_kernels.jit.compiler import carray, cgutils, types
+from sparse_rt_kernels.jit.compiler import carray, types
 from sparse_rt_kernels.jit.llvm import I64
 from sparse_rt_kernels.threads.launch import Launch, Phase
 from sparse_rt_kernels.threads.parts import part_bounds, worthwhile_parts
@@ -15,6 +15,7 @@ from sparse_rt_kernels.vectors import lanes, simd
 from sparse_rt_kernels.vectors.loops import UNIT, each_unit, zero
 from sparse_rt_kernels.vectors.narrowing import Divisor, to_bytes
 from sparse_rt_kernels.vectors.quantisation import BYTE_FIELDS, ByteFields, Quantisation, byte_fields
+from sparse_rt_kernels.vectors.records import fields_of
 from sparse_rt_kernels.vectors.registers import LANES
 
 __all__ = ["prepare_quantise", "quantise_range"]
@@ -33,7 +34,7 @@ def quantise_range(context: Any, level: Any, x: Any, y: Any, count: Any, scale: 
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         _, x, y, count, scale, held = given
-        divisor, after = Divisor(builder, scale), ByteFields(*cgutils.unpack_tuple(builder, held))
+        divisor, after = Divisor(builder, scale), fields_of(builder, ByteFields, held)
 
         def quantise(at: Any, rest: Any) -> None:
             place = builder.add(x, builder.mul(at, I64(4)))

@@ -8,7 +8,7 @@ import numpy as np
 
 from sparse_rt_kernels.cpu import isa
 from sparse_rt_kernels.jit.compilation import TaskFunction
-from sparse_rt_kernels.jit.compiler import carray, cgutils, types
+from sparse_rt_kernels.jit.compiler import carray, types
 from sparse_rt_kernels.product.quantised_add import QuantisedAdd
 from sparse_rt_kernels.threads.launch import Launch, Phase
 from sparse_rt_kernels.threads.parts import part_bounds, worthwhile_parts
@@ -17,6 +17,7 @@ from sparse_rt_kernels.vectors import lanes, simd
 from sparse_rt_kernels.vectors.loops import UNIT, each_choice, each_unit, zero
 from sparse_rt_kernels.vectors.narrowing import to_bytes
 from sparse_rt_kernels.vectors.quantisation import BYTE_FIELDS, ByteFields, byte_fields, is_signed
+from sparse_rt_kernels.vectors.records import fields_of
 from sparse_rt_kernels.vectors.registers import LANES
 
 __all__ = ["prepare_quantised_add", "sum_of_bytes"]
@@ -62,9 +63,9 @@ def _add_range(
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         *_, given_sides, y, count, given_factors, held = given
-        one_side = _Sides(*cgutils.unpack_tuple(builder, given_sides))
-        ratios = _Factors(*cgutils.unpack_tuple(builder, given_factors))
-        after = ByteFields(*cgutils.unpack_tuple(builder, held))
+        one_side = fields_of(builder, _Sides, given_sides)
+        ratios = fields_of(builder, _Factors, given_factors)
+        after = fields_of(builder, ByteFields, held)
         a_ratio, b_ratio, offset = (lanes.broadcast_float(builder, value) for value in ratios)
 
         def add(first_signed: int, second_signed: int, at: Any, rest: Any) -> None:

@@ -21,6 +21,7 @@ from sparse_rt_kernels.vectors import lanes, simd
 from sparse_rt_kernels.vectors.across import combine_across
 from sparse_rt_kernels.vectors.loops import UNIT, zero
 from sparse_rt_kernels.vectors.quantisation import BYTE_FIELDS, ByteFields, ByteTensor, byte_fields
+from sparse_rt_kernels.vectors.records import fields_of
 from sparse_rt_kernels.vectors.registers import BYTES, FLOATS, LANES, WORDS
 
 __all__ = ["prepare_global_average_pool", "prepare_quantised_global_average_pool"]
@@ -137,7 +138,7 @@ def _byte_means(context: Any, x: Any, y: Any, planes: Any, factor: Any) -> Any:
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         x, y, held, factor = given
-        a = _Bytes(*cgutils.unpack_tuple(builder, held))
+        a = fields_of(builder, _Bytes, held)
         flips = simd.broadcast(builder, builder.trunc(a.flip, I8), 64)
         corrections = simd.broadcast(builder, builder.trunc(a.correction, I32), LANES)
         factors = lanes.broadcast_float(builder, factor)

@@ -12,6 +12,7 @@ from sparse_rt_kernels.jit.compiler import cgutils, types
 from sparse_rt_kernels.jit.llvm import F32, I8, I64
 from sparse_rt_kernels.vectors import simd
 from sparse_rt_kernels.vectors.loops import first_that_fits
+from sparse_rt_kernels.vectors.records import fields_of
 
 __all__ = [
     "FLOAT32",
@@ -138,7 +139,7 @@ def largest_of_rows(context: Any, item: Any, source: Any, count: Any, step: Any,
 
     def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
         _, read, count, step, written = given
-        a, y = Rows(*cgutils.unpack_tuple(builder, read)), Results(*cgutils.unpack_tuple(builder, written))
+        a, y = fields_of(builder, Rows, read), fields_of(builder, Results, written)
         kind = item.literal_value
 
         def emit(lanes: int, row: Any, first: Any, known: Any) -> None:
@@ -171,7 +172,7 @@ def largest_of_columns(context: Any, item: Any, step: Any, source: Any, count: A
 
     def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
         _, _, read, count, written = given
-        a, y = Rows(*cgutils.unpack_tuple(builder, read)), Results(*cgutils.unpack_tuple(builder, written))
+        a, y = fields_of(builder, Rows, read), fields_of(builder, Results, written)
         kind, every = item.literal_value, step.literal_value
         itemsize = _BYTES[kind]
 
@@ -205,7 +206,7 @@ def repeat_edges(context: Any, item: Any, inner: Any, before: Any, after: Any) -
 
     def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
         _, held, before, after = given
-        rows = Results(*cgutils.unpack_tuple(builder, held))
+        rows = fields_of(builder, Results, held)
         kind = _ITEMS[item.literal_value]
         itemsize = I64(_BYTES[item.literal_value])
         with cgutils.for_range(builder, rows.rows) as row:
