@@ -126,14 +126,9 @@ FIELDS = record(ByteFields)
 INT, REAL = types.intp, types.float32
 BLOCK, TABLE = record(Block), record(TapTable)
 BYTES = record(Bytes, "scale", "bias", "low", "high")
-ADDED = (
-    record(quantised_add._Sides),
-    INT,
-    INT,
-    record(quantised_add._Factors, *quantised_add._Factors._fields),
-    FIELDS,
-)
-#: Emitters whose code depends on the tier, and what follows the level, or with those that stand before it.
+SIDES, FACTORS = record(quantised_add._Sides), record(quantised_add._Factors, *quantised_add._Factors._fields)
+ADDED = (types.literal(0), SIDES, INT, INT, FACTORS, FIELDS)
+#: Emitters whose code depends on the tier: literals before the level, and types of what follows it.
 LEVELLED = {
     "activate": (activation._activate, (), (INT, INT, INT, record(activation._Choice), REAL, FIELDS)),
     "look up": (byte_table.look_up_bytes, (), (INT,) * 5),
