@@ -1,23 +1,14 @@
 """What the float32 2:4 family promises beyond the conformance suite."""
 
 import itertools
-import re
 
-import numba
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from numba.core import config, types
+from numba.core import config
 from sparse_rt_kernels import n2m4_f32
 from sparse_rt_kernels.cpu import isa
-from sparse_rt_kernels.n2m4_f32.blocking import panels as blocking
-from sparse_rt_kernels.n2m4_f32.blocking.row_lanes import float_scratch
 from sparse_rt_kernels.n2m4_f32.kernel import portable, simd
-from sparse_rt_kernels.n2m4_f32.task import row_lanes
-from sparse_rt_kernels.n2m4_f32.tile.row_lanes import Operands
 from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
-from sparse_rt_kernels.product.f32.ending import Ending
 from sparse_rt_kernels.product.weight import Indexed
 from sparse_rt_kernels.threads.pool import ThreadPool
 
@@ -215,101 +206,3 @@ def test_packed_weight_interleaves_four_channels(kernel):
         expected = values[channel, 4 * octet + slot] if there else 0
         assert packed.panels.values[channel // 4, octet, slot, channel % 4] == expected
         assert packed.panels.indexes[channel // 4, octet, channel % 4] == (index[channel, octet] if channel < 7 else 0)
-
-
-@given(rows=st.integers(1, 5000), most=st.integers(1, 7))
-@settings(max_examples=50, deadline=None)
-def test_panels_cover_all_rows_evenly(rows, most):
-    bounds = [blocking.panel_bounds(rows, most, panel) for panel in range(blocking.panel_count(rows, most))]
-    edges = [0, *itertools.accumulate(vectors * blocking.LANES for _, vectors in bounds)]
-    assert [first for first, _ in bounds] == edges[:-1]
-    assert edges[-1] - blocking.LANES < rows <= edges[-1]
-    widths = {vectors for _, vectors in bounds}
-    assert max(widths) <= most
-    assert max(widths) - min(widths) <= 1
-
-
-@given(k=st.integers(1, 20000), vectors=st.integers(1, 7), nbytes=st.integers(1, 1 << 20))
-@settings(max_examples=50, deadline=None)
-def test_blocks_of_k_fit_and_are_as_few_as_can_be(k, vectors, nbytes):
-    length = blocking.block_length(k, vectors, nbytes)
-    assert length % blocking.LANES == 0
-    row = vectors * blocking.LANES * 4
-    assert length == blocking.LANES or length * row <= nbytes
-    padded = -(-k // blocking.LANES) * blocking.LANES
-    most = max(nbytes // row // blocking.LANES, 1) * blocking.LANES
-    assert -(-padded // length) == -(-padded // most)
-
-
-@given(panels=st.integers(1, 60), tiles=st.integers(1, 60), threads=st.integers(1, 9))
-@settings(max_examples=100, deadline=None)
-def test_shares_cover_every_tile_of_every_panel_once(panels, tiles, threads):
-    seen = np.zeros((panels, tiles), int)
-    for work in blocking.split_work(panels, tiles, threads):
-        assert work.first_tile % 4 == 0
-        seen[work.first_panel : work.last_panel, work.first_tile : work.last_tile] += 1
-    assert (seen == 1).all()
-
-
-@given(first=st.integers(0, 9), tiles=st.integers(1, 90), most=st.integers(1, 40))
-@settings(max_examples=100, deadline=None)
-def test_cut_shares_cover_every_tile_once(first, tiles, most):
-    work = blocking.Work(2, 5, 4 * first, 4 * first + tiles)
-    parts = blocking.cut_tiles(work, most)
-    assert [part.first_tile for part in parts] == [work.first_tile, *(part.last_tile for part in parts[:-1])]
-    assert parts[-1].last_tile == work.last_tile
-    for part in parts:
-        assert part[:2] == work[:2]
-        assert part.first_tile % 4 == 0
-        assert 0 < part.last_tile - part.first_tile <= max(most // 4, 1) * 4
-
-
-@given(rows=st.integers(1, 400), k=st.integers(4, 300), nbytes=st.integers(1, 100_000), data=st.data())
-@settings(max_examples=60, deadline=None)
-def test_scratch_holds_every_panel_block(rows, k, nbytes, data):
-    """The task's own arithmetic of where panel and partial sums lie, against what is allocated."""
-    octets, tiles = -(-k // 8), data.draw(st.integers(1, 5))
-    needed = 0
-    for panel in range(blocking.panel_count(rows, blocking.MAX_VECTORS)):
-        _, vectors = blocking.panel_bounds(rows, blocking.MAX_VECTORS, panel)
-        length = blocking.block_length(octets * 8, vectors, nbytes)
-        needed = max(needed, (length + 16 + -(-tiles // 4) * 16) * vectors * 16)
-    assert float_scratch(rows, octets, nbytes, 0, tiles) >= needed
-
-
-# --- machine code ----------------------------------------------------------------------------------------------------
-
-
-def records():
-    """What Numba takes the records of a register tile for."""
-    integers, floats = types.intp, types.float32
-    ending = types.NamedTuple([integers, floats, floats, *[integers] * 5], Ending)
-    return types.NamedUniTuple(integers, len(Operands._fields), Operands), ending
-
-
-@simd_only
-def test_the_register_tile_keeps_its_accumulators_in_registers():
-    """In the loop of every tile each FMA reads x from memory, and no vector is spilled."""
-    signature = (types.intp, *records())
-    compiled = numba.njit(signature, nogil=True, error_model="numpy")(row_lanes.register_tile.py_func)
-    (assembly,) = compiled.inspect_asm().values()
-    blocks = re.split(r"^\.?\w+:.*$", assembly, flags=re.MULTILINE)
-    loops = {block.count("vfmadd"): block for block in blocks if block.count("vfmadd") >= 16}
-    assert {16 * vectors for vectors in range(1, blocking.MAX_VECTORS + 1)} <= set(loops)
-    for vectors in range(1, blocking.MAX_VECTORS + 1):
-        loop = loops[16 * vectors]
-        assert len(re.findall(r"vfmadd\w+ps\s+-?\d*\(%r\w+(?:,%r\w+(?:,\d)?)?\), %zmm", loop)) == 16 * vectors
-        assert not re.findall(r"zmm.*\(%r[sb]p\)|\(%r[sb]p\).*zmm", loop)
-
-
-@simd_only
-def test_the_register_tile_with_rows_beside_spills_nothing():
-    signature = (types.intp, types.intp, *records(), types.intp, types.intp)
-    compiled = numba.njit(signature, nogil=True, error_model="numpy")(row_lanes.register_tile_and_rest.py_func)
-    (assembly,) = compiled.inspect_asm().values()
-    blocks = re.split(r"^\.?\w+:.*$", assembly, flags=re.MULTILINE)
-    loops = {block.count("vfmadd"): block for block in blocks if block.count("vfmadd") >= 16}
-    for vectors, rest in itertools.product((3, 4), (1, 4)):
-        loop = loops[16 * vectors + rest]
-        assert len(re.findall(r"vfmadd\w+ps\s+-?\d*\(%r\w+(?:,%r\w+(?:,\d)?)?\), %zmm", loop)) == 16 * vectors
-        assert not re.findall(r"zmm.*\(%r[sb]p\)|\(%r[sb]p\).*zmm", loop)

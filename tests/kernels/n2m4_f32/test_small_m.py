@@ -1,20 +1,11 @@
 """The channel-lane shape of the float32 2:4 family, and the choice between it and lanes of rows."""
 
-import re
-
-import numba
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from numba.core import types
 from sparse_rt_kernels.cpu import isa
 from sparse_rt_kernels.n2m4_f32 import SIMD, SIMD_CHANNEL_LANES, SIMD_ROW_LANES
-from sparse_rt_kernels.n2m4_f32.blocking import channel_lanes, shares
 from sparse_rt_kernels.n2m4_f32.blocking import panels as blocking
 from sparse_rt_kernels.n2m4_f32.kernel import simd
-from sparse_rt_kernels.n2m4_f32.task.channel_lanes import rows_tile
-from sparse_rt_kernels.n2m4_f32.tile.channel_lanes import Operands
 from sparse_rt_kernels.product.epilogue import FloatEpilogue
 from sparse_rt_kernels.product.weight import Indexed
 from sparse_rt_kernels.threads.pool import ThreadPool
@@ -123,105 +114,3 @@ def test_shapes_share_one_packed_form():
         np.testing.assert_array_equal(other.panels.values, packed[0].panels.values)
         np.testing.assert_array_equal(other.panels.indexes, packed[0].panels.indexes)
     assert packed[0].nbytes <= 0.54 * 32 * 64 * 4
-
-
-@given(rows=st.integers(1, 96))
-@settings(max_examples=96, deadline=None)
-def test_groups_are_few_and_hold_all_rows(rows):
-    size = channel_lanes.group_size(rows)
-    groups = -(-rows // channel_lanes.MAX_ROWS)
-    assert 1 <= size <= channel_lanes.MAX_ROWS
-    assert size * groups >= rows
-    assert size * groups <= rows + 5 * groups
-
-
-@given(rows=st.integers(1, 5000))
-@settings(max_examples=100, deadline=None)
-def test_lanes_of_rows_are_whole_vectors_or_all(rows):
-    split = blocking.rows_as_lanes(rows)
-    assert 0 <= split <= rows
-    assert split == rows or split % blocking.LANES == 0
-
-
-@given(
-    rows=st.integers(1, 1500), images=st.integers(1, 3), tiles=st.integers(1, 300), threads=st.integers(1, 5),
-    split=st.sampled_from([lambda rows: rows, lambda rows: 0, blocking.rows_as_lanes]),
-)  # fmt: skip
-@settings(max_examples=100, deadline=None)
-def test_shares_cover_every_row_and_tile_once(rows, images, tiles, threads, split):
-    seen = np.zeros((images, rows, tiles), int)
-    for share in shares.split_call(rows, split(rows), images, tiles, 64, 0, (30_000, 300_000), threads):
-        lanes = share.last_lane - share.first_lane
-        panels = blocking.panel_count(lanes, blocking.MAX_VECTORS)
-        for job in range(share.first_panel, share.last_panel):
-            image, panel = divmod(job, panels)
-            first, vectors = blocking.panel_bounds(lanes, blocking.MAX_VECTORS, panel)
-            here = slice(share.first_lane + first, min(share.last_lane, share.first_lane + first + 16 * vectors))
-            seen[image, here, share.first_tile : share.last_tile] += 1
-    assert (seen == 1).all()
-
-
-@given(
-    rows=st.integers(1, 1500), images=st.integers(1, 3), tiles=st.integers(1, 300), threads=st.integers(1, 5),
-)  # fmt: skip
-@settings(max_examples=100, deadline=None)
-def test_shares_of_a_convolution_cover_every_pixel_and_tile_once(rows, images, tiles, threads):
-    seen = np.zeros((images, rows, tiles), int)
-    for share in shares.split_call(
-        rows, blocking.rows_as_lanes(rows), images, tiles, 64, 1, (30_000, 300_000), threads
-    ):
-        lanes, most = share.last_lane - share.first_lane, blocking.MOST_BESIDE if share.rest else blocking.MAX_VECTORS
-        panels = blocking.panel_count(lanes, most)
-        for job in range(share.first_panel, share.last_panel):
-            image, panel = divmod(job, panels)
-            first, vectors = blocking.panel_bounds(lanes, most, panel)
-            last = min(share.last_lane, share.first_lane + first + 16 * vectors)
-            if share.rest and panel + 1 == panels:
-                assert 1 <= share.rest <= blocking.MOST_REST
-                assert blocking.FEWEST_BESIDE <= vectors <= blocking.MOST_BESIDE
-                last += share.rest
-            seen[image, share.first_lane + first : last, share.first_tile : share.last_tile] += 1
-    assert (seen == 1).all()
-
-
-@given(vectors=st.integers(1, 400), threads=st.integers(2, 8), products=st.integers(1, 10**10))
-@settings(max_examples=100, deadline=None)
-def test_rows_are_cut_evenly_or_not_at_all(vectors, threads, products):
-    parts = shares.lane_parts(vectors, products, threads)
-    assert parts == 1 or parts % threads == 0
-    longest = -(-vectors // threads) if parts == threads else vectors / threads
-    assert parts == 1 or longest * threads <= 1.15 * vectors
-
-
-@given(
-    rows=st.integers(1, 300), octets=st.integers(1, 40), nbytes=st.integers(1, 100_000), conv=st.booleans(),
-    tiles=st.integers(1, 9),
-)  # fmt: skip
-@settings(max_examples=60, deadline=None)
-def test_scratch_holds_groups_and_sums(rows, octets, nbytes, conv, tiles):
-    """The task's own arithmetic of where groups and sums lie, against what is allocated."""
-    for panel in range(blocking.panel_count(rows, blocking.MAX_VECTORS)):
-        first, vectors = blocking.panel_bounds(rows, blocking.MAX_VECTORS, panel)
-        width = 16 * vectors
-        here = min(width, rows - first)
-        size = channel_lanes.group_size(here)
-        groups = -(-here // size)
-        length = channel_lanes.block_octets(octets, groups * size, nbytes)
-        needed = (length + 2) * 8 * width if conv else 0
-        needed += -(-(width if conv else here) // size) * size * (length + 1) * 8
-        needed += (-(-tiles // 4) if length < octets else 1) * 4 * channel_lanes.tile_bytes(here, size) // 4
-        needed += width * 16 if conv else 0
-        assert channel_lanes.float_scratch(rows, octets, nbytes, int(conv), tiles) >= needed
-
-
-@simd_only
-def test_the_tallest_tile_keeps_its_accumulators_in_registers():
-    """A row of the inner loop is a load, a permutation and an FMA; nothing is stored. Some take 4 octets a turn."""
-    operands = types.NamedUniTuple(types.intp, len(Operands._fields), Operands)
-    compiled = numba.njit((types.intp, operands), nogil=True, error_model="numpy")(rows_tile.py_func)
-    (assembly,) = compiled.inspect_asm().values()
-    blocks = re.split(r"^\.?\w+:.*$", assembly, flags=re.MULTILINE)
-    loops = {block.count("vfmadd"): block for block in blocks if re.search(r"vfmadd.*zmm", block)}
-    for products in (25, 20, 4 * 16, 4 * 12):
-        assert len(re.findall(r"vperm(?:d|ps)\s.*%zmm", loops[products])) == products
-        assert not re.findall(r"zmm\d+, -?\d*\(%r[sb]p\)", loops[products])

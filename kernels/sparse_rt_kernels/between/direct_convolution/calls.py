@@ -118,7 +118,7 @@ def prepare_floats(
 ) -> Launch | None:
     """Prepare ``out = epilogue(conv(x, w))`` for float32, AVX-512; None if it needs another way.
 
-    `packed` is that of :func:`sparse_rt_kernels.tiled_f32.weight.pack`; what is multiplied is laid out anew.
+    `packed` is that of :mod:`sparse_rt_kernels.tiled_f32.weight.dense`; what is multiplied is laid out anew.
     """
     image = staged_image_of(geometry, 1)
     if image is None or packed.n % CHANNELS:
