@@ -1,7 +1,7 @@
 """``python -m benchmarks.hand_off``: what a native launch costs, and what a second thread gains, alone on the machine.
 
 First, tasks that only compute: two of them on one thread and on two. Then whole session runs of matrix products. One
-process, no rival engine: `benchmarks.layers` compares engines.
+process, no other engine: `benchmarks.layers` compares engines.
 """
 
 import statistics

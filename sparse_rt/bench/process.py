@@ -20,7 +20,7 @@ _STDERR_TAIL = 400
 
 
 class EngineProcess:
-    """A worker process; rival engines must not share one, since their thread pools starve each other.
+    """A worker process; engines that are compared must not share one, since their thread pools starve each other.
 
     A fresh interpreter is started, not forked: a fork would inherit thread pools that no longer have threads.
 
