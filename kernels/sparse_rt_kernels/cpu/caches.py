@@ -2,8 +2,12 @@
 
 import functools
 from pathlib import Path
+from typing import Final
 
-__all__ = ["level1_bytes", "level2_bytes"]
+__all__ = ["LINE", "level1_bytes", "level2_bytes"]
+
+#: Bytes of a cache line, which are those of a register of AVX-512, too.
+LINE: Final = 64
 
 _SYSFS = Path("/sys/devices/system/cpu/cpu0/cache")
 

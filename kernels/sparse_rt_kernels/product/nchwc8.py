@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from typing import Final
 
+from sparse_rt_kernels.cpu.caches import LINE
+
 __all__ = ["CHANNEL_BLOCK", "NCHWc8"]
 
 #: Channels of a block: what one 8-byte broadcast brings to a convolution.
 CHANNEL_BLOCK: Final = 8
-_LINE: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ class NCHWc8:
     @property
     def plane_bytes(self) -> int:
         """From 8 channels to the next 8: an odd number of cache lines, so that planes begin in different sets."""
-        return (-(-self.rows * self.row_bytes // _LINE) | 1) * _LINE
+        return (-(-self.rows * self.row_bytes // LINE) | 1) * LINE
 
     @property
     def image_bytes(self) -> int:

@@ -14,6 +14,8 @@ Words that are written while others are read lie in cache lines of their own.
 
 from typing import Final
 
+from sparse_rt_kernels.cpu.caches import LINE
+
 __all__ = [
     "COUNT",
     "DONE",
@@ -31,19 +33,18 @@ __all__ = [
     "block_bytes",
 ]
 
-_LINE: Final = 64
-TICKET: Final = 0 * _LINE
-DONE: Final = 1 * _LINE
-RESULT: Final = 1 * _LINE + 8
-OWNER: Final = 2 * _LINE
-STOP: Final = 3 * _LINE
-SPINS: Final = 3 * _LINE + 8
-WORKERS: Final = 3 * _LINE + 16
-JOB: Final = 4 * _LINE
-WORKER: Final = 6 * _LINE
+TICKET: Final = 0 * LINE
+DONE: Final = 1 * LINE
+RESULT: Final = 1 * LINE + 8
+OWNER: Final = 2 * LINE
+STOP: Final = 3 * LINE
+SPINS: Final = 3 * LINE + 8
+WORKERS: Final = 3 * LINE + 16
+JOB: Final = 4 * LINE
+WORKER: Final = 6 * LINE
 #: Bytes of one worker: a line for its word of sleep, one for its semaphore (sem_t is 32 bytes in glibc and in musl).
-WORKER_BYTES: Final = 2 * _LINE
-SEMAPHORE: Final = _LINE
+WORKER_BYTES: Final = 2 * LINE
+SEMAPHORE: Final = LINE
 #: Of a ticket: its tasks; and of what stands above them: a number that stays positive.
 COUNT: Final = 0xFFFFFFFF
 GENERATION: Final = 0x7FFFFFFF

@@ -4,10 +4,10 @@ from typing import Final
 
 from sparse_rt_kernels.jit.compilation import kernel_jit
 
-__all__ = ["part_bounds", "worthwhile_parts"]
+__all__ = ["TASK_NANOSECONDS", "part_bounds", "worthwhile_parts"]
 
 #: Handing a task to a worker that is awake and waiting for it takes 1 us: less than this is not worth one.
-_TASK_NANOSECONDS: Final = 2000
+TASK_NANOSECONDS: Final = 2000
 
 
 def worthwhile_parts(nanoseconds: float, threads: int) -> int:
@@ -17,7 +17,7 @@ def worthwhile_parts(nanoseconds: float, threads: int) -> int:
     """
     if threads == 1:
         return 1
-    return max(1, min(int(nanoseconds / _TASK_NANOSECONDS), 2 * threads if nanoseconds > 1e5 * threads else threads))
+    return max(1, min(int(nanoseconds / TASK_NANOSECONDS), 2 * threads if nanoseconds > 1e5 * threads else threads))
 
 
 @kernel_jit

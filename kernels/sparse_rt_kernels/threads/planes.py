@@ -1,18 +1,14 @@
 """Operators that work on each plane (image and channel) alone: how their planes are shared among tasks."""
 
-from typing import Final
-
 from sparse_rt_kernels.jit.compilation import kernel_jit
+from sparse_rt_kernels.threads.parts import TASK_NANOSECONDS
 
 __all__ = ["plane_range", "plane_tasks"]
-
-#: Work that is worth a task of its own; handing one to a worker that is awake takes about 1 us.
-_TASK_NANOSECONDS: Final = 2_000.0
 
 
 def plane_tasks(planes: int, nanoseconds: float, threads: int) -> int:
     """Return into how many tasks to split `planes` planes that take `nanoseconds` each, roughly."""
-    return max(1, min(threads, planes, int(planes * nanoseconds / _TASK_NANOSECONDS)))
+    return max(1, min(threads, planes, int(planes * nanoseconds / TASK_NANOSECONDS)))
 
 
 @kernel_jit

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from sparse_rt_kernels.between.direct_convolution.tile import PIXELS
 from sparse_rt_kernels.cpu import caches
+from sparse_rt_kernels.cpu.caches import LINE
 from sparse_rt_kernels.product.geometry import ConvGeometry
 
 __all__ = ["WORD", "StagedImage", "staged_image_of"]
 
 #: Bytes of a word.
 WORD: Final = 4
-_LINE: Final = 64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,8 +70,8 @@ def staged_image_of(geometry: ConvGeometry, channels_per_word: int) -> StagedIma
     most = max(1, (most_rows - reach) // down + 1)
     chunk_rows = -(-g.out_height // -(-g.out_height // most))
     # Whole registers are stored; an odd number of lines, so that planes begin in different sets of a cache.
-    staged = ((chunk_rows - 1) * down + reach) * row_bytes + _LINE
-    plane_bytes = (-(-staged // _LINE) | 1) * _LINE
+    staged = ((chunk_rows - 1) * down + reach) * row_bytes + LINE
+    plane_bytes = (-(-staged // LINE) | 1) * LINE
     rows, columns = np.arange(kernel_rows) * g.dilations[0], np.arange(kernel_columns) * g.dilations[1]
     places = (rows[:, None] * row_bytes + columns * WORD)[..., None] + np.arange(planes) * plane_bytes
     return StagedImage(
