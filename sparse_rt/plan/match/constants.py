@@ -6,18 +6,17 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
-from sparse_rt_kernels.vectors.quantisation import ByteTensor
-from sparse_rt_kernels.vectors.quantisation import Quantisation as KernelQuantisation
+from sparse_rt_kernels.vectors.quantisation import ByteTensor, Quantisation
 
 from sparse_rt.graph.layers.weights import constant_array
 
-__all__ = ["Quantisation", "float_constant", "is_scale", "per_channel", "quantisation_of", "scalar"]
+__all__ = ["ByteQuantisation", "float_constant", "is_scale", "per_channel", "quantisation_of", "scalar"]
 
 _DOMAINS = ("", "com.microsoft")
 
 
 @dataclass(frozen=True, eq=False)
-class Quantisation:
+class ByteQuantisation:
     """Constant per-tensor parameters of a QuantizeLinear or DequantizeLinear node.
 
     Attributes
@@ -34,7 +33,7 @@ class Quantisation:
     zero_point: int
     dtype: np.dtype[Any]
 
-    def is_same(self, other: "Quantisation") -> bool:
+    def is_same(self, other: "ByteQuantisation") -> bool:
         """Return whether two quantisations map bytes to the same numbers."""
         mine = (self.scale, self.zero_point, self.dtype)
         return mine == (other.scale, other.zero_point, other.dtype)
@@ -42,7 +41,7 @@ class Quantisation:
     @property
     def tensor(self) -> ByteTensor:
         """As kernels take it; raises ValueError where it is beyond them."""
-        return ByteTensor(KernelQuantisation(float(self.scale), self.zero_point), self.dtype)
+        return ByteTensor(Quantisation(float(self.scale), self.zero_point), self.dtype)
 
 
 def scalar(array: NDArray[Any] | None) -> NDArray[Any] | None:
@@ -57,7 +56,7 @@ def is_scale(scale: NDArray[Any]) -> bool:
     return scale.dtype == np.float32 and bool(np.isfinite(scale) and scale > 0)
 
 
-def quantisation_of(node: ir.Node) -> Quantisation | None:
+def quantisation_of(node: ir.Node) -> ByteQuantisation | None:
     """Return the parameters of a QuantizeLinear / DequantizeLinear of int8 or uint8, None if they are not constant."""
     if node.domain not in _DOMAINS or node.op_type not in ("QuantizeLinear", "DequantizeLinear"):
         return None
@@ -69,10 +68,10 @@ def quantisation_of(node: ir.Node) -> Quantisation | None:
     zero_point = scalar(constant_array(node.inputs[2]))
     if zero_point is None or zero_point.dtype not in (np.int8, np.uint8):
         return None
-    return Quantisation(np.float32(scale), int(zero_point), zero_point.dtype)
+    return ByteQuantisation(np.float32(scale), int(zero_point), zero_point.dtype)
 
 
-def _without_zero_point(node: ir.Node, scale: NDArray[Any]) -> Quantisation | None:
+def _without_zero_point(node: ir.Node, scale: NDArray[Any]) -> ByteQuantisation | None:
     """QuantizeLinear then makes uint8, unless told otherwise; DequantizeLinear reads what its input is."""
     known = {ir.DataType.UINT8: np.uint8, ir.DataType.INT8: np.int8}
     if node.op_type == "QuantizeLinear":
@@ -81,7 +80,7 @@ def _without_zero_point(node: ir.Node, scale: NDArray[Any]) -> Quantisation | No
     else:
         value = node.inputs[0]
         dtype = known.get(value.dtype) if value is not None and value.dtype is not None else None
-    return None if dtype is None else Quantisation(np.float32(scale), 0, np.dtype(dtype))
+    return None if dtype is None else ByteQuantisation(np.float32(scale), 0, np.dtype(dtype))
 
 
 def float_constant(value: ir.Value | None) -> NDArray[np.float32] | None:

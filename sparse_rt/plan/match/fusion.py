@@ -11,7 +11,7 @@ from sparse_rt.graph.layers.layer import Layer
 from sparse_rt.graph.layers.weights import constant_array
 from sparse_rt.graph.reads import sole_consumer
 from sparse_rt.plan.match.bounds import clip_bounds, clip_twice, one_bound
-from sparse_rt.plan.match.constants import Quantisation, float_constant, per_channel, quantisation_of
+from sparse_rt.plan.match.constants import ByteQuantisation, float_constant, per_channel, quantisation_of
 
 __all__ = ["Fusion", "FusionOf", "channel_position", "fuse", "is_dynamic_scale"]
 
@@ -62,12 +62,12 @@ class Fusion:
     x: ir.Value
     y: ir.Value
     absorbed: tuple[ir.Node, ...]
-    x_quantised: Quantisation | None = None
+    x_quantised: ByteQuantisation | None = None
     multiplier: NDArray[np.float32] | None = None
     bias: NDArray[np.float32] | None = None
     low: float = -np.inf
     high: float = np.inf
-    y_quantised: Quantisation | None = None
+    y_quantised: ByteQuantisation | None = None
     scale: ir.Value | None = None
     _clipped: bool = field(default=False, repr=False)
 

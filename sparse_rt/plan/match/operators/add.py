@@ -2,7 +2,7 @@
 
 import numpy as np
 import onnx_ir as ir
-from sparse_rt_kernels.between.elementwise import Quantisation, prepare_add, prepare_quantised_add
+from sparse_rt_kernels.between.elementwise import prepare_add, prepare_quantised_add
 from sparse_rt_kernels.product.quantised_add import QuantisedAdd
 
 from sparse_rt.plan.match import constants
@@ -35,13 +35,13 @@ def match(node: ir.Node, context: Context) -> Replacement | None:
 
 def _quantised(
     node: ir.Node,
-    a: tuple[ir.Value, constants.Quantisation],
-    b: tuple[ir.Value, constants.Quantisation],
+    a: tuple[ir.Value, constants.ByteQuantisation],
+    b: tuple[ir.Value, constants.ByteQuantisation],
     end: Ending,
-    y: constants.Quantisation,
+    y: constants.ByteQuantisation,
     tier: str | None,
 ) -> Replacement:
-    first, second, result = (Quantisation(float(one.scale), one.zero_point) for one in (a[1], b[1], y))
+    first, second, result = (one.tensor.quantisation for one in (a[1], b[1], y))
     addition = QuantisedAdd(first, second, result, end.low, end.high)
     dtypes = (a[1].dtype, b[1].dtype)
     step = AddStep(

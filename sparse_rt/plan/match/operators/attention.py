@@ -11,7 +11,7 @@ from sparse_rt_kernels.between.attention import Attention, are_bytes_available, 
 from sparse_rt_kernels.threads.launch import Launch
 
 from sparse_rt.graph.reads import sole_consumer
-from sparse_rt.plan.match.constants import Quantisation
+from sparse_rt.plan.match.operators.attention_scores import Scores, find_scores, positive_factor
 from sparse_rt.plan.match.operators.context import Context, is_along_last_axis
 from sparse_rt.plan.match.operators.quantised_attention import (
     QuantisedProducts,
@@ -32,32 +32,6 @@ _Prepare = Callable[[Attention, tuple[NDArray[np.float32] | None, ...], int], La
 
 
 @dataclass(frozen=True)
-class _Scores:
-    """What Softmax reads: ``query key^T * scale + mask``.
-
-    Attributes
-    ----------
-    query, key
-        Operands of the product; key is (size, tokens) unless `is_key_in_rows`.
-    alpha
-        The part of the scale that belongs to the product.
-    quantised
-        Parameters of QuantizeLinear and DequantizeLinear after the product; None if there are none.
-    absorbed
-        The nodes, in order of computation.
-    """
-
-    query: ir.Value
-    key: ir.Value
-    is_key_in_rows: bool
-    scale: float
-    alpha: float
-    mask: ir.Value | None
-    quantised: Quantisation | None
-    absorbed: tuple[ir.Node, ...]
-
-
-@dataclass(frozen=True)
 class _Step:
     """All that a step is made of, but the mask: see :class:`AttentionStep`."""
 
@@ -73,7 +47,7 @@ class _Step:
     merged: View = View()  # noqa: RUF009, immutable
     biases: tuple[NDArray[np.float32] | None, ...] = (None, None, None)
 
-    def replacement(self, scores: _Scores, rank: int, context: Context, prepare: _Prepare) -> Replacement | None:
+    def replacement(self, scores: Scores, rank: int, context: Context, prepare: _Prepare) -> Replacement | None:
         """Return the step; None if a kernel cannot compute it."""
         masks = () if scores.mask is None else (scores.mask,)
         if not is_along_last_axis(self.node, rank) or not 0 < self.scale < np.inf:
@@ -112,13 +86,13 @@ def match(node: ir.Node, context: Context) -> Replacement | None:
     """Match Softmax of a product of two activations, multiplied by a third one."""
     if not is_available(context.tier) or node.domain != "":
         return None
-    scores = _scores(node, context)
+    scores = find_scores(node, context)
     if scores is None:
         return None
     return _float(node, scores, context) if scores.quantised is None else _quantised(node, scores, context)
 
 
-def _float(node: ir.Node, scores: _Scores, context: Context) -> Replacement | None:
+def _float(node: ir.Node, scores: Scores, context: Context) -> Replacement | None:
     """Match products of float32."""
     product = _second_product(node.outputs[0], context)
     values = None if product is None else product.inputs[1]
@@ -142,7 +116,7 @@ def _prepare_floats(attention: Attention, _: tuple[NDArray[np.float32] | None, .
     return prepare_attention(attention, threads)
 
 
-def _quantised(node: ir.Node, scores: _Scores, context: Context) -> Replacement | None:
+def _quantised(node: ir.Node, scores: Scores, context: Context) -> Replacement | None:
     """Match products of bytes: Softmax's weights and the context are quantised, too."""
     quantise = sole_consumer(node.outputs[0])
     dequantise = None if quantise is None else sole_consumer(quantise.outputs[0])
@@ -197,86 +171,14 @@ def claims(addition: ir.Node, context: Context) -> bool:
     """Return whether an Add brings a mask to the scores of an attention, which then adds it along."""
     softmax = sole_consumer(addition.outputs[0])
     is_softmax = softmax is not None and softmax.domain == "" and softmax.op_type == "Softmax"
-    return is_softmax and softmax is not None and is_available(context.tier) and _scores(softmax, context) is not None
+    if softmax is None or not is_softmax or not is_available(context.tier):
+        return False
+    return find_scores(softmax, context) is not None
 
 
 def _is_mask(value: ir.Value, context: Context) -> bool:
     """Return whether a value, of the scores' type, can be a step's input: if it is a constant, it must have a name."""
     return value.is_initializer() or not context.is_constant(value)
-
-
-def _scores(node: ir.Node, context: Context) -> _Scores | None:
-    """Follow a Softmax back to the product of query and key; None if anybody else needs what lies between."""
-    value, scale, mask, quantised = node.inputs[0], 1.0, None, None
-    absorbed: tuple[ir.Node, ...] = ()
-    below = node
-    while value is not None and (here := value.producer()) is not None:
-        if sole_consumer(value) is not below:
-            return None
-        pair = requantised(value, context)
-        if pair is not None and quantised is None and sole_consumer(here.inputs[0] or value) is here:
-            value, quantised, nodes = pair
-            absorbed, below = (*nodes, *absorbed), nodes[0]
-            continue
-        if here in context.taken:
-            return None
-        absorbed, below = (here, *absorbed), here
-        if (found := _product(here)) is not None:
-            query, key, is_key_in_rows, alpha = found
-            return _Scores(query, key, is_key_in_rows, scale * alpha, alpha, mask, quantised, absorbed)
-        factor = _factor(here, context)
-        if quantised is not None:
-            return None
-        if factor is not None:
-            value, number = factor
-            scale *= number
-            continue
-        # What is masked is scaled already.
-        if here.domain != "" or here.op_type != "Add" or mask is not None or scale != 1.0:
-            return None
-        value, mask = _masked(here, context)
-    return None
-
-
-def _product(node: ir.Node) -> tuple[ir.Value, ir.Value, bool, float] | None:
-    """Return query, key, whether key is (tokens, size), and the factor, of MatMul or onnxruntime's FusedMatMul."""
-    if node.op_type not in ("MatMul", "FusedMatMul") or node.domain not in ("", "com.microsoft"):
-        return None
-    query, key = node.inputs[:2]
-    transposed = any(node.attributes.get_int(name, 0) for name in ("transA", "transBatchA", "transBatchB"))
-    if query is None or key is None or transposed:
-        return None
-    return query, key, node.attributes.get_int("transB", 0) == 1, node.attributes.get_float("alpha", 1.0)
-
-
-def _factor(node: ir.Node, context: Context) -> tuple[ir.Value, float] | None:
-    """Return what a Mul or Div multiplies by a positive number, and the number."""
-    if node.domain != "" or node.op_type not in ("Mul", "Div"):
-        return None
-    for value, other in ((node.inputs[0], node.inputs[1]), (node.inputs[1], node.inputs[0])):
-        number = context.number(other, value)
-        if value is not None and number is not None and 0 < number < np.inf:
-            return value, float(number) if node.op_type == "Mul" else 1.0 / float(number)
-        if node.op_type == "Div":
-            break
-    return None
-
-
-def _masked(node: ir.Node, context: Context) -> tuple[ir.Value | None, ir.Value | None]:
-    """Return the scores and the mask of an Add: a product, perhaps scaled, and anything else."""
-    first, second = node.inputs
-    for scores, mask in ((first, second), (second, first)):
-        producer = None if scores is None else scores.producer()
-        if producer is None:
-            continue
-        scaled = _factor(producer, context)
-        origin = scores if scaled is None else scaled[0]
-        pair = None if origin is None else requantised(origin, context)
-        origin = origin if pair is None else pair[0]
-        last = None if origin is None else origin.producer()
-        if last is not None and _product(last) is not None:
-            return scores, mask
-    return None, None
 
 
 def _operand(value: ir.Value, context: Context) -> _Operand:
@@ -287,7 +189,7 @@ def _operand(value: ir.Value, context: Context) -> _Operand:
     found = best = _Operand(value, View())
     while (node := found.source.producer()) is not None and len(found.view.changes) < _MOST_CHANGES:
         view = found.view.after(node)
-        factor = _factor(node, context)
+        factor = positive_factor(node, context)
         if view is not None and node.inputs[0] is not None:
             found = _Operand(node.inputs[0], view, found.factor)
         elif factor is not None:

@@ -3,7 +3,6 @@
 from typing import Any
 
 import onnx_ir as ir
-from sparse_rt_kernels.between.elementwise import Quantisation
 from sparse_rt_kernels.between.pooling import Window as Windows
 from sparse_rt_kernels.between.pooling import prepare_quantised_average_pool
 from sparse_rt_kernels.threads.launch import Launch
@@ -31,7 +30,7 @@ def match(node: ir.Node, context: Context) -> Replacement | None:
     value, before = source
     pads = _without_end(window)
     dtype = before.dtype
-    read, written = (Quantisation(float(one.scale), one.zero_point) for one in (before, end.quantised))
+    read, written = (one.tensor.quantisation for one in (before, end.quantised))
 
     def prepare(shape: Any, y_shape: Any, threads: int) -> Launch:
         windows = Windows.of(shape, window.kernel, window.strides, pads, y_shape)

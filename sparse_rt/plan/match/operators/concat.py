@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
-from sparse_rt_kernels.between.elementwise import Quantisation
 
 from sparse_rt.plan.match import constants
 from sparse_rt.plan.match.operators.context import Context, Ending
@@ -36,9 +35,9 @@ def match(node: ir.Node, context: Context) -> Replacement | None:
 
 def _quantised(
     node: ir.Node,
-    sources: list[tuple[ir.Value, constants.Quantisation]],
+    sources: list[tuple[ir.Value, constants.ByteQuantisation]],
     end: Ending,
-    y: constants.Quantisation,
+    y: constants.ByteQuantisation,
     tier: str | None,
 ) -> Replacement:
     tables = tuple(None if one.is_same(y) else _table(one, y) for _, one in sources)
@@ -67,10 +66,10 @@ def _step(
     )
 
 
-def _table(x: constants.Quantisation, y: constants.Quantisation) -> NDArray[np.generic]:
+def _table(x: constants.ByteQuantisation, y: constants.ByteQuantisation) -> NDArray[np.generic]:
     """Return what each byte of x becomes, as DequantizeLinear and QuantizeLinear compute it."""
     bytes_of_x = np.arange(256, dtype=np.uint8).view(x.dtype).astype(np.float32)
     with np.errstate(over="ignore", under="ignore"):
         values = (bytes_of_x - np.float32(x.zero_point)) * np.float32(x.scale)
-    target = Quantisation(float(y.scale), y.zero_point)
+    target = y.tensor.quantisation
     return np.array([target.quantise(float(value), y.dtype) for value in values], y.dtype)

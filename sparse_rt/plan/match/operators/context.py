@@ -12,7 +12,7 @@ from sparse_rt_kernels.between import elementwise as kernels
 from sparse_rt.graph.layers.weights import constant_array
 from sparse_rt.graph.reads import sole_consumer
 from sparse_rt.plan.match.bounds import clip_bounds, clip_twice
-from sparse_rt.plan.match.constants import Quantisation, quantisation_of
+from sparse_rt.plan.match.constants import ByteQuantisation, quantisation_of
 
 __all__ = ["Context", "Ending", "Passage", "Source", "is_along_last_axis"]
 
@@ -40,7 +40,7 @@ class Ending:
     absorbed: tuple[ir.Node, ...]
     low: float = -np.inf
     high: float = np.inf
-    quantised: Quantisation | None = None
+    quantised: ByteQuantisation | None = None
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -140,7 +140,7 @@ class Context:
         node = value.producer()
         return value.is_initializer() or (node is not None and node.op_type == "Constant")
 
-    def quantised(self, value: ir.Value | None) -> tuple[ir.Value, Quantisation] | None:
+    def quantised(self, value: ir.Value | None) -> tuple[ir.Value, ByteQuantisation] | None:
         """Return what a DequantizeLinear with constant parameters made `value` from; None if none did."""
         node = None if value is None else value.producer()
         if node is None or node.op_type != "DequantizeLinear" or node.inputs[0] is None:
@@ -167,7 +167,7 @@ class Context:
         if found is None:
             return Source(value, _REAL)
         x, parameters = found
-        quantisation = kernels.Quantisation(float(parameters.scale), parameters.zero_point)
+        quantisation = parameters.tensor.quantisation
         return Source(x, parameters.dtype, kernels.QuantisedRows(quantisation, parameters.dtype, bias))
 
     def column_bias(self, value: ir.Value | None) -> NDArray[np.float32] | None:
@@ -178,7 +178,7 @@ class Context:
     def ending(self, node: ir.Node, *, clips: bool = True, quantises: bool = True) -> Ending:
         """Follow a node to the end of what its kernel computes along: clips, if it can, and QuantizeLinear."""
         y, absorbed, low, high = node.outputs[0], [node], -np.inf, np.inf
-        quantised: Quantisation | None = None
+        quantised: ByteQuantisation | None = None
         while (following := sole_consumer(y)) is not None and following not in self.taken:
             if following.inputs[0] is not y:
                 break

@@ -29,7 +29,7 @@ def match_quantise(node: ir.Node, context: Context) -> Replacement | None:
     x, parameters = node.inputs[0], quantisation_of(node)
     if x is None or parameters is None or not context.is_float(x):
         return None
-    quantisation, dtype = Quantisation(float(parameters.scale), parameters.zero_point), parameters.dtype
+    quantisation, dtype = parameters.tensor.quantisation, parameters.dtype
     tier = context.tier
     step = OperatorStep(
         op_type=node.op_type,
@@ -50,7 +50,7 @@ def match_dequantise(node: ir.Node, context: Context) -> Replacement | None:
     x, parameters = node.inputs[0], quantisation_of(node)
     if x is None or parameters is None or context.is_constant(x):
         return None
-    quantisation, dtype = Quantisation(float(parameters.scale), parameters.zero_point), parameters.dtype
+    quantisation, dtype = parameters.tensor.quantisation, parameters.dtype
     biased = _bias_after(node, context)
     if biased is not None:
         return _dequantise_rows(node, x, quantisation, dtype, *biased)

@@ -46,7 +46,7 @@ class QuantisedOperand:
 
     source: Source
     view: View
-    quantised: constants.Quantisation
+    quantised: constants.ByteQuantisation
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +71,7 @@ class Written:
     perm: tuple[int, ...]
     merged: View
     absorbed: tuple[ir.Node, ...]
-    quantised: constants.Quantisation
+    quantised: constants.ByteQuantisation
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +98,7 @@ def _operand(one: QuantisedOperand, bias: NDArray[np.float32] | None) -> ByteOpe
 
 def requantised(
     value: ir.Value, context: Context
-) -> tuple[ir.Value, constants.Quantisation, tuple[ir.Node, ir.Node]] | None:
+) -> tuple[ir.Value, constants.ByteQuantisation, tuple[ir.Node, ir.Node]] | None:
     """Return what `value` is before a QuantizeLinear and a DequantizeLinear of one quantisation, and the two nodes."""
     found = context.quantised(value)
     after = value.producer()
@@ -141,7 +141,7 @@ def quantised_operand(value: ir.Value, context: Context) -> QuantisedOperand | N
     return best
 
 
-def _as_bytes(value: ir.Value, parameters: constants.Quantisation) -> Source:
+def _as_bytes(value: ir.Value, parameters: constants.ByteQuantisation) -> Source:
     return Source(value, parameters.dtype, QuantisedRows(parameters.tensor.quantisation, parameters.dtype))
 
 
