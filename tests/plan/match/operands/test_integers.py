@@ -1,26 +1,16 @@
-"""Operands of kernels, or the reason why none fits: by hand-written arithmetic, and as a value, never as an error."""
+"""Operands of integer kernels, or the reason why none fits: by hand-written arithmetic."""
 
 import numpy as np
 import pytest
 
-from sparse_rt.formats import MatrixWeight
-from sparse_rt.graph import model_io
-from sparse_rt.graph.layers.find import find_layers
-from sparse_rt.plan.draft import Draft
-from sparse_rt.plan.match.operands import Operands, Refusal, operands
-from tests.models.onnx_models import UINT8, info, model, node, sparse, sparse_int8
+from sparse_rt.plan.match.operands import Operands, Refusal
+from tests.models.onnx_models import UINT8, info, node, sparse_int8
+from tests.plan.match.operands.of_layer import of_layer
 
 
 @pytest.fixture
 def rng():
     return np.random.default_rng(11)
-
-
-def of_layer(nodes, constants, inputs, outputs):
-    parsed = model_io.read(model(nodes, inputs, outputs, constants))
-    draft = Draft(parsed, find_layers(parsed))
-    (layer,) = draft.layers
-    return operands(draft.fusion(layer), MatrixWeight.of(layer.dense_weight()))
 
 
 def product(rng, x_scale=0.1, weight_scale=0.02, y_scale=0.5, bias=None):
@@ -72,27 +62,3 @@ def test_integers_that_no_kernel_computes_are_refused_with_the_reason(rng, chang
     found, _ = product(rng, **changed)
     assert isinstance(found, Refusal)
     assert reason in found.reason
-
-
-def gemm(rng, **attributes):
-    constants = {"w": sparse(rng, 8, 16), "c": rng.normal(size=8).astype(np.float32)}
-    found = of_layer(
-        [node("Gemm", ["x", "w", "c"], ["y"], transB=1, **attributes)],
-        constants,
-        [info("x", "m", 16)],
-        [info("y", "m", 8)],
-    )
-    return found, constants
-
-
-def test_floats_take_factors_into_weight_and_bias(rng):
-    found, constants = gemm(rng, alpha=0.5, beta=-2.0)
-    assert isinstance(found, Operands)
-    np.testing.assert_array_equal(found.weight.decode(), constants["w"] * np.float32(0.5))
-    np.testing.assert_array_equal(found.epilogue.bias, constants["c"] * np.float32(-2))
-
-
-def test_factors_that_lose_digits_of_the_weight_are_refused(rng):
-    found, _ = gemm(rng, alpha=1e-38)
-    assert isinstance(found, Refusal)
-    assert "leave the range of float32" in found.reason
