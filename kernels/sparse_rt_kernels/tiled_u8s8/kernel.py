@@ -9,8 +9,7 @@ from sparse_rt_kernels.between.direct_convolution.calls import prepare_bytes
 from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
 from sparse_rt_kernels.product.geometry import ConvGeometry, MatmulShape
 from sparse_rt_kernels.product.registry import Kernel
-from sparse_rt_kernels.product.u8s8.clipping import clip_bounds
-from sparse_rt_kernels.product.u8s8.finish import BYTE, FLOAT32, INT32
+from sparse_rt_kernels.product.u8s8.operands import operands_for, output_kind
 from sparse_rt_kernels.product.u8s8.partition import images_per_group, partition, worthwhile_threads
 from sparse_rt_kernels.product.u8s8.sizes import CHANNELS, STEP
 from sparse_rt_kernels.product.u8s8.staging import sign_bits, stage_phase, staging_of
@@ -24,24 +23,29 @@ __all__ = ["kernel_for"]
 
 Epilogue = FloatEpilogue | IntegerEpilogue
 
-#: By dtype character.
-_KINDS = {np.dtype(np.int32).char: INT32, np.dtype(np.float32).char: FLOAT32, "B": BYTE, "b": BYTE}
 #: The tile of the tier whose convolutions may be direct.
 _DIRECT_SHAPE = Shape(CHANNELS, 1, number_of("dense"))
 
 
 class _Source(NamedTuple):
-    """Where a product's rows come from: the fields of :class:`.product.Rows` but the address."""
+    """Where a product's rows come from: the fields of :class:`.task.Rows`, :class:`.panels.Pixels`, but addresses."""
 
     stride: int
     columns: int
     flip: int
-    words: int = 0
     out_height: int = 0
     out_width: int = 0
     down: int = 0
     right: int = 0
     image_bytes: int = 0
+    words: int = 0
+
+
+def _finish(
+    packed: PackedWeight[Panels], epilogue: Epilogue, x_dtype: np.dtype[Any], out_dtype: np.dtype[Any]
+) -> tuple[Any, ...]:
+    """Return the kind of the outputs, and the operands that make them of sums."""
+    return (output_kind(out_dtype), *operands_for(packed, epilogue, x_dtype, out_dtype))
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ class _Family:
     def prepare_matmul(
         self, shape: MatmulShape, packed: PackedWeight[Panels], epilogue: Epilogue, threads: int
     ) -> Launch:
-        finish = self._epilogue(epilogue, packed, shape.x_dtype, shape.out_dtype)
+        finish = _finish(packed, epilogue, shape.x_dtype, shape.out_dtype)
         source = _Source(shape.x_stride, shape.columns, sign_bits(shape.x_dtype))
         out = (0, shape.out_dtype.itemsize, shape.out_stride, 0, 0)
         phase, scratch_bytes = self._product(shape.m, packed, source, out, finish, threads)
@@ -73,7 +77,7 @@ class _Family:
         epilogue: Epilogue,
         threads: int,
     ) -> Launch:
-        finish = self._epilogue(epilogue, packed, x_dtype, out_dtype)
+        finish = _finish(packed, epilogue, x_dtype, out_dtype)
         if self.shape == _DIRECT_SHAPE:
             launch = prepare_bytes(geometry, x_dtype, out_dtype, packed, epilogue, threads)
             if launch is not None:
@@ -83,7 +87,7 @@ class _Family:
         height, width = geometry.out_height, geometry.out_width
         pixels, plane = height * width, height * width * out_dtype.itemsize
         strides = (staging.row_stride, staging.pixel_stride, staging.image_bytes)
-        source = _Source(0, 0, 0, staging.words_address, height, width, *strides)
+        source = _Source(0, 0, 0, height, width, *strides, staging.words_address)
         phases, scratch_bytes = [], 0
         for first in range(0, geometry.batch, group):
             images = min(group, geometry.batch - first)
@@ -97,17 +101,6 @@ class _Family:
         shared_bytes = group * staging.image_bytes + STEP
         constants = (*packed.addresses, *epilogue.constants)
         return Launch(phases, shared_bytes, scratch_bytes, keep=(packed, epilogue, staging), constants=constants)
-
-    def _epilogue(
-        self, epilogue: Epilogue, packed: PackedWeight[Panels], x_dtype: np.dtype[Any], out_dtype: np.dtype[Any]
-    ) -> tuple[Any, ...]:
-        """Return the fields of :class:`.finishing.Epilogue`."""
-        if not isinstance(epilogue, IntegerEpilogue):
-            raise TypeError(f"{self.name}: expected an IntegerEpilogue, got {type(epilogue).__name__}.")
-        low, high = clip_bounds(epilogue, out_dtype)
-        offset, scale, bias = epilogue.addresses
-        kind, shift = _KINDS[out_dtype.char], 128 if x_dtype.char == "b" else 0
-        return (kind, offset, packed.addresses[2], shift, scale, bias, low, high, int(epilogue.zero_point))
 
     def _product(
         self,

@@ -5,36 +5,30 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sparse_rt_kernels.jit.compilation import TaskFunction, kernel_jit
+from sparse_rt_kernels.jit.compilation import Compiled, TaskFunction, kernel_jit
 from sparse_rt_kernels.jit.compiler import carray
-from sparse_rt_kernels.product.u8s8.moves import put_octet
-from sparse_rt_kernels.product.u8s8.output import Epilogue, Output, finish_block
-from sparse_rt_kernels.product.u8s8.panels import pack_image_rows, pack_matrix_rows
+from sparse_rt_kernels.product.u8s8.operands import OPERAND_FIELDS, operands_in
+from sparse_rt_kernels.product.u8s8.output import Output, finish_block
+from sparse_rt_kernels.product.u8s8.panels import Pixels, pack_image_rows, pack_matrix_rows
 from sparse_rt_kernels.product.u8s8.sizes import CHANNELS, ROWS, STEP
 from sparse_rt_kernels.tiled_u8s8.blocking import Shape
-from sparse_rt_kernels.tiled_u8s8.tile import Operands, expand, tile, widen
+from sparse_rt_kernels.tiled_u8s8.tile import Factors, expand, tile, widen
+from sparse_rt_kernels.vectors.registers import REGISTER
 
 __all__ = ["PRODUCT", "product_task"]
 
-#: Bytes of one row of sums.
-_SUMS_ROW = CHANNELS * 4
-
-
-#: A product: `m` rows, in `row_parts` tasks times `channel_parts`; the weight, in blocks of 16 channels; where rows
-#: come from and where results go, as :class:`Rows` and :class:`.finishing.Output`, relative to x (or to `shared`, if
-#: rows are pixels) and to ``out + out_offset``; the fields of :class:`.finishing.Epilogue` and of
-#: :class:`.blocking.Blocking`.
+#: A product: `m` rows, in `row_parts` tasks times `channel_parts`; the weight, in blocks of 16 channels; the rows of a
+#: matrix, relative to x, or where `words` is not 0 :class:`.panels.Pixels`, relative to `shared`; where results go, as
+#: :class:`.output.Output` relative to ``out + out_offset``; :class:`.operands.Operands`; :class:`.blocking.Blocking`.
 PRODUCT = np.dtype(
     [
         *((name, "i8") for name in ("row_parts", "channel_parts", "m")),
         *((name, "i8") for name in ("values", "index", "n", "steps", "blocks", "values_bytes", "index_bytes")),
         *((name, "i8") for name in ("x_stride", "columns", "flip")),
-        *((name, "i8") for name in ("words", "out_height", "out_width", "down", "right", "image_bytes")),
+        *((name, "i8") for name in ("out_height", "out_width", "down", "right", "image_bytes", "words")),
         *((name, "i8") for name in ("out_offset", "itemsize", "out_stride", "pixels", "image_stride")),
-        *((name, "i8") for name in ("kind", "offset", "row_sums", "shift", "scale", "bias")),
-        ("low", "f8"),
-        ("high", "f8"),
-        ("zero_point", "i8"),
+        ("kind", "i8"),
+        *OPERAND_FIELDS,
         *((name, "i8") for name in ("block_rows", "block_steps", "panel", "widened", "operands", "sums", "table")),
     ]
 )
@@ -61,28 +55,12 @@ class Weight(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """Where the rows of the product come from: a matrix of bytes, or the pixels of staged, channels-last images.
-
-    Attributes
-    ----------
-    address, stride, columns, flip
-        First row, bytes from row to row, how many columns there are, and what each 8 bytes are xor-ed with.
-    words
-        For images, else 0: (2 * steps,) int32, offset of each 4 reduction elements from a pixel's first.
-    out_height, out_width, down, right, image_bytes
-        Output pixel (p, q) of image i begins at ``address + i * image_bytes + p * down + q * right``.
-    """
+    """The rows of a matrix: first one, bytes from row to row, columns, and what each 8 bytes are xor-ed with."""
 
     address: int
     stride: int
     columns: int
     flip: int
-    words: int
-    out_height: int
-    out_width: int
-    down: int
-    right: int
-    image_bytes: int
 
 
 class Scratch(NamedTuple):
@@ -98,34 +76,13 @@ class Scratch(NamedTuple):
 
 
 @kernel_jit
-def _pixel_addresses(source: Rows, first: int, rows: int, table: int) -> int:
-    """Fill in where output pixels [first, first + rows) begin, the last one repeated up to a multiple of 8."""
-    width = source.out_width
-    row = first // width
-    column, image = first - row * width, row // source.out_height
-    row -= image * source.out_height
-    address = 0
-    for slot in range((rows + 7) // 8 * 8):
-        if slot < rows:
-            address = source.address + image * source.image_bytes + row * source.down + column * source.right
-            column += 1
-            if column == width:
-                column, row = 0, row + 1
-                if row == source.out_height:
-                    row, image = 0, image + 1
-        put_octet(table + slot * 8, address)
-    return 0
-
-
-@kernel_jit
-def _pack_rows(source: Rows, first: int, rows: int, steps: int, scratch: Scratch) -> int:
+def _pack_rows(matrix: Rows, pixels: Pixels, first: int, rows: int, steps: int, scratch: Scratch) -> int:
     """Fill the scratch's panels with rows [first, first + rows)."""
-    if source.words == 0:
-        at = source.address + first * source.stride
-        pack_matrix_rows(at, source.stride, source.columns, rows, steps, scratch.table, scratch.panel, source.flip)
+    if pixels.words == 0:
+        at = matrix.address + first * matrix.stride
+        pack_matrix_rows(at, matrix.stride, matrix.columns, rows, steps, scratch.table, scratch.panel, matrix.flip)
     else:
-        _pixel_addresses(source, first, rows, scratch.table)
-        pack_image_rows(scratch.table, rows, source.words, steps, scratch.panel)
+        pack_image_rows(pixels, first, rows, steps, scratch.table, scratch.panel)
     return 0
 
 
@@ -142,14 +99,8 @@ def _share(a: Any, task: int) -> Share:
 
 
 @kernel_jit
-def _rows(a: Any, address: int) -> Rows:
-    images = (a.words, a.out_height, a.out_width, a.down, a.right, a.image_bytes)
-    return Rows(address, a.x_stride, a.columns, a.flip, *images)
-
-
-@kernel_jit
-def _epilogue(a: Any) -> Epilogue:
-    return Epilogue(a.kind, a.offset, a.row_sums, a.shift, a.scale, a.bias, a.low, a.high, a.zero_point)
+def _pixels(a: Any, address: int) -> Pixels:
+    return Pixels(address, a.out_height, a.out_width, a.down, a.right, a.image_bytes, a.words)
 
 
 @kernel_jit
@@ -159,25 +110,56 @@ def _scratch(a: Any, base: int) -> Scratch:
 
 
 @functools.cache
+def _multiply_panel(shape: Shape) -> Compiled[[int, int, Factors, int], int]:
+    """Return what multiplies up to 24 packed rows with a block of 16 channels, in tiles."""
+    lanes, has_dot, strategy = shape
+    full, half, halves = shape.rows, shape.rows // 2, CHANNELS // shape.lanes
+    row_bytes, operand_bytes = shape.row_bytes, shape.operand_bytes
+
+    @kernel_jit
+    def multiply_panel(rows: int, block_sums: int, factors: Factors, resume: int) -> int:
+        for part in range(halves):
+            expanded, sums = factors.expanded + part * factors.steps * operand_bytes, block_sums + part * lanes * 4
+            row = 0
+            while row < rows:
+                of, to = Factors(factors.panel + row * row_bytes, expanded, factors.steps), sums + row * REGISTER
+                left = rows - row
+                if left >= full:
+                    tile(lanes, has_dot, strategy, full, of, to, resume)
+                    row += full
+                elif left >= half:
+                    tile(lanes, has_dot, strategy, half, of, to, resume)
+                    row += half
+                elif left >= 3:
+                    tile(lanes, has_dot, strategy, 3, of, to, resume)
+                    row += 3
+                else:
+                    tile(lanes, has_dot, strategy, 1, of, to, resume)
+                    row += 1
+        return 0
+
+    return multiply_panel
+
+
+@functools.cache
 def product_task(shape: Shape) -> TaskFunction:
     """Return the task that computes a part of a product, compiled for `shape`; see :data:`PRODUCT`."""
-    # Compiled code is found again by what the function captures: by ints, but not by other compiled functions.
+    # Compiled code is found again by what the function captures: by ints, and by names of compiled functions.
     lanes, has_dot, strategy = shape
-    full, half = shape.rows, shape.rows // 2
-    halves, is_widened = CHANNELS // lanes, int(shape.is_widened)
-    row_bytes, step_bytes, operand_bytes = shape.row_bytes, shape.step_bytes, shape.operand_bytes
+    is_widened, step_bytes, multiply_panel = int(shape.is_widened), shape.step_bytes, _multiply_panel(shape)
 
     def task(task: int, arguments: Any, x: int, other: int, out_address: int, shared: int, scratch_address: int) -> int:
         """Compute the rows and channels that the task's number stands for."""
         a = carray(arguments, (1,), PRODUCT)[0]
-        share, source, epilogue = _share(a, task), _rows(a, shared if a.words else x), _epilogue(a)
+        share, operands = _share(a, task), operands_in(a)
+        matrix, pixels = Rows(x, a.x_stride, a.columns, a.flip), _pixels(a, shared)
         weight = Weight(a.values, a.index, a.n, a.steps, a.values_bytes, a.index_bytes)
-        out = Output(out_address + a.out_offset, a.itemsize, a.out_stride, a.pixels, a.image_stride)
+        out = Output(a.kind, out_address + a.out_offset, a.itemsize, a.out_stride, a.pixels, a.image_stride)
         scratch = _scratch(a, scratch_address)
         panels = scratch.widened if is_widened else scratch.panel
         for first in range(share.first_row, share.last_row, scratch.rows):
             rows = min(scratch.rows, share.last_row - first)
-            _pack_rows(source, first, rows, weight.steps, scratch)
+            _pack_rows(matrix, pixels, first, rows, weight.steps, scratch)
             if is_widened:
                 packed = (rows + ROWS - 1) // ROWS * ROWS * weight.steps * STEP
                 widen(scratch.panel, packed, scratch.widened)
@@ -189,28 +171,10 @@ def product_task(shape: Shape) -> TaskFunction:
                     expand(lanes, has_dot, strategy, values, index, steps, scratch.operands)
                     for top in range(0, rows, ROWS):
                         panel = panels + (top // ROWS * weight.steps + step) * step_bytes
-                        bottom = min(ROWS, rows - top)
-                        for part in range(halves):
-                            operands = scratch.operands + part * steps * operand_bytes
-                            sums = scratch.sums + top * _SUMS_ROW + part * lanes * 4
-                            row = 0
-                            while row < bottom:
-                                at, to = panel + row * row_bytes, sums + row * _SUMS_ROW
-                                left = bottom - row
-                                if left >= full:
-                                    tile(lanes, has_dot, strategy, full, Operands(at, operands, steps), to, step)
-                                    row += full
-                                elif left >= half:
-                                    tile(lanes, has_dot, strategy, half, Operands(at, operands, steps), to, step)
-                                    row += half
-                                elif left >= 3:
-                                    tile(lanes, has_dot, strategy, 3, Operands(at, operands, steps), to, step)
-                                    row += 3
-                                else:
-                                    tile(lanes, has_dot, strategy, 1, Operands(at, operands, steps), to, step)
-                                    row += 1
+                        factors = Factors(panel, scratch.operands, steps)
+                        multiply_panel(min(ROWS, rows - top), scratch.sums + top * REGISTER, factors, step)
                 channel = block * CHANNELS
-                finish_block(epilogue, out, channel, min(CHANNELS, weight.n - channel), scratch.sums, first, rows)
+                finish_block(operands, out, channel, min(CHANNELS, weight.n - channel), scratch.sums, first, rows)
         return 0
 
     return task

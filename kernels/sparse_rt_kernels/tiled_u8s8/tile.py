@@ -14,7 +14,7 @@ from sparse_rt_kernels.tiled_u8s8.blocking import Shape
 from sparse_rt_kernels.vectors import simd
 from sparse_rt_kernels.vectors.records import fields_of
 
-__all__ = ["Operands", "expand", "tile", "widen"]
+__all__ = ["Factors", "expand", "tile", "widen"]
 
 
 def _at(builder: Any, base: Any, index: Any, size: int) -> Any:
@@ -126,7 +126,7 @@ def _multiply_step(builder: Any, shape: Shape, slots: list[Any], panel: Any, ope
             builder.store(_multiply_add(builder, shape, builder.load(slot), x, values), slot)
 
 
-class Operands(NamedTuple):
+class Factors(NamedTuple):
     """What a tile multiplies.
 
     Attributes
@@ -145,9 +145,7 @@ class Operands(NamedTuple):
 
 
 @simd.emitter
-def tile(
-    context: Any, lanes: Any, has_dot: Any, strategy: Any, rows: Any, operands: Any, sums: Any, resume: Any
-) -> Any:
+def tile(context: Any, lanes: Any, has_dot: Any, strategy: Any, rows: Any, factors: Any, sums: Any, resume: Any) -> Any:
     """``sums[r, c] (+)= sum_k x[r, k] * w[c, k]`` for as many channels c as a register has lanes.
 
     Parameters
@@ -156,8 +154,8 @@ def tile(
         Literal ints: a :class:`.blocking.Shape`.
     rows
         Literal int: rows r of this tile.
-    operands
-        :class:`Operands`.
+    factors
+        :class:`Factors`.
     sums
         (rows, 16) int32, first of these channels.
     resume
@@ -166,7 +164,7 @@ def tile(
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         *_, record, sums, resume = given
-        of = fields_of(builder, Operands, record)
+        of = fields_of(builder, Factors, record)
         shape = _shape(lanes, has_dot, strategy)
         words, register = simd.vector(I32, shape.lanes), shape.register_bytes
         slots = [cgutils.alloca_once(builder, words) for _ in range(rows.literal_value)]
@@ -188,4 +186,4 @@ def tile(
             simd.store(builder, place, builder.load(slot), register)
         return I64(0)
 
-    return types.intp(lanes, has_dot, strategy, rows, operands, types.intp, types.intp), generate
+    return types.intp(lanes, has_dot, strategy, rows, factors, types.intp, types.intp), generate

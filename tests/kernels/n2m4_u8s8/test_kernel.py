@@ -9,8 +9,8 @@ from numba.core import config
 from sparse_rt_kernels.cpu import caches, isa
 from sparse_rt_kernels.n2m4_u8s8 import VNNI, weight
 from sparse_rt_kernels.n2m4_u8s8.blocking import rows as blocking
-from sparse_rt_kernels.n2m4_u8s8.tile import rows as micro
-from sparse_rt_kernels.n2m4_u8s8.tile import small_m as stream
+from sparse_rt_kernels.n2m4_u8s8.tile.rows import Expanded, Octets, expand_index, tile
+from sparse_rt_kernels.n2m4_u8s8.tile.small_m import Packed, Panel, small_tile
 from sparse_rt_kernels.product.epilogue import IntegerEpilogue
 from sparse_rt_kernels.product.geometry import ConvGeometry
 from sparse_rt_kernels.product.u8s8 import sizes
@@ -27,18 +27,18 @@ needs_vnni = pytest.mark.skipif("avx512vnni" not in isa.supported_tiers(), reaso
 # --- machine code -----------------------------------------------------------------------------------------------------
 
 
-def assembly(streamed):
+def assembly(is_small):
     """The lines of a compiled tile: of 24 rows, or of one whose indexes are expanded on the way."""
-    if streamed:
+    if is_small:
 
         @njit
         def run(panel, step, values, index, steps, sums, resume):
-            return stream.stream_tile(1, 4, 1, panel, step, values, 0, index, 0, steps, sums, resume)
+            return small_tile(1, 4, 1, Panel(panel, step), Packed(values, index, steps, 0, 0), sums, resume)
     else:
 
         @njit
         def run(panel, stride, values, controls, steps, sums, resume):
-            return micro.tile(24, panel, stride, 8, values, controls, steps, sums, resume)
+            return tile(24, Octets(panel, stride, 8), Expanded(values, controls, steps), sums, resume)
 
     run.compile("intp(intp, intp, intp, intp, intp, intp, intp)")
     return next(iter(run.inspect_asm().values())).splitlines()
@@ -88,7 +88,7 @@ def test_expanded_controls(steps):
 
     @njit
     def run(index, steps, controls):
-        return micro.expand_index(index, steps, controls)
+        return expand_index(index, steps, controls)
 
     run(source.ctypes.data + aligned, steps, memory.ctypes.data + start)
     got = memory[start : start + 64 * steps].reshape(steps, 16, 4)
@@ -204,7 +204,7 @@ def test_odd_reductions_are_padded_to_whole_steps():
 @needs_vnni
 @pytest.mark.parametrize("integer", [int, np.int8, np.int64])
 def test_integers_of_any_width_reuse_the_compiled_kernel(integer):
-    from sparse_rt_kernels.n2m4_u8s8.task import block as product
+    from sparse_rt_kernels.n2m4_u8s8.task.block import multiply_block
 
     if config.DISABLE_JIT:
         pytest.skip("nothing is compiled")
@@ -217,7 +217,7 @@ def test_integers_of_any_width_reuse_the_compiled_kernel(integer):
     acc = conf.channels_last(conf.naive_conv(x, w, geometry))
     np.testing.assert_array_equal(got, conf.channels_first(conf.expected_integers(acc, epilogue, np.int8)))
     # None if the task that holds it came from the disk cache.
-    assert len(product.multiply_block.dispatcher.signatures) <= 1
+    assert len(multiply_block.dispatcher.signatures) <= 1
 
 
 # --- requantised in registers -----------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import pytest
 from sparse_rt_kernels.between.elementwise import Quantisation, prepare_quantised_add, sum_of_bytes
 from sparse_rt_kernels.cpu import isa
 from sparse_rt_kernels.n2m4_u8s8 import VNNI
-from sparse_rt_kernels.n2m4_u8s8.blocking.nchwc8 import octet_image_of
+from sparse_rt_kernels.n2m4_u8s8.blocking.nchwc8 import image_blocking
 from sparse_rt_kernels.product.nchwc8 import NCHWc8
 from sparse_rt_kernels.product.quantised_add import QuantisedAdd
 from sparse_rt_kernels.product.registry import BlockedLayouts
@@ -140,8 +140,8 @@ def test_the_cases_reach_every_variant():
     for shape, n, kernel, options in CASES.values():
         geometry = conf.ConvGeometry(*shape, n, kernel, **options)
         for x in (None, NCHWc8(*shape, geometry.pads, geometry.pad_value)):
-            image = octet_image_of(geometry, x, NCHWc8(shape[0], n, geometry.out_height, geometry.out_width))
-            found.add((image.run, image.distance, image.is_staged))
+            image = image_blocking(geometry, x, NCHWc8(shape[0], n, geometry.out_height, geometry.out_width))
+            found.add((image.numbers.run, image.numbers.distance, image.numbers.is_staged))
     assert found == {(7, 8, True), (4, 8, True), (7, 8, False), (7, 16, False), (4, 8, False), (4, 16, False)}
 
 

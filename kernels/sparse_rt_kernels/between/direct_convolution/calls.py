@@ -10,7 +10,7 @@ from sparse_rt_kernels.between.direct_convolution.tasks import CONVOLUTION, conv
 from sparse_rt_kernels.between.direct_convolution.tile import CHANNELS, PIXELS
 from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
 from sparse_rt_kernels.product.geometry import ConvGeometry
-from sparse_rt_kernels.product.u8s8.clipping import clip_bounds
+from sparse_rt_kernels.product.u8s8.operands import operands_for
 from sparse_rt_kernels.product.weight import CHANNEL_MULTIPLE, PackedWeight, Panels
 from sparse_rt_kernels.threads.launch import Launch, Phase
 from sparse_rt_kernels.threads.workspace import aligned_empty
@@ -83,21 +83,16 @@ def prepare_bytes(
 ) -> Launch | None:
     """Prepare ``out = epilogue(conv(x, w))`` for bytes, AVX-512 VNNI; None if it needs another way.
 
-    `packed` is that of :func:`sparse_rt_kernels.tiled_u8s8.weight.pack`: a word of 16 channels is 64 bytes.
+    `packed` is that of the int8 tiles of any vector width: a word of 16 channels is 64 bytes.
     """
-    if not isinstance(epilogue, IntegerEpilogue):
-        raise TypeError(f"{packed.kernel}: expected an IntegerEpilogue, got {type(epilogue).__name__}.")
+    operands = operands_for(packed, epilogue, x_dtype, out_dtype)
     image = staged_image_of(geometry, 4)
     if image is None or out_dtype.itemsize > 1 or packed.n % CHANNELS:
         return None
-    low, high = clip_bounds(epilogue, out_dtype)
-    offset, scale, bias = epilogue.addresses
-    shift = 128 if x_dtype.char == "b" else 0
+    shift = operands.shift
     word = int.from_bytes(bytes([(int(geometry.pad_value) ^ shift) & 255]) * 4, "little")
     weight = (packed.addresses[0], packed.panels.values[0].nbytes)
-    sign = 128 if out_dtype.char == "b" else 0
-    finish = (offset, packed.addresses[2], shift, scale, bias, low, high, int(epilogue.zero_point), sign)
-    return _launch(geometry, image, 0, (word, shift), weight, finish, threads, (packed, epilogue))
+    return _launch(geometry, image, 0, (word, shift), weight, operands, threads, (packed, epilogue))
 
 
 def _blocks(packed: PackedWeight[Panels], geometry: ConvGeometry) -> NDArray[np.float32]:

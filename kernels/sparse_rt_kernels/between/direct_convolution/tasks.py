@@ -6,27 +6,25 @@ from typing import Any
 import numpy as np
 
 from sparse_rt_kernels.between.direct_convolution.moves import copy_words, fill_words, transpose_words
-from sparse_rt_kernels.between.direct_convolution.tile import CHANNELS, Bytes, Floats, Row, bytes_row, floats_row
+from sparse_rt_kernels.between.direct_convolution.tile import CHANNELS, Floats, Row, bytes_row, floats_row
 from sparse_rt_kernels.jit.compilation import TaskFunction, kernel_jit
 from sparse_rt_kernels.jit.compiler import carray
+from sparse_rt_kernels.product.u8s8.operands import OPERAND_FIELDS, operands_in, operands_of
 
 __all__ = ["CONVOLUTION", "convolution_task"]
 
 _PAIR = 2 * CHANNELS
 #: `images` images of `channels` channels become `n` channels; output rows are counted over the batch and cut into
 #: `row_parts`, pairs of blocks of 16 channels into `channel_parts`. `pad` is a word of padding, `flip` a byte: see
-#: :func:`moves.transpose_words`. The others are fields of :class:`layout.StagedImage`, the weight and the epilogue;
-#: integers only have `flip`, `offset`, `row_sums`, `shift`, `scale`, `zero_point` and `sign`.
+#: :func:`moves.transpose_words`. The others are fields of :class:`layout.StagedImage`, the weight, and
+#: :class:`.operands.Operands`, of which floats have `bias`, `low` and `high` only.
 CONVOLUTION = np.dtype(
     [
         *((name, "i8") for name in ("row_parts", "channel_parts", "images", "channels", "n", "pad", "flip")),
         *((name, "i8") for name in ("height", "width", "out_height", "out_width", "down", "top", "left")),
         *((name, "i8") for name in ("planes", "padded_width", "reach", "chunk_rows", "row_bytes", "plane_bytes")),
         *((name, "i8") for name in ("words", "steps", "values", "block_bytes")),
-        *((name, "i8") for name in ("offset", "row_sums", "shift", "scale", "bias")),
-        ("low", "f8"),
-        ("high", "f8"),
-        *((name, "i8") for name in ("zero_point", "sign")),
+        *OPERAND_FIELDS,
     ]
 )
 
@@ -83,15 +81,14 @@ def _pair(a: Any, is_float: int, distance: int, image: int, row: int, row_of_x: 
     """
     item = 4 if is_float else 1
     width, channel = a.out_width, pair * _PAIR
-    stride, at = a.out_height * width * item, 4 * channel
+    stride = a.out_height * width * item
     to = out + (image * a.n + channel) * stride + row * width * item
     values = a.values + 2 * pair * a.block_bytes
     pixels = Row(a.n - channel, row_of_x, a.words, a.steps, values, a.block_bytes, width, to, stride)
-    low, high = np.float32(a.low), np.float32(a.high)
+    operands = operands_of(operands_in(a), channel)
     if is_float:
-        return floats_row(distance, pixels, Floats(a.bias + at, low, high))
-    sums, offset, scale, bias = a.row_sums + at, a.offset + at, a.scale + at, a.bias + at
-    return bytes_row(distance, pixels, Bytes(offset, sums, a.shift, scale, bias, low, high, a.zero_point, a.sign))
+        return floats_row(distance, pixels, Floats(operands.bias, operands.low, operands.high))
+    return bytes_row(distance, pixels, operands)
 
 
 @functools.cache

@@ -10,12 +10,13 @@ from llvmlite import ir
 
 from sparse_rt_kernels.jit.compiler import cgutils, types
 from sparse_rt_kernels.jit.llvm import I32, I64
+from sparse_rt_kernels.product.u8s8.operands import Operands
 from sparse_rt_kernels.product.u8s8.requantise import Requantiser, store_planes
 from sparse_rt_kernels.vectors import simd
 from sparse_rt_kernels.vectors.records import fields_of
-from sparse_rt_kernels.vectors.registers import FLOATS, REGISTER, WORDS
+from sparse_rt_kernels.vectors.registers import FLOATS, REGISTER
 
-__all__ = ["CHANNELS", "PIXELS", "Bytes", "Floats", "Row", "bytes_row", "floats_row"]
+__all__ = ["CHANNELS", "PIXELS", "Floats", "Row", "bytes_row", "floats_row"]
 
 #: Output channels of a register; a tile has one or two of them.
 CHANNELS: Final = 16
@@ -62,32 +63,6 @@ class Floats(NamedTuple):
     bias: Any
     low: Any
     high: Any
-
-
-class Bytes(NamedTuple):
-    """The epilogue of integers, as for :func:`sparse_rt_kernels.n2m4_u8s8.fused.tiles_to_bytes`.
-
-    Attributes
-    ----------
-    offset, row_sums, scale, bias
-        Addresses of (channels,) int32, int32, float32 and float32.
-    shift
-        0 for uint8 inputs, 128 for int8.
-    low, high
-        float32 clip bounds.
-    zero_point, sign
-        Of the output, and 0 for uint8 outputs, 128 for int8.
-    """
-
-    offset: Any
-    row_sums: Any
-    shift: Any
-    scale: Any
-    bias: Any
-    low: Any
-    high: Any
-    zero_point: Any
-    sign: Any
 
 
 def _sums(
@@ -141,18 +116,10 @@ def _dot(builder: Any, x: Any, weight: Any, total: Any) -> Any:
 class _BytesOfBlock:
     """What makes bytes of the sums of one block of 16 channels."""
 
-    def __init__(self, builder: Any, block: int, row: Row, given: Bytes) -> None:
-        offset, row_sums, scale, bias = (
-            builder.add(address, I64(block * REGISTER))
-            for address in (given.offset, given.row_sums, given.scale, given.bias)
-        )
-        correction = simd.load(builder, simd.pointer(builder, row_sums), WORDS)
-        shifts = simd.broadcast(builder, builder.trunc(given.shift, I32), CHANNELS)
-        held = simd.load(builder, simd.pointer(builder, offset), WORDS)
-        #: First value of the accumulators.
-        self.start = simd.subtract(builder, held, simd.multiply(builder, correction, shifts))
-        rest = (given.low, given.high, given.zero_point, given.sign)
-        self.requantiser = Requantiser(builder, [scale, bias, *rest])
+    def __init__(self, builder: Any, block: int, row: Row, given: Operands) -> None:
+        arrays = {name: getattr(given, name) for name in ("offset", "row_sums", "scale", "bias")}
+        moved = {name: builder.add(address, I64(block * REGISTER)) for name, address in arrays.items()}
+        self.requantiser = Requantiser(builder, given._replace(**moved))
         self._out = builder.add(row.out, builder.mul(row.stride, I64(block * CHANNELS)))
         self._stride = row.stride
 
@@ -170,7 +137,7 @@ class _BytesOfBlock:
         store_planes(builder, fours, builder.add(self._out, first), self._stride, 0)
 
 
-def _emit_bytes(builder: Any, distance: int, row: Row, given: Bytes, blocks: int) -> None:
+def _emit_bytes(builder: Any, distance: int, row: Row, given: Operands, blocks: int) -> None:
     """Emit a row of pixels of 16 or 32 channels as bytes."""
     made = [_BytesOfBlock(builder, block, row, given) for block in range(blocks)]
     is_plain = made[0].requantiser.is_plain(builder)
@@ -178,7 +145,7 @@ def _emit_bytes(builder: Any, distance: int, row: Row, given: Bytes, blocks: int
         is_plain = builder.and_(is_plain, other.requantiser.is_plain(builder))
 
     def tile(first: Any) -> None:
-        sums = _sums(builder, distance, row, first, [one.start for one in made], _dot)
+        sums = _sums(builder, distance, row, first, [one.requantiser.start for one in made], _dot)
         # Two pixels more than the tile has may be stored where another tile of the row follows.
         follows = builder.icmp_signed("<=", first, builder.sub(row.width, I64(16)))
         with builder.if_else(is_plain, likely=True) as branches:
@@ -203,12 +170,12 @@ def bytes_row(context: Any, distance: Any, row: Any, operands: Any) -> Any:
     distance
         Literal int: bytes from pixel to pixel.
     row, operands
-        :class:`Row` of bytes, :class:`Bytes`.
+        :class:`Row` of bytes, :class:`.operands.Operands`.
     """
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
         a = fields_of(builder, Row, given[1])
-        end = fields_of(builder, Bytes, given[2])
+        end = fields_of(builder, Operands, given[2])
         _one_or_two(builder, a.channels, lambda blocks: _emit_bytes(builder, distance.literal_value, a, end, blocks))
         return I64(0)
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from sparse_rt_kernels.n2m4_u8s8.blocking.nchwc8 import octet_image_of
+from sparse_rt_kernels.n2m4_u8s8.blocking.nchwc8 import image_blocking
 from sparse_rt_kernels.n2m4_u8s8.blocking.rows import Blocking, blocking
 from sparse_rt_kernels.n2m4_u8s8.kernel.nchwc8 import prepare_image
 from sparse_rt_kernels.n2m4_u8s8.task.rows import (
@@ -19,8 +19,7 @@ from sparse_rt_kernels.n2m4_u8s8.weight import pack
 from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
 from sparse_rt_kernels.product.geometry import ConvGeometry, MatmulShape
 from sparse_rt_kernels.product.registry import BlockedLayouts, Kernel
-from sparse_rt_kernels.product.u8s8.clipping import clip_bounds
-from sparse_rt_kernels.product.u8s8.finish import BYTE, FLOAT32, INT32
+from sparse_rt_kernels.product.u8s8.operands import operands_for, output_kind
 from sparse_rt_kernels.product.u8s8.partition import Partition, images_per_group, partition, worthwhile_threads
 from sparse_rt_kernels.product.u8s8.sizes import CHANNELS, ROWS
 from sparse_rt_kernels.product.u8s8.staging import sign_bits, stage_phase, staging_of
@@ -31,8 +30,6 @@ __all__ = ["VNNI"]
 
 NAME = f"u8s8_n2m4_gemm_{ROWS}x{CHANNELS}__avx512vnni"
 
-#: By dtype character.
-_KINDS = {np.dtype(np.int32).char: INT32, np.dtype(np.float32).char: FLOAT32, "B": BYTE, "b": BYTE}
 #: Pixels from which on a 1x1 convolution packs each image on its own, instead of staging several side by side.
 _DIRECT_PIXELS = 4 * ROWS
 
@@ -50,30 +47,10 @@ def _product(
     out_dtype: np.dtype[Any],
 ) -> tuple[Any, ...]:
     """Return the values of the fields that every product's record has; see :data:`tasks.MATMUL`."""
-    if not isinstance(epilogue, IntegerEpilogue):
-        raise TypeError(f"{NAME}: expected an IntegerEpilogue, got {type(epilogue).__name__}.")
-    low, high = clip_bounds(epilogue, out_dtype)
-    offset, scale, bias = epilogue.addresses
-    is_signed = x_dtype.char == "b"
-    return (
-        *parts,
-        *packed.addresses[:2],
-        packed.n,
-        packed.panels.values.shape[1],
-        sign_bits(x_dtype),
-        _KINDS[out_dtype.char],
-        offset,
-        packed.addresses[2],
-        128 if is_signed else 0,
-        scale,
-        bias,
-        low,
-        high,
-        epilogue.zero_point,
-        128 if out_dtype.char == "b" else 0,
-        out_dtype.itemsize,
-        *blocks[:-1],
-    )
+    operands = operands_for(packed, epilogue, x_dtype, out_dtype)
+    steps, flip, kind = packed.panels.values.shape[1], sign_bits(x_dtype), output_kind(out_dtype)
+    weight = (*packed.addresses[:2], packed.n, steps)
+    return (*parts, *weight, flip, kind, *operands, out_dtype.itemsize, *blocks[:-1])
 
 
 def _constants(packed: PackedWeight[Panels], epilogue: FloatEpilogue | IntegerEpilogue) -> tuple[int, ...]:
@@ -107,9 +84,9 @@ def prepare_conv(
     threads: int,
 ) -> Launch:
     """Prepare ``out = epilogue(conv(x, w))``; see :class:`.registry.Kernel` and docs/kernels/contract.md."""
-    image = octet_image_of(geometry)
+    image = image_blocking(geometry)
     if image is not None and out_dtype.itemsize == 1 and packed.n % CHANNELS == 0:
-        return prepare_image(geometry, image, x_dtype, out_dtype, packed, epilogue, threads)
+        return prepare_image(geometry, image, (x_dtype, out_dtype), packed, epilogue, threads)
     if geometry.is_pointwise and geometry.height * geometry.width >= _DIRECT_PIXELS:
         return _prepare_pointwise(geometry, x_dtype, out_dtype, packed, epilogue, threads)
     staging = staging_of(geometry)
@@ -164,10 +141,10 @@ def prepare_blocked(
     padding = int(geometry.pad_value) + (128 if x_dtype.char == "b" else 0)
     if layouts.x is not None and not layouts.x.holds(geometry.pads, padding):
         return None
-    image = octet_image_of(geometry, layouts.x, layouts.y)
+    image = image_blocking(geometry, layouts.x, layouts.y)
     if image is None:
         return None
-    return prepare_image(geometry, image, x_dtype, out_dtype, packed, epilogue, threads, layouts.y)
+    return prepare_image(geometry, image, (x_dtype, out_dtype), packed, epilogue, threads, layouts.y)
 
 
 def _prepare_pointwise(

@@ -1,7 +1,7 @@
-"""The tasks of a convolution over octet images: stage a part of the input, multiply it with the weight, store bytes.
+"""The tasks of a convolution over NCHWc8 images: stage a part of the input, multiply it with the weight, store bytes.
 
-No panel is packed: tiles read the octet image itself, wherever each kernel element falls. Nor is anything staged where
-the input is in blocks of 8 channels already: that is an octet image.
+No panel is packed: tiles read the image itself, wherever each kernel element falls. Nor is anything staged where the
+input is in blocks of 8 channels already.
 """
 
 import functools
@@ -11,105 +11,43 @@ import numpy as np
 
 from sparse_rt_kernels.jit.compilation import TaskFunction, kernel_jit
 from sparse_rt_kernels.jit.compiler import carray
-from sparse_rt_kernels.n2m4_u8s8.tile import rows as micro
-from sparse_rt_kernels.n2m4_u8s8.tile.nchwc8 import FEW_RUNS, OUT_PLACES, PIXELS, PLACES_BYTES, image_tiles
+from sparse_rt_kernels.n2m4_u8s8.blocking.nchwc8 import ImageNumbers
+from sparse_rt_kernels.n2m4_u8s8.task.nchwc8_staging import stage_rows
+from sparse_rt_kernels.n2m4_u8s8.tile.nchwc8 import (
+    FEW_RUNS,
+    OUT_PLACES,
+    PIXELS,
+    PLACES_BYTES,
+    Image,
+    Tiles,
+    nchwc8_tiles,
+)
+from sparse_rt_kernels.n2m4_u8s8.tile.rows import expand_index
 from sparse_rt_kernels.product.u8s8.moves import fill_bytes, put_octet
-from sparse_rt_kernels.product.u8s8.nchwc8_moves import copy_octets, split_octets, turn_pixels
+from sparse_rt_kernels.product.u8s8.operands import OPERAND_FIELDS, operands_in, operands_of
 from sparse_rt_kernels.product.u8s8.sizes import CHANNELS, STEP
 from sparse_rt_kernels.vectors.registers import REGISTER
 
-__all__ = ["IMAGE", "image_task"]
+__all__ = ["NCHWC8", "nchwc8_task"]
 
 _FEW_SEVENS, _FEW_FOURS = FEW_RUNS[7], FEW_RUNS[4]
 
 #: `images` images of `channels` channels, cut into `units` units each, of which `row_parts` ranges are tasks. `pad` is
-#: 8 bytes of padding in the domain that `flip` shifts to. The others are the fields of
-#: :class:`image_layout.OctetImage`, the weight, the epilogue, offsets into a thread's scratch memory, and where outputs
-#: lie: `out_block` is from 16 channels to the next 16, `out_plane` what a tile takes as stride; around the planes
-#: lies a border of `out_pad` if there is one.
-IMAGE = np.dtype(
+#: 8 bytes of padding in the domain that `flip` shifts to. The others are :class:`.blocking.nchwc8.ImageNumbers`, the
+#: weight, :class:`.operands.Operands`, offsets into a thread's scratch memory, and where outputs lie: `out_block` is
+#: from 16 channels to the next 16, `out_plane` what a tile takes as stride; around the planes lies a border of
+#: `out_pad` if there is one.
+NCHWC8 = np.dtype(
     [
-        *((name, "i8") for name in ("row_parts", "channel_parts", "images", "channels", "n", "pad", "flip", "run")),
-        *((name, "i8") for name in ("height", "width", "out_height", "out_width", "unit_rows", "units")),
-        *((name, "i8") for name in ("most_units", "capacity_rows", "row_stride", "row_step", "reach", "top", "left")),
-        *((name, "i8") for name in ("padded_width", "phases", "keeps_odd", "phase_bytes", "row_bytes")),
-        *((name, "i8") for name in ("plane_bytes", "turned_rows", "distance", "is_staged", "image_bytes", "origin")),
-        ("words", "i8"),
-        *((name, "i8") for name in ("values", "index", "steps", "offset", "row_sums", "shift", "scale", "bias")),
-        ("low", "f8"),
-        ("high", "f8"),
-        *((name, "i8") for name in ("zero_point", "sign", "turned", "controls", "places", "few_places")),
+        *((name, "i8") for name in ("row_parts", "channel_parts", "images", "channels", "n", "pad", "flip")),
+        *((name, "i8") for name in ImageNumbers._fields),
+        *((name, "i8") for name in ("words", "values", "index", "steps")),
+        *OPERAND_FIELDS,
+        *((name, "i8") for name in ("transposed", "controls", "places", "few_places")),
         *((name, "i8") for name in ("out_image", "out_block", "out_plane", "out_row", "out_pixel", "out_origin")),
         *((name, "i8") for name in ("out_top", "out_left", "out_bottom", "out_right", "out_pad")),
     ]
 )
-
-
-@kernel_jit
-def _turn_row(source: int, plane: int, pixels: int, out: int, flip: int) -> int:
-    """Turn `pixels` pixels of 8 planes, which lie side by side, into octets."""
-    for pixel in range(0, pixels, 64):
-        turn_pixels(source + pixel, plane, pixels - pixel, out + pixel * STEP, flip)
-    return 0
-
-
-@kernel_jit
-def _pad(phases: int, phase_bytes: int, pad: int, first: int, last: int, row: int) -> int:
-    """Store padding at columns [first, last) of a row of the octet image."""
-    for column in range(first, last):
-        place = row + column * STEP if phases == 1 else row + (column & 1) * phase_bytes + (column >> 1) * STEP
-        put_octet(place, pad)
-    return 0
-
-
-@kernel_jit
-def _split_row(octets: int, width: int, left: int, phase_bytes: int, keeps_odd: int, row: int) -> int:
-    """Store a row's even and odd pixels apart; `left` columns come before them."""
-    even = row + (left & 1) * phase_bytes + (left >> 1) * STEP
-    odd = row + (left + 1 & 1) * phase_bytes + (left + 1 >> 1) * STEP
-    # Odd pixels that nobody reads are overwritten by the even ones.
-    return split_octets(octets, width, even, odd if keeps_odd else even)
-
-
-@kernel_jit
-def _stage_padded(a: Any, source: int, first: int, rows: int, out: int, turned: int) -> int:
-    """Turn 8 planes at `source` into `rows` padded rows, beginning with input row `first`, which may be outside."""
-    begin = (max(0, -first) + a.row_step - 1) // a.row_step
-    end = min(rows, (a.height - first + a.row_step - 1) // a.row_step)
-    fill_bytes(out, min(begin, rows) * a.row_bytes, a.pad)
-    width, left, phases, phase_bytes, pad, flip = a.width, a.left, a.phases, a.phase_bytes, a.pad, a.flip
-    plane, row_bytes, keeps_odd, padded_width = a.height * width, a.row_bytes, a.keeps_odd, a.padded_width
-    for row in range(begin, end, a.turned_rows):
-        count = min(a.turned_rows, end - row)
-        pixels = source + (first + row * a.row_step) * width
-        _turn_row(pixels, plane, ((count - 1) * a.row_step + 1) * width, turned, flip)
-        for each in range(count):
-            octets, place = turned + each * a.row_step * width * STEP, out + (row + each) * row_bytes
-            if phases == 1:
-                copy_octets(octets, width, place + left * STEP)
-            else:
-                _split_row(octets, width, left, phase_bytes, keeps_odd, place)
-            # Whole registers were stored: padding comes after.
-            _pad(phases, phase_bytes, pad, 0, left, place)
-            _pad(phases, phase_bytes, pad, left + width, padded_width, place)
-    last = max(begin, end)
-    fill_bytes(out + last * a.row_bytes, max(0, rows - last) * a.row_bytes, a.pad)
-    return 0
-
-
-@kernel_jit
-def _stage_rows(a: Any, image: int, out_row: int, rows: int, out: int, turned: int) -> int:
-    """Stage what `rows` output rows of the image at `image` read from `out_row` on."""
-    staged: int = (rows - 1) * (a.row_stride // a.row_step) + a.reach
-    first = out_row * a.row_stride - a.top
-    plane = a.height * a.width
-    for channel in range(0, a.channels, STEP):
-        source, target = image + channel * plane, out + channel // STEP * a.plane_bytes
-        if a.turned_rows == 0:
-            _turn_row(source + first * a.width, plane, staged * a.width, target, a.flip)
-        else:
-            _stage_padded(a, source, first, staged, target, turned)
-    return staged
 
 
 @kernel_jit
@@ -191,7 +129,7 @@ def _prepare(a: Any, unit: int, last_unit: int, x: int, scratch: int) -> tuple[i
         if a.is_staged:
             source = x + image * a.channels * a.height * a.width
             base = rows * a.row_bytes
-            _stage_rows(a, source, first, out_rows, scratch + base, scratch + a.turned)
+            stage_rows(a, source, first, out_rows, scratch + base, scratch + a.transposed)
         else:
             base = image * a.image_bytes + a.origin + first * down * a.row_bytes
         rows += (out_rows - 1) * down + a.reach
@@ -224,70 +162,27 @@ def _fill_border(a: Any, unit: int, last_unit: int, first_block: int, last_block
 
 
 @functools.cache
-def image_task(length: int, distance: int, ending: int) -> TaskFunction:
-    """Return the task of convolutions in runs of `length` pixels; see :func:`image_tile.image_tiles`."""
+def nchwc8_task(length: int, distance: int, ending: int) -> TaskFunction:
+    """Return the task of convolutions in runs of `length` pixels; see :func:`.tile.nchwc8.nchwc8_tiles`."""
     whole, few = PIXELS // length, FEW_RUNS[length]
 
     @kernel_jit
-    def multiply(a: Any, block: int, image: int, scratch: int, end: int, few_end: int, out: int) -> int:
+    def multiply(a: Any, block: int, base: int, scratch: int, ends: tuple[int, int], out: int) -> int:
         """Multiply the listed tiles with a block of 16 channels, and store the outputs."""
-        channel = block * CHANNELS
         values, index = a.values + block * a.steps * REGISTER, a.index + block * a.steps * CHANNELS
-        controls = scratch + a.controls
-        micro.expand_index(index, a.steps, controls)
-        image_tiles(
-            length,
-            whole,
-            distance,
-            ending,
-            scratch + a.places,
-            end,
-            image,
-            a.words,
-            values,
-            controls,
-            a.steps,
-            out + block * a.out_block,
-            a.out_plane,
-            a.offset + 4 * channel,
-            a.row_sums + 4 * channel,
-            a.shift,
-            a.scale + 4 * channel,
-            a.bias + 4 * channel,
-            np.float32(a.low),
-            np.float32(a.high),
-            a.zero_point,
-            a.sign,
-        )
-        image_tiles(
-            length,
-            few,
-            distance,
-            ending,
-            scratch + a.few_places,
-            few_end,
-            image,
-            a.words,
-            values,
-            controls,
-            a.steps,
-            out + block * a.out_block,
-            a.out_plane,
-            a.offset + 4 * channel,
-            a.row_sums + 4 * channel,
-            a.shift,
-            a.scale + 4 * channel,
-            a.bias + 4 * channel,
-            np.float32(a.low),
-            np.float32(a.high),
-            a.zero_point,
-            a.sign,
-        )
+        controls, target = scratch + a.controls, out + block * a.out_block
+        expand_index(index, a.steps, controls)
+        image = Image(base, a.words, values, controls, a.steps)
+        operands = operands_of(operands_in(a), block * CHANNELS)
+        tiles = Tiles(scratch + a.places, ends[0], target, a.out_plane)
+        nchwc8_tiles(length, whole, distance, ending, tiles, image, operands)
+        tiles = Tiles(scratch + a.few_places, ends[1], target, a.out_plane)
+        nchwc8_tiles(length, few, distance, ending, tiles, image, operands)
         return 0
 
     def convolve(task: int, arguments: Any, x: int, other: int, out: int, shared: int, scratch: int) -> int:
         """Compute one task of a convolution: some units of output rows, and a range of channels."""
-        a = carray(arguments, (1,), IMAGE)[0]
+        a = carray(arguments, (1,), NCHWC8)[0]
         unit, last_unit, first_block, last_block = _ranges(a, task)
         if a.out_top + a.out_left + a.out_bottom + a.out_right > 0:
             _fill_border(a, unit, last_unit, first_block, last_block, out)
@@ -295,7 +190,7 @@ def image_task(length: int, distance: int, ending: int) -> TaskFunction:
         while unit < last_unit:
             unit, end, few_end = _prepare(a, unit, last_unit, x, scratch)
             for block in range(first_block, last_block):
-                multiply(a, block, image, scratch, end, few_end, out)
+                multiply(a, block, image, scratch, (end, few_end), out)
         return 0
 
     return convolve

@@ -11,7 +11,7 @@ from sparse_rt_kernels.jit.compiler import carray
 from sparse_rt_kernels.n2m4_u8s8.tile.portable import LANES, multiply_block
 from sparse_rt_kernels.n2m4_u8s8.weight import VALUES
 from sparse_rt_kernels.product.indirection import Indirection, indirection_in, lane_offsets, lane_origins
-from sparse_rt_kernels.product.u8s8.finish import BYTE, FLOAT32, INT32
+from sparse_rt_kernels.product.u8s8.operands import BYTE, FLOAT32, INT32
 from sparse_rt_kernels.product.u8s8.sizes import CHANNELS, STEP
 from sparse_rt_kernels.threads.workspace import array_at
 

@@ -11,35 +11,34 @@ import numpy as np
 from sparse_rt_kernels.jit.compilation import kernel_jit
 from sparse_rt_kernels.jit.compiler import carray
 from sparse_rt_kernels.n2m4_u8s8.task.block import (
-    Epilogue,
-    Output,
     Rows,
     Scratch,
     Weight,
     multiply_block,
-    multiply_few,
+    multiply_small_m,
     packed_rows,
 )
-from sparse_rt_kernels.product.u8s8.moves import put_octet
+from sparse_rt_kernels.product.u8s8.operands import OPERAND_FIELDS, operands_in
+from sparse_rt_kernels.product.u8s8.output import Output
 from sparse_rt_kernels.product.u8s8.panels import (
-    FEW_ROWS,
-    pack_few_rows,
+    SMALL_M,
+    Pixels,
     pack_image_rows,
     pack_matrix_rows,
     pack_plane_pixels,
+    pack_small_m,
 )
 from sparse_rt_kernels.product.u8s8.sizes import CHANNELS, ROWS, STEP
 
 __all__ = ["CONV", "MATMUL", "POINTWISE", "conv_task", "matmul_task", "pointwise_task"]
 
-#: Fields of every product: the grid of tasks, the weight (`n` channels, `steps` steps), the fields of
-#: :class:`product.Epilogue`, the item size of outputs, and :class:`blocking.Blocking`.
+#: Fields of every product: the grid of tasks, the weight (`n` channels, `steps` steps), what activations are xor-ed
+#: with, the kind of outputs, :class:`.operands.Operands`, the item size of outputs, :class:`.blocking.rows.Blocking`.
 _PRODUCT = [
     *((name, "i8") for name in ("row_parts", "channel_parts", "values", "index", "n", "steps", "flip")),
-    *((name, "i8") for name in ("kind", "offset", "row_sums", "shift", "scale", "bias")),
-    ("low", "f8"),
-    ("high", "f8"),
-    *((name, "i8") for name in ("zero_point", "sign", "itemsize")),
+    ("kind", "i8"),
+    *OPERAND_FIELDS,
+    ("itemsize", "i8"),
     *((name, "i8") for name in ("block_rows", "block_steps", "panel", "controls", "sums", "table")),
 ]
 
@@ -67,42 +66,8 @@ def _split(extent: int, unit: int, part: int, parts: int) -> tuple[int, int]:
 
 
 @kernel_jit
-def _pixel_addresses(
-    first: int,
-    rows: int,
-    staged: int,
-    height: int,
-    width: int,
-    down: int,
-    right: int,
-    image_bytes: int,
-    table: int,
-) -> int:
-    """Fill in where output pixels [first, first + rows) begin, the last one repeated up to a multiple of 8."""
-    image = first // (height * width)
-    row = first // width - image * height
-    column = first - first // width * width
-    address = 0
-    for slot in range((rows + 7) // 8 * 8):
-        if slot < rows:
-            address = staged + image * image_bytes + row * down + column * right
-            column += 1
-            if column == width:
-                column, row = 0, row + 1
-                if row == height:
-                    row, image = 0, image + 1
-        put_octet(table + slot * 8, address)
-    return 0
-
-
-@kernel_jit
 def _weight(a: Any, first_channel: int, last_channel: int) -> Weight:
     return Weight(a.values, a.index, a.n, a.steps, first_channel // CHANNELS, (last_channel + CHANNELS - 1) // CHANNELS)
-
-
-@kernel_jit
-def _epilogue(a: Any) -> Epilogue:
-    return Epilogue(a.kind, a.offset, a.row_sums, a.shift, a.scale, a.bias, a.low, a.high, a.zero_point, a.sign)
 
 
 @kernel_jit
@@ -132,18 +97,18 @@ def matmul_task(task: int, arguments: Any, x: int, other: int, out: int, shared:
     a = carray(arguments, (1,), MATMUL)[0]
     first_row, last_row = _split(a.m, ROWS, task // a.channel_parts, a.row_parts)
     first_channel, last_channel = _split(a.n, CHANNELS, task % a.channel_parts, a.channel_parts)
-    weight, epilogue, blocks = _weight(a, first_channel, last_channel), _epilogue(a), _scratch(a, scratch)
-    target = Output(out, a.itemsize, a.out_stride, 0, 0)
+    weight, operands, blocks = _weight(a, first_channel, last_channel), operands_in(a), _scratch(a, scratch)
+    target = Output(a.kind, out, a.itemsize, a.out_stride, 0, 0)
     for first in range(first_row, last_row, a.block_rows):
         rows = min(a.block_rows, last_row - first)
         source = x + first * a.x_stride
-        if rows <= FEW_ROWS:
-            pack_few_rows(source, a.x_stride, a.columns, rows, a.steps, blocks.panel, a.flip)
-            multiply_few(weight, first, rows, blocks, epilogue, target)
+        if rows <= SMALL_M:
+            pack_small_m(source, a.x_stride, a.columns, rows, a.steps, blocks.panel, a.flip)
+            multiply_small_m(weight, first, rows, blocks, operands, target)
             continue
         x_rows = _matrix_rows(a, source, rows, blocks)
         for block in range(weight.first_block, weight.last_block):
-            multiply_block(weight, block, first, rows, x_rows, blocks, epilogue, target)
+            multiply_block(weight, block, first, rows, x_rows, blocks, operands, target)
     return 0
 
 
@@ -153,15 +118,15 @@ def conv_task(task: int, arguments: Any, x: int, other: int, out: int, shared: i
     pixels = a.out_height * a.out_width
     first_row, last_row = _split(a.images * pixels, ROWS, task // a.channel_parts, a.row_parts)
     first_channel, last_channel = _split(a.n, CHANNELS, task % a.channel_parts, a.channel_parts)
-    weight, epilogue, blocks = _weight(a, first_channel, last_channel), _epilogue(a), _scratch(a, scratch)
-    planes = Output(out + a.out_offset, a.itemsize, pixels * a.itemsize, pixels, a.n * pixels * a.itemsize)
+    weight, operands, blocks = _weight(a, first_channel, last_channel), operands_in(a), _scratch(a, scratch)
+    source = Pixels(shared, a.out_height, a.out_width, a.down, a.right, a.image_bytes, a.words)
+    planes = Output(a.kind, out + a.out_offset, a.itemsize, pixels * a.itemsize, pixels, a.n * pixels * a.itemsize)
     for first in range(first_row, last_row, a.block_rows):
         rows = min(a.block_rows, last_row - first)
-        _pixel_addresses(first, rows, shared, a.out_height, a.out_width, a.down, a.right, a.image_bytes, blocks.table)
-        pack_image_rows(blocks.table, rows, a.words, a.steps, blocks.panel)
+        pack_image_rows(source, first, rows, a.steps, blocks.table, blocks.panel)
         x_rows = packed_rows(blocks.panel, rows, a.steps)
         for block in range(weight.first_block, weight.last_block):
-            multiply_block(weight, block, first, rows, x_rows, blocks, epilogue, planes)
+            multiply_block(weight, block, first, rows, x_rows, blocks, operands, planes)
     return 0
 
 
@@ -170,8 +135,8 @@ def pointwise_task(task: int, arguments: Any, x: int, other: int, out: int, shar
     a = carray(arguments, (1,), POINTWISE)[0]
     first_row, last_row = _split(a.pixels, ROWS, task // a.channel_parts, a.row_parts)
     first_channel, last_channel = _split(a.n, CHANNELS, task % a.channel_parts, a.channel_parts)
-    weight, epilogue, blocks = _weight(a, first_channel, last_channel), _epilogue(a), _scratch(a, scratch)
-    planes = Output(out, a.itemsize, a.pixels * a.itemsize, a.pixels, a.n * a.pixels * a.itemsize)
+    weight, operands, blocks = _weight(a, first_channel, last_channel), operands_in(a), _scratch(a, scratch)
+    planes = Output(a.kind, out, a.itemsize, a.pixels * a.itemsize, a.pixels, a.n * a.pixels * a.itemsize)
     for image in range(a.images):
         source = x + image * a.channels * a.pixels
         for first in range(first_row, last_row, a.block_rows):
@@ -179,5 +144,5 @@ def pointwise_task(task: int, arguments: Any, x: int, other: int, out: int, shar
             pack_plane_pixels(source, a.channels, a.pixels, first, rows, a.steps, blocks.panel, a.flip)
             x_rows = packed_rows(blocks.panel, rows, a.steps)
             for block in range(weight.first_block, weight.last_block):
-                multiply_block(weight, block, image * a.pixels + first, rows, x_rows, blocks, epilogue, planes)
+                multiply_block(weight, block, image * a.pixels + first, rows, x_rows, blocks, operands, planes)
     return 0

@@ -1,9 +1,9 @@
-"""The register tile of a convolution: pixels are read where they lie in an octet image, and leave as bytes.
+"""The register tile of a convolution: pixels are read where they lie in an NCHWc8 image, and leave as bytes.
 
 Like every emitter of this family it returns an intp: Numba may drop a call that returns nothing.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from sparse_rt_kernels.jit.compiler import cgutils, types
 from sparse_rt_kernels.jit.llvm import I32, I64
@@ -13,14 +13,16 @@ from sparse_rt_kernels.n2m4_u8s8.tile.nchwc8_store import (
     store_in_planes,
 )
 from sparse_rt_kernels.n2m4_u8s8.tile.rows import multiply_step
+from sparse_rt_kernels.product.u8s8.operands import Operands
 from sparse_rt_kernels.product.u8s8.requantise import Requantiser
-from sparse_rt_kernels.product.u8s8.sizes import CHANNELS, STEP
+from sparse_rt_kernels.product.u8s8.sizes import STEP
 from sparse_rt_kernels.vectors import simd
+from sparse_rt_kernels.vectors.records import fields_of
 from sparse_rt_kernels.vectors.registers import BYTES, REGISTER, WORDS
 
-__all__ = ["FEW_RUNS", "OUT_PLACES", "PIXELS", "PLACES_BYTES", "image_tiles"]
+__all__ = ["FEW_RUNS", "OUT_PLACES", "PIXELS", "PLACES_BYTES", "Image", "Tiles", "nchwc8_tiles"]
 
-#: Pixels of a full tile, one accumulator each: 4 runs of 7 neighbours in the octet image, or 7 runs of 4.
+#: Pixels of a full tile, one accumulator each: 4 runs of 7 neighbours in the image, or 7 runs of 4.
 PIXELS = 28
 #: Runs of the tile for what is left over, by the pixels of a run.
 FEW_RUNS = {7: 3, 4: 4}
@@ -29,25 +31,54 @@ PLACES_BYTES = 128
 OUT_PLACES = 64
 
 
-def _multiply(
-    builder: Any,
-    slots: list[Any],
-    runs: list[Any],
-    distance: int,
-    words: Any,
-    values: Any,
-    controls: Any,
-    steps: Any,
-) -> None:
-    """Add all steps to the accumulators; call the next block's values into L2, see :func:`micro.multiply_loop`."""
+class Image(NamedTuple):
+    """What tiles of a convolution read.
+
+    Attributes
+    ----------
+    base
+        Where places of pixels count from.
+    words
+        (steps,) int32: offset of each step's 8 reduction elements, one octet.
+    values, controls, steps
+        As in :class:`.rows.Expanded`.
+    """
+
+    base: Any
+    words: Any
+    values: Any
+    controls: Any
+    steps: Any
+
+
+class Tiles(NamedTuple):
+    """A list of tiles, and where its outputs go.
+
+    Attributes
+    ----------
+    places, end
+        First and last address of the list: (tiles, 16) int64.
+    out, stride
+        Where places of outputs count from, and bytes from channel to channel, or from block of channels to block.
+    """
+
+    places: Any
+    end: Any
+    out: Any
+    stride: Any
+
+
+def _multiply(builder: Any, slots: list[Any], runs: list[Any], distance: int, image: Image) -> None:
+    """Add all steps to the accumulators; call the next block's values into L2, see :func:`.rows.multiply_loop`."""
     length = len(slots) // len(runs)
-    moving = [cgutils.alloca_once_value(builder, simd.pointer(builder, each)) for each in (words, values, controls)]
-    with cgutils.for_range(builder, steps):
+    pointers = (image.words, image.values, image.controls)
+    moving = [cgutils.alloca_once_value(builder, simd.pointer(builder, each)) for each in pointers]
+    with cgutils.for_range(builder, image.steps):
         word, value, control = (builder.load(place) for place in moving)
         offset = builder.sext(simd.load(builder, word, I32, 4), I64)
         weight = simd.load(builder, value, WORDS, REGISTER)
         chosen = simd.load(builder, control, BYTES, REGISTER)
-        simd.prefetch(builder, simd.element(builder, value, builder.mul(steps, I64(REGISTER))))
+        simd.prefetch(builder, simd.element(builder, value, builder.mul(image.steps, I64(REGISTER))))
         starts = [simd.element(builder, run, offset) for run in runs]
         places = [simd.element(builder, start, pixel * distance) for start in starts for pixel in range(length)]
         multiply_step(builder, slots, places, weight, chosen, 1)
@@ -71,30 +102,8 @@ def _call_next(builder: Any, runs: list[Any], pixels: int, base: Any, stride: An
 
 
 @simd.emitter
-def image_tiles(
-    context: Any,
-    length: Any,
-    runs: Any,
-    distance: Any,
-    ending: Any,
-    places: Any,
-    end: Any,
-    base: Any,
-    words: Any,
-    values: Any,
-    controls: Any,
-    steps: Any,
-    out: Any,
-    stride: Any,
-    offset: Any,
-    row_sums: Any,
-    shift: Any,
-    scale: Any,
-    bias: Any,
-    low: Any,
-    high: Any,
-    zero_point: Any,
-    sign: Any,
+def nchwc8_tiles(
+    context: Any, length: Any, runs: Any, distance: Any, ending: Any, tiles: Any, image: Any, operands: Any
 ) -> Any:
     """``out[c, p] = requantised sum_s sum_j image[place(p) + words[s] + control[s, c, j]] * values[s, c, j]``.
 
@@ -109,49 +118,38 @@ def image_tiles(
     distance
         Literal int: bytes from pixel to pixel of the image, 8 or, if every second one is read, 16.
     ending
-        Literal int: of :mod:`image_store`.
-    places, end
-        First and last address of the list: (tiles, 16) int64.
-    words
-        (steps,) int32: offset of each step's 8 reduction elements, one octet.
-    values, controls, steps
-        As for :func:`micro.tile`, `controls` expanded.
-    out, stride
-        Where places of outputs count from, and bytes from channel to channel, or from block of channels to block.
-    offset, row_sums, shift, scale, bias, low, high, zero_point, sign
-        As for :func:`fused.tiles_to_bytes`; blocks of channels are unsigned, whatever `sign`.
+        Literal int: of :mod:`.nchwc8_store`.
+    tiles, image
+        :class:`Tiles` and :class:`Image`.
+    operands
+        :class:`.operands.Operands` of 16 channels; blocks of channels are unsigned, whatever their sign.
     """
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
-        places, end, base, words, values, controls, steps, out, stride, *epilogue = given[4:]
-        offset, row_sums, shift, *operands = epilogue
-        correction = simd.load(builder, simd.pointer(builder, row_sums), WORDS)
-        shifts = simd.broadcast(builder, builder.trunc(shift, I32), CHANNELS)
-        start = simd.load(builder, simd.pointer(builder, offset), WORDS)
-        start = simd.subtract(builder, start, simd.multiply(builder, correction, shifts))
-        requantiser = Requantiser(builder, operands)
+        listed, read = fields_of(builder, Tiles, given[4]), fields_of(builder, Image, given[5])
+        requantiser = Requantiser(builder, fields_of(builder, Operands, given[6]))
         is_plain = requantiser.is_plain(builder)
         count = runs.literal_value
         slots = [cgutils.alloca_once(builder, WORDS) for _ in range(count * length.literal_value)]
-        step = I64(PLACES_BYTES)
 
         def store(entry: Any, plain: bool) -> None:
             sums = [builder.load(slot) for slot in slots]
             if ending.literal_value == PLANES:
                 first = simd.load(builder, simd.element(builder, entry, OUT_PLACES), I64, 8)
-                store_in_planes(builder, requantiser, sums, plain, builder.add(out, first), stride)
+                store_in_planes(builder, requantiser, sums, plain, builder.add(listed.out, first), listed.stride)
             else:
-                outs = [builder.add(out, each) for each in _places(builder, entry, OUT_PLACES, count)]
-                store_blocks(builder, requantiser, sums, plain, outs, stride)
+                outs = [builder.add(listed.out, each) for each in _places(builder, entry, OUT_PLACES, count)]
+                store_blocks(builder, requantiser, sums, plain, outs, listed.stride)
 
-        with cgutils.for_range_slice(builder, places, end, step, I64, inc=True) as (place, _):
+        step = I64(PLACES_BYTES)
+        with cgutils.for_range_slice(builder, listed.places, listed.end, step, I64, inc=True) as (place, _):
             entry = simd.pointer(builder, place)
             for slot in slots:
-                builder.store(start, slot)
+                builder.store(requantiser.start, slot)
             if ending.literal_value != PLANES:
-                _call_next(builder, _places(builder, entry, OUT_PLACES, count), len(slots), out, stride)
-            pointers = [simd.pointer(builder, builder.add(base, each)) for each in _places(builder, entry, 0, count)]
-            _multiply(builder, slots, pointers, distance.literal_value, words, values, controls, steps)
+                _call_next(builder, _places(builder, entry, OUT_PLACES, count), len(slots), listed.out, listed.stride)
+            starts = [simd.pointer(builder, builder.add(read.base, each)) for each in _places(builder, entry, 0, count)]
+            _multiply(builder, slots, starts, distance.literal_value, read)
             with builder.if_else(is_plain, likely=True) as (plain, general):
                 with plain:
                     store(entry, True)
@@ -159,5 +157,4 @@ def image_tiles(
                     store(entry, False)
         return I64(0)
 
-    operands = [*[types.intp] * 5, types.float32, types.float32, types.intp, types.intp]
-    return types.intp(length, runs, distance, ending, *[types.intp] * 9, *operands), generate
+    return types.intp(length, runs, distance, ending, tiles, image, operands), generate

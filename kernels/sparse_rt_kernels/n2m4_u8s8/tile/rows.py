@@ -11,9 +11,10 @@ from sparse_rt_kernels.jit.compiler import cgutils, types
 from sparse_rt_kernels.jit.llvm import I8, I64
 from sparse_rt_kernels.product.u8s8.sizes import CHANNELS
 from sparse_rt_kernels.vectors import simd
+from sparse_rt_kernels.vectors.records import fields_of
 from sparse_rt_kernels.vectors.registers import BYTES, REGISTER, WORDS
 
-__all__ = ["Octets", "expand_index", "expand_step", "multiply_loop", "multiply_step", "start_tile", "tile"]
+__all__ = ["Expanded", "Octets", "expand_index", "expand_step", "multiply_loop", "multiply_step", "start_tile", "tile"]
 
 #: Rows whose bytes are picked ahead of the row that is multiplied. One after the other (0, as LLVM would have it) the
 #: two compete for the pipe that both can use: 17.1 cycles a step of 24 rows, and 16.6 with 5, all that registers hold.
@@ -80,17 +81,31 @@ def multiply_step(
 
 
 class Octets(NamedTuple):
-    """Where a tile's activations lie, as IR integers: 8 bytes of row r and step s at ``first + r * row + s * step``."""
+    """Where a tile's activations lie: 8 bytes of row r and step s at ``first + r * row + s * step``."""
 
     first: Any
     row: Any
     step: Any
 
 
-def multiply_loop(
-    builder: Any, accumulators: list[Any], octets: Octets, values: Any, controls: Any, steps: Any
-) -> None:
-    """Add `steps` steps of the rows at `octets`; `values` and `controls` are addresses.
+class Expanded(NamedTuple):
+    """What a tile reads of a block of 16 channels.
+
+    Attributes
+    ----------
+    values, controls
+        (steps, 16, 4) int8 and uint8, 64-byte aligned; `controls` are what :func:`expand_index` made.
+    steps
+        Steps of 8 reduction elements.
+    """
+
+    values: Any
+    controls: Any
+    steps: Any
+
+
+def multiply_loop(builder: Any, accumulators: list[Any], octets: Octets, weight: Expanded) -> None:
+    """Add the steps of a weight to the sums of the rows at `octets`.
 
     What follows the values in memory is what is multiplied next, so each step calls one line of it into L2: the weights
     of a whole network come from memory, and a block of channels is too short for the hardware to notice.
@@ -101,18 +116,18 @@ def multiply_loop(
         cgutils.alloca_once_value(builder, builder.add(octets.first, builder.mul(octets.row, I64(row))))
         for row in range(0, len(accumulators), 3)
     ]
-    moving = [cgutils.alloca_once_value(builder, address) for address in (values, controls)]
-    with cgutils.for_range(builder, steps):
+    moving = [cgutils.alloca_once_value(builder, address) for address in (weight.values, weight.controls)]
+    with cgutils.for_range(builder, weight.steps):
         thirds = [simd.in_order(builder, builder.load(place)) for place in firsts]
         value, control = (builder.load(place) for place in moving)
-        weight = simd.load(builder, simd.pointer(builder, value), WORDS, REGISTER)
+        values = simd.load(builder, simd.pointer(builder, value), WORDS, REGISTER)
         chosen = simd.load(builder, simd.pointer(builder, control), BYTES, REGISTER)
-        simd.prefetch(builder, simd.pointer(builder, builder.add(value, builder.mul(steps, I64(REGISTER)))))
+        simd.prefetch(builder, simd.pointer(builder, builder.add(value, builder.mul(weight.steps, I64(REGISTER)))))
         places = [
             simd.pointer(builder, builder.add(thirds[row // 3], builder.mul(octets.row, I64(row % 3))))
             for row in range(len(accumulators))
         ]
-        multiply_step(builder, accumulators, places, weight, chosen)
+        multiply_step(builder, accumulators, places, values, chosen)
         for place, address in zip(firsts, thirds, strict=True):
             builder.store(builder.add(address, octets.step), place)
         for place, address in zip(moving, (value, control), strict=True):
@@ -132,28 +147,17 @@ def start_tile(builder: Any, slots: list[Any], sums: Any, resume: Any) -> list[A
 
 
 @simd.emitter
-def tile(
-    context: Any,
-    rows: Any,
-    x: Any,
-    row_stride: Any,
-    step_stride: Any,
-    values: Any,
-    controls: Any,
-    steps: Any,
-    sums: Any,
-    resume: Any,
-) -> Any:
+def tile(context: Any, rows: Any, octets: Any, weight: Any, sums: Any, resume: Any) -> Any:
     """``sums[r, c] (+)= sum_s sum_j x[r, s, controls[s, c, j]] * values[s, c, j]``: up to 24 rows r, 16 channels c.
 
     Parameters
     ----------
     rows
         Literal int, at least 8: fewer rows would wait for their own dot products.
-    x, row_stride, step_stride
-        (rows, steps, 8) uint8: its address, and bytes from row to row and from step to step.
-    values, controls
-        (steps, 16, 4) int8 and uint8, 64-byte aligned; `controls` are what :func:`expand_index` made.
+    octets
+        :class:`Octets`: where x lies, (rows, steps, 8) uint8.
+    weight
+        :class:`Expanded`.
     sums
         (24, 16) int32, 64-byte aligned, of which `rows` rows are written.
     resume
@@ -161,12 +165,12 @@ def tile(
     """
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
-        _, x, row_stride, step_stride, values, controls, steps, sums, resume = given
+        _, octets, weight, sums, resume = given
         slots = [cgutils.alloca_once(builder, WORDS) for _ in range(rows.literal_value)]
         places = start_tile(builder, slots, sums, resume)
-        multiply_loop(builder, slots, Octets(x, row_stride, step_stride), values, controls, steps)
+        multiply_loop(builder, slots, fields_of(builder, Octets, octets), fields_of(builder, Expanded, weight))
         for slot, place in zip(slots, places, strict=True):
             simd.store(builder, place, builder.load(slot), REGISTER)
         return I64(0)
 
-    return types.intp(rows, *[types.intp] * 8), generate
+    return types.intp(rows, octets, weight, types.intp, types.intp), generate

@@ -3,18 +3,19 @@
 Like every emitter of this family it returns an intp: Numba may drop a call that returns nothing.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from sparse_rt_kernels.jit.compiler import cgutils, types
-from sparse_rt_kernels.jit.llvm import I32, I64
-from sparse_rt_kernels.n2m4_u8s8.tile.rows import Octets, multiply_loop
+from sparse_rt_kernels.jit.llvm import I64
+from sparse_rt_kernels.n2m4_u8s8.tile.rows import Expanded, Octets, multiply_loop
+from sparse_rt_kernels.product.u8s8.operands import Operands
 from sparse_rt_kernels.product.u8s8.requantise import Requantiser, store_planes
-from sparse_rt_kernels.product.u8s8.sizes import CHANNELS, ROWS
+from sparse_rt_kernels.product.u8s8.sizes import ROWS
 from sparse_rt_kernels.vectors import simd
+from sparse_rt_kernels.vectors.records import fields_of
 from sparse_rt_kernels.vectors.registers import REGISTER, WORDS
 
-__all__ = ["tiles_to_bytes"]
+__all__ = ["Tiles", "tiles_to_bytes"]
 
 
 def _store_rows(builder: Any, four: Any, out: Any, stride: Any, first: int) -> None:
@@ -49,8 +50,8 @@ class _Walk:
         self._slots = [cgutils.alloca_once(builder, WORDS) for _ in range(ROWS)]
         self._x, self._sums, self._out = (cgutils.alloca_once_value(builder, each) for each in (x, sums, out))
 
-    def multiply(self, builder: Any, strides: Sequence[Any], operands: Sequence[Any], resume: Any, start: Any) -> Any:
-        """Return the sums of one tile, `start` and sums so far included."""
+    def multiply(self, builder: Any, octets: Octets, weight: Expanded, resume: Any, start: Any) -> Any:
+        """Return the sums of one tile, `start` and sums so far included; it lies as `octets` do."""
         for slot in self._slots:
             builder.store(start, slot)
         with builder.if_then(builder.icmp_signed("!=", resume, I64(0)), likely=False):
@@ -58,7 +59,7 @@ class _Walk:
             for row, slot in enumerate(self._slots):
                 so_far = simd.load(builder, simd.element(builder, sums, row * REGISTER), WORDS, REGISTER)
                 builder.store(simd.add(builder, so_far, start), slot)
-        multiply_loop(builder, self._slots, Octets(builder.load(self._x), *strides), *operands)
+        multiply_loop(builder, self._slots, octets._replace(first=builder.load(self._x)), weight)
         return [builder.load(slot) for slot in self._slots]
 
     def out(self, builder: Any) -> Any:
@@ -71,33 +72,30 @@ class _Walk:
             builder.store(builder.add(builder.load(place), step), place)
 
 
+class Tiles(NamedTuple):
+    """A run of tiles whose rows, sums and outputs follow each other.
+
+    Attributes
+    ----------
+    count, x_stride
+        How many, and bytes of activations from tile to tile.
+    sums, resume
+        If `resume` is not 0, what earlier steps summed up: (24, 16) int32 a tile, 64-byte aligned. Not written.
+    out, stride
+        First element, and bytes from row to row, or from channel to channel.
+    """
+
+    count: Any
+    x_stride: Any
+    sums: Any
+    resume: Any
+    out: Any
+    stride: Any
+
+
 @simd.emitter
-def tiles_to_bytes(
-    context: Any,
-    planes: Any,
-    tiles: Any,
-    x: Any,
-    row_stride: Any,
-    step_stride: Any,
-    tile_stride: Any,
-    values: Any,
-    controls: Any,
-    steps: Any,
-    sums: Any,
-    resume: Any,
-    out: Any,
-    stride: Any,
-    offset: Any,
-    row_sums: Any,
-    shift: Any,
-    scale: Any,
-    bias: Any,
-    low: Any,
-    high: Any,
-    zero_point: Any,
-    sign: Any,
-) -> Any:
-    """:func:`micro.tile` of 24 rows and :func:`finish.finish_rows` or `finish_planes` in one, without a way through L1.
+def tiles_to_bytes(context: Any, planes: Any, tiles: Any, octets: Any, weight: Any, operands: Any) -> Any:
+    """:func:`.rows.tile` of 24 rows, and :func:`.finish.finish_rows` or `finish_planes`, without a way through L1.
 
     A run of tiles in one call: what 16 channels have in common is prepared once, and nothing but the next tile's first
     dot products stands between two tiles.
@@ -107,39 +105,27 @@ def tiles_to_bytes(
     planes
         Literal int: 0 stores rows of 16 channels, 1 planes of 24 pixels a tile.
     tiles
-        How many; their sums and their outputs follow each other.
-    x, row_stride, step_stride, tile_stride
-        Activations as for :func:`micro.tile`, and bytes from tile to tile.
-    values, controls, steps
-        As for :func:`micro.tile`, `controls` expanded.
-    sums, resume
-        If `resume` is not 0, what earlier steps summed up: (24, 16) int32 a tile, 64-byte aligned. Not written.
-    out, stride
-        First element, and bytes from row to row, or from channel to channel.
-    offset, row_sums, shift, scale, bias, low, high, zero_point
-        As for :func:`finish.finish_rows` with 16 channels.
-    sign
-        0 for uint8 outputs, 128 for int8.
+        :class:`Tiles`.
+    octets, weight
+        As for :func:`.rows.tile`; `octets` are those of the first tile.
+    operands
+        :class:`.operands.Operands` of 16 channels.
     """
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
-        _, tiles, x, row_stride, step_stride, tile_stride, values, controls, steps, sums, resume, *rest = given
-        out, stride, offset, row_sums, shift, *operands = rest
-        correction = simd.load(builder, simd.pointer(builder, row_sums), WORDS)
-        shifts = simd.broadcast(builder, builder.trunc(shift, I32), CHANNELS)
-        start = simd.load(builder, simd.pointer(builder, offset), WORDS)
-        start = simd.subtract(builder, start, simd.multiply(builder, correction, shifts))
-        requantiser = Requantiser(builder, operands)
-        walk = _Walk(builder, x, sums, out)
+        kinds: tuple[Any, ...] = (Tiles, Octets, Expanded, Operands)
+        records = [fields_of(builder, kind, record) for kind, record in zip(kinds, given[1:], strict=True)]
+        run_of, x, expanded, own = records
+        requantiser = Requantiser(builder, own)
+        walk = _Walk(builder, x.first, run_of.sums, run_of.out)
         in_planes = bool(planes.literal_value)
-        out_bytes = I64(ROWS) if in_planes else builder.mul(stride, I64(ROWS))
+        out_bytes = I64(ROWS) if in_planes else builder.mul(run_of.stride, I64(ROWS))
 
         def run(plain: bool) -> None:
-            with cgutils.for_range(builder, tiles):
-                strides, weight = (row_stride, step_stride), (values, controls, steps)
-                totals = walk.multiply(builder, strides, weight, resume, start)
-                _store(builder, requantiser, totals, plain, in_planes, walk.out(builder), stride)
-                walk.advance(builder, tile_stride, out_bytes)
+            with cgutils.for_range(builder, run_of.count):
+                totals = walk.multiply(builder, x, expanded, run_of.resume, requantiser.start)
+                _store(builder, requantiser, totals, plain, in_planes, walk.out(builder), run_of.stride)
+                walk.advance(builder, run_of.x_stride, out_bytes)
 
         with builder.if_else(requantiser.is_plain(builder), likely=True) as (plain, general):
             with plain:
@@ -148,5 +134,4 @@ def tiles_to_bytes(
                 run(False)
         return I64(0)
 
-    operands = [*[types.intp] * 5, types.float32, types.float32, types.intp, types.intp]
-    return types.intp(planes, *[types.intp] * 12, *operands), generate
+    return types.intp(planes, tiles, octets, weight, operands), generate

@@ -1,10 +1,10 @@
-"""SIMD micro-kernels of the int8 2:4 family for AVX-512 VNNI: few rows, whose weights are used once a call.
+"""Register tiles for small m: few rows, whose weights are used once a call.
 
 A tile of 1, 2 or 4 rows expands the packed index in registers. For 8 rows and more registers are short, and a tile
 expands some steps ahead of itself into L1.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from llvmlite import ir
 
@@ -13,9 +13,10 @@ from sparse_rt_kernels.jit.llvm import I8, I64
 from sparse_rt_kernels.n2m4_u8s8.tile.rows import expand_step, multiply_step, start_tile
 from sparse_rt_kernels.product.u8s8.sizes import CHANNELS, ROWS, STEP
 from sparse_rt_kernels.vectors import simd
+from sparse_rt_kernels.vectors.records import fields_of
 from sparse_rt_kernels.vectors.registers import BYTES, REGISTER, WORDS
 
-__all__ = ["expanding_tile", "stream_tile"]
+__all__ = ["Chunk", "Packed", "Panel", "expanding_tile", "small_tile"]
 
 #: Steps whose indexes fill one register.
 _GROUP = REGISTER // CHANNELS
@@ -51,16 +52,44 @@ def _multiply_blocks(
             builder.store(simd.dot_u8s8(builder, builder.load(slots[row]), chosen, weight), slots[row])
 
 
-class _Stream:
+class Panel(NamedTuple):
+    """Packed rows of a tile: first byte of its first row, and bytes from step to step."""
+
+    first: Any
+    step: Any
+
+
+class Packed(NamedTuple):
+    """A weight whose index is expanded on the way.
+
+    Attributes
+    ----------
+    values, index
+        (steps, 16, 4) int8 and (steps, 16) uint8, the packed index; 64- and 16-byte aligned.
+    steps
+        Steps of 8 reduction elements.
+    values_block, index_block
+        Bytes from a block of 16 channels to the next one.
+    """
+
+    values: Any
+    index: Any
+    steps: Any
+    values_block: Any
+    index_block: Any
+
+
+class _Walk:
     """Pointers into panel, values and index that move on, and the accumulators [chain][block][row]."""
 
-    def __init__(self, builder: Any, shape: tuple[int, int, int], pointers: list[Any], strides: list[Any]) -> None:
+    def __init__(self, builder: Any, shape: tuple[int, int, int], panel: Panel, weight: Packed) -> None:
         chains, blocks, rows = shape
         self.accumulators = [
             [[cgutils.alloca_once(builder, WORDS) for _ in range(rows)] for _ in range(blocks)] for _ in range(chains)
         ]
-        self._places = [cgutils.alloca_once_value(builder, simd.pointer(builder, each)) for each in pointers]
-        self._panel_step, self._values_block, self._index_block = strides
+        starts = (panel.first, weight.values, weight.index)
+        self._places = [cgutils.alloca_once_value(builder, simd.pointer(builder, each)) for each in starts]
+        self._panel_step, self._values_block, self._index_block = panel.step, weight.values_block, weight.index_block
 
     def run(self, builder: Any, turns: Any, unrolled: int) -> None:
         """Run `turns` turns of `unrolled` steps, 4 or 1, which take turns on the chains."""
@@ -89,22 +118,10 @@ class _Stream:
 
 
 @simd.emitter
-def stream_tile(
-    context: Any,
-    rows: Any,
-    chains: Any,
-    blocks: Any,
-    panel: Any,
-    panel_step: Any,
-    values: Any,
-    values_block: Any,
-    index: Any,
-    index_block: Any,
-    steps: Any,
-    sums: Any,
-    resume: Any,
+def small_tile(
+    context: Any, rows: Any, chains: Any, blocks: Any, panel: Any, weight: Any, sums: Any, resume: Any
 ) -> Any:
-    """:func:`micro.tile` for few rows: the packed index is expanded in registers, without a way through L1.
+    """:func:`.rows.tile` for few rows: the packed index is expanded in registers, without a way through L1.
 
     Parameters
     ----------
@@ -115,30 +132,27 @@ def stream_tile(
         accumulator, so that tiles of few rows need several to fill the pipes.
     blocks
         Literal int: blocks of 16 channels, 1 or 2. Two share the broadcasts, which bound tiles of few rows.
-    panel, panel_step
-        First byte of the tile's first row, and bytes from step to step.
-    values, index
-        (steps, 16, 4) int8 and (steps, 16) uint8, the packed index; 64- and 16-byte aligned.
-    values_block, index_block
-        Bytes from the first block to the second.
+    panel, weight
+        :class:`Panel` and :class:`Packed`.
     sums
         (blocks, 24, 16) int32, 64-byte aligned, of which `rows` rows are written.
-    steps, resume
-        As for :func:`micro.tile`.
+    resume
+        As for :func:`.rows.tile`.
     """
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
-        *_, panel, panel_step, values, values_block, index, index_block, steps, sums, resume = given
+        *_, panel, weight, sums, resume = given
         shape = (chains.literal_value, blocks.literal_value, rows.literal_value)
-        stream = _Stream(builder, shape, [panel, values, index], [panel_step, values_block, index_block])
-        first, *others = stream.accumulators
+        packed = fields_of(builder, Packed, weight)
+        walk = _Walk(builder, shape, fields_of(builder, Panel, panel), packed)
+        first, *others = walk.accumulators
         places = []
         for block, slots in enumerate(first):
             places.append(start_tile(builder, slots, builder.add(sums, I64(block * ROWS * REGISTER)), resume))
         for slot in (slot for chain in others for slots in chain for slot in slots):
             builder.store(ir.Constant(WORDS, None), slot)
-        stream.run(builder, builder.udiv(steps, I64(_GROUP)), _GROUP)
-        stream.run(builder, builder.urem(steps, I64(_GROUP)), 1)
+        walk.run(builder, builder.udiv(packed.steps, I64(_GROUP)), _GROUP)
+        walk.run(builder, builder.urem(packed.steps, I64(_GROUP)), 1)
         for block in range(shape[1]):
             for row, place in enumerate(places[block]):
                 total = builder.load(first[block][row])
@@ -147,7 +161,7 @@ def stream_tile(
                 simd.store(builder, place, total, REGISTER)
         return I64(0)
 
-    return types.intp(rows, chains, blocks, *[types.intp] * 9), generate
+    return types.intp(rows, chains, blocks, panel, weight, types.intp, types.intp), generate
 
 
 def _expand_steps(builder: Any, index: Any, count: Any, controls: Any) -> None:
@@ -170,58 +184,51 @@ def _expand_steps(builder: Any, index: Any, count: Any, controls: Any) -> None:
         put(step, expand_step(builder, source(step)))
 
 
+class Chunk(NamedTuple):
+    """Scratch for the controls of so many steps, a multiple of 4: (steps, 64) bytes, 64-byte aligned."""
+
+    steps: Any
+    controls: Any
+
+
 @simd.emitter
-def expanding_tile(
-    context: Any,
-    rows: Any,
-    panel: Any,
-    panel_step: Any,
-    values: Any,
-    index: Any,
-    steps: Any,
-    chunk: Any,
-    controls: Any,
-    sums: Any,
-    resume: Any,
-) -> Any:
-    """:func:`micro.tile` that expands the packed index itself, `chunk` steps at a time.
+def expanding_tile(context: Any, rows: Any, panel: Any, weight: Any, chunk: Any, sums: Any, resume: Any) -> Any:
+    """:func:`.rows.tile` that expands the packed index itself, some steps at a time.
 
     Parameters
     ----------
     rows
         Literal int, at least 8.
-    panel, panel_step
-        First byte of the tile's first row, and bytes from step to step.
-    values, index
-        (steps, 16, 4) int8 and (steps, 16) uint8, the packed index; 64- and 16-byte aligned.
-    chunk, controls
-        A multiple of 4, and scratch of (chunk, 64) bytes, 64-byte aligned.
-    steps, sums, resume
-        As for :func:`micro.tile`.
+    panel, weight, chunk
+        :class:`Panel`, :class:`Packed` and :class:`Chunk`.
+    sums, resume
+        As for :func:`.rows.tile`.
     """
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
-        _, panel, panel_step, values, index, steps, chunk, controls, sums, resume = given
+        *_, sums, resume = given
+        at, packed = fields_of(builder, Panel, given[1]), fields_of(builder, Packed, given[2])
+        room = fields_of(builder, Chunk, given[3])
         slots = [cgutils.alloca_once(builder, WORDS) for _ in range(rows.literal_value)]
         places = start_tile(builder, slots, sums, resume)
-        with cgutils.for_range_slice(builder, I64(0), steps, chunk, I64, inc=True) as (first, _):
-            left = builder.sub(steps, first)
-            count = builder.select(builder.icmp_signed("<", left, chunk), left, chunk)
-            _expand_steps(builder, builder.add(index, builder.mul(first, I64(CHANNELS))), count, controls)
+        with cgutils.for_range_slice(builder, I64(0), packed.steps, room.steps, I64, inc=True) as (first, _):
+            left = builder.sub(packed.steps, first)
+            count = builder.select(builder.icmp_signed("<", left, room.steps), left, room.steps)
+            _expand_steps(builder, builder.add(packed.index, builder.mul(first, I64(CHANNELS))), count, room.controls)
             with cgutils.for_range(builder, count) as loop:
                 step = builder.add(first, loop.index)
-                place = simd.pointer(builder, builder.add(values, builder.mul(step, I64(REGISTER))))
+                place = simd.pointer(builder, builder.add(packed.values, builder.mul(step, I64(REGISTER))))
                 simd.prefetch(builder, simd.element(builder, place, _AHEAD), 1)
-                weight = simd.load(builder, place, WORDS, REGISTER)
-                expanded = simd.pointer(builder, builder.add(controls, builder.mul(loop.index, I64(REGISTER))))
+                values = simd.load(builder, place, WORDS, REGISTER)
+                expanded = simd.pointer(builder, builder.add(room.controls, builder.mul(loop.index, I64(REGISTER))))
                 control = simd.load(builder, expanded, BYTES, REGISTER)
-                octets = builder.add(panel, builder.mul(step, panel_step))
+                octets = builder.add(at.first, builder.mul(step, at.step))
                 places_of_rows = [
                     simd.pointer(builder, builder.add(octets, I64(row * STEP))) for row in range(len(slots))
                 ]
-                multiply_step(builder, slots, places_of_rows, weight, control)
+                multiply_step(builder, slots, places_of_rows, values, control)
         for slot, place in zip(slots, places, strict=True):
             simd.store(builder, place, builder.load(slot), REGISTER)
         return I64(0)
 
-    return types.intp(rows, *[types.intp] * 9), generate
+    return types.intp(rows, panel, weight, chunk, types.intp, types.intp), generate

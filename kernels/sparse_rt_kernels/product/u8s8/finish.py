@@ -1,41 +1,57 @@
-"""SIMD epilogue of the int8 2:4 family: int32 sums become outputs, row-major or as planes of channels.
+"""The epilogue of int8 products, emitted: int32 sums become outputs, row-major or as planes of channels.
 
 Each is a Numba intrinsic on addresses (intp) that returns an intp: Numba may drop a call that returns nothing.
 """
 
-from typing import Any, Final
+from typing import Any, NamedTuple
 
 from sparse_rt_kernels.jit.compiler import cgutils, types
 from sparse_rt_kernels.jit.llvm import F32, I8, I32, I64
+from sparse_rt_kernels.product.u8s8.operands import BYTE, FLOAT32, INT32, Operands
 from sparse_rt_kernels.product.u8s8.sizes import CHANNELS
 from sparse_rt_kernels.vectors import simd
+from sparse_rt_kernels.vectors.records import fields_of
 from sparse_rt_kernels.vectors.registers import BYTES, FLOATS, REGISTER, ROUNDER, WORDS
 
-__all__ = ["BYTE", "FLOAT32", "INT32", "finish_planes", "finish_rows"]
+__all__ = ["Block", "finish_planes", "finish_rows"]
 
-#: What the output holds: ``acc + offset``, the scaled float, or the float rounded to a byte (int8 or uint8).
-INT32: Final = 0
-FLOAT32: Final = 1
-BYTE: Final = 2
+
+class Block(NamedTuple):
+    """Some rows of sums of up to 16 channels, and where their outputs go.
+
+    Attributes
+    ----------
+    sums
+        (rows, 16) int32, 64-byte aligned.
+    rows, channels
+        How many are stored.
+    out, stride
+        First element, and bytes from row to row, or from channel to channel. May hold anything on entry.
+    """
+
+    sums: Any
+    rows: Any
+    channels: Any
+    out: Any
+    stride: Any
 
 
 class _Epilogue:
     """The operands of 16 channels, loaded once, and what they make of one row of sums."""
 
-    def __init__(self, builder: Any, kind: int, channels: Any, given: Any) -> None:
-        offset, row_sums, shift, scale, bias, low, high, zero_point = given
+    def __init__(self, builder: Any, kind: int, channels: Any, given: Operands) -> None:
         self.kind = kind
-        correction = simd.load_first(builder, simd.pointer(builder, row_sums), WORDS, channels)
-        shifts = simd.broadcast(builder, builder.trunc(shift, I32), CHANNELS)
-        held = simd.load_first(builder, simd.pointer(builder, offset), WORDS, channels)
+        correction = simd.load_first(builder, simd.pointer(builder, given.row_sums), WORDS, channels)
+        shifts = simd.broadcast(builder, builder.trunc(given.shift, I32), CHANNELS)
+        held = simd.load_first(builder, simd.pointer(builder, given.offset), WORDS, channels)
         self._offset = simd.subtract(builder, held, simd.multiply(builder, correction, shifts))
         if kind != INT32:
-            self._scale = simd.load_first(builder, simd.pointer(builder, scale), FLOATS, channels)
-            self._bias = simd.load_first(builder, simd.pointer(builder, bias), FLOATS, channels)
-            self._low = simd.broadcast(builder, low, CHANNELS)
-            self._high = simd.broadcast(builder, high, CHANNELS)
+            self._scale = simd.load_first(builder, simd.pointer(builder, given.scale), FLOATS, channels)
+            self._bias = simd.load_first(builder, simd.pointer(builder, given.bias), FLOATS, channels)
+            self._low = simd.broadcast(builder, given.low, CHANNELS)
+            self._high = simd.broadcast(builder, given.high, CHANNELS)
         if kind == BYTE:
-            self._zero_point = builder.trunc(zero_point, I8)
+            self._zero_point = builder.trunc(given.zero_point, I8)
             self._rounder = simd.constant(F32, [ROUNDER] * CHANNELS)
 
     def scaled(self, builder: Any, sums: Any) -> Any:
@@ -74,25 +90,21 @@ class _Epilogue:
         return simd.add(builder, values, simd.broadcast(builder, self._zero_point, values.type.count))
 
 
-def _operands() -> list[Any]:
-    return [*[types.intp] * 5, types.float32, types.float32, types.intp]
-
-
 def _load_sums(builder: Any, sums: Any, row: Any) -> Any:
     place = simd.pointer(builder, builder.add(sums, builder.mul(row, I64(REGISTER))))
     return simd.load(builder, place, WORDS, REGISTER)
 
 
-def _finish_fours(builder: Any, epilogue: _Epilogue, sums: Any, rows: Any, out: Any, stride: Any) -> Any:
+def _finish_fours(builder: Any, epilogue: _Epilogue, block: Block) -> Any:
     """Store as many whole groups of 4 rows of 16 bytes as there are; return how many rows that makes."""
-    groups = builder.udiv(rows, I64(4))
+    groups = builder.udiv(block.rows, I64(4))
     with cgutils.for_range(builder, groups) as loop:
         first = builder.mul(loop.index, I64(4))
         places = [builder.add(first, I64(row)) for row in range(4)]
-        four = epilogue.four_rows(builder, [_load_sums(builder, sums, row) for row in places], False)
+        four = epilogue.four_rows(builder, [_load_sums(builder, block.sums, row) for row in places], False)
         for row, place in enumerate(places):
             value = simd.shuffle(builder, four, four, range(16 * row, 16 * row + 16))
-            simd.store(builder, simd.pointer(builder, builder.add(out, builder.mul(place, stride))), value)
+            simd.store(builder, simd.pointer(builder, builder.add(block.out, builder.mul(place, block.stride))), value)
     return builder.mul(groups, I64(4))
 
 
@@ -108,9 +120,9 @@ def _planes(builder: Any, epilogue: _Epilogue, block: list[Any]) -> list[Any]:
     pairs = [simd.shuffle(builder, words[i], words[i + 1], half) for i in (0, 2) for half in (low, high)]
     low = [lane + part for lane in range(0, 16, 4) for part in (0, 1, 16, 17)]
     high = [lane + 2 for lane in low]
-    turned = [simd.shuffle(builder, pairs[i], pairs[i + 2], half) for i in (0, 1) for half in (low, high)]
-    # turned[j] holds channels j, 4 + j, 8 + j, 12 + j.
-    registers = [simd.bitcast(builder, value, BYTES) for value in turned]
+    transposed = [simd.shuffle(builder, pairs[i], pairs[i + 2], half) for i in (0, 1) for half in (low, high)]
+    # transposed[j] holds channels j, 4 + j, 8 + j, 12 + j.
+    registers = [simd.bitcast(builder, value, BYTES) for value in transposed]
     return [
         simd.shuffle(builder, registers[channel % 4], registers[channel % 4], range(first, first + 16))
         for channel in range(CHANNELS)
@@ -119,109 +131,59 @@ def _planes(builder: Any, epilogue: _Epilogue, block: list[Any]) -> list[Any]:
 
 
 @simd.emitter
-def finish_rows(
-    context: Any,
-    kind: Any,
-    sums: Any,
-    rows: Any,
-    out: Any,
-    stride: Any,
-    channels: Any,
-    offset: Any,
-    row_sums: Any,
-    shift: Any,
-    scale: Any,
-    bias: Any,
-    low: Any,
-    high: Any,
-    zero_point: Any,
-) -> Any:
-    """``out[r, c] = epilogue(sums[r, c] - shift * row_sums[c] + offset[c])`` for up to 16 channels c.
+def finish_rows(context: Any, kind: Any, block: Any, operands: Any) -> Any:
+    """``out[r, c] = epilogue(sums[r, c] - shift * row_sums[c] + offset[c])`` for the channels c of a :class:`Block`.
 
-    Parameters
-    ----------
-    kind
-        Literal int: INT32, FLOAT32 or BYTE.
-    sums
-        (rows, 16) int32, 64-byte aligned.
-    out, stride
-        First element, and bytes from row to row. May hold anything on entry.
-    channels
-        How many channels are stored, 1 to 16.
-    offset, row_sums
-        (channels,) int32.
-    shift
-        What was added to each activation while it was packed: 0 or 128.
-    scale, bias
-        (channels,) float32; not read for INT32.
-    low, high
-        float32 clip bounds; for BYTE within what `zero_point` leaves of the output's range.
-    zero_point
-        For BYTE.
+    `kind` is a literal int: INT32, FLOAT32 or BYTE; `operands` are :class:`.operands.Operands` of these channels.
     """
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
-        _, sums, rows, out, stride, channels, *operands = given
-        epilogue = _Epilogue(builder, kind.literal_value, channels, operands)
+        of = fields_of(builder, Block, given[1])
+        epilogue = _Epilogue(builder, kind.literal_value, of.channels, fields_of(builder, Operands, given[2]))
 
         def each_row(first: Any, put: Any) -> None:
-            with cgutils.for_range_slice(builder, first, rows, I64(1), I64, inc=True) as (row, _):
-                value = _load_sums(builder, sums, row)
-                put(simd.pointer(builder, builder.add(out, builder.mul(row, stride))), epilogue.row(builder, value))
+            with cgutils.for_range_slice(builder, first, of.rows, I64(1), I64, inc=True) as (row, _):
+                value = _load_sums(builder, of.sums, row)
+                put(
+                    simd.pointer(builder, builder.add(of.out, builder.mul(row, of.stride))),
+                    epilogue.row(builder, value),
+                )
 
-        with builder.if_else(builder.icmp_signed("==", channels, I64(CHANNELS))) as (full, ragged):
+        with builder.if_else(builder.icmp_signed("==", of.channels, I64(CHANNELS))) as (full, ragged):
             with full:
-                done = _finish_fours(builder, epilogue, sums, rows, out, stride) if epilogue.kind == BYTE else I64(0)
+                done = _finish_fours(builder, epilogue, of) if epilogue.kind == BYTE else I64(0)
                 each_row(done, lambda place, value: simd.store(builder, place, value))
             with ragged:
-                each_row(I64(0), lambda place, value: simd.store_first(builder, place, value, channels))
+                each_row(I64(0), lambda place, value: simd.store_first(builder, place, value, of.channels))
         return I64(0)
 
-    return types.intp(kind, *[types.intp] * 5, *_operands()), generate
+    return types.intp(kind, block, operands), generate
 
 
 @simd.emitter
-def finish_planes(
-    context: Any,
-    kind: Any,
-    sums: Any,
-    rows: Any,
-    out: Any,
-    stride: Any,
-    channels: Any,
-    offset: Any,
-    row_sums: Any,
-    shift: Any,
-    scale: Any,
-    bias: Any,
-    low: Any,
-    high: Any,
-    zero_point: Any,
-) -> Any:
-    """``out[c, r] = epilogue(sums[r, c] - shift * row_sums[c] + offset[c])`` for up to 16 channels c and rows r.
+def finish_planes(context: Any, kind: Any, block: Any, operands: Any) -> Any:
+    """``out[c, r] = epilogue(sums[r, c] - shift * row_sums[c] + offset[c])`` for the channels c of a :class:`Block`.
 
-    Parameters are those of :func:`finish_rows`, but `stride` is bytes from channel to channel, `rows` is 1 to 16, and
-    16 rows of `sums` are read, whatever they hold.
+    Parameters are those of :func:`finish_rows`, but there are 1 to 16 rows r, and 16 rows of sums are read, whatever
+    they hold.
     """
 
     def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
-        _, sums, rows, out, stride, channels, *operands = given
-        epilogue = _Epilogue(builder, kind.literal_value, channels, operands)
-        source = simd.pointer(builder, sums)
-        block = [
-            simd.load(builder, simd.element(builder, source, row * REGISTER), WORDS, REGISTER) for row in range(16)
-        ]
-        turned = _planes(builder, epilogue, block)
-        places = [simd.pointer(builder, builder.add(out, builder.mul(stride, I64(c)))) for c in range(CHANNELS)]
-        whole = builder.icmp_signed("==", builder.add(channels, rows), I64(CHANNELS + 16))
+        of = fields_of(builder, Block, given[1])
+        epilogue = _Epilogue(builder, kind.literal_value, of.channels, fields_of(builder, Operands, given[2]))
+        source = simd.pointer(builder, of.sums)
+        rows = [simd.load(builder, simd.element(builder, source, row * REGISTER), WORDS, REGISTER) for row in range(16)]
+        planes = _planes(builder, epilogue, rows)
+        places = [simd.pointer(builder, builder.add(of.out, builder.mul(of.stride, I64(c)))) for c in range(CHANNELS)]
+        whole = builder.icmp_signed("==", builder.add(of.channels, of.rows), I64(CHANNELS + 16))
         with builder.if_else(whole) as (full, ragged):
             with full:
-                for place, value in zip(places, turned, strict=True):
+                for place, value in zip(places, planes, strict=True):
                     simd.store(builder, place, value)
             with ragged:
-                for channel, (place, value) in enumerate(zip(places, turned, strict=True)):
-                    with builder.if_then(builder.icmp_signed("<", I64(channel), channels)):
-                        simd.store_first(builder, place, value, rows)
+                for channel, (place, value) in enumerate(zip(places, planes, strict=True)):
+                    with builder.if_then(builder.icmp_signed("<", I64(channel), of.channels)):
+                        simd.store_first(builder, place, value, of.rows)
         return I64(0)
 
-    return types.intp(kind, *[types.intp] * 5, *_operands()), generate
+    return types.intp(kind, block, operands), generate

@@ -212,13 +212,13 @@ def transpose_bytes(
                         place = _at(builder, source, builder.mul(stride, I64(row)))
                         builder.store(simd.load_first(builder, place, _SIXTEEN, columns), slot)
         block = [simd.bitwise_xor(builder, builder.load(slot), flips) for slot in slots]
-        turned = simd.transpose(builder, block)
+        transposed = simd.transpose(builder, block)
         with builder.if_else(whole) as (full, ragged):
             with full:
-                for column, value in enumerate(turned):
+                for column, value in enumerate(transposed):
                     simd.store(builder, _at(builder, out, builder.mul(out_stride, I64(column))), value)
             with ragged:
-                for column, value in enumerate(turned):
+                for column, value in enumerate(transposed):
                     with builder.if_then(builder.icmp_signed("<", I64(column), columns)):
                         simd.store_first(builder, _at(builder, out, builder.mul(out_stride, I64(column))), value, rows)
         return I64(0)

@@ -1,4 +1,4 @@
-"""SIMD data movement into an octet image: 8 channels of a pixel, one octet, become neighbours.
+"""SIMD data movement into and out of NCHWc8: 8 channels of a pixel, one octet, become neighbours.
 
 Each is a Numba intrinsic on addresses (intp) that returns an intp: Numba may drop a call that returns nothing.
 """
@@ -13,7 +13,7 @@ from sparse_rt_kernels.product.u8s8.sizes import STEP
 from sparse_rt_kernels.vectors import simd
 from sparse_rt_kernels.vectors.registers import BYTES, LONGS
 
-__all__ = ["LINE_OCTETS", "copy_octets", "put_octets", "split_octets", "turn_octets", "turn_pixels"]
+__all__ = ["LINE_OCTETS", "copy_octets", "put_octets", "split_octets", "planes_of_pixels", "pixels_of_planes"]
 
 #: Octets of one register, and of one cache line.
 LINE_OCTETS = 8
@@ -32,7 +32,7 @@ def _transpose_quarters(builder: Any, four: list[Any]) -> list[Any]:
 
 
 @simd.emitter
-def turn_pixels(context: Any, source: Any, stride: Any, pixels: Any, out: Any, flip: Any) -> Any:
+def pixels_of_planes(context: Any, source: Any, stride: Any, pixels: Any, out: Any, flip: Any) -> Any:
     """``out[p, i] = source[i, p] ^ flip`` for up to 64 pixels p and the 8 planes i.
 
     Parameters
@@ -105,8 +105,8 @@ def put_octets(context: Any, source: Any, count: Any, out: Any) -> Any:
 
 
 @simd.emitter
-def turn_octets(context: Any, source: Any, pixels: Any, out: Any, stride: Any, flip: Any) -> Any:
-    """``out[i, p] = source[p, i] ^ flip`` for up to 64 pixels p and 8 planes i: the reverse of :func:`turn_pixels`.
+def planes_of_pixels(context: Any, source: Any, pixels: Any, out: Any, stride: Any, flip: Any) -> Any:
+    """``out[i, p] = source[p, i] ^ flip`` for up to 64 pixels p and 8 planes i: :func:`pixels_of_planes` reversed.
 
     No other bytes are read or written.
     """
@@ -115,13 +115,13 @@ def turn_octets(context: Any, source: Any, pixels: Any, out: Any, stride: Any, f
         source, pixels, out, stride, flip = given
         flips = simd.bitcast(builder, simd.broadcast(builder, flip, LINE_OCTETS), BYTES)
         # 8 pixels of 8 channels become 8 channels of 8 pixels.
-        turn = simd.constant(I8, [8 * pixel + channel for channel in range(STEP) for pixel in range(LINE_OCTETS)])
+        order = simd.constant(I8, [8 * pixel + channel for channel in range(STEP) for pixel in range(LINE_OCTETS)])
         rows = []
         for line in range(LINE_OCTETS):
             place = simd.element(builder, simd.pointer(builder, source), line * _LINE)
             octets = simd.load_first(builder, place, LONGS, builder.sub(pixels, I64(line * LINE_OCTETS)))
-            turned = simd.permute_bytes(builder, simd.bitcast(builder, octets, BYTES), turn)
-            rows.append(simd.bitcast(builder, simd.bitwise_xor(builder, turned, flips), LONGS))
+            transposed = simd.permute_bytes(builder, simd.bitcast(builder, octets, BYTES), order)
+            rows.append(simd.bitcast(builder, simd.bitwise_xor(builder, transposed, flips), LONGS))
         for plane, value in enumerate(simd.transpose(builder, rows)):
             place = simd.pointer(builder, builder.add(out, builder.mul(stride, I64(plane))))
             simd.store_first(builder, place, simd.bitcast(builder, value, BYTES), pixels)

@@ -1,15 +1,57 @@
 """Fill a thread's packed panels with activation rows."""
 
+from typing import NamedTuple
+
 from sparse_rt_kernels.jit.compilation import kernel_jit
 from sparse_rt_kernels.product.u8s8 import moves
 from sparse_rt_kernels.product.u8s8.sizes import PANEL_STEP, ROWS, STEP
 
-__all__ = ["FEW_ROWS", "pack_few_rows", "pack_image_rows", "pack_matrix_rows", "pack_plane_pixels"]
+__all__ = ["SMALL_M", "Pixels", "pack_small_m", "pack_image_rows", "pack_matrix_rows", "pack_plane_pixels"]
 
 #: Up to so many rows lie side by side without gaps: where they are few, gaps would push them out of L1.
-FEW_ROWS = 16
+SMALL_M = 16
 #: Panels that are packed from planes together: 3 cache lines of each plane.
 _PANELS_OF_LINES = 8
+
+
+class Pixels(NamedTuple):
+    """Output pixels of staged images: (p, q) of image i begins at ``address + i * image_bytes + p * down + q * right``.
+
+    Attributes
+    ----------
+    out_height, out_width
+        Of an image.
+    words
+        (2 * steps,) int32, ascending: offset of each 4 reduction elements from a pixel's first; its address.
+    """
+
+    address: int
+    out_height: int
+    out_width: int
+    down: int
+    right: int
+    image_bytes: int
+    words: int
+
+
+@kernel_jit
+def _pixel_addresses(pixels: Pixels, first: int, rows: int, table: int) -> int:
+    """Fill in where output pixels [first, first + rows) begin, the last one repeated up to a multiple of 8."""
+    width = pixels.out_width
+    row = first // width
+    column, image = first - row * width, row // pixels.out_height
+    row -= image * pixels.out_height
+    address = 0
+    for slot in range((rows + 7) // 8 * 8):
+        if slot < rows:
+            address = pixels.address + image * pixels.image_bytes + row * pixels.down + column * pixels.right
+            column += 1
+            if column == width:
+                column, row = 0, row + 1
+                if row == pixels.out_height:
+                    row, image = 0, image + 1
+        moves.put_octet(table + slot * 8, address)
+    return 0
 
 
 @kernel_jit
@@ -40,7 +82,7 @@ def _partial_octet(address: int, count: int) -> int:
 
 
 @kernel_jit
-def pack_few_rows(x: int, stride: int, columns: int, rows: int, steps: int, panel: int, flip: int) -> int:
+def pack_small_m(x: int, stride: int, columns: int, rows: int, steps: int, panel: int, flip: int) -> int:
     """Pack `rows` rows of a row-major byte matrix into one panel (steps, rows, 8); the rest counts as zero.
 
     Parameters are those of :func:`pack_matrix_rows`.
@@ -90,35 +132,31 @@ def pack_matrix_rows(
 
 
 @kernel_jit
-def pack_image_rows(table: int, rows: int, words: int, steps: int, panel: int) -> int:
-    """Pack rows of a channels-last image into panels (steps, 24, 8) through two tables.
+def pack_image_rows(source: Pixels, first: int, rows: int, steps: int, table: int, panel: int) -> int:
+    """Pack output pixels [first, first + rows) of channels-last images into panels (steps, 24, 8).
 
-    Parameters
-    ----------
-    table
-        (rows rounded up to 8,) int64: address of each output pixel's first input pixel.
-    words
-        (2 * steps,) int32, ascending: offset from there of each 4 reduction elements.
+    `table` is scratch for their addresses, (rows rounded up to 8,) int64.
     """
-    for first in range(0, rows, ROWS):
-        count = min(ROWS, rows - first)
-        pixels = table + first * 8
+    _pixel_addresses(source, first, rows, table)
+    for tile in range(0, rows, ROWS):
+        count = min(ROWS, rows - tile)
+        addresses = table + tile * 8
         step = 0
         while step < steps:
-            offset = moves.word(words + step * 8)
+            offset = moves.word(source.words + step * 8)
             # Offsets ascend by 4 or more, so that 15 of them that rise by 60 are contiguous.
-            if step + 8 <= steps and moves.word(words + step * 8 + 60) - offset == 60:
-                _pack_chunk(pixels, count, offset, panel + step * PANEL_STEP, 0)
+            if step + 8 <= steps and moves.word(source.words + step * 8 + 60) - offset == 60:
+                _pack_chunk(addresses, count, offset, panel + step * PANEL_STEP, 0)
                 step += 8
                 continue
-            following = moves.word(words + step * 8 + 4)
+            following = moves.word(source.words + step * 8 + 4)
             place = panel + step * PANEL_STEP
             if following - offset == 4:
                 for row in range(count):
-                    moves.put_octet(place + row * STEP, moves.octet(moves.octet(pixels + row * 8) + offset))
+                    moves.put_octet(place + row * STEP, moves.octet(moves.octet(addresses + row * 8) + offset))
             else:
                 for row in range(count):
-                    pixel = moves.octet(pixels + row * 8)
+                    pixel = moves.octet(addresses + row * 8)
                     low, high = moves.word(pixel + offset), moves.word(pixel + following)
                     moves.put_octet(place + row * STEP, low | high << 32)
             step += 1

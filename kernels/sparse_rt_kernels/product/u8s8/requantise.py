@@ -1,11 +1,11 @@
 """From int32 sums of 16 channels to bytes in registers, emitted, and those bytes to planes."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from llvmlite import ir
 
-from sparse_rt_kernels.jit.llvm import F32, I8, I16, I64
+from sparse_rt_kernels.jit.llvm import F32, I8, I16, I32, I64
+from sparse_rt_kernels.product.u8s8.operands import Operands
 from sparse_rt_kernels.product.u8s8.sizes import CHANNELS
 from sparse_rt_kernels.vectors import simd
 from sparse_rt_kernels.vectors.registers import FLOATS, WORDS
@@ -27,17 +27,27 @@ def narrow_rows(builder: Any, rows: list[Any], zero_point: Any) -> Any:
 
 
 class Requantiser:
-    """The operands of 16 channels, and what they make of four rows of sums."""
+    """The operands of 16 channels, and what they make of four rows of sums.
 
-    def __init__(self, builder: Any, operands: Sequence[Any]) -> None:
-        scale, bias, low, high, zero_point, sign = operands
-        self._scale = simd.load(builder, simd.pointer(builder, scale), FLOATS)
-        self._bias = simd.load(builder, simd.pointer(builder, bias), FLOATS)
-        self._high = simd.broadcast(builder, high, CHANNELS)
+    Attributes
+    ----------
+    start
+        First value of a row's accumulators: the offset, less what the shift of the activations adds to the sum.
+    """
+
+    def __init__(self, builder: Any, given: Operands) -> None:
+        correction = simd.load(builder, simd.pointer(builder, given.row_sums), WORDS)
+        shifts = simd.broadcast(builder, builder.trunc(given.shift, I32), CHANNELS)
+        offset = simd.load(builder, simd.pointer(builder, given.offset), WORDS)
+        self.start = simd.subtract(builder, offset, simd.multiply(builder, correction, shifts))
+        self._scale = simd.load(builder, simd.pointer(builder, given.scale), FLOATS)
+        self._bias = simd.load(builder, simd.pointer(builder, given.bias), FLOATS)
+        self._high = simd.broadcast(builder, given.high, CHANNELS)
         # Outputs are made as uint8; int8 is uint8 less 128, so that one kind of saturation does for both.
-        self._zero_point = simd.broadcast(builder, builder.trunc(builder.add(zero_point, sign), I16), 32)
-        self._sign = simd.broadcast(builder, builder.trunc(sign, I8), 64)
-        bounds = (simd.nearest_int(builder, simd.broadcast(builder, bound, CHANNELS)) for bound in (low, high))
+        self._zero_point = simd.broadcast(builder, builder.trunc(builder.add(given.zero_point, given.sign), I16), 32)
+        self._sign = simd.broadcast(builder, builder.trunc(given.sign, I8), 64)
+        limits = (simd.broadcast(builder, bound, CHANNELS) for bound in (given.low, given.high))
+        bounds = (simd.nearest_int(builder, limit) for limit in limits)
         self._least, self._most = (narrow_rows(builder, [bound] * 4, self._zero_point) for bound in bounds)
 
     def is_plain(self, builder: Any) -> Any:

@@ -1,7 +1,7 @@
-"""Turn whole images of bytes: planes into blocks of 8 channels (NCHWc8), and back.
+"""Transpose whole images of bytes: planes to blocks of 8 channels (NCHWc8), and back.
 
-For values that one step writes in another layout than its reader needs; convolutions that read planes turn them
-themselves.
+For values that one step writes in another layout than its reader needs; convolutions that read planes transpose
+them themselves.
 """
 
 from typing import Any, Final
@@ -12,7 +12,7 @@ from sparse_rt_kernels.jit.compilation import kernel_jit
 from sparse_rt_kernels.jit.compiler import carray
 from sparse_rt_kernels.product.nchwc8 import NCHWc8
 from sparse_rt_kernels.product.u8s8.moves import fill_bytes, put_octet
-from sparse_rt_kernels.product.u8s8.nchwc8_moves import put_octets, turn_octets, turn_pixels
+from sparse_rt_kernels.product.u8s8.nchwc8_moves import pixels_of_planes, planes_of_pixels, put_octets
 from sparse_rt_kernels.product.u8s8.sizes import STEP
 from sparse_rt_kernels.threads.launch import Launch, Phase
 
@@ -59,7 +59,7 @@ def _surround(a: Any, plane: int) -> int:
 
 
 def _blocks_task(task: int, arguments: Any, x: int, other: int, out: int, shared: int, scratch: int) -> int:
-    """Turn some planes into blocks."""
+    """Transpose some planes to blocks."""
     a = carray(arguments, (1,), _RECORD)[0]
     plane = a.height * a.width
     for block in range(a.blocks * task // a.parts, a.blocks * (task + 1) // a.parts):
@@ -67,7 +67,7 @@ def _blocks_task(task: int, arguments: Any, x: int, other: int, out: int, shared
         for row in range(a.height):
             for pixel in range(0, a.width, _PIXELS):
                 count = min(_PIXELS, a.width - pixel)
-                turn_pixels(source + row * a.width + pixel, plane, count, scratch, a.flip)
+                pixels_of_planes(source + row * a.width + pixel, plane, count, scratch, a.flip)
                 put_octets(scratch, count, target + a.first + row * a.row_bytes + pixel * STEP)
         if a.top + a.left + a.bottom + a.right > 0:
             _surround(a, target)
@@ -83,7 +83,7 @@ def _border_task(task: int, arguments: Any, x: int, other: int, out: int, shared
 
 
 def _planes_task(task: int, arguments: Any, x: int, other: int, out: int, shared: int, scratch: int) -> int:
-    """Turn some blocks into planes."""
+    """Transpose some blocks to planes."""
     a = carray(arguments, (1,), _RECORD)[0]
     plane = a.height * a.width
     for block in range(a.blocks * task // a.parts, a.blocks * (task + 1) // a.parts):
@@ -91,7 +91,7 @@ def _planes_task(task: int, arguments: Any, x: int, other: int, out: int, shared
         for row in range(a.height):
             for pixel in range(0, a.width, _PIXELS):
                 place = source + row * a.row_bytes + pixel * STEP
-                turn_octets(place, a.width - pixel, target + row * a.width + pixel, plane, a.flip)
+                planes_of_pixels(place, a.width - pixel, target + row * a.width + pixel, plane, a.flip)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Convolutions of the int8 2:4 family whose tiles read an octet image, instead of packed rows."""
+"""Convolutions of the int8 2:4 family whose tiles read an NCHWc8 image, instead of packed rows."""
 
 import re
 
@@ -7,11 +7,12 @@ import pytest
 from numba import njit
 from sparse_rt_kernels.cpu import caches, isa
 from sparse_rt_kernels.n2m4_u8s8 import VNNI
-from sparse_rt_kernels.n2m4_u8s8.blocking import nchwc8 as image_layout
-from sparse_rt_kernels.n2m4_u8s8.blocking.nchwc8 import octet_image_of
-from sparse_rt_kernels.n2m4_u8s8.tile.nchwc8 import image_tiles
+from sparse_rt_kernels.n2m4_u8s8.blocking.nchwc8 import image_blocking
+from sparse_rt_kernels.n2m4_u8s8.tile.nchwc8 import Image, Tiles, nchwc8_tiles
 from sparse_rt_kernels.n2m4_u8s8.tile.nchwc8_store import BLOCKS, PLANES
 from sparse_rt_kernels.product.geometry import ConvGeometry
+from sparse_rt_kernels.product.u8s8.operands import Operands
+from sparse_rt_kernels.product.u8s8.sizes import STEP
 from sparse_rt_kernels.threads.pool import ThreadPool
 
 from tests.kernels import conformance as conf
@@ -60,7 +61,7 @@ def check(case, dtype, out_dtype, pool=conf.ONE):
     w = conf.weight_for(VNNI, rng, (n, shape[1], *kernel))
     x = conf.activations(rng, dtype, shape)
     geometry = conf.geometry_of(x, w, **options)
-    assert octet_image_of(geometry) is not None
+    assert image_blocking(geometry) is not None
     epilogue = conf.integer_epilogue(rng, n, zero_point=-3 if out_dtype == np.int8 else 7)
     got = conf.conv(VNNI, x, geometry, conf.pack(VNNI, w), epilogue, out_dtype, pool)
     acc = conf.channels_last(conf.naive_conv(x, w, geometry))
@@ -82,12 +83,12 @@ def test_threads_share_the_work(case):
 def test_any_cache_size_gives_the_same_answer(level2, monkeypatch):
     """A small cache holds a few rows at a time, a large one several images."""
     monkeypatch.setattr(caches, "level2_bytes", lambda: level2)
-    octet_image_of.cache_clear()
+    image_blocking.cache_clear()
     try:
         for case in CASES:
             check(case, np.uint8, np.uint8)
     finally:
-        octet_image_of.cache_clear()
+        image_blocking.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -103,8 +104,8 @@ def test_any_cache_size_gives_the_same_answer(level2, monkeypatch):
 )
 def test_other_convolutions_go_another_way(options):
     plain = {"batch": 1, "channels": 16, "height": 9, "width": 16, "out_channels": 16, "kernel": (3, 3)}
-    assert octet_image_of(ConvGeometry(**plain)) is not None
-    assert octet_image_of(ConvGeometry(**{**plain, **options})) is None
+    assert image_blocking(ConvGeometry(**plain)) is not None
+    assert image_blocking(ConvGeometry(**{**plain, **options})) is None
 
 
 @pytest.mark.parametrize("ending", [PLANES, BLOCKS])
@@ -112,30 +113,9 @@ def test_other_convolutions_go_another_way(options):
 def test_the_tile_keeps_its_accumulators_in_registers(length, runs, ending):
     @njit
     def run(places, end, base, words, values, controls, steps, out, stride, offset, scale, low, high):
-        return image_tiles(
-            length,
-            runs,
-            8,
-            ending,
-            places,
-            end,
-            base,
-            words,
-            values,
-            controls,
-            steps,
-            out,
-            stride,
-            offset,
-            offset,
-            0,
-            scale,
-            scale,
-            low,
-            high,
-            0,
-            0,
-        )
+        tiles, image = Tiles(places, end, out, stride), Image(base, words, values, controls, steps)
+        operands = Operands(offset, offset, 0, scale, scale, low, high, 0, 0)
+        return nchwc8_tiles(length, runs, 8, ending, tiles, image, operands)
 
     run.compile(f"intp({', '.join(['intp'] * 11)}, float32, float32)")
     lines = next(iter(run.inspect_asm().values())).splitlines()
@@ -149,6 +129,6 @@ def test_the_tile_keeps_its_accumulators_in_registers(length, runs, ending):
 
 def test_planes_begin_in_different_sets_of_a_cache():
     for size, channels in ((56, 64), (28, 128), (14, 1024), (7, 2048)):
-        image = octet_image_of(ConvGeometry(1, channels, size, size, 64))
-        assert image.plane_bytes % 128 == 64
-        assert image_layout.STEP * image.capacity_rows < image.plane_bytes
+        image = image_blocking(ConvGeometry(1, channels, size, size, 64))
+        assert image.numbers.plane_bytes % 128 == 64
+        assert STEP * image.numbers.capacity_rows < image.numbers.plane_bytes
