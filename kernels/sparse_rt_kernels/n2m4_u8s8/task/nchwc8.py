@@ -23,7 +23,7 @@ from sparse_rt_kernels.n2m4_u8s8.tile.nchwc8 import (
     nchwc8_tiles,
 )
 from sparse_rt_kernels.n2m4_u8s8.tile.rows import expand_index
-from sparse_rt_kernels.product.u8s8.moves import fill_bytes, put_octet
+from sparse_rt_kernels.product.u8s8.memory import fill_bytes, put_octet
 from sparse_rt_kernels.product.u8s8.operands import OPERAND_FIELDS, operands_in, operands_of
 from sparse_rt_kernels.product.u8s8.sizes import CHANNELS, STEP
 from sparse_rt_kernels.vectors.registers import REGISTER

@@ -3,7 +3,7 @@
 from typing import Any
 
 from sparse_rt_kernels.jit.compilation import kernel_jit
-from sparse_rt_kernels.product.u8s8.moves import fill_bytes, put_octet
+from sparse_rt_kernels.product.u8s8.memory import fill_bytes, put_octet
 from sparse_rt_kernels.product.u8s8.nchwc8_moves import copy_octets, pixels_of_planes, split_octets
 from sparse_rt_kernels.product.u8s8.sizes import STEP
 

@@ -1,4 +1,4 @@
-"""How a tile of an octet image ends: its sums become bytes, in planes or in blocks of 8 channels (NCHWc8)."""
+"""How a tile of a convolution ends: its sums become bytes, in planes or in blocks of 8 channels (NCHWc8)."""
 
 from collections.abc import Sequence
 from typing import Any, Final

@@ -3,7 +3,8 @@
 from typing import NamedTuple
 
 from sparse_rt_kernels.jit.compilation import kernel_jit
-from sparse_rt_kernels.product.u8s8 import moves
+from sparse_rt_kernels.product.u8s8 import memory
+from sparse_rt_kernels.product.u8s8.panel_moves import octets_of_planes, octets_of_rows
 from sparse_rt_kernels.product.u8s8.sizes import PANEL_STEP, ROWS, STEP
 
 __all__ = ["SMALL_M", "Pixels", "pack_small_m", "pack_image_rows", "pack_matrix_rows", "pack_plane_pixels"]
@@ -50,7 +51,7 @@ def _pixel_addresses(pixels: Pixels, first: int, rows: int, table: int) -> int:
                 column, row = 0, row + 1
                 if row == pixels.out_height:
                     row, image = 0, image + 1
-        moves.put_octet(table + slot * 8, address)
+        memory.put_octet(table + slot * 8, address)
     return 0
 
 
@@ -58,7 +59,7 @@ def _pixel_addresses(pixels: Pixels, first: int, rows: int, table: int) -> int:
 def _pack_chunk(table: int, rows: int, offset: int, panel: int, flip: int) -> int:
     """Pack 8 steps that are contiguous in each row; the table goes on to a multiple of 8 rows."""
     for row in range(0, rows, 8):
-        moves.octets_of_rows(table + row * 8, offset, panel + row * STEP, flip)
+        octets_of_rows(table + row * 8, offset, panel + row * STEP, flip)
     return 0
 
 
@@ -66,7 +67,7 @@ def _pack_chunk(table: int, rows: int, offset: int, panel: int, flip: int) -> in
 def _fill_table(table: int, rows: int, first: int, stride: int) -> int:
     """Fill in the addresses of equally spaced rows, the last one repeated up to a multiple of 8."""
     for row in range((rows + 7) // 8 * 8):
-        moves.put_octet(table + row * 8, first + min(row, rows - 1) * stride)
+        memory.put_octet(table + row * 8, first + min(row, rows - 1) * stride)
     return 0
 
 
@@ -74,10 +75,10 @@ def _fill_table(table: int, rows: int, first: int, stride: int) -> int:
 def _partial_octet(address: int, count: int) -> int:
     """Return `count` bytes, 0 to 8, as an integer, the others zero."""
     if count >= STEP:
-        return moves.octet(address)
+        return memory.octet(address)
     value = 0
     for byte in range(count):
-        value |= moves.byte(address + byte) << (8 * byte)
+        value |= memory.byte(address + byte) << (8 * byte)
     return value
 
 
@@ -91,10 +92,10 @@ def pack_small_m(x: int, stride: int, columns: int, rows: int, steps: int, panel
     for row in range(rows):
         source, place = x + row * stride, panel + row * STEP
         for step in range(whole):
-            moves.put_octet(place + step * rows * STEP, moves.octet(source + step * STEP) ^ flip)
+            memory.put_octet(place + step * rows * STEP, memory.octet(source + step * STEP) ^ flip)
         for step in range(whole, steps):
             value = _partial_octet(source + step * STEP, max(0, columns - step * STEP))
-            moves.put_octet(place + step * rows * STEP, value ^ flip)
+            memory.put_octet(place + step * rows * STEP, value ^ flip)
     return 0
 
 
@@ -113,7 +114,7 @@ def pack_matrix_rows(
     panel
         ceil(rows / 24) panels, 64-byte aligned.
     flip
-        See :func:`moves.octets_of_rows`.
+        See :func:`panel_moves.octets_of_rows`.
     """
     whole_chunks = min(columns // (8 * STEP), steps // 8)
     for first in range(0, rows, ROWS):
@@ -126,7 +127,7 @@ def pack_matrix_rows(
             present = max(0, columns - step * STEP)
             for row in range(count):
                 value = _partial_octet(source + row * stride + step * STEP, present)
-                moves.put_octet(panel + step * PANEL_STEP + row * STEP, value ^ flip)
+                memory.put_octet(panel + step * PANEL_STEP + row * STEP, value ^ flip)
         panel += steps * PANEL_STEP
     return 0
 
@@ -143,22 +144,22 @@ def pack_image_rows(source: Pixels, first: int, rows: int, steps: int, table: in
         addresses = table + tile * 8
         step = 0
         while step < steps:
-            offset = moves.word(source.words + step * 8)
+            offset = memory.word(source.words + step * 8)
             # Offsets ascend by 4 or more, so that 15 of them that rise by 60 are contiguous.
-            if step + 8 <= steps and moves.word(source.words + step * 8 + 60) - offset == 60:
+            if step + 8 <= steps and memory.word(source.words + step * 8 + 60) - offset == 60:
                 _pack_chunk(addresses, count, offset, panel + step * PANEL_STEP, 0)
                 step += 8
                 continue
-            following = moves.word(source.words + step * 8 + 4)
+            following = memory.word(source.words + step * 8 + 4)
             place = panel + step * PANEL_STEP
             if following - offset == 4:
                 for row in range(count):
-                    moves.put_octet(place + row * STEP, moves.octet(moves.octet(addresses + row * 8) + offset))
+                    memory.put_octet(place + row * STEP, memory.octet(memory.octet(addresses + row * 8) + offset))
             else:
                 for row in range(count):
-                    pixel = moves.octet(addresses + row * 8)
-                    low, high = moves.word(pixel + offset), moves.word(pixel + following)
-                    moves.put_octet(place + row * STEP, low | high << 32)
+                    pixel = memory.octet(addresses + row * 8)
+                    low, high = memory.word(pixel + offset), memory.word(pixel + following)
+                    memory.put_octet(place + row * STEP, low | high << 32)
             step += 1
         panel += steps * PANEL_STEP
     return 0
@@ -181,5 +182,5 @@ def pack_plane_pixels(
                 # Reading on into the next plane is harmless, beyond the last one it is not.
                 readable = (present - 1) * pixels + pixels - first - pixel
                 readable = pixels - first - pixel if step == steps - 1 else readable
-                moves.octets_of_planes(source + pixel, pixels, present, readable, place, flip)
+                octets_of_planes(source + pixel, pixels, present, readable, place, flip)
     return 0

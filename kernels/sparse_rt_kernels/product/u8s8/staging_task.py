@@ -6,7 +6,8 @@ import numpy as np
 
 from sparse_rt_kernels.jit.compilation import kernel_jit
 from sparse_rt_kernels.jit.compiler import carray
-from sparse_rt_kernels.product.u8s8 import moves
+from sparse_rt_kernels.product.u8s8 import memory
+from sparse_rt_kernels.product.u8s8.staging_moves import interleave_planes, transpose_bytes, transpose_bytes_32
 
 __all__ = ["STAGE", "stage_task"]
 
@@ -31,7 +32,7 @@ def _transpose_row(source: int, plane: int, channels: int, pixels: int, out: int
     if depth == 4:
         for column in range(0, pixels, 16):
             count = min(16, pixels - column)
-            moves.interleave_planes(source + column, plane, channels, count, out + column * 4, flip)
+            interleave_planes(source + column, plane, channels, count, out + column * 4, flip)
         return 0
     # A cache line of each plane at a time.
     for line in range(0, pixels, 64):
@@ -41,11 +42,11 @@ def _transpose_row(source: int, plane: int, channels: int, pixels: int, out: int
             while column < end:
                 address, target = source + channel * plane + column, out + column * depth + channel
                 if present == 16 and end - column >= 32:
-                    moves.transpose_bytes_32(address, plane, target, depth, flip)
+                    transpose_bytes_32(address, plane, target, depth, flip)
                     column += 32
                 else:
                     count = min(16, end - column)
-                    moves.transpose_bytes(address, plane, present, count, target, depth, flip)
+                    transpose_bytes(address, plane, present, count, target, depth, flip)
                     column += 16
     return 0
 
@@ -55,8 +56,8 @@ def _spread_row(a: Any, source: int, plane: int, count: int, out: int) -> int:
     """Like `_transpose_row`, but leave `column_spread` - 1 pixels as they are between neighbours."""
     for column in range(count):
         for channel in range(a.channels):
-            value = moves.byte(source + channel * plane + column) ^ (a.flip & 255)
-            moves.fill_bytes(out + column * a.column_spread * a.depth + channel, 1, value)
+            value = memory.byte(source + channel * plane + column) ^ (a.flip & 255)
+            memory.fill_bytes(out + column * a.column_spread * a.depth + channel, 1, value)
     return 0
 
 
@@ -78,7 +79,7 @@ def stage_task(task: int, arguments: Any, x: int, other: int, out: int, shared: 
         row = place // a.row_spread
         outside = place < 0 or row >= a.height or row * a.row_spread != place or count <= 0
         if outside or not filled:
-            moves.fill_bytes(target, row_bytes, a.pad)
+            memory.fill_bytes(target, row_bytes, a.pad)
         if outside:
             continue
         source = x + a.x_offset + image * a.channels * plane + row * a.width + from_column

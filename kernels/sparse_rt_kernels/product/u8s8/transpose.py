@@ -11,7 +11,7 @@ import numpy as np
 from sparse_rt_kernels.jit.compilation import kernel_jit
 from sparse_rt_kernels.jit.compiler import carray
 from sparse_rt_kernels.product.nchwc8 import NCHWc8
-from sparse_rt_kernels.product.u8s8.moves import fill_bytes, put_octet
+from sparse_rt_kernels.product.u8s8.memory import fill_bytes, put_octet
 from sparse_rt_kernels.product.u8s8.nchwc8_moves import pixels_of_planes, planes_of_pixels, put_octets
 from sparse_rt_kernels.product.u8s8.sizes import STEP
 from sparse_rt_kernels.threads.launch import Launch, Phase
