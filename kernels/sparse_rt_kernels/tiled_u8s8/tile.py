@@ -17,11 +17,6 @@ from sparse_rt_kernels.vectors.records import fields_of
 __all__ = ["Factors", "expand", "tile", "widen"]
 
 
-def _at(builder: Any, base: Any, index: Any, size: int) -> Any:
-    """Return the byte pointer `index` items of `size` bytes after the address `base`."""
-    return simd.pointer(builder, builder.add(base, builder.mul(index, I64(size))))
-
-
 def _shape(*literals: Any) -> Shape:
     return Shape(*(literal.literal_value for literal in literals))
 
@@ -64,17 +59,17 @@ def expand(
         width, quads, register = shape.lanes, shape.weight.quads, shape.register_bytes
         words = simd.vector(I32, width)
         with cgutils.for_range(builder, steps) as loop:
-            source = _at(builder, values, loop.index, 4 * CHANNELS * quads)
+            source = simd.item(builder, values, loop.index, 4 * CHANNELS * quads)
             for half in range(CHANNELS // width):
                 stored = [
                     simd.load(builder, simd.element(builder, source, 4 * (CHANNELS * quad + width * half)), words, 4)
                     for quad in range(quads)
                 ]
                 made = _values(builder, shape, stored)
-                place = simd.element(builder, _at(builder, index, loop.index, CHANNELS), width * half)
+                place = simd.element(builder, simd.item(builder, index, loop.index, CHANNELS), width * half)
                 controls = shape.weight.controls(builder, width, shape.has_dot, place)
                 step = builder.add(loop.index, builder.mul(steps, I64(half)))
-                out = _at(builder, operands, step, shape.operand_bytes)
+                out = simd.item(builder, operands, step, shape.operand_bytes)
                 registers = [each for turn in zip(made, controls, strict=True) for each in (turn[0], *turn[1])]
                 for number, operand in enumerate(registers):
                     simd.store(builder, simd.element(builder, out, number * register), operand, register)
@@ -91,9 +86,9 @@ def widen(context: Any, source: Any, count: Any, out: Any) -> Any:
         source, count, out = given
         with cgutils.for_range(builder, builder.udiv(count, I64(64))) as loop:
             for part in range(4):
-                place = simd.element(builder, _at(builder, source, loop.index, 64), part * 16)
+                place = simd.element(builder, simd.item(builder, source, loop.index, 64), part * 16)
                 value = simd.load(builder, place, simd.vector(I8, 16), 16)
-                target_ = simd.element(builder, _at(builder, out, loop.index, 128), part * 32)
+                target_ = simd.element(builder, simd.item(builder, out, loop.index, 128), part * 32)
                 simd.store(builder, target_, builder.zext(value, simd.vector(I16, 16)), 32)
         return I64(0)
 
