@@ -103,6 +103,17 @@ def test_every_file_and_test_exists(page):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=by_page)
+def test_what_a_page_says_to_be_in_a_file_is_there(page):
+    told = re.findall(r"`(\w+)` (?:of|in)\s+`([\w/]+\.py)`", page.read_text())
+    missing = []
+    for name, path in told:
+        files = [root / path for root in ROOTS if (root / path).is_file()]
+        if not any(name in words(file) for file in files):
+            missing.append(f"{name} of {path}")
+    assert not missing
+
+
+@pytest.mark.parametrize("page", PAGES, ids=by_page)
 def test_every_module_exists(page):
     names = {name for span in spans(page) for name in DOTTED.findall(span)}
     assert [why for why in map(missing_module, sorted(names)) if why] == []
