@@ -15,12 +15,12 @@ import onnx_ir as ir
 from sparse_rt.errors import ModelError, SparseRTWarning, message
 from sparse_rt.graph import initializer_inputs
 from sparse_rt.graph.decode.functions import functions_for, written
+from sparse_rt.graph.dense_forms import MICROSOFT
 from sparse_rt.graph.fingerprint import fingerprint
 from sparse_rt.graph.operators import (
     COMPRESSED,
     DOMAIN,
     IR_VERSION,
-    MICROSOFT,
     MIN_OPSET,
     VERSION,
     CompressedForm,

@@ -3,7 +3,8 @@
 import pytest
 
 from sparse_rt import formats
-from sparse_rt.graph.operators import COMPRESSED, FORMS, overloaded_form
+from sparse_rt.graph.dense_forms import FORMS
+from sparse_rt.graph.operators import COMPRESSED, CompressedForm, overloaded_form
 
 N2M4_NAMES = 152
 
@@ -43,8 +44,8 @@ def test_another_format_has_names_and_inputs_of_its_own(other):
 def test_a_form_knows_its_name():
     assert all(COMPRESSED[name].op_type == name for name in COMPRESSED)
     conv = next(form for form in FORMS if form.op_type == "Conv")
-    assert conv.stored_as(formats.N2M4, (8, 8, 3, 3)).op_type == "Conv2DCompress_Conv"
-    assert conv.stored_as(formats.N2M4, (8, 9, 3, 3)).op_type == "Conv2DCompress_Conv_padded"
+    assert CompressedForm.of(conv, formats.N2M4, (8, 8, 3, 3)).op_type == "Conv2DCompress_Conv"
+    assert CompressedForm.of(conv, formats.N2M4, (8, 9, 3, 3)).op_type == "Conv2DCompress_Conv_padded"
 
 
 def test_names_as_overloads(other):

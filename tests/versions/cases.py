@@ -7,7 +7,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from sparse_rt.graph.operators import COMPRESSED, CompressedForm, DenseForm
+from sparse_rt.graph.dense_forms import DenseForm
+from sparse_rt.graph.operators import COMPRESSED, CompressedForm
 from tests import naive
 
 OPSET = 17

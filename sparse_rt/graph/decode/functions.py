@@ -15,7 +15,8 @@ from sparse_rt.graph.decode import DECODINGS
 from sparse_rt.graph.decode.body import Body
 from sparse_rt.graph.decode.decoding import Write
 from sparse_rt.graph.decode.layouts import decode_name, layout_function, layout_name
-from sparse_rt.graph.operators import ALG, COMPRESSED, DOMAIN, FILTER_SHAPE, MICROSOFT, VERSION, CompressedForm
+from sparse_rt.graph.dense_forms import MICROSOFT
+from sparse_rt.graph.operators import ALG, COMPRESSED, DOMAIN, FILTER_SHAPE, VERSION, CompressedForm
 
 __all__ = ["functions_for", "written"]
 

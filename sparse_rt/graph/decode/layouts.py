@@ -6,7 +6,8 @@ import onnx_ir as ir
 
 from sparse_rt.graph.decode.body import Body
 from sparse_rt.graph.decode.decoding import Decoding
-from sparse_rt.graph.operators import DOMAIN, FILTER_SHAPE, VERSION, CompressedForm, DenseForm
+from sparse_rt.graph.dense_forms import DenseForm
+from sparse_rt.graph.operators import DOMAIN, FILTER_SHAPE, VERSION, CompressedForm
 
 __all__ = ["decode_name", "layout_function", "layout_name"]
 

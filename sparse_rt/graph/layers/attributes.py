@@ -6,8 +6,8 @@ from types import MappingProxyType
 import onnx_ir as ir
 
 from sparse_rt.errors import ModelError, message
+from sparse_rt.graph.dense_forms import DenseForm
 from sparse_rt.graph.layers.layer import AttributeValue
-from sparse_rt.graph.operators import DenseForm
 
 __all__ = ["resolve"]
 

@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from sparse_rt.errors import ModelError, message
 from sparse_rt.formats import SparseWeight
+from sparse_rt.graph.dense_forms import FORMS, MICROSOFT, DenseForm
 from sparse_rt.graph.layers import gates
 from sparse_rt.graph.layers.attributes import resolve
 from sparse_rt.graph.layers.dense_weight import DenseWeight
@@ -17,7 +18,7 @@ from sparse_rt.graph.layers.layer import AttributeValue, Kind, Layer
 from sparse_rt.graph.layers.ranks import find_ranks
 from sparse_rt.graph.layers.stored import canonical_shape, stored_weight
 from sparse_rt.graph.layers.weights import ConstantWeight, constant_array, trace
-from sparse_rt.graph.operators import COMPRESSED, DOMAIN, FORMS, MICROSOFT, VERSION, DenseForm
+from sparse_rt.graph.operators import COMPRESSED, DOMAIN, VERSION
 
 __all__ = ["ELSEWHERE", "Match", "find_layers", "is_layer", "match"]
 

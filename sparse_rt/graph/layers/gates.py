@@ -7,9 +7,9 @@ import numpy as np
 import onnx_ir as ir
 
 from sparse_rt import formats
+from sparse_rt.graph.dense_forms import DenseForm
 from sparse_rt.graph.layers.layer import AttributeValue
 from sparse_rt.graph.layers.weights import ConstantWeight
-from sparse_rt.graph.operators import DenseForm
 
 __all__ = [
     "allowed_ranks",

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from sparse_rt.graph.dense_forms import DenseForm
 from sparse_rt.graph.layers.find import match
 from sparse_rt.graph.layers.layer import Layer
 from sparse_rt.graph.layers.weights import LINKS, ConstantWeight
-from sparse_rt.graph.operators import DenseForm
 
 __all__ = ["Candidate", "candidate_of", "stay_dense"]
 

@@ -11,9 +11,10 @@ import onnx_ir as ir
 
 from sparse_rt.errors import FormatError, ModelError, message
 from sparse_rt.formats import SparseWeight
+from sparse_rt.graph.dense_forms import DenseForm
 from sparse_rt.graph.layers.gates import allowed_ranks, rank_fits
 from sparse_rt.graph.layers.weights import constant_array
-from sparse_rt.graph.operators import ALG, FILTER_SHAPE, CompressedForm, DenseForm
+from sparse_rt.graph.operators import ALG, FILTER_SHAPE, CompressedForm
 
 __all__ = ["canonical_shape", "stored_weight"]
 

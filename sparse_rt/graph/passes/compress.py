@@ -19,7 +19,7 @@ from sparse_rt.graph.layers.sharing import Candidate, candidate_of, stay_dense
 from sparse_rt.graph.layers.weights import ConstantWeight
 from sparse_rt.graph.local_functions import add_functions, raise_ir_version
 from sparse_rt.graph.names import Names, fresh_name, value_names
-from sparse_rt.graph.operators import ALG, DOMAIN, FILTER_SHAPE, MIN_OPSET, VERSION_KEY
+from sparse_rt.graph.operators import ALG, DOMAIN, FILTER_SHAPE, MIN_OPSET, VERSION_KEY, CompressedForm
 from sparse_rt.version import __version__
 
 __all__ = ["FOLDING_LIMIT", "CompressResult", "LayerCompression", "compress", "compress_model"]
@@ -207,7 +207,7 @@ def _replace(candidate: Candidate, format: Format, tensors: Sequence[ir.Value]) 
         named |= dict(zip(("", "filter_scale", "filter_zero_point"), weight.dequantize.inputs, strict=False))
     named |= dict(zip(format.tensors, tensors, strict=True))
     dense = dense.without_absent({name for name, value in named.items() if value is not None})
-    form = dense.stored_as(format, weight.shape)
+    form = CompressedForm.of(dense, format, weight.shape)
     inputs = [named.get(name) for name in form.inputs]
     while inputs[-1] is None:
         inputs.pop()

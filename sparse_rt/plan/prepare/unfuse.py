@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import onnx_ir as ir
 
+from sparse_rt.graph.dense_forms import MICROSOFT
 from sparse_rt.graph.names import Names, fresh_name, value_names
-from sparse_rt.graph.operators import MICROSOFT
 
 __all__ = ["unfuse"]
 
