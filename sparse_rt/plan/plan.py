@@ -73,7 +73,7 @@ class Plan:
 
     @property
     def is_sparse(self) -> bool:
-        """Whether a sparse kernel runs at all."""
+        """Whether kernels of ours run any layer that has a sparse one."""
         return any(isinstance(step, SparseStep) for step in self.steps)
 
     @property

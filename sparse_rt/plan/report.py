@@ -47,7 +47,8 @@ class LayerReport:
     dtype
         Of the stored weight.
     kernel
-        Name of the kernel of ours that runs the layer, sparse or dense; None when onnxruntime runs it.
+        Name of the kernel of ours that runs the layer, sparse or dense, in place of onnxruntime; None for a layer that
+        has no sparse kernel: onnxruntime runs it, or a step between layers, as ``plan.describe()`` says.
     reason
         Why this kernel was chosen, or why the layer stays dense.
     dense_bytes

@@ -98,7 +98,7 @@ def prune_model(model: ir.Model, pattern: str = "2:4") -> PruneResult:
     format = formats.format_of(wanted)
     if format is None:
         titles = " or ".join(f"'{found.title}'" for found in formats.FORMATS.values())
-        raise ConfigError(message("pattern", titles, f"'{wanted.name}'", "Other patterns come later."))
+        raise ConfigError(message("pattern", titles, f"'{wanted.name}'", f"Write {titles}."))
     result = model.clone()
     layers = find_layers(result)
     before = [layer.density() for layer in layers]

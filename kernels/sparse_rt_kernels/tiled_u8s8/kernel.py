@@ -122,10 +122,6 @@ class _Family:
         return Phase(product_task(self.shape), np.array([record], PRODUCT), parts.tasks), blocks.end
 
 
-#: See :class:`.registry.Kernel`, by format.
-_FEW_CHANNELS = {"n2m4": 32}
-
-
 def kernel_for(tier: str, format: str, lanes: int, has_dot: bool) -> Kernel:
     """Return the kernel for one tier and format of weights.
 
@@ -150,5 +146,5 @@ def kernel_for(tier: str, format: str, lanes: int, has_dot: bool) -> Kernel:
         family.pack_weight,
         family.prepare_matmul,
         family.prepare_conv,
-        few_channels=_FEW_CHANNELS.get(format),
+        few_channels=shape.weight.few_channels,
     )

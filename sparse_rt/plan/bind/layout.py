@@ -5,8 +5,8 @@ both. So what such a layer writes lies in blocks for all layers that read it; ot
 of what a layer writes, and of a residual, is computed over blocks, too, right after the layer.
 
 Each value in blocks has one layout, its border and the byte in it included (:class:`NCHWc8`). Every step that
-writes the value fills that border, and every step that reads it may rely on it; :mod:`.bind.check` compares
-what steps say of the values between them.
+writes the value fills that border, and every step that reads it may rely on it;
+:mod:`sparse_rt.plan.bind.check` compares what steps say of the values between them.
 """
 
 import math
@@ -219,7 +219,7 @@ class _Layout:
         shape, inputs = layout.array_shape, tuple(map(in_blocks, step.inputs))
         first, second = step.x_dtypes
         launch = prepare_quantised_add(
-            math.prod(shape), first, second, step.y_dtype, addition, self._threads, in_blocks=True
+            math.prod(shape), first, second, step.y_dtype, addition, self._threads, step.tier, in_blocks=True
         )
         if layout.has_border and sum_of_bytes(addition, (first, second), step.y_dtype, a.pad, b.pad) != layout.pad:
             launch = Launch([*launch.phases, border_phase(layout, self._threads)])

@@ -109,8 +109,8 @@ class Segment:
     def bind(self, shapes: tuple[tuple[int, ...], ...], threads: int) -> BoundSegment | None:
         """Return the segment for inputs of `shapes`; None where its steps have to run one by one.
 
-        Values are laid out (see :mod:`.bind.layout`) for shapes that are the first, or have come often: for
-        those that are seen a few times it would cost more than it saves.
+        Values are laid out (see :mod:`sparse_rt.plan.bind.layout`) for shapes that are the first, or have come often:
+        for those that are seen a few times it would cost more than it saves.
 
         Raises
         ------

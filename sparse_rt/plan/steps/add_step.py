@@ -20,8 +20,11 @@ class AddStep(OperatorStep):
         The clip bounds of floats.
     quantised
         For bytes: what both inputs and y stand for, and the clip bounds; the first input is its first operand.
+    tier
+        The most specific tier of kernels to use; None leaves it to the CPU.
     """
 
     low: float = -np.inf
     high: float = np.inf
     quantised: QuantisedAdd | None = None
+    tier: str | None = None

@@ -1,6 +1,6 @@
 """The register tile of attention's two products, scores and context: rows of A are broadcast, rows of B are lanes."""
 
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from llvmlite import ir
 
@@ -13,9 +13,6 @@ from sparse_rt_kernels.vectors.records import fields_of
 from sparse_rt_kernels.vectors.registers import FLOATS, REGISTER
 
 __all__ = ["Product", "multiply"]
-
-#: Rows of the tallest tile: with 2 registers of columns 16 accumulators, which 10 loads feed.
-HEIGHT: Final = 8
 
 
 class Product(NamedTuple):

@@ -2,9 +2,7 @@
 
 from typing import Final
 
-from sparse_rt_kernels.vectors.registers import REGISTER
-
-__all__ = ["CHANNELS", "PANEL_STEP", "ROWS", "STEP", "SUMS_ROW"]
+__all__ = ["CHANNELS", "PANEL_STEP", "ROWS", "STEP"]
 
 #: Activation rows of a packed panel, and of a tile of the tallest kind: 24 accumulators of AVX-512's 32 registers.
 ROWS: Final = 24
@@ -14,5 +12,3 @@ CHANNELS: Final = 16
 STEP: Final = 8
 #: Bytes of one step of a packed panel, (24, 8).
 PANEL_STEP: Final = ROWS * STEP
-#: Bytes of a row of sums: one register of int32.
-SUMS_ROW: Final = REGISTER

@@ -48,4 +48,4 @@ def _choose(builder: Any, x: Any, controls: list[Any]) -> Any:
     return simd.shuffle_bytes(builder, simd.bitcast(builder, x, control.type), control)
 
 
-N2M4 = Strategy("n2m4", _QUADS, 8, True, 2, _pack, _controls, _choose)
+N2M4 = Strategy("n2m4", _QUADS, 8, True, 2, _pack, _controls, _choose, few_channels=32)

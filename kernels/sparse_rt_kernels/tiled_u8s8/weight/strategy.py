@@ -37,6 +37,8 @@ class Strategy:
         registers each. `index` points to the index bytes of the step's first channel.
     choose
         ``choose(builder, x, controls)`` emits which bytes of a broadcast each channel's values meet.
+    few_channels
+        See :class:`sparse_rt_kernels.product.registry.Kernel`.
     """
 
     format: str
@@ -47,6 +49,7 @@ class Strategy:
     pack: Callable[[str, Any], PackedWeight[Panels]]
     controls: Callable[[Any, int, int, Any], list[list[Any]]]
     choose: Callable[[Any, Any, list[Any]], Any]
+    few_channels: int | None = None
 
     def is_widened(self, has_dot: int) -> bool:
         """Return whether panels hold int16."""

@@ -58,6 +58,7 @@ def _quantised(
         is_in_place=True,
         alike=("Add", dtypes, y.dtype, addition),
         quantised=addition,
+        tier=tier,
     )
     return Replacement(step, (a[0], b[0]), end.y, end.absorbed)
 
