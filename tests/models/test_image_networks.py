@@ -154,21 +154,19 @@ def test_the_networks_reach_every_layout():
     for x in ("planes", "tight", "border"):
         for y in ("planes", "tight", "border"):
             assert x == y == "planes" or found[f"conv {x} to {y}"] > 2, found
-    for form in ("turned", "turned, border", "to planes", "add", "add, border", "layer adds", "layer adds, border"):
+    for form in ("to blocks", "to blocks, border", "to planes", "add", "add, border"):
         assert found[form] > 2, found
 
 
 def forms(steps):
-    """What occurs in a plan: how layers read and write, and who adds, around what border."""
+    """What occurs in a plan: how layers read and write, and sums, around what border."""
     for step in steps:
         layouts = [*step.layouts, step.y_layout]
         border = ", border" if any(each is not None and each.has_border for each in layouts) else ""
         if step.op_type == "Layout":
-            yield "to planes" if step.y_layout is None else f"turned{border}"
+            yield "to planes" if step.y_layout is None else f"to blocks{border}"
         elif step.op_type == "Add":
             yield f"add{border}"
-        elif len(step.inputs) == 2:
-            yield f"layer adds{border}"
         else:
             x, y = ("planes" if each is None else "border" if each.has_border else "tight" for each in layouts)
             yield f"conv {x} to {y}"
