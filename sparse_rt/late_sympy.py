@@ -4,6 +4,7 @@ Every room that uses onnx_ir imports this module first. SymPy itself is imported
 """
 
 import importlib
+import importlib.util
 import sys
 import threading
 from types import ModuleType
@@ -34,7 +35,8 @@ def import_onnx_ir() -> None:
     with _importing:
         if "onnx_ir" in sys.modules:
             return
-        late = [_Late(name) for name in _LATE]
+        # Older versions of onnx_ir do without SymPy, which need not be installed then.
+        late = [_Late(name) for name in _LATE] if _is_installed("sympy") else []
         for module in late:
             sys.modules.setdefault(module.__name__, module)
         try:
@@ -42,6 +44,10 @@ def import_onnx_ir() -> None:
         finally:
             for module in late:
                 _take_out(module)
+
+
+def _is_installed(name: str) -> bool:
+    return name in sys.modules or importlib.util.find_spec(name) is not None
 
 
 def _take_out(module: _Late) -> None:
