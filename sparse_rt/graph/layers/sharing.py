@@ -34,7 +34,7 @@ def candidate_of(layer: Layer) -> Candidate:
     Raises
     ------
     ValueError
-        The layer's weight is compressed or not constant.
+        The layer's weight is not constant.
     """
     form, weight = match(layer.node)
     if weight is None:
