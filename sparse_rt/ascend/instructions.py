@@ -199,11 +199,7 @@ def load_data_with_sparse(
     _require_alignment(where, "dst_offset", dst_offset, _FRACTAL_BYTES)
     _require_alignment(where, "src_offset", src_offset, _SOURCE_ALIGNMENT)
     _require_alignment(where, "index_offset", index_offset, _SOURCE_ALIGNMENT)
-    buffers = {"dst": dst, "dst_index": dst_index, "src": src, "src_index": src_index}
-    for name, buffer in buffers.items():
-        arguments.array(f"{where}: {name}", buffer, FormatError)
-        if buffer.ndim != 1 or buffer.dtype not in (np.int8, np.uint8):
-            raise FormatError(message(f"{where}: {name}", "a flat buffer of bytes", f"{buffer.dtype} {buffer.shape}"))
+    _require_buffers(where, dst=dst, dst_index=dst_index, src=src, src_index=src_index)
     if repeat == 0:
         return
     reads = [start_index + r * src_stride for r in range(repeat)]
@@ -219,6 +215,13 @@ def load_data_with_sparse(
         for read, write in zip(reads, writes, strict=True):
             first, to = source_offset + read * size, target_offset + write * size
             target[to : to + size] = source[first : first + size].view(target.dtype)
+
+
+def _require_buffers(where: str, **buffers: NDArray[Any]) -> None:
+    for name, buffer in buffers.items():
+        arguments.array(f"{where}: {name}", buffer, FormatError)
+        if buffer.ndim != 1 or buffer.dtype not in (np.int8, np.uint8):
+            raise FormatError(message(f"{where}: {name}", "a flat buffer of bytes", f"{buffer.dtype} {buffer.shape}"))
 
 
 def _require_range(where: str, **limits: tuple[int, int]) -> None:

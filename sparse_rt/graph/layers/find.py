@@ -9,7 +9,6 @@ import numpy as np
 import onnx_ir as ir
 
 from sparse_rt.errors import ModelError, message
-from sparse_rt.formats import SparseWeight
 from sparse_rt.graph.dense_forms import FORMS, MICROSOFT, DenseForm
 from sparse_rt.graph.layers import gates
 from sparse_rt.graph.layers.attributes import resolve
@@ -141,7 +140,7 @@ def _layer(node: ir.Node, weights: _Weights, reason: str | None = None) -> Layer
 def _layer_elsewhere(node: ir.Node, reason: str) -> Layer:
     kind: Kind = "conv" if node.op_type.endswith("Conv") else "matmul"
     form = DenseForm("", "", node.domain, node.op_type, kind, "float", "right", True, ("x",), {}, 1)
-    return _assemble(node, form, _named(form.inputs, node.inputs), {}, reason=reason)
+    return _without_weight(node, form, _named(form.inputs, node.inputs), {}, reason)
 
 
 def _dense_layer(node: ir.Node, weights: _Weights, reason: str | None) -> Layer:
@@ -150,7 +149,7 @@ def _dense_layer(node: ir.Node, weights: _Weights, reason: str | None) -> Layer:
     if weight is None:
         attributes = resolve(form, node, ())
         reason = reason or gates.structural_reason(form, None, (), attributes)
-        return _assemble(node, form, inputs, attributes, reason=reason)
+        return _without_weight(node, form, inputs, attributes, reason)
 
     if weight.dequantize is not None:
         inputs |= _named(("filter", "filter_scale", "filter_zero_point"), weight.dequantize.inputs)
@@ -167,16 +166,12 @@ def _dense_layer(node: ir.Node, weights: _Weights, reason: str | None) -> Layer:
         )
     )
     dense = weights.of(form, weight)
-    return _assemble(
-        node,
-        form,
-        inputs,
-        attributes,
+    return replace(
+        _without_weight(node, form, inputs, attributes, reason or dense.reason()),
         shape=shape,
         dtype=weight.tensor.dtype.numpy(),
         weight_scale=scale,
         weight_zero_point=zero_point,
-        reason=reason or dense.reason(),
         eligible=reason is None,
         weight=dense,
     )
@@ -201,16 +196,12 @@ def _compressed_layer(node: ir.Node, reason: str | None) -> Layer:
             dense, weight.shape[0], scale, zero_point, zero_point_given="filter_zero_point" in inputs
         )
     )
-    return _assemble(
-        node,
-        dense,
-        inputs,
-        attributes,
+    return replace(
+        _without_weight(node, dense, inputs, attributes, reason),
         shape=weight.shape,
         dtype=weight.dtype,
         weight_scale=scale,
         weight_zero_point=zero_point,
-        reason=reason,
         eligible=reason is None,
         stored=weight,
     )
@@ -249,21 +240,14 @@ def _name(node: ir.Node) -> str:
     return node.name or node.outputs[0].name or node.op_type
 
 
-def _assemble(
+def _without_weight(
     node: ir.Node,
     form: DenseForm,
     inputs: Mapping[str, ir.Value],
     attributes: Mapping[str, AttributeValue],
-    *,
     reason: str | None,
-    shape: tuple[int, ...] = (),
-    dtype: np.dtype[Any] = _NO_WEIGHT_DTYPE,
-    weight_scale: np.ndarray[Any, Any] | None = None,
-    weight_zero_point: np.ndarray[Any, Any] | None = None,
-    eligible: bool = False,
-    stored: SparseWeight | None = None,
-    weight: DenseWeight | None = None,
 ) -> Layer:
+    """Return the layer as it is without a constant weight: neither dense nor stored, and not eligible."""
     if "x" not in inputs:
         raise ModelError(message(f"layer '{_name(node)}'", "an activation as input x", "none"))
     return Layer(
@@ -276,17 +260,15 @@ def _assemble(
         x=inputs["x"],
         y=node.outputs[0],
         bias=inputs.get("bias"),
-        shape=shape,
-        dtype=dtype,
-        weight_scale=weight_scale,
-        weight_zero_point=weight_zero_point,
+        shape=(),
+        dtype=_NO_WEIGHT_DTYPE,
+        weight_scale=None,
+        weight_zero_point=None,
         x_scale=inputs.get("x_scale"),
         x_zero_point=inputs.get("x_zero_point"),
         y_scale=inputs.get("y_scale"),
         y_zero_point=inputs.get("y_zero_point"),
         attributes=attributes,
         reason=reason,
-        eligible=eligible,
-        stored=stored,
-        weight=weight,
+        eligible=False,
     )
