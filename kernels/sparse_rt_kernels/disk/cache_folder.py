@@ -16,7 +16,7 @@ from typing import Final
 from sparse_rt_kernels.disk import trusted_files
 from sparse_rt_kernels.disk.trusted_files import UntrustedError
 
-__all__ = ["FOLDER_VARIABLE", "SHARED_VARIABLE", "Place", "bases", "find", "read", "store", "write"]
+__all__ = ["FOLDER_VARIABLE", "SHARED_VARIABLE", "Place", "bases", "find", "read", "seal", "store", "write"]
 
 #: A folder by its absolute path, and the names that lead to a file in it.
 Place = tuple[Path, tuple[str, ...]]
@@ -98,19 +98,19 @@ def write(places: Iterable[Place], content: bytes) -> bool:
 
 
 def _sealed(key: str, name: str, content: bytes) -> bytes:
-    """Return a file's content behind a line that tells damage, and a file in another one's place."""
-    return _MAGIC + _digest(key, name, content) + b"\n" + content
+    return seal(key, name, content) + b"\n" + content
 
 
 def _opened(key: str, name: str, sealed: bytes) -> bytes | None:
     line, _, content = sealed.partition(b"\n")
-    return content if line == _MAGIC + _digest(key, name, content) else None
+    return content if line == seal(key, name, content) else None
 
 
-def _digest(key: str, name: str, content: bytes) -> bytes:
+def seal(key: str, name: str, content: bytes | memoryview) -> bytes:
+    """Return a line that tells damage of a file's content, and a file in another one's place."""
     digest = hashlib.sha256(f"{key}\0{name}\0".encode())
     digest.update(content)
-    return digest.hexdigest().encode()
+    return _MAGIC + digest.hexdigest().encode()
 
 
 def _tell(base: Path, error: UntrustedError) -> None:

@@ -19,7 +19,7 @@ from sparse_rt_kernels.disk import cache_folder
 from sparse_rt_kernels.jit import forks, machine_code
 from sparse_rt_kernels.jit.compiler import Emitter, numba_type
 from sparse_rt_kernels.jit.numba_cache import FunctionCache
-from sparse_rt_kernels.jit.object_file import UnknownObjectError, lay_out
+from sparse_rt_kernels.jit.object_file import Image, UnknownObjectError, lay_out
 
 __all__ = [
     "TASK_WORDS",
@@ -27,6 +27,7 @@ __all__ = [
     "TaskFunction",
     "cache_key",
     "compiled_code",
+    "compiled_image",
     "kernel_arithmetic",
     "kernel_jit",
     "kernel_task",
@@ -128,12 +129,30 @@ def compiled_code(function: Callable[..., int], words: int, pointer: int | None 
     name = _name(function)
     if name is None:
         return int(_cfunc(function, words, pointer, _cache(function)).address)
-    address = _kept(name)
+    address = _loaded(name)
     if address is None:
         cfunc = _cfunc(function, words, pointer, None)
         address = int(cfunc.address)
         _keep(name, cfunc)
     return address
+
+
+def compiled_image(function: Callable[..., int], words: int, pointer: int | None = None) -> Image:
+    """Return the machine code of what :func:`compiled_code` returns the address of, for libraries.
+
+    Raises
+    ------
+    LookupError
+        There is none: on other systems than x86-64 Linux, where indexes are checked or nothing is compiled, and for
+        functions that capture what cannot be told from anything else, or call what images cannot.
+    """
+    name = None if settings().is_disabled else _name(function)
+    image = None
+    if name is not None:
+        image = _kept(name) or _keep(name, _cfunc(function, words, pointer, None))
+    if image is None:
+        raise LookupError(f"kernel function '{function.__name__}': expected machine code that can be kept, got none.")
+    return image
 
 
 def _name(function: Callable[..., int]) -> str | None:
@@ -173,25 +192,32 @@ def _identity(value: Any) -> str:
     raise TypeError(f"{type(value)} has no identity")
 
 
-def _kept(name: str) -> int | None:
+def _loaded(name: str) -> int | None:
     """Return the address of an image that is kept on disk, put into memory."""
-    content = cache_folder.find(cache_key(), name)
-    image = None if content is None else machine_code.unpack(content)
+    image = _kept(name)
     try:
         return None if image is None else machine_code.load(image)
     except (OSError, MemoryError):  # the compiler will say what is missing, if it misses it, too
         return None
 
 
-def _keep(name: str, cfunc: Any) -> None:
-    """Keep the machine code that Numba has made of a function."""
+def _kept(name: str) -> Image | None:
+    """Return an image that is kept on disk."""
+    content = cache_folder.find(cache_key(), name)
+    return None if content is None else machine_code.unpack(content)
+
+
+def _keep(name: str, cfunc: Any) -> Image | None:
+    """Keep the machine code that Numba has made of a function, and return it; None if it is no image."""
     try:
         image = lay_out(cfunc._library._get_compiled_object(), cfunc.native_name)
     except (UnknownObjectError, RuntimeError, AttributeError):
         # Another Numba may use LLVM in another way, or hide what it made; the next process compiles again.
-        return
-    if machine_code.can_load(image):
-        cache_folder.store(cache_key(), name, machine_code.pack(image))
+        return None
+    if not machine_code.can_load(image):
+        return None
+    cache_folder.store(cache_key(), name, machine_code.pack(image))
+    return image
 
 
 def _cache(function: Callable[..., Any]) -> FunctionCache | None:
@@ -235,7 +261,7 @@ def _is_compiling() -> Callable[[CodeType], bool]:
     is_numba, is_llvm = forks.in_package("numba"), forks.in_package("llvmlite")
     # Python before 3.12 computes a cached property under a lock, one for all objects.
     properties = (vars(Compiled)[name].func for name in ("dispatcher", "_part", "_numba_type_"))
-    own = {function.__code__ for function in (compiled_code, _dispatcher, _cfunc, *properties)}
+    own = {function.__code__ for function in (compiled_code, compiled_image, _dispatcher, _cfunc, *properties)}
     return lambda code: code in own or is_numba(code) or is_llvm(code)
 
 

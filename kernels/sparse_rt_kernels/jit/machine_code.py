@@ -37,7 +37,7 @@ def is_available() -> bool:
 
 def pack(image: Image) -> bytes:
     """Return the content of a file that holds `image`."""
-    header = json.dumps([image.entry, image.inner, image.outer]).encode()
+    header = json.dumps(image[1:]).encode()
     return len(header).to_bytes(_LENGTH, "little") + header + image.content
 
 
@@ -45,8 +45,9 @@ def unpack(content: bytes) -> Image | None:
     """Return what :func:`pack` was given, or None if the file holds anything else."""
     end = _LENGTH + int.from_bytes(content[:_LENGTH], "little")
     try:
-        entry, inner, outer = json.loads(content[_LENGTH:end])
-        image = Image(content[end:], entry, tuple(inner), tuple((at, name) for at, name in outer))
+        entry, inner, outer, code_size, to_constants = json.loads(content[_LENGTH:end])
+        outside = tuple((at, name) for at, name in outer)
+        image = Image(content[end:], entry, tuple(inner), outside, code_size, tuple(to_constants))
     except (ValueError, TypeError, RecursionError):
         return None
     return image if _is_sound(image) else None
@@ -59,6 +60,8 @@ def _is_sound(image: Image) -> bool:
         _is_place(image.entry, len(image.content))
         and all(_is_place(at, len(image.content) - _WORD + 1) for at in words)
         and all(isinstance(name, str) for _, name in image.outer)
+        and _is_place(image.code_size, len(image.content) + 1)
+        and set(image.to_constants) <= set(image.inner)
     )
 
 

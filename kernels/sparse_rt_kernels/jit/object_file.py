@@ -7,20 +7,17 @@ refuses; see :mod:`sparse_rt_kernels.jit.machine_code` for what becomes of image
 import struct
 from typing import Final, NamedTuple
 
-__all__ = ["Image", "UnknownObjectError", "lay_out"]
+from sparse_rt_kernels.jit.elf import HEADER, MAGIC, RELOCATION, SECTION, SYMBOL, X86_64
 
-_HEADER: Final = struct.Struct("<16sHHIQQQIHHHHHH")
-_SECTION: Final = struct.Struct("<IIQQQQIIQQ")
-_SYMBOL: Final = struct.Struct("<IBBHQQ")
-_RELOCATION: Final = struct.Struct("<QQq")
+__all__ = ["ALIGNMENT", "Image", "UnknownObjectError", "lay_out"]
+
 _WORD: Final = struct.Struct("<q")
-_MAGIC: Final = b"\x7fELF\x02\x01"
 _RELOCATABLE: Final = 1
-_X86_64: Final = 62
 # Kinds of section.
 _BITS, _SYMBOLS, _ADDENDS, _ZEROS, _UNWINDING = 1, 2, 4, 8, 0x70000001
 _WRITABLE: Final = 1
 _LOADED: Final = 2
+_EXECUTABLE: Final = 4
 # Places of a symbol that are no section: none; room of its own, near or far.
 _UNDEFINED, _RESERVED, _COMMON, _FAR_COMMON = 0, 0xFF00, 0xFFF2, 0xFF02
 # Relocations: the address in 64 bits, the distance in 64 bits.
@@ -32,7 +29,7 @@ class UnknownObjectError(ValueError):
 
 
 class Image(NamedTuple):
-    """Code and constants in one piece.
+    """Code and constants in one piece, the code first.
 
     Attributes
     ----------
@@ -44,12 +41,20 @@ class Image(NamedTuple):
         Where in it a word is to be increased by the address of the image.
     outer
         Where in it a word is to be increased by the address of which symbol.
+    code_size
+        Where in it the constants begin, at a multiple of :data:`ALIGNMENT`. No distance from one side to the other is
+        in it, so that the constants may be put elsewhere.
+    to_constants
+        Which of `inner` are addresses of constants; the others are addresses of code. The value of the word does not
+        tell: code may name a place before a table.
     """
 
     content: bytes
     entry: int
     inner: tuple[int, ...]
     outer: tuple[tuple[int, str], ...]
+    code_size: int
+    to_constants: tuple[int, ...]
 
 
 #: The most that any section of an image needs: a register of AVX-512.
@@ -88,14 +93,9 @@ def lay_out(content: bytes, function: str) -> Image:
     symbols = _symbols(content, sections)
     image = bytearray()
     places: dict[int, int] = {}
-    for number, section in enumerate(sections):
-        # Nothing unwinds through a task.
-        is_needed = section.flags & _LOADED and section.kind != _UNWINDING and section.size
-        if is_needed:
-            if section.flags & _WRITABLE or section.kind not in (_BITS, _ZEROS) or section.align > ALIGNMENT:
-                raise UnknownObjectError(f"a section of kind {section.kind} and flags {section.flags}")
-            bits = bytes(section.size) if section.kind == _ZEROS else _part(content, section)
-            places[number] = _append(image, bits)
+    _place(content, sections, True, image, places)
+    code_size = len(image) + -len(image) % ALIGNMENT
+    _place(content, sections, False, image, places)
     addresses: dict[int, int] = {}
     for number, symbol in enumerate(symbols):
         if symbol.section in places:
@@ -107,8 +107,30 @@ def lay_out(content: bytes, function: str) -> Image:
     entry = next((addresses[number] for number, each in enumerate(symbols) if each.name == function), None)
     if entry is None:
         raise UnknownObjectError(f"'{function}' is not defined")
-    inner, outer = _relocate(content, sections, symbols, places, addresses, image)
-    return Image(bytes(image), entry, tuple(inner), tuple(outer))
+    code = {number for number in places if sections[number].flags & _EXECUTABLE}
+    words = _relocate(content, sections, symbols, places, addresses, code, image)
+    image.extend(bytes(max(code_size - len(image), 0)))
+    return Image(bytes(image), entry, tuple(words.inner), tuple(words.outer), code_size, tuple(words.to_constants))
+
+
+def _place(content: bytes, sections: list[_Section], is_code: bool, image: bytearray, places: dict[int, int]) -> None:
+    """Append the sections that hold code, or else constants, to `image`; note their places."""
+    for number, section in enumerate(sections):
+        # Nothing unwinds through a task.
+        is_needed = section.flags & _LOADED and section.kind != _UNWINDING and section.size
+        if is_needed and bool(section.flags & _EXECUTABLE) == is_code:
+            if section.flags & _WRITABLE or section.kind not in (_BITS, _ZEROS) or section.align > ALIGNMENT:
+                raise UnknownObjectError(f"a section of kind {section.kind} and flags {section.flags}")
+            bits = bytes(section.size) if section.kind == _ZEROS else _part(content, section)
+            places[number] = _append(image, bits)
+
+
+class _Words(NamedTuple):
+    """Of :class:`Image`, as they are found."""
+
+    inner: list[int]
+    outer: list[tuple[int, str]]
+    to_constants: list[int]
 
 
 def _relocate(
@@ -117,28 +139,31 @@ def _relocate(
     symbols: list[_Symbol],
     places: dict[int, int],
     addresses: dict[int, int],
+    code: set[int],
     image: bytearray,
-) -> tuple[list[int], list[tuple[int, str]]]:
-    """Settle in `image` what does not depend on where it will be; return the other words, see :class:`Image`."""
-    inner: list[int] = []
-    outer: list[tuple[int, str]] = []
+) -> _Words:
+    """Settle in `image` what does not depend on where it will be; return the other words."""
+    words = _Words([], [], [])
     for section in sections:
         if section.kind != _ADDENDS or section.info not in places:
             continue
-        for offset, info, addend in _RELOCATION.iter_unpack(_part(content, section)):
+        for offset, info, addend in RELOCATION.iter_unpack(_part(content, section)):
             number, kind = info >> 32, info & 0xFFFFFFFF
             at, target = places[section.info] + offset, addresses.get(number)
+            is_code = symbols[number].section in code
             if kind == _ABSOLUTE and target is not None:
-                inner.append(at)
+                words.inner.append(at)
+                if not is_code:
+                    words.to_constants.append(at)
                 _WORD.pack_into(image, at, target + addend)
             elif kind == _ABSOLUTE and symbols[number].section == _UNDEFINED:
-                outer.append((at, symbols[number].name))
+                words.outer.append((at, symbols[number].name))
                 _WORD.pack_into(image, at, addend)
-            elif kind == _DISTANCE and target is not None:
+            elif kind == _DISTANCE and target is not None and is_code == (section.info in code):
                 _WORD.pack_into(image, at, target + addend - at)
             else:
                 raise UnknownObjectError(f"a relocation of kind {kind} to '{symbols[number].name}'")
-    return inner, outer
+    return words
 
 
 def _append(image: bytearray, bits: bytes) -> int:
@@ -153,12 +178,12 @@ def _part(content: bytes, section: _Section) -> bytes:
 
 
 def _sections(content: bytes) -> list[_Section]:
-    if len(content) < _HEADER.size or not content.startswith(_MAGIC):
+    if len(content) < HEADER.size or not content.startswith(MAGIC):
         raise UnknownObjectError("not ELF")
-    _, kind, machine, _, _, _, first, _, _, _, _, size, count, _ = _HEADER.unpack_from(content)
-    if (kind, machine, size) != (_RELOCATABLE, _X86_64, _SECTION.size):
+    _, kind, machine, _, _, _, first, _, _, _, _, size, count, _ = HEADER.unpack_from(content)
+    if (kind, machine, size) != (_RELOCATABLE, X86_64, SECTION.size):
         raise UnknownObjectError(f"kind {kind}, machine {machine}")
-    return [_Section(*_SECTION.unpack_from(content, first + number * size)) for number in range(count)]
+    return [_Section(*SECTION.unpack_from(content, first + number * size)) for number in range(count)]
 
 
 def _symbols(content: bytes, sections: list[_Section]) -> list[_Symbol]:
@@ -167,6 +192,6 @@ def _symbols(content: bytes, sections: list[_Section]) -> list[_Symbol]:
         raise UnknownObjectError("no symbols")
     names = _part(content, sections[table.link])
     found = []
-    for name, _, _, section, value, size in _SYMBOL.iter_unpack(_part(content, table)):
+    for name, _, _, section, value, size in SYMBOL.iter_unpack(_part(content, table)):
         found.append(_Symbol(names[name : names.index(b"\0", name)].decode(), section, value, size))
     return found

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sparse_rt_kernels.disk import cache_folder, trusted_files
@@ -391,18 +392,19 @@ def test_a_full_disk(kept):
 
 def test_images_that_point_outside_themselves_are_not_loaded():
     """Their checksum may be right all the same: another version may have written them."""
-    for image in (
-        Image(b"\xc3" * 8, 8, (), ()),
-        Image(b"\xc3" * 8, -1, (), ()),
-        Image(b"", 0, (), ()),
-        Image(b"\xc3" * 8, 0, (1,), ()),
-        Image(b"\xc3" * 8, 0, (-8,), ()),
-        Image(b"\xc3" * 8, 0, (), ((1, "abort"),)),
-        Image(b"\xc3" * 8, True, (), ()),
-    ):
-        assert machine_code.unpack(machine_code.pack(image)) is None
-    good = machine_code.pack(Image(b"\xc3" * 8, 0, (0,), ((0, "abort"),)))
-    assert machine_code.unpack(good) is not None
+    sound = Image(b"\xc3" * 16, 0, (8,), ((0, "abort"),), 8, (8,))
+    wrong: list[dict[str, Any]] = [
+        *({"entry": entry} for entry in (16, -1, True)),
+        {"content": b""},
+        *({"inner": (at,), "to_constants": ()} for at in (9, -8)),
+        {"outer": ((9, "abort"),)},
+        *({"code_size": size} for size in (17, -1, True)),
+        {"to_constants": (7,)},
+    ]
+    for changes in wrong:
+        assert machine_code.unpack(machine_code.pack(sound._replace(**changes))) is None
+    good = machine_code.pack(sound)
+    assert machine_code.unpack(good) == sound
     for content in (good[:8], good[8:], bytes(8), b"\xff" * 8, b"[" * 100000, (5).to_bytes(8, "little") + b"[1,2]"):
         assert machine_code.unpack(content) is None
 

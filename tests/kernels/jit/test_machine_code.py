@@ -155,7 +155,7 @@ def test_changed_sources_are_compiled_again(warm, tmp_path):
 
 def test_images_survive_their_file():
     assert machine_code.unpack(b"") is None
-    image = Image(b"\xc3" * 8, 0, (), ())
+    image = Image(b"\xc3" * 8, 0, (), (), 8, ())
     assert machine_code.unpack(machine_code.pack(image)) == image
 
 
@@ -166,7 +166,7 @@ def test_what_is_no_object_file_is_refused():
 
 
 def test_images_with_unknown_functions_are_not_loaded():
-    image = Image(bytes(16), 0, (), ((0, "no_such_function_anywhere"),))
+    image = Image(bytes(16), 0, (), ((0, "no_such_function_anywhere"),), 16, ())
     assert not machine_code.can_load(image)
     with pytest.raises(OSError, match="no_such_function_anywhere"):
         machine_code.load(image)
