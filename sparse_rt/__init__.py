@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         SparseRTWarning,
     )
     from sparse_rt.graph.passes.compress import compress
+    from sparse_rt.library.path import get_library_path
     from sparse_rt.prune import prune
     from sparse_rt.session import InferenceSession, LayerReport, SessionOptions
     from sparse_rt.verify import VerifyReport, verify
@@ -39,6 +40,7 @@ __all__ = [
     "compress",
     "verify",
     "VerifyReport",
+    "get_library_path",
     "ascend",
     "SparseRTError",
     "SparseRTWarning",
@@ -61,6 +63,7 @@ _HOMES = {
     "LayerReport": "sparse_rt.session",
     "prune": "sparse_rt.prune",
     "compress": "sparse_rt.graph.passes.compress",
+    "get_library_path": "sparse_rt.library.path",
     "verify": "sparse_rt.verify",
     "VerifyReport": "sparse_rt.verify",
     "SparseRTError": "sparse_rt.errors",

@@ -1,0 +1,1 @@
+"""Prepared calls as custom operators of onnxruntime: compiled functions that speak its C interface, and their data."""
