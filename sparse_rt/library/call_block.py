@@ -87,10 +87,7 @@ class CallBlock:
             else:
                 holders[origin] = -1 - places[name]
         writes = [
-            word
-            for name, entries in entries_of.items()
-            for entry in entries
-            for word in (-1 - holders[name], entry)
+            word for name, entries in entries_of.items() for entry in entries for word in (-1 - holders[name], entry)
         ]
         self._put(call.WRITES, call.WRITE_COUNT, writes, 2)
         self._put(call.COPIES, call.COPY_COUNT, copies, 3)

@@ -173,4 +173,5 @@ class Api:
         if not nbytes:
             return np.empty(sizes, dtype)
         address = self._word(_TENSOR_DATA, value)
-        return np.frombuffer((ctypes.c_byte * nbytes).from_address(address), dtype).reshape(sizes)
+        memory: Any = (ctypes.c_byte * nbytes).from_address(address)
+        return np.ndarray(sizes, dtype, memory)

@@ -126,7 +126,7 @@ def test_many_threads_run_one_session(rng):
 
 def test_wrong_shapes_are_onnxruntimes_error_with_our_words(rng):
     session = session_of(only_segment(residual_model(rng)))
-    with pytest.raises(Exception, match="sparse_rt: .*expected") as caught:
+    with pytest.raises(Exception, match=r"sparse_rt: .*expected") as caught:
         session.run(None, {"x": normal(rng, 1, 15, 4, 4)})
     assert type(caught.value).__module__.startswith("onnxruntime")
     assert session.run(None, {"x": normal(rng, 1, 16, 4, 4)})

@@ -11,7 +11,19 @@ from sparse_rt_kernels.custom_op.words import domain, library, op
 from sparse_rt_kernels.jit.compilation import compiled_image
 from sparse_rt_kernels.jit.shared_object import Block, Pointer, Stub, shared_object
 
-__all__ = ["ANY_TYPE", "FUNCTIONS", "LIBRARY", "OPTIONAL", "REQUIRED", "VARIADIC", "Domain", "Operand", "Operator", "ENTRY", "library_of"]
+__all__ = [
+    "ANY_TYPE",
+    "FUNCTIONS",
+    "LIBRARY",
+    "OPTIONAL",
+    "REQUIRED",
+    "VARIADIC",
+    "Domain",
+    "Operand",
+    "Operator",
+    "ENTRY",
+    "library_of",
+]
 
 #: Name of the library's block, which has :mod:`.words.library`.
 LIBRARY: Final = "sparse_rt_library"
