@@ -1,8 +1,9 @@
-"""Run pairs of models in the onnxruntime that is on the path, and print what happened as JSON; imports nothing of ours.
+"""Run pairs of models in the onnxruntime that is on the path, and print what happened as JSON.
 
-    python worker.py VERSION FOLDER
+    python worker.py VERSION FOLDER [library]
 
-FOLDER has `dense.onnx`, `other.onnx` and `feeds.npz` of each case in a folder of its own.
+FOLDER has `dense.onnx`, `other.onnx` and `feeds.npz` of each case in a folder of its own. With `library` the other
+model has our kernels registered; nothing of ours is imported otherwise.
 """
 
 import json
@@ -13,8 +14,10 @@ import numpy as np
 import onnxruntime as ort
 
 
-def _session(path, saved):
+def _session(path, saved, library=None):
     options = ort.SessionOptions()
+    if library is not None:
+        options.register_custom_ops_library(library)
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
     options.optimized_model_filepath = str(saved)
@@ -26,7 +29,7 @@ def _run(session, feeds):
     return session.run(None, {name: array for name, array in feeds.items() if name in known})
 
 
-def _judge(folder):
+def _judge(folder, library):
     """Return ``dense`` (why the dense model does not run), ``error`` or ``difference``; save both models optimised."""
     with np.load(folder / "feeds.npz") as stored:
         feeds = dict(stored)
@@ -35,7 +38,7 @@ def _judge(folder):
     except Exception as error:  # whatever this version cannot do
         return {"dense": str(error)[:200]}
     try:
-        session = _session(folder / "other.onnx", folder / "other_saved.onnx")
+        session = _session(folder / "other.onnx", folder / "other_saved.onnx", library)
         found = _run(session, feeds)
     except Exception as error:  # reported, and judged by the lane
         return {"error": str(error)[:300]}
@@ -51,11 +54,18 @@ def _difference(y, reference):
     return float(np.abs(y - reference).max(initial=0.0) / max(1e-30, np.abs(reference).max(initial=0.0)))
 
 
-def main(version, folder):
+def _own_library():
+    import sparse_rt
+
+    return sparse_rt.get_library_path()
+
+
+def main(version, folder, kernels=""):
     """Judge every case."""
     if ort.__version__ != version:
         raise SystemExit(f"onnxruntime {version} expected, {ort.__version__} found")
-    print(json.dumps({case.name: _judge(case) for case in sorted(Path(folder).iterdir())}))
+    library = _own_library() if kernels else None
+    print(json.dumps({case.name: _judge(case, library) for case in sorted(Path(folder).iterdir())}))
 
 
 if __name__ == "__main__":
