@@ -4,6 +4,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
+import sparse_rt
 from tests.library import c_program
 
 RUNTIME = c_program.installed_runtime()
@@ -84,3 +85,10 @@ def test_a_file_of_another_size_is_refused(files, program, tmp_path):
     )
     assert result.returncode == 1
     assert "has not the size of the tensor" in result.stderr
+
+
+def test_the_library_of_a_python_process_is_refused_elsewhere(files, program, tmp_path):
+    path = sparse_rt.get_library_path()
+    result = c_program.run(program, RUNTIME, files["pruned_compressed"], tmp_path, library=path)
+    assert result.returncode == 1
+    assert "sparse-rt library MODEL -o LIB.so" in result.stderr

@@ -1,5 +1,5 @@
-"""``make versions``: compressed models in older versions of onnxruntime, with our kernels registered there, too, and our
-own islands in those that we allow.
+"""``make versions``: compressed models in older versions of onnxruntime, without our kernels and with our library of
+them registered, and our own islands in those that we allow.
 
     python tests/versions/lane.py [VERSION ...]
 
@@ -78,11 +78,16 @@ def operators_left(path: Path) -> Counter[str]:
     return Counter(node.op_type for node in onnx.load(path).graph.node)
 
 
-def judge(version: str, folder: Path, names: dict[str, str], library: frozenset[str] = frozenset()) -> int:
-    """Return how many cases fail in a version, and say which; `library` names the operators that are registered."""
-    command = [str(Path(__file__).with_name("worker.py")), version, str(folder), *(["library"] if library else [])]
-    result = run(version, command, ours=bool(library))
-    title = f"onnxruntime {version}" + (", our kernels registered" if library else "")
+def judge(version: str, folder: Path, names: dict[str, str], library: frozenset[str] | None = None) -> int:
+    """Return how many cases fail in a version, and say which; `library` names the operators if ours is registered."""
+    command = [
+        str(Path(__file__).with_name("worker.py")),
+        version,
+        str(folder),
+        *([] if library is None else ["library"]),
+    ]
+    result = run(version, command, ours=library is not None)
+    title = f"onnxruntime {version}" + ("" if library is None else f", {len(library)} operators of ours registered")
     if result.returncode:
         print(f"{title}: the worker died\n{result.stderr[-2000:]}")
         return 1
@@ -96,7 +101,7 @@ def judge(version: str, folder: Path, names: dict[str, str], library: frozenset[
             failures.append(f"{name}: {outcome['error']}")
         elif outcome["difference"] > (TOLERANCE if "Integer" not in operators else 0):
             failures.append(f"{name}: differs by {outcome['difference']:.3g}")
-        elif other_operators(folder / name, operators.split(), library):
+        elif other_operators(folder / name, operators.split(), library or frozenset()):
             changed.append(name)
     count = len(names) - len(absent)
     print(
