@@ -7,12 +7,12 @@ from sparse_rt_kernels.custom_op.words import call, kernel, library
 from sparse_rt_kernels.jit.compilation import kernel_jit
 from sparse_rt_kernels.threads import atomics
 
-__all__ = ["MOST_INPUTS", "MOST_WORDS", "compute"]
+__all__ = ["MOST_INPUTS", "MOST_OUTPUTS", "MOST_WORDS", "compute", "read_inputs", "run_call", "threads_of"]
 
 #: How many inputs a call may read, and how many words their ranks and sizes may be.
 MOST_INPUTS: Final = 64
 MOST_WORDS: Final = 512
-_MOST_OUTPUTS: Final = 64
+MOST_OUTPUTS: Final = 64
 _LINE: Final = 64
 #: onnxruntime's OrtErrorCode.
 _FAIL: Final = 1
@@ -50,7 +50,7 @@ def _read_input(api: int, value: int, pointer: int, key: int, room: int) -> int:
 
 
 @kernel_jit
-def _read_inputs(api: int, own: int, context: int, pointers: int, key: int) -> int:
+def read_inputs(api: int, own: int, context: int, pointers: int, key: int) -> int:
     """Put the addresses of all inputs at `pointers`, and their shapes at `key`; return the number of its words."""
     words = native.stack(8)
     inputs, used = native.load(own + kernel.INPUTS), 0
@@ -130,14 +130,10 @@ def _copy(prepared: int, inputs: int, outputs: int) -> int:
 
 
 @kernel_jit
-def _run(own: int, context: int, prepared: int, inputs: int) -> int:
-    """Run a prepared call on the inputs at these addresses; return onnxruntime's status."""
+def run_call(own: int, context: int, prepared: int, inputs: int, outputs: int) -> int:
+    """Run a prepared call on arrays whose addresses stand at `inputs` and `outputs`; return onnxruntime's status."""
     of = native.load(own + kernel.LIBRARY)
-    api, allocator = native.load(of + library.API), native.load(own + kernel.ALLOCATOR)
-    outputs = native.stack(_MOST_OUTPUTS)
-    status = _place_outputs(api, context, prepared, outputs)
-    if status != 0:
-        return status
+    allocator = native.load(own + kernel.ALLOCATOR)
     sequence = native.load(prepared + call.SEQUENCE)
     threads = native.load(prepared + call.THREADS)
     scratch_bytes = native.load(sequence + 16) + threads * native.load(sequence + 24)
@@ -152,6 +148,29 @@ def _run(own: int, context: int, prepared: int, inputs: int) -> int:
     _copy(prepared, inputs, outputs)
     native.call(native.load(allocator + 16), (allocator, block))
     return status
+
+
+@kernel_jit
+def _run(own: int, context: int, prepared: int, inputs: int) -> int:
+    """Run a prepared call on the inputs at these addresses; return onnxruntime's status."""
+    api = native.load(native.load(own + kernel.LIBRARY) + library.API)
+    outputs = native.stack(MOST_OUTPUTS)
+    status = _place_outputs(api, context, prepared, outputs)
+    if status != 0:
+        return status
+    return run_call(own, context, prepared, inputs, outputs)
+
+
+@kernel_jit
+def threads_of(own: int, context: int) -> int:
+    """Return how many threads a kernel is run on, as far as is known."""
+    of = native.load(own + kernel.LIBRARY)
+    if atomics.load(own + kernel.LOOKS) > 0:
+        # A thread that was busy elsewhere may be there the next time.
+        threads = max(atomics.load(own + kernel.THREADS), tasks.count_threads(of, context))
+        atomics.exchange(own + kernel.THREADS, threads)
+        atomics.fetch_add(own + kernel.LOOKS, -1)
+    return atomics.load(own + kernel.THREADS)
 
 
 @kernel_jit
@@ -172,15 +191,10 @@ def compute(own: int, context: int) -> int:
     if native.load(own + kernel.RUNS_ELSEWHERE) != 0:
         return _run_elsewhere(own, context)
     inputs, key, error = native.stack(MOST_INPUTS), native.stack(MOST_WORDS), native.stack(8)
-    count = _read_inputs(native.load(of + library.API), own, context, inputs, key)
+    count = read_inputs(native.load(of + library.API), own, context, inputs, key)
     if count < 0:
         return _status(of, _INVALID_ARGUMENT, native.load(of + library.TOO_MANY))
-    if atomics.load(own + kernel.LOOKS) > 0:
-        # A thread that was busy elsewhere may be there the next time.
-        threads = max(atomics.load(own + kernel.THREADS), tasks.count_threads(of, context))
-        atomics.exchange(own + kernel.THREADS, threads)
-        atomics.fetch_add(own + kernel.LOOKS, -1)
-    threads = atomics.load(own + kernel.THREADS)
+    threads = threads_of(own, context)
     prepared = _find(own, threads, key, count)
     if prepared == 0:
         native.store(error, native.load(of + library.FAILED))
