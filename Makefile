@@ -38,9 +38,10 @@ LAYERS ?= 5000
 convolutions: $(VENV)/.installed
 	$(BIN)/python -m tests.plan.steps.test_convolution $(LAYERS)
 
-# Compressed models in older versions of onnxruntime; see tests/versions/lane.py.
+# Compressed models in older versions of onnxruntime, from Python and from C; see tests/versions/lane.py and c_lane.py.
 versions: $(VENV)/.installed
 	$(BIN)/python tests/versions/lane.py
+	$(BIN)/python tests/versions/c_lane.py
 
 # All tests beside the oldest version of every dependency that pyproject.toml allows.
 lowest: $(LOWEST)/.installed

@@ -9,7 +9,7 @@
  * --input    raw little-endian values of an input; without it they are made from the seed
  * --expect   raw values that an output must have
  * --save     where to write the raw values of an output
- * --tolerance  the largest difference from them, relative to the largest magnitude expected (default 0)
+ * --tolerance  the largest difference from them, relative to the largest finite magnitude expected (default 0)
  *
  * The exit status is 0; 1 if onnxruntime refuses something or a file does; 2 if an output differs.
  */
@@ -66,7 +66,7 @@ static const Function *api;
 #define REGISTER_CUSTOM_OPS_LIBRARY CALL(228, OrtStatus *, void *, const char *)
 
 enum { OLDEST_API = 14, MOST_DIMENSIONS = 8, MOST_GIVEN = 32, MOST_TENSORS = 64 };
-enum { FLOAT = 1, UINT8 = 2, INT8 = 3, INT32 = 6, INT64 = 7, BOOL = 9, DOUBLE = 11 };
+enum { FLOAT = 1, UINT8 = 2, INT8 = 3, INT32 = 6, INT64 = 7, BOOL = 9, FLOAT16 = 10, DOUBLE = 11 };
 
 typedef struct {
     const char *names[MOST_GIVEN];
@@ -114,6 +114,7 @@ static size_t item_size(const char *name, int type)
 {
     switch (type) {
     case UINT8: case INT8: case BOOL: return 1;
+    case FLOAT16: return 2;
     case FLOAT: case INT32: return 4;
     case INT64: case DOUBLE: return 8;
     }
@@ -274,10 +275,20 @@ static void read_output(Tensor *tensor)
     check(tensor->name, GET_TENSOR_DATA(tensor->value, &tensor->data));
 }
 
+static double half(uint16_t bits)
+{
+    const int exponent = bits >> 10 & 31, fraction = bits & 1023;
+    const double magnitude = exponent == 31 ? (fraction ? NAN : INFINITY)
+                             : exponent     ? ldexp(1024 + fraction, exponent - 25)
+                                            : ldexp(fraction, -24);
+    return bits >> 15 ? -magnitude : magnitude;
+}
+
 static double item(const void *data, int type, size_t i)
 {
     switch (type) {
     case FLOAT: return ((const float *)data)[i];
+    case FLOAT16: return half(((const uint16_t *)data)[i]);
     case DOUBLE: return ((const double *)data)[i];
     case INT8: return ((const int8_t *)data)[i];
     case INT32: return ((const int32_t *)data)[i];
@@ -312,8 +323,10 @@ static bool as_expected(const Tensor *tensor, const char *path, double tolerance
     void *expected = read_values(path, tensor->bytes);
     double largest = 0, difference = 0;
     for (size_t i = 0; i < tensor->count; i++) {
-        const double want = item(expected, tensor->type, i), apart = fabs(item(tensor->data, tensor->type, i) - want);
-        largest = fmax(largest, fabs(want));
+        const double want = item(expected, tensor->type, i), got = item(tensor->data, tensor->type, i);
+        const double apart = got == want ? 0 : fabs(got - want);
+        if (isfinite(want))
+            largest = fmax(largest, fabs(want));
         difference = apart <= difference ? difference : apart;
         if (isnan(apart))
             difference = INFINITY;

@@ -1,10 +1,13 @@
 """Models in onnxruntime from plain C; `make versions` has older ones."""
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
+from onnx import helper
 
 import sparse_rt
+from tests.graph import models
 from tests.library import c_program
 
 RUNTIME = c_program.installed_runtime()
@@ -39,6 +42,20 @@ def test_a_model_gives_what_it_gives_in_python(files, program, tmp_path, name):
     assert [saved[name].read_bytes() for name in expected] == [y.tobytes() for y in expected.values()]
     assert result.stdout.count("as expected") == len(expected)
     assert f"onnxruntime {ort.__version__}" in result.stdout
+
+
+def test_float16_values_are_read(program, tmp_path):
+    values = np.array([0, 1, -2, 65504, 6e-8, -3e-5, np.inf, -np.inf], np.float16)
+    x, y = (models.info(name, values.shape, np.float16) for name in "xy")
+    path = tmp_path / "identity.onnx"
+    onnx.save(models.model([helper.make_node("Identity", ["x"], ["y"])], [x], [y], {}), path)
+    result = c_program.run(program, RUNTIME, path, tmp_path, {"x": values}, {"y": values})
+    assert result.returncode == 0, result.stderr + result.stdout
+    assert "values 0 1 -2 65504\n" in result.stdout
+    for number in range(values.size):
+        other = values.copy()
+        other[number] = 3
+        assert c_program.run(program, RUNTIME, path, tmp_path, {"x": values}, {"y": other}).returncode == 2
 
 
 def test_another_answer_is_noticed(files, program, tmp_path):
