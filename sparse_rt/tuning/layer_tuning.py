@@ -11,13 +11,13 @@ from sparse_rt_kernels.threads.pool import ThreadPool
 from sparse_rt.graph.layers.layer import Layer
 from sparse_rt.plan.decisions import Decisions, LayerDecision
 from sparse_rt.plan.draft import Draft
+from sparse_rt.plan.estimate import HAND_OVER_MICROSECONDS
 from sparse_rt.plan.options import SessionOptions
 from sparse_rt.plan.plan import Plan
 from sparse_rt.plan.report import Trial
 from sparse_rt.plan.steps.sparse_step import SparseStep
 from sparse_rt.tuning import records
 from sparse_rt.tuning.decide import decide_layer
-from sparse_rt.tuning.estimate import HAND_OVER_MICROSECONDS
 from sparse_rt.tuning.hand_over import hand_over_microseconds
 from sparse_rt.tuning.keys import layer_key
 from sparse_rt.tuning.measure import Measure

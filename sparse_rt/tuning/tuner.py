@@ -17,12 +17,12 @@ from sparse_rt.graph.model_io import ModelSource
 from sparse_rt.plan.build import build_plan
 from sparse_rt.plan.decisions import Decisions
 from sparse_rt.plan.draft import Decide, Draft
+from sparse_rt.plan.estimate import estimated_decisions
 from sparse_rt.plan.options import SessionOptions
 from sparse_rt.plan.plan import Plan
 from sparse_rt.plan.steps.step import Environment
 from sparse_rt.plan.warm_up import warm_up
 from sparse_rt.tuning import records
-from sparse_rt.tuning.estimate import estimated_decisions
 from sparse_rt.tuning.keys import model_key, surroundings
 from sparse_rt.tuning.layer_tuning import LayerTuning
 from sparse_rt.tuning.measure import measure

@@ -1,11 +1,13 @@
 """The estimate, which takes the place of a measurement where nothing may be measured."""
 
+import numpy as np
 import onnx_ir as ir
+import pytest
 
 from sparse_rt.graph.layers.find import find_layers
+from sparse_rt.plan import estimate
 from sparse_rt.plan.draft import Draft
 from sparse_rt.plan.prepare.prepare import prepare
-from sparse_rt.tuning import estimate
 from tests.models.onnx_models import info, model, node, sparse
 
 
@@ -16,6 +18,11 @@ def test_what_selection_saves():
     assert estimate.saved_microseconds("n2m4", 512, 64, 128) > 0
     assert estimate.saved_microseconds("n2m4", 8, 16, 16) > 0  # few rows: nothing is transposed
     assert estimate.saved_microseconds("of another kind", 512, 16, 512) is None
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(3)
 
 
 def draft_of(m, n, k, rng):
