@@ -327,6 +327,20 @@ def test_qgemm(rng, per_channel, float_output, alpha):
     compare(proto, {"x": quantised(rng, np.uint8, 9, 32)}, layers=1, islands=0, tolerance=1e-6)
 
 
+def test_qgemm_with_a_scale_of_y_and_no_zero_point_stays_with_onnxruntime(rng):
+    """It divides by the scale there, and gives floats."""
+    values = {"w": sparse_int8(rng, 20, 32), **parameters(rng, "x", np.uint8), **weight_parameters(rng, 20, False)}
+    values |= {"y_s": np.float32(0.5), "b": rng.integers(-30000, 30000, 20).astype(np.int32)}
+    inputs = ["x", "x_s", "x_z", "w", "w_s", "w_z", "b", "y_s"]
+    proto = model(
+        [node("QGemm", inputs, ["y"], domain="com.microsoft", transB=1)],
+        [info("x", "b", 32, kind=UINT8)],
+        [info("y", "b", 20)],
+        values,
+    )
+    compare(proto, {"x": quantised(rng, np.uint8, 9, 32)}, layers=0)
+
+
 def test_requantisation_equals_onnxruntime_on_many_random_scales(rng):
     """Order and precision of x_scale * w_scale / y_scale show only in ties and near them."""
     weight = sparse_int8(rng, 64, 16)

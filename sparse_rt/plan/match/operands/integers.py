@@ -181,7 +181,8 @@ def _output(fusion: Fusion) -> _Output | Refusal:
     if isinstance(scale, Refusal):
         return scale
     if layer.y_zero_point is None:
-        return _Output(np.dtype(np.uint8), scale)
+        # Of QGemm alone, for which onnxruntime then divides by the scale and gives floats.
+        return Refusal("y has a scale, but no zero point")
     point = scalar(constant_array(layer.y_zero_point))
     if point is None or point.dtype not in _DTYPES.values():
         return Refusal("the zero point of y is not one constant 8-bit integer")
