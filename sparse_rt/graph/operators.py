@@ -88,6 +88,13 @@ class CompressedForm:
         """The names of its inputs, in order."""
         return ("x", *self.format.tensors, *_AFTER_WEIGHT)
 
+    @property
+    def reads(self) -> frozenset[str]:
+        """The names of the inputs that its body reads, those that may be absent included."""
+        dense = self.dense
+        dequantized = dense.dequantize_inputs if dense.form == "qdq" else ()
+        return frozenset((*self.format.tensors, *dense.inputs, *dequantized)) - {"filter"}
+
 
 def _variants() -> Iterator[DenseForm]:
     for form in FORMS:

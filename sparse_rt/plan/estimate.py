@@ -9,7 +9,7 @@ from sparse_rt.graph.layers.layer import Layer
 from sparse_rt.plan.decisions import Decisions, LayerDecision
 from sparse_rt.plan.draft import Draft
 
-__all__ = ["HAND_OVER_MICROSECONDS", "estimated_decisions", "saved_microseconds"]
+__all__ = ["HAND_OVER_MICROSECONDS", "estimated_decisions", "has_fast_kernels", "saved_microseconds"]
 
 #: What leaving for onnxruntime in the middle of a plan costs, its call and the first touch of its arrays; see
 #: docs/tuning.md.
@@ -32,6 +32,11 @@ def estimated_decisions(draft: Draft) -> Decisions:
     return Decisions(layers)
 
 
+def has_fast_kernels() -> bool:
+    """Return whether there are kernels for this CPU that are not the portable ones, which onnxruntime's outrun."""
+    return isa.fits(_LEAST_TIER, isa.cpu_features())
+
+
 def saved_microseconds(format: str, m: int, n: int, k: int) -> float | None:
     """Return what selecting the stored elements saves in a float32 product on one thread; may be negative.
 
@@ -48,7 +53,7 @@ def _estimate(layer: Layer) -> LayerDecision | None:
     """Return the decision to leave a layer to onnxruntime, None to take the sparse kernel."""
     if layer.reason is not None or layer.format is None:
         return None
-    if not isa.fits(_LEAST_TIER, isa.cpu_features()):
+    if not has_fast_kernels():
         return LayerDecision(None, "kept dense: this CPU has portable kernels only, which onnxruntime's outrun")
     rows = _rows(layer)
     if layer.kind != "matmul" or layer.constant_side != "right" or rows is None or layer.form != "float":

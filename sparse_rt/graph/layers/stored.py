@@ -82,9 +82,7 @@ def _check_attributes(node: ir.Node, form: CompressedForm, where: str) -> None:
 
 def _check_inputs(node: ir.Node, form: CompressedForm, inputs: Mapping[str, ir.Value], where: str) -> None:
     """Raise if the node has an input that the body of its operator does not read."""
-    dense = form.dense
-    read = {*form.format.tensors, *dense.inputs, *(dense.dequantize_inputs if dense.form == "qdq" else ())}
-    unread = [name for name in inputs if name not in read]
+    unread = [name for name in inputs if name not in form.reads]
     if unread:
         raise ModelError(message(where, f"no {' and no '.join(unread)} for {node.op_type}", "one", _CORRUPT))
 

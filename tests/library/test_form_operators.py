@@ -1,0 +1,65 @@
+"""Which compressed operators a library holds, and with which types."""
+
+import pytest
+from sparse_rt_kernels.custom_op.contents import ANY_TYPE, OPTIONAL, REQUIRED
+
+from sparse_rt.graph.operators import COMPRESSED
+from sparse_rt.library import form_operators, operators
+from sparse_rt.library.onnxruntime_api import ELEMENT_TYPES
+
+FLOAT, UINT8, INT8, INT32 = (ELEMENT_TYPES[name] for name in ("float32", "uint8", "int8", "int32"))
+
+
+def types_of_y(name):
+    return [found.outputs[0].type for found in form_operators.form_operators() if found.name == name]
+
+
+@pytest.mark.parametrize(
+    ("name", "types"),
+    [
+        ("MatMulV2Compress_MatMul", [FLOAT]),
+        ("Conv2DCompress_Conv_qdq", [FLOAT]),
+        ("Conv2DCompress_QLinearConv", [UINT8, INT8]),
+        ("MatMulV2Compress_QLinearMatMul_padded", [UINT8, INT8]),
+        ("FullyConnectionCompress_QGemm_without_y_scale", [FLOAT]),
+        ("MatMulV2Compress_MatMulInteger_without_x_zero_point", [INT32]),
+        # left to their bodies: no kernel, or parameters that only a run knows
+        ("MatMulV2Compress_MatMul_float16", []),
+        ("MatMulV2Compress_DynamicQuantizeMatMul", []),
+        ("MatMulV2Compress_MatMulIntegerToFloat", []),
+        ("MatMulV2Compress_MatMulInteger", []),
+        ("FullyConnectionCompress_QGemm_without_y_zero_point", []),
+    ],
+)
+def test_an_operator_says_what_it_writes(name, types):
+    assert types_of_y(name) == types
+
+
+def test_every_operator_has_the_inputs_that_its_form_reads():
+    for found in form_operators.form_operators():
+        form = COMPRESSED[found.name]
+        names = form.inputs[: len(found.inputs)]
+        assert form.reads <= set(names)
+        assert names[-1] in form.reads
+        needed = [name for name, operand in zip(names, found.inputs, strict=True) if operand.kind == REQUIRED]
+        assert needed == ["x", *form.format.tensors]
+        assert {operand.kind for operand in found.inputs} <= {REQUIRED, OPTIONAL}
+        assert all(operand.type in (ANY_TYPE, FLOAT, UINT8, INT8) for operand in found.inputs)
+
+
+def test_operators_of_one_name_differ_in_the_zero_point_of_y():
+    one, other = (found for found in form_operators.form_operators() if found.name == "Conv2DCompress_QLinearConv")
+    differ = [a != b for a, b in zip(one.inputs, other.inputs, strict=True)]
+    assert [name for name, is_other in zip(COMPRESSED[one.name].inputs, differ, strict=False) if is_other] == [
+        "y_zero_point"
+    ]
+
+
+def test_numbers_run_through_all_domains():
+    names = [(domain.name, found.name) for domain in operators.domains() for found in domain.operators]
+    assert [operators.name_of(number) for number in range(len(names))] == names
+
+
+def test_a_cpu_with_portable_kernels_alone_has_no_operators(monkeypatch):
+    monkeypatch.setattr(form_operators, "has_fast_kernels", lambda: False)
+    assert form_operators.form_operators() == ()
