@@ -206,6 +206,7 @@ def compute(own: int, context: int) -> int:
         if prepared == 0:
             return _status(of, _INVALID_ARGUMENT, native.load(error))
     status = _run(own, context, prepared, inputs)
-    if native.load(prepared + call.IS_KEPT) == 0:
-        native.call(native.load(of + library.DONE), (prepared,))
+    done = native.load(of + library.DONE)
+    if native.load(prepared + call.IS_KEPT) == 0 and done != 0:
+        native.call(done, (prepared,))
     return status
