@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,15 +12,38 @@ from sparse_rt_kernels.threads.workspace import address_of
 
 from sparse_rt.library.call_block import CallBlock
 from sparse_rt.library.onnxruntime_api import Api
-from sparse_rt.plan.bind.segment import Segment
+from sparse_rt.plan.bind.bound_segment import BoundSegment
+from sparse_rt.plan.steps.step import Environment
 
-__all__ = ["KernelBlock"]
+__all__ = ["KernelBlock", "Runner"]
 
 _WORD = 8
 #: How many calls a kernel keeps; those for further shapes are made anew in each run, as a session does.
 _MOST_CALLS: Final = 64
 #: How often a kernel looks how many threads onnxruntime's pool has.
 _LOOKS: Final = 3
+
+
+class Runner(Protocol):
+    """What a kernel runs: a :class:`.segment.Segment`, or what is like one."""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the values that it reads."""
+        ...
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the values that it writes."""
+        ...
+
+    def bind(self, shapes: tuple[tuple[int, ...], ...], threads: int) -> BoundSegment | None:
+        """Return the call for inputs of `shapes`; None where there is no native one."""
+        ...
+
+    def run(self, values: Environment, pool: ThreadPool) -> None:
+        """Compute the outputs from the inputs; both are kept in `values`."""
+        ...
 
 
 class KernelBlock:
@@ -38,7 +61,7 @@ class KernelBlock:
         Of onnxruntime's pool; 0 where that is not known.
     """
 
-    def __init__(self, library: int, segment: Segment, places: Sequence[int], threads: int) -> None:
+    def __init__(self, library: int, segment: Runner, places: Sequence[int], threads: int) -> None:
         self.segment = segment
         #: Address of onnxruntime's functions.
         self.api = 0

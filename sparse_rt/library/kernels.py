@@ -1,11 +1,18 @@
 """What makes the kernel of a node: of a segment that this process holds, or of a compressed layer in a file."""
 
 from sparse_rt.errors import ModelError, message
-from sparse_rt.library import segments
+from sparse_rt.graph.operators import COMPRESSED
+from sparse_rt.library import operators, segments
+from sparse_rt.library.describe import described
+from sparse_rt.library.fallback import Fallback
 from sparse_rt.library.kernel_block import KernelBlock
+from sparse_rt.library.node_segment import Refusal, segment_of
 from sparse_rt.library.onnxruntime_api import Api
 
 __all__ = ["make"]
+
+#: That a kernel does not know yet.
+_UNKNOWN_THREADS = 0
 
 
 def make(number: int, library: int, api: Api, info: int) -> KernelBlock:
@@ -22,11 +29,24 @@ def make(number: int, library: int, api: Api, info: int) -> KernelBlock:
 
     Raises
     ------
-    ModelError
-        This process holds no such segment.
+    ModelError, FormatError
+        The node is corrupt, or names a segment that this process does not hold.
     """
+    domain, op_type = operators.name_of(number)
+    return _of_segment(library, api, info) if domain == segments.DOMAIN else _of_layer(library, api, info, op_type)
+
+
+def _of_segment(library: int, api: Api, info: int) -> KernelBlock:
     found = segments.find(api.integer(info, segments.ATTRIBUTE))
     if found is None:
         where = f"node '{api.node_name(info)}'"
         raise ModelError(message(where, "a segment of a session in this process", "a number of none"))
     return KernelBlock(library, found.segment, range(len(found.segment.inputs)), found.threads)
+
+
+def _of_layer(library: int, api: Api, info: int, op_type: str) -> KernelBlock:
+    node = described(api, info, op_type)
+    segment = segment_of(node)
+    runner = Fallback(node, _UNKNOWN_THREADS) if isinstance(segment, Refusal) else segment
+    operands = COMPRESSED[op_type].inputs
+    return KernelBlock(library, runner, [operands.index(name) for name in runner.inputs], _UNKNOWN_THREADS)
