@@ -31,7 +31,11 @@ def described(api: Api, info: int, op_type: str) -> NodeDescription:
 
 def _attributes(api: Api, info: int, op_type: str) -> Mapping[str, NodeAttribute]:
     """Return the attributes of a node that its operator knows."""
-    kinds = {**COMPRESSED[op_type].dense.attributes, ALG: ir.AttributeType.STRING, FILTER_SHAPE: ir.AttributeType.TENSOR}
+    kinds = {
+        **COMPRESSED[op_type].dense.attributes,
+        ALG: ir.AttributeType.STRING,
+        FILTER_SHAPE: ir.AttributeType.TENSOR,
+    }
     read: Mapping[ir.AttributeType, Callable[[int, str], Any]] = {
         ir.AttributeType.INT: api.integer,
         ir.AttributeType.INTS: api.integers,
