@@ -17,6 +17,7 @@ from sparse_rt.graph import initializer_inputs
 from sparse_rt.graph.decode.functions import functions_for, written
 from sparse_rt.graph.dense_forms import MICROSOFT
 from sparse_rt.graph.fingerprint import fingerprint
+from sparse_rt.graph.neighbours.restore import restore
 from sparse_rt.graph.operators import (
     COMPRESSED,
     DOMAIN,
@@ -28,7 +29,7 @@ from sparse_rt.graph.operators import (
 )
 from sparse_rt.protos import node_lists
 
-__all__ = ["add_functions", "lacks_functions", "raise_ir_version", "renew_functions"]
+__all__ = ["add_functions", "lacks_functions", "raise_ir_version", "renew_functions", "replace_functions"]
 
 _COMPRESS_AGAIN = "Compress the dense model again."
 
@@ -45,6 +46,9 @@ def lacks_functions(proto: onnx.ModelProto) -> bool:
 
 def renew_functions(model: ir.Model, where: str) -> None:
     """Check the functions of our domain, and write them, and the nodes that call them, as this version does.
+
+    The nodes that a compressed operator holds beside the dense one are nodes of their own afterwards; see
+    :mod:`sparse_rt.graph.neighbours`.
 
     Parameters
     ----------
@@ -72,8 +76,7 @@ def renew_functions(model: ir.Model, where: str) -> None:
             got = f"'{node.op_type}'" + (f", overload '{node.overload}'" if node.overload else "")
             raise ModelError(message(at, expected, got, "Compress the model again with this version."))
         node.op_type, node.overload = form.op_type, ""
-    for function in functions:
-        del model.functions[function.identifier()]
+    _remove_functions(model)
     if calls:
         if "" not in model.opset_imports and functions:
             model.opset_imports[""] = _opset(functions[0])
@@ -81,12 +84,30 @@ def renew_functions(model: ir.Model, where: str) -> None:
         if opset < MIN_OPSET:
             expected = f"ai.onnx opset {MIN_OPSET} or newer beside operators of the domain {DOMAIN}"
             raise ModelError(message(where, expected, str(opset), _COMPRESS_AGAIN))
+        restore(model)
         add_functions(model)
     if overloaded:
         expected = "functions with names of their own"
         got = f"overloads of {', '.join(sorted(overloaded))}, of which onnxruntime before 1.27 runs the first one only"
         remedy = "Write it again with sparse-rt compress before any other engine runs it."
         warnings.warn(message(where, expected, got, remedy), SparseRTWarning, stacklevel=3)
+
+
+def replace_functions(model: ir.Model) -> None:
+    """Give a model those functions of ours that its compressed nodes call now, and no others.
+
+    Parameters
+    ----------
+    model
+        Changed; with a compressed node.
+    """
+    _remove_functions(model)
+    add_functions(model)
+
+
+def _remove_functions(model: ir.Model) -> None:
+    for identifier in [key for key, function in model.functions.items() if function.domain == DOMAIN]:
+        del model.functions[identifier]
 
 
 def add_functions(model: ir.Model) -> None:

@@ -1,5 +1,7 @@
 """Names for new values of a model."""
 
+from collections.abc import Iterable
+
 import onnx_ir as ir
 
 __all__ = ["Names", "fresh_name", "value_names"]
@@ -8,8 +10,8 @@ __all__ = ["Names", "fresh_name", "value_names"]
 class Names(set[str | None]):
     """Names that are taken, and the last number that was put behind each."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, names: Iterable[str | None] = ()) -> None:
+        super().__init__(names)
         self.serials: dict[str, int] = {}
 
 

@@ -2,10 +2,11 @@
 
 The four families are named after the operators that the target's graph compiler inserts. One family stands for several
 dense operators (Conv2DCompress for Conv, for Conv behind DequantizeLinear, for QLinearConv, for ConvInteger), and their
-weights come in several formats. Each of these forms is an operator with a name of its own, ``<family>_<variant>`` and
-the format's suffix, because not every onnxruntime looks at the overload of a function. :data:`COMPRESSED` holds all
-names. All operators of a format share one list of inputs; a node leaves out what its form has not. See
-docs/compressed-model.md.
+weights come in several formats; an operator may hold the nodes around the dense one, too
+(:mod:`sparse_rt.graph.neighbours.record`). Each of these forms is an operator with a name of its own,
+``<family>_<variant>`` and the format's suffix, because not every onnxruntime looks at the overload of a function.
+:data:`COMPRESSED` holds all names. All operators of a format share one list of inputs; a node leaves out what its form
+has not. See docs/compressed-model.md.
 """
 
 import functools
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 
 from sparse_rt.formats import FORMATS, Format
 from sparse_rt.graph.dense_forms import FORMS, DenseForm
+from sparse_rt.graph.neighbours.record import ALONE, OPERANDS, Neighbours, possible
 
 __all__ = [
     "ALG",
@@ -52,7 +54,7 @@ _AFTER_WEIGHT = (
     "y_scale",
     "y_zero_point",
 )
-"""The inputs of every operator behind those that hold its weight, in order."""
+"""The inputs of every operator behind those that hold its weight, in order; those of neighbours follow."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,9 @@ class CompressedForm:
     is_padded: bool = False
     """True for a weight whose channels do not divide as the format stores them: its body cuts off the padding. Of other
     weights it does not, since an engine keeps every array that it folds until the whole model is loaded."""
+
+    neighbours: Neighbours = ALONE
+    """The nodes around the dense operator that it holds as well."""
 
     @classmethod
     def of(cls, dense: DenseForm, format: Format, shape: Sequence[int]) -> "CompressedForm":
@@ -81,12 +86,13 @@ class CompressedForm:
     @property
     def variant(self) -> str:
         """What tells it from others of its family, in the names of operators or, once, in overloads."""
-        return f"{self.dense.variant}_padded" if self.is_padded else self.dense.variant
+        variant = f"{self.dense.variant}{self.neighbours.suffix}"
+        return f"{variant}_padded" if self.is_padded else variant
 
     @property
     def inputs(self) -> tuple[str, ...]:
         """The names of its inputs, in order."""
-        return ("x", *self.format.tensors, *_AFTER_WEIGHT)
+        return ("x", *self.format.tensors, *_AFTER_WEIGHT, *(OPERANDS if self.neighbours != ALONE else ()))
 
     @property
     def reads(self) -> frozenset[str]:
@@ -109,7 +115,12 @@ def _variants() -> Iterator[DenseForm]:
 def _operators(format: Format) -> Mapping[str, CompressedForm]:
     """Return all operators whose weights have a format, by name."""
     padded = (False,) if format.channel_multiple == 1 else (False, True)
-    forms = (CompressedForm(form, format, is_padded) for form in _variants() for is_padded in padded)
+    forms = (
+        CompressedForm(form, format, is_padded, neighbours)
+        for form in _variants()
+        for neighbours in possible(form)
+        for is_padded in padded
+    )
     return {form.op_type: form for form in forms}
 
 
@@ -137,4 +148,6 @@ COMPRESSED: Mapping[str, CompressedForm] = _Operators()
 def overloaded_form(family: str, overload: str) -> CompressedForm | None:
     """Return the form of an operator as files name it that were written before every form had its own name."""
     found = COMPRESSED.get(f"{family}_{overload}")
-    return found if found is not None and (found.dense.family, found.variant) == (family, overload) else None
+    if found is None or (found.dense.family, found.variant) != (family, overload):
+        return None
+    return found if found.neighbours == ALONE else None

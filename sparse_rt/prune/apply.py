@@ -14,6 +14,9 @@ from sparse_rt.graph import mapped, model_io
 from sparse_rt.graph.layers.find import find_layers
 from sparse_rt.graph.layers.layer import Layer
 from sparse_rt.graph.layers.sharing import Candidate, candidate_of, stay_dense
+from sparse_rt.graph.local_functions import replace_functions
+from sparse_rt.graph.neighbours.absorb import absorb
+from sparse_rt.graph.neighbours.restore import restore
 from sparse_rt.prune.scores import METHODS, Score
 from sparse_rt.sparsity import Pattern
 
@@ -100,6 +103,7 @@ def prune_model(model: ir.Model, pattern: str = "2:4") -> PruneResult:
         titles = " or ".join(f"'{found.title}'" for found in formats.FORMATS.values())
         raise ConfigError(message("pattern", titles, f"'{wanted.name}'", f"Write {titles}."))
     result = model.clone()
+    restore(result)
     layers = find_layers(result)
     before = [layer.density() for layer in layers]
     # One that holds the pattern already loses nothing.
@@ -118,6 +122,9 @@ def prune_model(model: ir.Model, pattern: str = "2:4") -> PruneResult:
             done[root] = _prune(candidate, wanted, METHODS["magnitude"])
         kept[candidate.layer] = done[root]
     after = find_layers(result) if kept else layers
+    if any(layer.stored is not None for layer in layers):
+        absorb(result)
+        replace_functions(result)
     return PruneResult(
         result,
         tuple(

@@ -4,9 +4,12 @@ import pytest
 
 from sparse_rt import formats
 from sparse_rt.graph.dense_forms import FORMS
+from sparse_rt.graph.neighbours.record import ALONE, OPERANDS
 from sparse_rt.graph.operators import COMPRESSED, CompressedForm, overloaded_form
 
-N2M4_NAMES = 152
+ALONE_NAMES = 152
+"""Of operators without neighbours; files from before there were others have these."""
+N2M4_NAMES = 612
 
 
 class Other(type(formats.N2M4)):
@@ -25,10 +28,13 @@ def other(monkeypatch):
 
 def test_names_of_2_4_bear_no_format():
     assert len(COMPRESSED) == N2M4_NAMES == len(set(COMPRESSED))
+    assert sum(form.neighbours == ALONE for form in COMPRESSED.values()) == ALONE_NAMES
     assert "MatMulV2Compress_MatMul_qdq_padded" in COMPRESSED
     form = COMPRESSED["Conv2DCompress_Conv_padded"]
     assert (form.format, form.is_padded, form.dense.op_type) == (formats.N2M4, True, "Conv")
     assert form.inputs[:4] == ("x", "filter_compress", "compress_index", "bias")
+    assert form.inputs[-1] == "y_zero_point"
+    assert COMPRESSED["Conv2DCompress_Conv_relu"].inputs == (*form.inputs, *OPERANDS)
 
 
 def test_another_format_has_names_and_inputs_of_its_own(other):
@@ -54,5 +60,6 @@ def test_names_as_overloads(other):
         ("Conv2DCompress_Conv", "padded"),
         ("Conv2DCompress", "Conv_other"),
         ("Conv2DCompress", ""),
+        ("Conv2DCompress", "Conv_relu"),
     ):
         assert overloaded_form(family, overload) is None

@@ -8,6 +8,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from sparse_rt.graph.dense_forms import DenseForm
+from sparse_rt.graph.neighbours.record import Neighbours
 from sparse_rt.graph.operators import COMPRESSED, CompressedForm
 from tests import naive
 
@@ -84,11 +85,11 @@ def many() -> Iterator[Case]:
 def _case(name: str, forms: Sequence[CompressedForm], opset: int) -> Case:
     graph = Graph(opset, np.random.default_rng(len(name)))
     for number, form in enumerate(forms):
-        _layer(graph, form.dense, form.is_padded, f"l{number}")
+        _layer(graph, form.dense, form.neighbours, form.is_padded, f"l{number}")
     return Case(name, graph.model(), graph.feeds, tuple(form.op_type for form in forms))
 
 
-def _layer(graph: Graph, form: DenseForm, is_padded: bool, name: str) -> None:
+def _layer(graph: Graph, form: DenseForm, around: Neighbours, is_padded: bool, name: str) -> None:
     random, channels = graph.random, 6 if is_padded else 8
     per_channel = form.form == "qdq" and graph.opset >= 13 and form.kind != "conv_transpose"
     weight = _weight(random, form, channels)
@@ -107,9 +108,11 @@ def _layer(graph: Graph, form: DenseForm, is_padded: bool, name: str) -> None:
         if role not in ("x", "filter"):
             given[role] = f"{name}.{role}"
             graph.constants[f"{name}.{role}"] = _constant(random, form, role)
+    if around.bias:
+        given["bias"] = _quantised_bias(graph, name, per_channel)
     x = _activation(random, form, channels)
     graph.feed(f"{name}.x", x)
-    given["x"] = _quantised(graph, f"{name}.x", 0.02) if form.form == "qdq" else f"{name}.x"
+    given["x"] = _quantised(graph, f"{name}.x", 0.02) if around.x else f"{name}.x"
     attributes = {"transB": 1} if "transB" in form.attributes and not form.input_first else {}
     if form.kind != "matmul":
         attributes = {"strides": [2, 1]} | ({} if form.kind == "conv_transpose" else {"pads": [1, 0, 1, 1]})
@@ -119,10 +122,41 @@ def _layer(graph: Graph, form: DenseForm, is_padded: bool, name: str) -> None:
             form.op_type, [given[role] for role in form.inputs], [y], name, domain=form.domain, **attributes
         )
     )
-    kind = _output_kind(form)
-    if form.form == "qdq":
-        y = _quantised(graph, y, 0.2)
-    graph.outputs.append(helper.make_tensor_value_info(y, kind, None))
+    y = _after(graph, around, y)
+    graph.outputs.append(helper.make_tensor_value_info(y, _output_kind(form), None))
+
+
+def _after(graph, around, y):
+    """Add the nodes that stand after an operator."""
+    random = graph.random
+    if "residual" in around.addition:
+        graph.feed(f"{y}.other", random.standard_normal((2, N, 4, 5)).astype(np.float32))
+    elif around.addition:
+        graph.constants[f"{y}.other"] = random.standard_normal(N).astype(np.float32)
+    if around.addition:
+        operands = [y, f"{y}.other"] if around.addition.startswith("plus") else [f"{y}.other", y]
+        graph.nodes.append(helper.make_node("Add", operands, [f"{y}.add"]))
+    y = f"{y}.add" if around.addition else y
+    if around.activation == "relu":
+        graph.nodes.append(helper.make_node("Relu", [y], [f"{y}.relu"]))
+    elif around.activation == "clip":
+        graph.constants |= {f"{y}.low": np.float32(0), f"{y}.high": np.float32(6)}
+        graph.nodes.append(helper.make_node("Clip", [y, f"{y}.low", f"{y}.high"], [f"{y}.clip"]))
+    y = f"{y}.{around.activation}" if around.activation else y
+    return _quantised(graph, y, 0.2) if around.y else y
+
+
+def _quantised_bias(graph, name, per_channel):
+    """An int32 bias behind DequantizeLinear, as onnxruntime's quantiser writes it."""
+    graph.constants |= {
+        f"{name}.bq": graph.random.integers(-3000, 3000, N).astype(np.int32),
+        f"{name}.bs": np.float32(0.02) * graph.constants[f"{name}.ws"],
+        f"{name}.bz": np.zeros(N if per_channel else (), np.int32),
+    }
+    axis = {"axis": 0} if graph.opset >= 13 else {}
+    parameters = [f"{name}.bq", f"{name}.bs", f"{name}.bz"]
+    graph.nodes.append(helper.make_node("DequantizeLinear", parameters, [f"{name}.bf"], **axis))
+    return f"{name}.bf"
 
 
 def _kind(array):

@@ -1,6 +1,10 @@
 """Every form, in the onnxruntime at hand and in our own session; `make versions` has older ones."""
 
+from collections import Counter
+
 import numpy as np
+import onnx
+import onnxruntime as ort
 import pytest
 
 from sparse_rt.graph.operators import COMPRESSED
@@ -33,3 +37,26 @@ def test_forms_in_one_graph(name):
     expected = models.run(case.dense, case.feeds)
     for y, reference in zip(models.run(compressed, case.feeds), expected, strict=True):
         np.testing.assert_array_equal(y, reference)
+
+
+@pytest.mark.parametrize("level", ["ORT_DISABLE_ALL", "ORT_ENABLE_BASIC", "ORT_ENABLE_EXTENDED", "ORT_ENABLE_ALL"])
+@pytest.mark.parametrize("name", [name for name in MANY if name.endswith("_opset18")])
+def test_optimised_as_the_dense_model_is(name, level, tmp_path):
+    """The identical outputs at every level, of the same operators; unoptimised, those that decode come on top."""
+    case = MANY[name]
+    counts, results = [], []
+    for number, proto in enumerate((case.dense, compress(case.dense))):
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        options.intra_op_num_threads = 1
+        options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, level)
+        options.optimized_model_filepath = str(tmp_path / f"{number}.onnx")
+        session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        results.append(session.run(None, case.feeds))
+        counts.append(Counter(node.op_type for node in onnx.load(tmp_path / f"{number}.onnx").graph.node))
+    for y, reference in zip(*results, strict=True):
+        np.testing.assert_array_equal(y, reference)
+    if level == "ORT_DISABLE_ALL":
+        assert all(counts[1][op_type] >= count for op_type, count in counts[0].items())
+    else:
+        assert counts[0] == counts[1]

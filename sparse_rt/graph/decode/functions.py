@@ -7,7 +7,6 @@ Every body is written for the opset of the model that it goes into, because engi
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import onnx_ir as ir
 
@@ -16,6 +15,7 @@ from sparse_rt.graph.decode.body import Body
 from sparse_rt.graph.decode.decoding import Write
 from sparse_rt.graph.decode.layouts import decode_name, layout_function, layout_name
 from sparse_rt.graph.dense_forms import MICROSOFT
+from sparse_rt.graph.neighbours.nodes import after_operator, before_operator, dequantize_axis
 from sparse_rt.graph.operators import ALG, COMPRESSED, DOMAIN, FILTER_SHAPE, VERSION, CompressedForm
 
 __all__ = ["functions_for", "written"]
@@ -78,12 +78,9 @@ def _decode(opset: int, form: CompressedForm, write: Write) -> ir.Function:
     return body.function(decode_name(form), inputs=inputs, output=matrix, imports={"": opset}, doc=decoding.doc)
 
 
-def _operator(form: CompressedForm, opset_imports: Mapping[str, int]) -> ir.Function:
-    """Build an operator: decode, dequantise where there is a scale, call the dense operator."""
-    opset = opset_imports[""]
+def _weight(body: Body, form: CompressedForm, inputs: Mapping[str, ir.Value]) -> ir.Value:
+    """Decode the weight, and dequantise it where there is a scale."""
     dense = form.dense
-    body = Body(opset)
-    inputs = {name: ir.val(name) for name in form.inputs}
     values, *others = (inputs[name] for name in form.format.tensors)
     weight = body(
         layout_name(form),
@@ -95,12 +92,22 @@ def _operator(form: CompressedForm, opset_imports: Mapping[str, int]) -> ir.Func
     if dense.half:
         weight = body("Cast", weight, to=ir.DataType.FLOAT16.value)
     if dense.form == "qdq":
-        # DequantizeLinear took one scale a tensor, and no axis, before opset 13.
-        axis: dict[str, Any] = {"axis": dense.channel_axis} if opset >= 13 else {}
-        weight = body("DequantizeLinear", weight, *(inputs[name] for name in dense.dequantize_inputs), **axis)
-    operands = [weight if name == "filter" else inputs[name] for name in dense.inputs]
+        parameters = (inputs[name] for name in dense.dequantize_inputs)
+        weight = body("DequantizeLinear", weight, *parameters, **dequantize_axis(body.opset, dense.channel_axis))
+    return weight
+
+
+def _operator(form: CompressedForm, opset_imports: Mapping[str, int]) -> ir.Function:
+    """Build an operator: decode, call the dense operator, with the neighbours of the form around it."""
+    opset = opset_imports[""]
+    dense = form.dense
+    body = Body(opset)
+    inputs = {name: ir.val(name) for name in form.inputs}
+    before = before_operator(body, form.neighbours, inputs, opset)
+    operands = {**inputs, **before, "filter": _weight(body, form, inputs)}
     references = {name: ir.RefAttr(name, name, kind) for name, kind in dense.attributes.items()}
-    y = body(dense.op_type, *operands, domain=dense.domain, **references)
+    y = body(dense.op_type, *(operands[name] for name in dense.inputs), domain=dense.domain, **references)
+    y = after_operator(body, form.neighbours, inputs, y)
     y.name = "y"
     attributes = [
         ir.Attr(ALG, ir.AttributeType.STRING, None),

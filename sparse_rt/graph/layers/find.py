@@ -17,6 +17,7 @@ from sparse_rt.graph.layers.layer import AttributeValue, Kind, Layer
 from sparse_rt.graph.layers.ranks import find_ranks
 from sparse_rt.graph.layers.stored import canonical_shape, stored_weight
 from sparse_rt.graph.layers.weights import ConstantWeight, constant_array, trace
+from sparse_rt.graph.neighbours.record import ALONE
 from sparse_rt.graph.operators import COMPRESSED, DOMAIN, VERSION
 
 __all__ = ["ELSEWHERE", "Match", "find_layers", "is_layer", "match"]
@@ -180,7 +181,7 @@ def _dense_layer(node: ir.Node, weights: _Weights, reason: str | None) -> Layer:
 def _compressed_layer(node: ir.Node, reason: str | None) -> Layer:
     where = f"layer '{_name(node)}'"
     form = COMPRESSED.get(node.op_type)
-    if form is None or node.overload:
+    if form is None or node.overload or form.neighbours != ALONE:
         raise ModelError(message(where, f"an operator of the domain {DOMAIN}, version {VERSION}", f"'{node.op_type}'"))
     inputs = _named(form.inputs, node.inputs)
     weight = stored_weight(node, form, inputs, where)

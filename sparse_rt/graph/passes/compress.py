@@ -17,8 +17,10 @@ from sparse_rt.graph.layers.find import find_layers
 from sparse_rt.graph.layers.layer import Layer
 from sparse_rt.graph.layers.sharing import Candidate, candidate_of, stay_dense
 from sparse_rt.graph.layers.weights import ConstantWeight
-from sparse_rt.graph.local_functions import add_functions, raise_ir_version
+from sparse_rt.graph.local_functions import raise_ir_version, replace_functions
 from sparse_rt.graph.names import Names, fresh_name, value_names
+from sparse_rt.graph.neighbours.absorb import absorb
+from sparse_rt.graph.neighbours.restore import restore
 from sparse_rt.graph.operators import ALG, DOMAIN, FILTER_SHAPE, MIN_OPSET, VERSION_KEY, CompressedForm
 from sparse_rt.version import __version__
 
@@ -103,6 +105,7 @@ def compress_model(model: ir.Model, sparsity: int = 1) -> CompressResult:
     if not isinstance(sparsity, int | np.integer) or sparsity not in (0, 1):
         raise ConfigError(message("sparsity", "0 or 1", repr(sparsity)))
     result = model.clone()
+    restore(result)
     layers = find_layers(result)
     reasons = {id(layer): layer.reason for layer in layers}
     reason_for_model = _reason_for_model(result, sparsity)
@@ -120,6 +123,8 @@ def compress_model(model: ir.Model, sparsity: int = 1) -> CompressResult:
     _rewrite(result, [candidate for candidate in candidates if candidate not in shared])
     if any(node.domain == DOMAIN for node in result.graph.all_nodes()):
         # Layers that were compressed before are written anew, too: model_io.read brings them to this version's form.
+        absorb(result)
+        replace_functions(result)
         result.metadata_props[VERSION_KEY] = __version__
     return CompressResult(result, report)
 
@@ -184,7 +189,6 @@ def _rewrite(model: ir.Model, candidates: Sequence[Candidate]) -> None:
             compressed[root] = weight.format, _initializers(model.graph, root, weight, names)
         _replace(candidate, *compressed[root])
         _remove_dead(model.graph, candidate.weight)
-    add_functions(model)
 
 
 def _initializers(graph: ir.Graph, root: ir.Value, weight: SparseWeight, names: Names) -> list[ir.Value]:

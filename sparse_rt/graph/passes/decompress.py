@@ -11,6 +11,7 @@ from sparse_rt.formats import SparseWeight
 from sparse_rt.graph.layers.find import find_layers
 from sparse_rt.graph.layers.layer import Layer
 from sparse_rt.graph.names import Names, fresh_name, value_names
+from sparse_rt.graph.neighbours.restore import restore
 from sparse_rt.graph.operators import ALG, COMPRESSED, DOMAIN, FILTER_SHAPE, VERSION_KEY, CompressedForm
 
 __all__ = ["decompress_model", "decompressed_nbytes"]
@@ -39,6 +40,7 @@ def decompress_model(model: ir.Model) -> ir.Model:
         A compressed layer is corrupt.
     """
     result = model.clone()
+    restore(result)
     names = value_names(result)
     compressed: dict[ir.Value, None] = {}
     dense: dict[tuple[ir.Value | None, bool], ir.Value] = {}

@@ -124,13 +124,18 @@ def test_qdq_matmul(opset, per_channel, zero_point, tmp_path):
     scale = np.linspace(0.01, 0.02, 10).astype(np.float32) if per_channel else np.float32(0.01)
     zero = np.zeros_like(scale, np.int8) if zero_point else None
     dense = models.qdq(weight.T.copy(), scale, zero, axis={"axis": 1} if per_channel else {}, opset=opset)
-    compressed = compress_all(dense, tmp_path, "MatMul_qdq")
-    assert sum(node.op_type == "DequantizeLinear" for node in compressed.graph.node) == 2
+    compressed = compress_all(dense, tmp_path, "MatMul_qdq_x_y" if zero_point else "MatMul_qdq")
+    assert [node.op_type for node in compressed.graph.node if node.domain == ""] == [
+        "QuantizeLinear",
+        "DequantizeLinear",
+    ]
 
 
 def test_qdq_at_opset_11_has_one_scale(tmp_path):
     weight = models.two_four(0, (10, 12), np.int8)
-    compress_all(models.qdq(weight.T.copy(), np.float32(0.01), np.int8(0), axis={}, opset=11), tmp_path, "MatMul_qdq")
+    compress_all(
+        models.qdq(weight.T.copy(), np.float32(0.01), np.int8(0), axis={}, opset=11), tmp_path, "MatMul_qdq_x_y"
+    )
 
 
 def test_weight_seen_through_dequantize_and_transpose():
@@ -138,7 +143,7 @@ def test_weight_seen_through_dequantize_and_transpose():
     scale = np.linspace(0.01, 0.02, 10).astype(np.float32)
     dense = models.qdq(weight, scale, np.zeros(10, np.int8), axis={"axis": 0}, transpose=True)
     compressed = compress(dense)
-    assert models.operators(compressed) == [("MatMulV2Compress", "MatMul_qdq")]
+    assert models.operators(compressed) == [("MatMulV2Compress", "MatMul_qdq_x_y")]
     assert all(node.op_type != "Transpose" for node in compressed.graph.node)
     inputs = models.feeds(dense)
     np.testing.assert_array_equal(models.run(dense, inputs)[0], models.run(compressed, inputs)[0])
