@@ -99,7 +99,8 @@ class CompressedForm:
         """The names of the inputs that its body reads, those that may be absent included."""
         dense = self.dense
         dequantized = dense.dequantize_inputs if dense.form == "qdq" else ()
-        return frozenset((*self.format.tensors, *dense.inputs, *dequantized)) - {"filter"}
+        own = (*self.format.tensors, *dense.inputs, *dequantized)
+        return frozenset((*own, *self.neighbours.operands)) - {"filter"}
 
 
 def _variants() -> Iterator[DenseForm]:

@@ -6,6 +6,7 @@ import numpy as np
 import onnx_ir as ir
 
 from sparse_rt.errors import ModelError, message
+from sparse_rt.graph.neighbours.restore import restore
 from sparse_rt.graph.operators import ALG, COMPRESSED, DOMAIN, FILTER_SHAPE, IR_VERSION, VERSION
 from sparse_rt.library.node import NodeDescription
 
@@ -19,7 +20,9 @@ _OPSET: Final = 17
 
 
 def model_of(node: NodeDescription) -> ir.Model:
-    """Return a model of that node alone; its values have the names of the operator's inputs, and :data:`OUTPUT`.
+    """Return a model of that node alone; its inputs and output have the names of the operator's, and :data:`OUTPUT`.
+
+    The neighbours that the operator holds are nodes of their own.
 
     Constants are the very arrays of `node`.
 
@@ -44,7 +47,9 @@ def model_of(node: NodeDescription) -> ir.Model:
     initializers = [values[name] for name in form.inputs if name in node.constants]
     opsets = {"": _OPSET, DOMAIN: VERSION, "com.microsoft": 1}
     graph = ir.Graph(inputs, made.outputs, nodes=[made], initializers=initializers, opset_imports=opsets, name="graph")
-    return ir.Model(graph, ir_version=IR_VERSION)
+    model = ir.Model(graph, ir_version=IR_VERSION)
+    restore(model)
+    return model
 
 
 def _input(node: NodeDescription, name: str) -> ir.Value:
