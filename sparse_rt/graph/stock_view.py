@@ -15,7 +15,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as native
 from sparse_rt.errors import ModelError, also, message
 from sparse_rt.protos import node_lists
 
-__all__ = ["StockView", "Typed", "ask", "has_custom_operators", "operators"]
+__all__ = ["StockView", "Typed", "ask", "has_custom_operators", "operators", "output_types"]
 
 _FATAL = 4
 
@@ -63,13 +63,9 @@ def ask(proto: onnx.ModelProto, where: str, elsewhere: Iterable[int]) -> StockVi
     ModelError
         onnxruntime refuses the model.
     """
-    options = ort.SessionOptions()
-    options.log_severity_level = _FATAL
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
     declared = len(proto.graph.output)
     try:
-        # Loaded, not initialised, which onnxruntime.InferenceSession does at once; that would make every kernel.
-        session = native.InferenceSession(options, _asked_about(proto, elsewhere), False, False)
+        session = _loaded(_asked_about(proto, elsewhere))
         inputs = [*map(_typed, session.inputs_meta), *map(_typed, session.overridable_initializers)]
         outputs = list(map(_typed, session.outputs_meta))
     except Exception as error:  # onnxruntime and protobuf raise a dozen unrelated types for a bad model
@@ -77,6 +73,19 @@ def ask(proto: onnx.ModelProto, where: str, elsewhere: Iterable[int]) -> StockVi
         kind = type(error) if type(error).__module__.startswith("onnxruntime") else ModelError
         raise also(ModelError, kind)(message(where, "a model that stock onnxruntime loads", got.rstrip("."))) from error
     return StockView(inputs, outputs[:declared], outputs[declared:])
+
+
+def output_types(content: bytes) -> list[Typed]:
+    """Return what onnxruntime infers of the outputs of a serialised model; it raises what it likes."""
+    return list(map(_typed, _loaded(content).outputs_meta))
+
+
+def _loaded(content: bytes) -> Any:
+    options = ort.SessionOptions()
+    options.log_severity_level = _FATAL
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    # Loaded, not initialised, which onnxruntime.InferenceSession does at once; that would make every kernel.
+    return native.InferenceSession(options, content, False, False)
 
 
 def _typed(item: Any) -> Typed:

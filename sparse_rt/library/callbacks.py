@@ -6,6 +6,7 @@ A run whose shapes have come before calls nothing of this.
 import atexit
 import ctypes
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ from sparse_rt.library.call_block import CallBlock
 from sparse_rt.library.kernel_block import KernelBlock
 from sparse_rt.library.onnxruntime_api import Api, ApiError
 
-__all__ = ["Maker", "connect"]
+__all__ = ["Maker", "connect", "error_of"]
 
 _WORD = 8
 #: Makes the kernel of a node: (number of the operator, address of the library's block, onnxruntime, its OrtKernelInfo).
@@ -31,14 +32,26 @@ _DONE: Final = ctypes.CFUNCTYPE(*[ctypes.c_int64] * 2)
 _kernels: dict[int, KernelBlock] = {}
 _calls: dict[int, CallBlock] = {}
 _texts = threading.local()
+#: The last errors that onnxruntime was told of.
+_errors: deque[BaseException] = deque(maxlen=64)
 
 
 def _tell(error: BaseException, place: int) -> int:
     """Put the address of an error's text at `place`; return 0. onnxruntime copies it before this thread fails again."""
-    text = str(error) if isinstance(error, SparseRTError | ApiError) else f"{type(error).__name__}: {error}"
+    text = _text(error)
+    _errors.append(error.with_traceback(None))
     _texts.last = ctypes.create_string_buffer(f"sparse_rt: {text}".encode())
     ctypes.c_int64.from_address(place).value = ctypes.addressof(_texts.last)
     return 0
+
+
+def _text(error: BaseException) -> str:
+    return str(error) if isinstance(error, SparseRTError | ApiError) else f"{type(error).__name__}: {error}"
+
+
+def error_of(text: str) -> BaseException | None:
+    """Return the error of ours that an error of onnxruntime's of that text speaks of; None if it is another's."""
+    return next((error for error in reversed(tuple(_errors)) if _text(error) in text), None)
 
 
 def _shapes(key: int, count: int) -> list[tuple[int, ...]]:

@@ -8,6 +8,7 @@ from sparse_rt.library.fallback import Fallback
 from sparse_rt.library.kernel_block import KernelBlock
 from sparse_rt.library.node_segment import Refusal, segment_of
 from sparse_rt.library.onnxruntime_api import Api
+from sparse_rt.plan.hosted import host
 
 __all__ = ["make"]
 
@@ -33,11 +34,11 @@ def make(number: int, library: int, api: Api, info: int) -> KernelBlock:
         The node is corrupt, or names a segment that this process does not hold.
     """
     domain, op_type = operators.name_of(number)
-    return _of_segment(library, api, info) if domain == segments.DOMAIN else _of_layer(library, api, info, op_type)
+    return _of_segment(library, api, info) if domain == host.DOMAIN else _of_layer(library, api, info, op_type)
 
 
 def _of_segment(library: int, api: Api, info: int) -> KernelBlock:
-    found = segments.find(api.integer(info, segments.ATTRIBUTE))
+    found = segments.find(api.integer(info, host.ATTRIBUTE))
     if found is None:
         where = f"node '{api.node_name(info)}'"
         raise ModelError(message(where, "a segment of a session in this process", "a number of none"))

@@ -6,9 +6,9 @@ from sparse_rt_kernels.custom_op.contents import ANY_TYPE, VARIADIC, Domain, Ope
 
 from sparse_rt.formats import FORMATS
 from sparse_rt.graph.operators import DOMAIN
-from sparse_rt.library import segments
 from sparse_rt.library.form_operators import form_operators
 from sparse_rt.library.onnxruntime_api import ELEMENT_TYPES
+from sparse_rt.plan.hosted import host
 
 __all__ = ["domains", "name_of"]
 
@@ -26,13 +26,11 @@ def name_of(number: int) -> tuple[str, str]:
 @functools.cache
 def _domains(formats: tuple[str, ...]) -> tuple[Domain, ...]:
     segment_operators = tuple(
-        Operator(
-            segments.operator_of(dtype), (Operand(ANY_TYPE, VARIADIC),), (Operand(ELEMENT_TYPES[dtype], VARIADIC),)
-        )
-        for dtype in segments.OUTPUT_TYPES
+        Operator(name, (Operand(ANY_TYPE, VARIADIC),), (Operand(ELEMENT_TYPES[dtype], VARIADIC),))
+        for dtype, name in host.OPERATORS.items()
     )
     layers = form_operators()
-    return Domain(segments.DOMAIN, segment_operators), *((Domain(DOMAIN, layers),) if layers else ())
+    return Domain(host.DOMAIN, segment_operators), *((Domain(DOMAIN, layers),) if layers else ())
 
 
 @functools.cache

@@ -2,18 +2,11 @@
 
 import itertools
 import threading
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from sparse_rt.plan.bind.segment import Segment
 
-__all__ = ["ATTRIBUTE", "DOMAIN", "OUTPUT_TYPES", "Registered", "find", "operator_of", "register", "unregister"]
-
-#: The domain of the operators that are segments, and the attribute that holds a segment's number.
-DOMAIN: Final = "sparse_rt.plan"
-ATTRIBUTE: Final = "segment"
-_PREFIX: Final = "Segment_"
-#: The dtypes that the outputs of a segment can have, and what ONNX calls them.
-OUTPUT_TYPES: Final = {"float32": "float", "uint8": "uint8", "int8": "int8", "int32": "int32"}
+__all__ = ["Registered", "find", "register", "unregister"]
 
 
 class Registered(NamedTuple):
@@ -26,11 +19,6 @@ class Registered(NamedTuple):
 _numbers = itertools.count(1)
 _registered: dict[int, Registered] = {}
 _lock = threading.Lock()
-
-
-def operator_of(dtype: str) -> str:
-    """Return the operator for segments whose outputs have a dtype of :data:`OUTPUT_TYPES`: ``Segment_float``."""
-    return _PREFIX + OUTPUT_TYPES[dtype]
 
 
 def register(segment: Segment, threads: int) -> int:

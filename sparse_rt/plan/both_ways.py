@@ -14,6 +14,7 @@ from sparse_rt_kernels.threads.pool import ThreadPool
 
 from sparse_rt.plan.bind.layout import in_blocks
 from sparse_rt.plan.bind.segment import Segment
+from sparse_rt.plan.hosted.hosted_step import HostedStep
 from sparse_rt.plan.plan import Plan
 from sparse_rt.plan.steps.laid_out_step import LaidOutStep
 from sparse_rt.plan.steps.step import BindableStep, Environment, spent
@@ -48,7 +49,8 @@ def run_both_ways(plan: Plan, feeds: Mapping[str, Any], pool: ThreadPool, seen: 
     Parameters
     ----------
     plan
-        What runs. Steps that are no part of a segment run as they are in any case, so of them nothing is shown.
+        What runs. Steps that are no part of a segment run as they are in any case, so of them nothing is shown. Of a
+        hosted plan, what onnxruntime's session has around each segment is held against the segment by itself.
     feeds
         Of the model.
     pool
@@ -58,14 +60,25 @@ def run_both_ways(plan: Plan, feeds: Mapping[str, Any], pool: ThreadPool, seen: 
     """
     values: Environment = {**plan.constants, **plan.signature.checked(feeds)}
     for part, names in zip(plan.parts, spent(plan.parts), strict=True):
+        if isinstance(part, HostedStep):
+            inside = {**values, **part.look_inside(values)}
+            for segment in part.segments.values():
+                _watch(segment, dict(inside), inside, pool, seen)
         given = dict(values)
         part.run(values, pool)
         if isinstance(part, Segment):
-            watch = _Watch(part, given, pool, seen)
-            if part.show(given, pool, watch.see):
-                watch.finish(values)
+            _watch(part, given, values, pool, seen)
         for name in names:
             values.pop(name, None)
+
+
+def _watch(
+    segment: Segment, given: Environment, values: Environment, pool: ThreadPool, seen: Callable[[BothWays], None]
+) -> None:
+    """Show a segment, from the values `given`; `values` has what an ordinary run made of them."""
+    watch = _Watch(segment, given, pool, seen)
+    if segment.show(given, pool, watch.see):
+        watch.finish(values)
 
 
 class _Watch:

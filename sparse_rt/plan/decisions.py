@@ -39,11 +39,14 @@ class Decisions:
         Why onnxruntime runs the whole model; None if it does not.
     tried
         The whole plans that were measured.
+    hosted
+        Why kernels run as operators inside one session of onnxruntime, which runs all else; None if they do not.
     """
 
     layers: Mapping[str, LayerDecision] = field(default_factory=dict)
     whole: str | None = None
     tried: tuple[Trial, ...] = ()
+    hosted: str | None = None
 
     def of(self, name: str) -> LayerDecision | None:
         """Return the decision about the layer whose operator writes the value of that name."""

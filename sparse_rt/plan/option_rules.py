@@ -19,7 +19,7 @@ __all__ = [
 ]
 
 #: What ``SessionOptions.tuning`` may be.
-TUNING = ("on", "cached", "off", "sparse")
+TUNING = ("on", "cached", "off", "sparse", "hosted")
 #: More than any machine has CPUs; tens of thousands take half a minute to start, or all that the system has.
 MOST_THREADS = 4096
 

@@ -59,7 +59,8 @@ class SessionOptions:
         ``"on"``: by measurements, of layers and of the whole model against onnxruntime; made when a session first meets
         a model on this machine, and kept on disk. ``"cached"``: by measurements that were kept; nothing is measured.
         ``"off"``: by an estimate from the layer's sizes. ``"sparse"``: every such layer runs on a sparse kernel,
-        whatever it takes. Where no measurement was kept, ``"cached"`` estimates, too. None takes what the environment
+        whatever it takes. ``"hosted"``: likewise, as an operator inside one session of onnxruntime, where that can run
+        it. Where no measurement was kept, ``"cached"`` estimates, too. None takes what the environment
         variable ``SPARSE_RT_TUNING`` says, else ``"on"``.
     tuning_seconds
         About how long the measurements for one session may take, compilation and loading not counted.

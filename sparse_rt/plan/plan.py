@@ -11,6 +11,7 @@ from sparse_rt_kernels.threads.pool import ThreadPool
 
 from sparse_rt.plan.bind.check import check_steps
 from sparse_rt.plan.bind.segment import Segment, segmented
+from sparse_rt.plan.hosted.hosted_step import HostedStep
 from sparse_rt.plan.islands.engine import Engine
 from sparse_rt.plan.islands.onnxruntime_step import OnnxRuntimeStep
 from sparse_rt.plan.metadata import ModelMetadata
@@ -46,7 +47,8 @@ class Plan:
     tried
         Whole plans that were measured before this one was taken.
     stock
-        The engine of onnxruntime's session where that runs the model as it is, None elsewhere.
+        The engine of onnxruntime's session where that runs the whole model, alone or with segments of ours in it; None
+        elsewhere.
     """
 
     signature: Signature
@@ -72,9 +74,34 @@ class Plan:
         object.__setattr__(self, "stock", alone.engine if isinstance(alone, OnnxRuntimeStep) else None)
 
     @property
+    def kernel_steps(self) -> tuple[Step, ...]:
+        """The steps that kernels of ours run, be it inside onnxruntime."""
+        return tuple(
+            each
+            for step in self.steps
+            if isinstance(step, HostedStep) or not isinstance(step, OnnxRuntimeStep)
+            for each in (step.kernel_steps if isinstance(step, HostedStep) else (step,))
+        )
+
+    @property
     def is_sparse(self) -> bool:
         """Whether kernels of ours run any layer that has a sparse one."""
-        return any(isinstance(step, SparseStep) for step in self.steps)
+        return any(isinstance(step, SparseStep) for step in self.kernel_steps)
+
+    @property
+    def is_hosted(self) -> bool:
+        """Whether kernels of ours run as operators inside one session of onnxruntime, which runs all else."""
+        return any(isinstance(step, HostedStep) for step in self.steps)
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """The steps that run in one native call, be it inside onnxruntime."""
+        return tuple(
+            each
+            for part in self.parts
+            if isinstance(part, Segment | HostedStep)
+            for each in (part.segments.values() if isinstance(part, HostedStep) else (part,))
+        )
 
     @property
     def islands(self) -> tuple[Step, ...]:
@@ -85,12 +112,18 @@ class Plan:
         """Return the plan for a person, one step a line, with what was measured before.
 
         "|" marks the steps of one segment, as they run for the shapes that it was bound to last; names that end in
-        "/NCHWc8" are values in blocks of 8 channels.
+        "/NCHWc8" are values in blocks of 8 channels. Segments that run inside onnxruntime follow the line of its
+        session, and a line of their own tells where each begins.
         """
         found: list[tuple[str, Step]] = []
         for part in self.parts:
-            steps: Sequence[Step] = part.current_steps() if isinstance(part, Segment) else [part]
-            found.extend(("|" if isinstance(part, Segment) else " ", step) for step in steps)
+            if isinstance(part, Segment):
+                found.extend(("|", step) for step in part.current_steps())
+                continue
+            found.append((" ", part))
+            for segment in part.segments.values() if isinstance(part, HostedStep) else ():
+                found.append((" ", segment))
+                found.extend(("|", step) for step in segment.current_steps())
         tried = {report.name: report.tried for report in self.reports}
         lines = [
             f"{number:4d} {mark} {step.describe()}{_figures(tried.get(getattr(step, 'name', ''), ()))}"

@@ -16,7 +16,7 @@ class Trial:
     Attributes
     ----------
     candidate
-        A kernel's name, or ``"onnxruntime"``; of whole models also ``"plan"`` and ``"tuned plan"``.
+        A kernel's name, or ``"onnxruntime"``; of whole models also ``"plan"``, ``"tuned plan"`` and ``"hosted"``.
     microseconds
         The median of its runs.
     """

@@ -15,6 +15,7 @@ import numpy as np
 from sparse_rt_kernels.threads.pool import ThreadPool
 
 from sparse_rt.errors import ConfigError, message
+from sparse_rt.plan.hosted.hosted_step import HostedStep
 from sparse_rt.plan.islands.onnxruntime_step import OnnxRuntimeStep
 from sparse_rt.plan.options import SessionOptions
 from sparse_rt.plan.report import LayerReport
@@ -154,7 +155,18 @@ class Trace:
         shift = (session.get_profiling_start_time_ns() - self.start_ns) / 1e3
         found = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
         events = [{**event, "ts": event["ts"] + shift} for event in found if event.get("cat") == "Node"]
+        if isinstance(step, HostedStep):
+            events = [_of_segment(event, step) for event in events]
         return [event for event in events if event["ts"] >= 0]
+
+
+def _of_segment(event: dict[str, Any], step: HostedStep) -> dict[str, Any]:
+    """Return an event of a hosted plan; of a node that is a segment it says that kernels of ours ran, and which."""
+    segment = step.segments.get(event["name"].removesuffix(_NODE_SUFFIX))
+    if segment is None:
+        return event
+    kernels = [getattr(getattr(each, "kernel", None), "name", getattr(each, "op_type", "")) for each in segment.steps]
+    return {**event, "args": {**event["args"], "provider": "sparse_rt", "kernel": ", ".join(dict.fromkeys(kernels))}}
 
 
 def _type_shape(value: Any) -> dict[str, list[int]]:

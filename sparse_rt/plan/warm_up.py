@@ -31,15 +31,10 @@ def warm_up(plan: Plan, pool: ThreadPool) -> None:
     problem, each kind of them. If standard error is a terminal and it takes longer than half a second, a progress bar
     says what is going on.
     """
-    bound = {
-        id(step)
-        for part in plan.parts
-        if isinstance(part, Segment) and _bind(part, plan.shapes, pool)
-        for step in part.steps
-    }
+    bound = {id(step) for segment in plan.segments if _bind(segment, plan.shapes, pool) for step in segment.steps}
     if bound:
         pool.warm_up()
-    todo = [step for step in plan.steps if isinstance(step, SparseStep | OperatorStep) and id(step) not in bound]
+    todo = [step for step in plan.kernel_steps if isinstance(step, SparseStep | OperatorStep) and id(step) not in bound]
     if sys.stderr.isatty():
         steps: Iterable[SparseStep | OperatorStep] = _with_bar(todo)
     else:

@@ -6,10 +6,12 @@ from sparse_rt.plan.decisions import LayerDecision
 from sparse_rt.plan.report import Trial
 from sparse_rt.tuning.measure_layer import ONNXRUNTIME
 
-__all__ = ["PLAN", "TUNED", "fastest_plan", "decide_layer", "decide_whole"]
+__all__ = ["HOSTED", "PLAN", "TUNED", "decide_hosted", "decide_layer", "decide_whole", "fastest_plan"]
 
 #: The plan that every layer's sparse kernel is part of, and the one that follows the measurements of layers.
 PLAN, TUNED = "plan", "tuned plan"
+#: The plan whose kernels run as operators inside one session of onnxruntime.
+HOSTED = "hosted"
 #: How many times as fast a dense kernel of ours, or onnxruntime, must be to be taken; less is noise.
 _LAYER_MARGIN = 1.05
 #: How many times as fast a plan with other decisions must be. (onnxruntime as a whole need only be faster: readings of
@@ -58,8 +60,9 @@ def decide_layer(sparse: str, pattern: str, n: int, tried: Sequence[Trial], hand
 def fastest_plan(times: Mapping[str, float]) -> str:
     """Return which whole plan to run, given the seconds of each: ours unless onnxruntime is faster."""
     chosen = PLAN
-    if TUNED in times and times[TUNED] * _TUNED_MARGIN < times[PLAN]:
-        chosen = TUNED
+    for other in (TUNED, HOSTED):
+        if other in times and times[other] * _TUNED_MARGIN < times[chosen]:
+            chosen = other
     if ONNXRUNTIME in times and times[ONNXRUNTIME] < times[chosen]:
         chosen = ONNXRUNTIME
     return chosen
@@ -71,3 +74,11 @@ def decide_whole(times: Mapping[str, float]) -> str | None:
         return None
     ours = min(time for name, time in times.items() if name != ONNXRUNTIME)
     return f"kept dense: whole model measured {times[ONNXRUNTIME] / ours:.2f} of onnxruntime's speed"
+
+
+def decide_hosted(times: Mapping[str, float]) -> str | None:
+    """Return why kernels run inside one session of onnxruntime, None if they do not."""
+    if fastest_plan(times) != HOSTED:
+        return None
+    apart = min(time for name, time in times.items() if name in (PLAN, TUNED))
+    return f"inside onnxruntime: whole model measured {apart / times[HOSTED]:.2f} times as fast as apart from it"

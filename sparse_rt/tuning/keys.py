@@ -24,7 +24,7 @@ __all__ = ["layer_key", "model_key", "surroundings"]
 
 _PACKAGE = Path(__file__).parent.parent
 #: The code that plans and measures.
-_ROOMS = ("plan", "tuning")
+_ROOMS = ("plan", "library", "tuning")
 
 
 def surroundings(options: SessionOptions) -> dict[str, Any]:

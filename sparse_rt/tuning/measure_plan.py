@@ -1,4 +1,4 @@
-"""Decide about whole plans: as it is, as its single layers suggest, or all of it in onnxruntime."""
+"""Decide about whole plans: as it is, as its single layers suggest, hosted, or all of it in onnxruntime."""
 
 import contextlib
 import warnings
@@ -13,15 +13,16 @@ from sparse_rt.plan.decisions import Decisions, LayerDecision
 from sparse_rt.plan.plan import Plan
 from sparse_rt.plan.report import LayerReport, Trial
 from sparse_rt.plan.steps.step import Environment
-from sparse_rt.tuning.decide import PLAN, TUNED, decide_whole, fastest_plan
+from sparse_rt.tuning.decide import HOSTED, PLAN, TUNED, decide_hosted, decide_layer, decide_whole, fastest_plan
 from sparse_rt.tuning.measure import Measure, quiet
 from sparse_rt.tuning.measure_layer import ONNXRUNTIME
 
-__all__ = ["followed", "measure_plan"]
+__all__ = ["UNDER_WAY_HOSTED", "followed", "measure_plan"]
 
 _TURN_SECONDS = 0.03
-#: The reason in a plan that onnxruntime runs whole, until it is known by how much that is faster.
+#: The reason in a plan that onnxruntime runs whole, or hosts, until it is known by how much that is faster.
 _UNDER_WAY = "kept dense"
+UNDER_WAY_HOSTED = "inside onnxruntime"
 
 
 def measure_plan(
@@ -60,6 +61,13 @@ def measure_plan(
             fact = f"{type(error).__name__}: {error}"
             text = message("tuning", "a plan by the measurements of layers", fact, "Sparse kernels run; please report.")
             warnings.warn(text, SparseRTWarning, stacklevel=2)
+    inside = _inside(plan, decisions)
+    if any(each.islands for each in plans.values()):  # nothing is won where onnxruntime runs nothing anyway
+        with contextlib.suppress(Exception):  # as below
+            hosted = build(inside)
+            hosted.run(outputs, feeds, pool)
+            if hosted.is_hosted:
+                plans[HOSTED] = hosted
     with contextlib.suppress(Exception):  # what onnxruntime does not load, or run, as a whole cannot win
         whole = build(replace(decisions, whole=_UNDER_WAY))
         whole.run(outputs, feeds, pool)
@@ -72,15 +80,19 @@ def measure_plan(
     chosen = fastest_plan(times)
     if chosen == PLAN:
         decisions = _as_it_is(plan, decisions)
+    elif chosen == HOSTED:
+        decisions = inside
     tried = tuple(Trial(name, round(1e6 * found, 2)) for name, found in times.items())
-    decisions = replace(decisions, whole=decide_whole(times), tried=tried)
+    decisions = replace(decisions, whole=decide_whole(times), hosted=decide_hosted(times), tried=tried)
     return _reported(plans[chosen], decisions), decisions
 
 
 def followed(plan: Plan, decisions: Decisions) -> Plan | None:
     """Return `plan` with the reasons of decisions that it follows already, None if it does not."""
     beside = _beside(decisions, plan)
-    if decisions.whole is not None or any(decision.kernel != report.kernel for decision, report in beside):
+    if (decisions.whole or decisions.hosted) is not None or any(
+        decision.kernel != report.kernel for decision, report in beside
+    ):
         return None
     return _reported(plan, decisions)
 
@@ -111,11 +123,29 @@ def _as_it_is(plan: Plan, decisions: Decisions) -> Decisions:
     return Decisions(dict(zip(decisions.layers, kept, strict=True)))
 
 
+def _inside(plan: Plan, decisions: Decisions) -> Decisions:
+    """Return the decisions for a hosted plan, where leaving a layer to onnxruntime costs nothing beside its time."""
+    layers = {}
+    for (name, decision), (_, report) in zip(decisions.layers.items(), _beside(decisions, plan), strict=True):
+        found = decision
+        if report.kernel is not None and report.pattern is not None and decision.tried:
+            found = decide_layer(report.kernel, report.pattern, report.shape[0], decision.tried, 0.0)
+        layers[name] = found
+    return Decisions(layers, hosted=UNDER_WAY_HOSTED)
+
+
 def _reported(plan: Plan, decisions: Decisions) -> Plan:
     """Return the plan with the reasons and figures of the decisions that it follows."""
     reports = []
     for layer, report in zip(plan.layers, plan.reports, strict=True):
         decision = decisions.of(layer.y)
         is_due = report.reason == _UNDER_WAY or (decisions.whole is None and layer.y in decisions.layers)
-        reports.append(layer.report(report.kernel, decision.reason, decision.tried) if decision and is_due else report)
+        if decisions.hosted is not None and report.kernel is not None:
+            reason = report.reason.removesuffix(f"; {UNDER_WAY_HOSTED}")
+            found = decision or LayerDecision(report.kernel, reason, report.tried)
+            reports.append(layer.report(report.kernel, f"{found.reason}; {decisions.hosted}", found.tried))
+        elif decision and is_due and (decisions.hosted is None or decision.kernel is None):
+            reports.append(layer.report(report.kernel, decision.reason, decision.tried))
+        else:
+            reports.append(report)
     return replace(plan, reports=tuple(reports), tried=decisions.tried)

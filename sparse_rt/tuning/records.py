@@ -33,19 +33,19 @@ def of_decisions(decided: Decisions) -> dict[str, Any]:
         name: {"kernel": layer.kernel, "reason": layer.reason, **of_trials(layer.tried)}
         for name, layer in decided.layers.items()
     }
-    return {"whole": decided.whole, **of_trials(decided.tried), "layers": layers}
+    return {"whole": decided.whole, "hosted": decided.hosted, **of_trials(decided.tried), "layers": layers}
 
 
 def decisions(document: Mapping[str, Any] | None) -> Decisions | None:
     """Return the decisions of a document; None if it holds none, or anything that is none."""
     if document is None:
         return None
-    whole, layers = document.get("whole"), document.get("layers")
-    if not isinstance(whole, str | None) or not isinstance(layers, dict):
+    whole, hosted, layers = document.get("whole"), document.get("hosted"), document.get("layers")
+    if not isinstance(whole, str | None) or not isinstance(hosted, str | None) or not isinstance(layers, dict):
         return None
     decided = {name: _layer(layer) for name, layer in layers.items()}
     complete = {name: layer for name, layer in decided.items() if layer is not None}
-    return Decisions(complete, whole, trials(document)) if len(complete) == len(decided) else None
+    return Decisions(complete, whole, trials(document), hosted) if len(complete) == len(decided) else None
 
 
 def _layer(document: Any) -> LayerDecision | None:

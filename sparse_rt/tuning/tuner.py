@@ -14,6 +14,7 @@ from sparse_rt.errors import SparseRTError
 from sparse_rt.feeds import random_feeds
 from sparse_rt.graph.mapped import forget
 from sparse_rt.graph.model_io import ModelSource
+from sparse_rt.library.host import HOST
 from sparse_rt.plan.build import build_plan
 from sparse_rt.plan.decisions import Decisions
 from sparse_rt.plan.draft import Decide, Draft
@@ -26,7 +27,7 @@ from sparse_rt.tuning import records
 from sparse_rt.tuning.keys import model_key, surroundings
 from sparse_rt.tuning.layer_tuning import LayerTuning
 from sparse_rt.tuning.measure import measure
-from sparse_rt.tuning.measure_plan import followed, measure_plan
+from sparse_rt.tuning.measure_plan import UNDER_WAY_HOSTED, followed, measure_plan
 from sparse_rt.tuning.observe import layer_inputs
 from sparse_rt.tuning.store import Store
 
@@ -123,7 +124,7 @@ class Tuner:
             drafts.append(draft)
             return decide(draft)
 
-        plan = build_plan(source, self._options, deciding)
+        plan = build_plan(source, self._options, deciding, HOST)
         for draft in drafts:
             if draft is not self._draft:
                 forget(draft.model)
@@ -145,6 +146,8 @@ class Tuner:
         """Return what was measured before, or an estimate; nothing where measurements will follow."""
         if self._mode == "sparse" or all(layer.reason is not None for layer in draft.layers):
             return Decisions()
+        if self._mode == "hosted":
+            return Decisions(hosted=UNDER_WAY_HOSTED)
         if self._mode == "off":
             return estimated_decisions(draft)
         self._names = [str(layer.y.name) for layer in draft.layers]

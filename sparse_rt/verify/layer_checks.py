@@ -41,7 +41,7 @@ class _Checker:
         self._reference = subject.reference
         # Known without a run of the reference.
         self._given = {**session.plan.constants, **subject.feeds}
-        self._steps = [step for step in session.plan.steps if isinstance(step, SparseStep)]
+        self._steps = [step for step in session.plan.kernel_steps if isinstance(step, SparseStep)]
         self._op_types = {report.name: report.op_type for report in session.explain()}
         runnable = [layer for layer in find_layers(subject.model) if layer.reason is None]
         plain = [fuse(layer) for layer in runnable if layer.form != "dynamic"]

@@ -55,7 +55,7 @@ class _Checker:
         self._pool = session.pool
         self._reference = subject.reference
         self._given = {**session.plan.constants, **subject.feeds}
-        self._steps = [step for step in session.plan.steps if isinstance(step, BindableStep)]
+        self._steps = [step for step in session.plan.kernel_steps if isinstance(step, BindableStep)]
         self._steps = [step for step in self._steps if not isinstance(step, SparseStep)]
         quantising = [node for node in model.graph if node.op_type == "QuantizeLinear"]
         self._rounded = {str(node.outputs[0].name): found for node in quantising if (found := _rounded(node, model))}

@@ -13,6 +13,7 @@ from sparse_rt_kernels.threads.pool import ThreadPool
 import sparse_rt
 from sparse_rt.library import callbacks, kernel_block, segments
 from sparse_rt.plan.bind.segment import Segment
+from sparse_rt.plan.hosted.host import DOMAIN, OPERATORS
 from tests.models.onnx_models import info, model, node, normal, sparse, sparse_session
 from tests.plan.bind.test_segment import residual_model
 
@@ -33,15 +34,15 @@ def only_segment(content, threads=1):
 def session_of(segment, threads=1, known=True, dtype="float32"):
     """A session of onnxruntime whose only node is a segment."""
     number = segments.register(segment, threads if known else 0)
-    operator = segments.operator_of(dtype)
+    operator = OPERATORS[dtype]
     kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
     graph = helper.make_graph(
-        [helper.make_node(operator, segment.inputs, segment.outputs, domain=segments.DOMAIN, segment=number)],
+        [helper.make_node(operator, segment.inputs, segment.outputs, domain=DOMAIN, segment=number)],
         "graph",
         [helper.make_tensor_value_info(name, 1, None) for name in segment.inputs],
         [helper.make_tensor_value_info(name, kind, None) for name in segment.outputs],
     )
-    opsets = [helper.make_opsetid("", 17), helper.make_opsetid(segments.DOMAIN, 1)]
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid(DOMAIN, 1)]
     made = helper.make_model(graph, opset_imports=opsets, ir_version=8)
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads

@@ -33,7 +33,7 @@ def agree_step_by_step(session, proto, feeds):
     The reference is onnxruntime without optimisation: with it, inner values are rounded to bytes that later nodes
     quantise to. Bytes may be one step apart: our operators round once where separate ones round several times.
     """
-    steps = [step for step in session.plan.steps if hasattr(step, "y")]
+    steps = [step for step in session.plan.kernel_steps if hasattr(step, "y")]
     written = {name for one in proto.graph.node for name in one.output}
     names = sorted({name for step in steps for name in (*step.inputs, step.y)} & written)
     values = {**session.plan.constants, **feeds}

@@ -7,7 +7,7 @@ import pytest
 from numba.core import config
 from sparse_rt_kernels.cpu import isa
 
-from sparse_rt.tuning.decide import PLAN, TUNED
+from sparse_rt.tuning.decide import HOSTED, PLAN, TUNED
 from sparse_rt.tuning.measure_layer import ONNXRUNTIME
 from tests.models.onnx_models import normal, stock
 
@@ -89,5 +89,6 @@ CANDIDATES = {
         {TUNED: 1e-5, "twice": 1e-6, "apart": 2e-6, "alone": 1e-6, ONNXRUNTIME: 1e-4}
     ),
     "all of it in onnxruntime": lambda: FakeMeasure({ONNXRUNTIME: 5e-4}),
+    "kernels inside onnxruntime": lambda: FakeMeasure({HOSTED: 1e-5, ONNXRUNTIME: 2e-3}),
     "a way of its own for each layer": MixedMeasure,
 }

@@ -21,7 +21,7 @@ def test_a_truth_value_is_no_integer(value, expected):
 
 @pytest.mark.parametrize("value", ["On", "", None, 1, ["on"]])
 def test_other_tunings_are_refused_by_the_name_of_the_option(value):
-    for known in ("on", "cached", "off", "sparse"):
+    for known in ("on", "cached", "off", "sparse", "hosted"):
         option_rules.check_tuning("tuning", known)
     with pytest.raises(ConfigError, match="here: "):
         option_rules.check_tuning("here", value)

@@ -17,7 +17,7 @@ def test_decisions_survive_the_way_through_json():
         "a": LayerDecision(None, "slow", (Trial(SPARSE, 1), Trial("onnxruntime", 3))),
         "b": LayerDecision(SPARSE, "fast"),
     }
-    for decided in (Decisions(layers), Decisions({}, "kept dense", (Trial(PLAN, 2.0),))):
+    for decided in (Decisions(layers), Decisions({}, "kept dense", (Trial(PLAN, 2.0),)), Decisions(hosted="inside")):
         assert records.decisions(json.loads(json.dumps(records.of_decisions(decided)))) == decided
 
 

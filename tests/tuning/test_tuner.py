@@ -6,7 +6,7 @@ import pytest
 from benchmarks.models.quantise import quantise_static
 from sparse_rt.plan import warm_up
 from sparse_rt.tuning import tuner
-from sparse_rt.tuning.decide import PLAN, TUNED
+from sparse_rt.tuning.decide import HOSTED, PLAN, TUNED
 from sparse_rt.tuning.measure_layer import ONNXRUNTIME
 from tests.models.forced_measurements import FakeMeasure, check, needs_dense, needs_jit, no_measure
 from tests.models.onnx_models import INT64, info, model, node, normal, sparse, stock
@@ -18,7 +18,7 @@ def test_sparse_kernels_that_win_stay(tuned, proto, rng):
     session = tuned(fake)
     assert [report.is_sparse for report in session.explain()] == [True, True]
     assert all(report.tried and "times as fast as onnxruntime" in report.reason for report in session.explain())
-    assert {trial.candidate for trial in session.plan.tried} == {PLAN, ONNXRUNTIME}
+    assert {trial.candidate for trial in session.plan.tried} == {PLAN, HOSTED, ONNXRUNTIME}
     described = session.plan.describe()
     assert "onnxruntime 1000 us" in described
     assert "whole plans" in described
@@ -246,7 +246,7 @@ def test_a_kept_plan_that_cannot_be_built_is_measured_again(tuned, proto, rng, s
     check(tuned(fake, source=source), proto, rng)
     build, failed = tuner.build_plan, []
 
-    def fails_once(source, options, decide):
+    def fails_once(source, options, decide, host):
         def deciding(draft):
             decided = decide(draft)
             if decided.layers and not failed:
@@ -254,7 +254,7 @@ def test_a_kept_plan_that_cannot_be_built_is_measured_again(tuned, proto, rng, s
                 raise KeyError("a kernel that is gone")
             return decided
 
-        return build(source, options, deciding)
+        return build(source, options, deciding, host)
 
     monkeypatch.setattr(tuner, "build_plan", fails_once)
     before = len(fake.measured)

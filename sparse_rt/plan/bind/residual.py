@@ -7,20 +7,24 @@ Add stood, where all that the Add reads is there.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 from sparse_rt_kernels.product.epilogue import FloatEpilogue, IntegerEpilogue
 
 from sparse_rt.plan.steps.add_step import AddStep
 from sparse_rt.plan.steps.sparse_step import SparseStep
-from sparse_rt.plan.steps.step import Step
+from sparse_rt.plan.steps.step import Part
 
 __all__ = ["absorb_additions"]
 
 
+P = TypeVar("P", bound=Part)
+
+
 def absorb_additions(
-    steps: Sequence[Step], shapes: Mapping[str, tuple[int, ...]], outputs: Sequence[str]
-) -> tuple[Step, ...]:
+    steps: Sequence[P], shapes: Mapping[str, tuple[int, ...]], outputs: Sequence[str]
+) -> tuple[P | SparseStep, ...]:
     """Return `steps` in which layers add residuals themselves, wherever their kernel can.
 
     A layer takes an Add over if nobody else reads what it writes. Of two such layers the later one does: by then the
@@ -36,7 +40,7 @@ def absorb_additions(
     outputs
         Values that the caller may ask for: an inner value that is one is written by its layer.
     """
-    kept: list[Step | None] = list(steps)
+    kept: list[P | SparseStep | None] = list(steps)
     readers = Counter(name for step in steps for name in step.inputs)
     readers.update(outputs)
     writers = {name: number for number, step in enumerate(steps) for name in step.outputs}

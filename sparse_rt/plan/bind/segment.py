@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from sparse_rt_kernels.threads.pool import ThreadPool
@@ -16,7 +16,7 @@ from sparse_rt.plan.bind.check import check_steps
 from sparse_rt.plan.bind.layout import laid_out
 from sparse_rt.plan.bind.layout_candidates import may_be_laid_out
 from sparse_rt.plan.bind.shape_classes import MISSING, ShapeClasses
-from sparse_rt.plan.steps.step import BindableStep, Environment, Step, can_be_bound, spent
+from sparse_rt.plan.steps.step import BindableStep, Environment, Part, can_be_bound, spent
 
 __all__ = ["LAID_OUT_AT", "MOST_BYTES", "Seen", "Segment", "segmented"]
 
@@ -163,9 +163,12 @@ def _fits(array: Any, dtype: np.dtype[Any]) -> bool:
     return isinstance(array, np.ndarray) and array.dtype == dtype and array.flags.c_contiguous and array.flags.aligned
 
 
+P = TypeVar("P", bound=Part)
+
+
 def segmented(
-    steps: Sequence[Step], wanted: Collection[str], shapes: Mapping[str, tuple[int, ...]]
-) -> tuple[Step, ...]:
+    steps: Sequence[P], wanted: Collection[str], shapes: Mapping[str, tuple[int, ...]]
+) -> tuple[P | Segment, ...]:
     """Return `steps` with those that follow each other and can be bound put together as segments.
 
     Parameters
@@ -181,7 +184,7 @@ def segmented(
     rows = itertools.groupby(steps, lambda step: can_be_bound(step) and step.is_bindable(shapes))
     found = [(are_bindable, tuple(row)) for are_bindable, row in rows]
     needed = set(wanted)
-    parts: list[Step] = []
+    parts: list[P | Segment] = []
     for are_bindable, row in reversed(found):
         parts.extend([_segment(row, needed, arenas)] if are_bindable else reversed(row))
         needed.update(name for step in row for name in step.inputs)

@@ -1,8 +1,8 @@
-"""Cut the nodes of one onnxruntime island out of a model, as a model of their own."""
+"""Compose models of their own for onnxruntime: some nodes of a model, and perhaps operators of ours between them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -14,7 +14,7 @@ from sparse_rt.graph.reads import outer_inputs
 from sparse_rt.graph.type_names import type_proto
 from sparse_rt.plan.signature import NodeArg
 
-__all__ = ["EXTERNAL_FROM", "Island", "cut"]
+__all__ = ["EXTERNAL_FROM", "Island", "Piece", "Skeleton", "compose", "cut", "declaration", "skeleton"]
 
 #: Bytes from which on an initializer is handed to onnxruntime beside the protobuf: one copy instead of four, and
 #: protobufs end at 2 GiB.
@@ -41,9 +41,32 @@ class Island:
     external: Mapping[str, ort.OrtValue]
 
 
+class Piece(NamedTuple):
+    """A node to be, with the values of the model that it reads, captured ones included, and those that it writes."""
+
+    node: onnx.NodeProto
+    reads: Sequence[ir.Value]
+    writes: Sequence[ir.Value]
+
+    @classmethod
+    def of(cls, node: ir.Node) -> "Piece":
+        """Return a node of the model as it is."""
+        return cls(ir.serde.serialize_node(node), outer_inputs(node), node.outputs)
+
+
 def cut(
     model: ir.Model,
     nodes: Sequence[ir.Node],
+    outputs: Sequence[ir.Value],
+    known: Mapping[str, NodeArg],
+) -> Island:
+    """Return an island of some nodes, in topological order; see :func:`compose`."""
+    return compose(model, [Piece.of(node) for node in nodes], outputs, known)
+
+
+def compose(
+    model: ir.Model,
+    pieces: Sequence[Piece],
     outputs: Sequence[ir.Value],
     known: Mapping[str, NodeArg],
 ) -> Island:
@@ -52,37 +75,52 @@ def cut(
     Parameters
     ----------
     model
-        That the nodes belong to.
-    nodes
+        That the values belong to.
+    pieces
         In topological order.
     outputs
-        Values that must leave the island, each written by one of the nodes.
+        Values that must leave the island, each written by one of the pieces.
     known
         Type and shape of each value that may enter the island.
     """
-    inside = {value for node in nodes for value in node.outputs}
-    entering = dict.fromkeys(value for node in nodes for value in outer_inputs(node) if value not in inside)
+    found = skeleton(model, pieces, outputs, known)
+    external = {name: _ort_value(tensor) for name, tensor in found.large.items()}
+    return Island(found.model, found.inputs, tuple(str(value.name) for value in outputs), external)
+
+
+class Skeleton(NamedTuple):
+    """A model of some nodes that refers to its large initializers, its inputs, and these initializers."""
+
+    model: onnx.ModelProto
+    inputs: tuple[str, ...]
+    large: Mapping[str, ir.TensorProtocol]
+
+
+def skeleton(
+    model: ir.Model, pieces: Sequence[Piece], outputs: Sequence[ir.Value], known: Mapping[str, NodeArg]
+) -> Skeleton:
+    """Return what :func:`compose` makes an island of; it suffices to ask onnxruntime for types."""
+    inside = {value for piece in pieces for value in piece.writes}
+    entering = dict.fromkeys(value for piece in pieces for value in piece.reads if value not in inside)
     constants = {value: constant_tensor(value) for value in entering}
     inputs = [value for value, tensor in constants.items() if tensor is None]
-    external: dict[str, ort.OrtValue] = {}
+    large: dict[str, ir.TensorProtocol] = {}
     graph = onnx.GraphProto(name="island")
     for value, tensor in constants.items():
         if tensor is None:
             continue
         if tensor.nbytes >= EXTERNAL_FROM and tensor.dtype != ir.DataType.STRING:
             graph.initializer.append(_reference(str(value.name), tensor))
-            external[str(value.name)] = _ort_value(tensor)
+            large[str(value.name)] = tensor
         else:
             graph.initializer.append(_embedded(str(value.name), tensor))
     for value in inputs:
-        graph.input.append(_declaration(str(value.name), known.get(str(value.name)) or NodeArg.of(value)))
+        graph.input.append(declaration(str(value.name), known.get(str(value.name)) or NodeArg.of(value)))
     for value in outputs:
         # onnxruntime infers the type, also of operators that the onnx package does not know.
         graph.output.append(onnx.ValueInfoProto(name=str(value.name)))
-    graph.node.extend(ir.serde.serialize_node(node) for node in nodes)
-    return Island(
-        _model(model, graph), tuple(str(value.name) for value in inputs), tuple(str(v.name) for v in outputs), external
-    )
+    graph.node.extend(piece.node for piece in pieces)
+    return Skeleton(_model(model, graph), tuple(str(value.name) for value in inputs), large)
 
 
 def _model(model: ir.Model, graph: onnx.GraphProto) -> onnx.ModelProto:
@@ -114,7 +152,8 @@ def _called(model: ir.Model, graph: onnx.GraphProto) -> list[onnx.FunctionProto]
     return [found[identifier] for identifier in model.functions if identifier in found]
 
 
-def _declaration(name: str, item: NodeArg) -> onnx.ValueInfoProto:
+def declaration(name: str, item: NodeArg) -> onnx.ValueInfoProto:
+    """Return a value by that name, of the type and shape of `item`."""
     # Symbolic names stay: they tell onnxruntime which sizes are equal.
     declared = type_proto(item.type, item.shape if item.has_rank else None)
     return onnx.ValueInfoProto(name=name, type=declared)

@@ -20,7 +20,7 @@ from sparse_rt.plan.options import SessionOptions
 from sparse_rt.plan.signature import NodeArg, Signature, is_exchangeable
 from sparse_rt.plan.steps.step import KernelStep, Shape, Step
 
-__all__ = ["Obstacle", "Partition", "default", "partition"]
+__all__ = ["Obstacle", "Partition", "default", "described", "fixed_shape", "partition"]
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,8 @@ def partition(
             own = replacement.step
             known[own.y] = _output_type(own, [_shape(known.get(name)) for name in own.inputs])
             steps.append(own)
-    outputs = tuple(_described(item, known.get(item.name)) for item in signature.outputs)
-    shapes = {name: shape for name, item in known.items() if (shape := _fixed(item)) is not None}
+    outputs = tuple(described(item, known.get(item.name)) for item in signature.outputs)
+    shapes = {name: shape for name, item in known.items() if (shape := fixed_shape(item)) is not None}
     completed = Signature(signature.inputs, signature.overridable, outputs)
     return Partition(completed, tuple(steps), _constants(model, steps), shapes)
 
@@ -122,7 +122,7 @@ def _leaving(model: ir.Model, levels: Sequence[Level]) -> list[list[ir.Value]]:
     return found
 
 
-def _fixed(item: NodeArg | None) -> tuple[int, ...] | None:
+def fixed_shape(item: NodeArg | None) -> tuple[int, ...] | None:
     """Return a value's shape if all its sizes are known."""
     if item is None or not item.shape:
         return None
@@ -149,7 +149,7 @@ def _output_type(step: KernelStep, shapes: Sequence[Shape | None]) -> NodeArg:
     return NodeArg(step.y, kind, list(shape or ()), shape is not None)
 
 
-def _described(item: NodeArg, inferred: NodeArg | None) -> NodeArg:
+def described(item: NodeArg, inferred: NodeArg | None) -> NodeArg:
     """Return a declared output, completed by what was inferred."""
     if inferred is None or (item.type and item.has_rank):
         return item

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sparse_rt_kernels.threads.launch import Launch
 from sparse_rt_kernels.threads.pool import ThreadPool
 
-__all__ = ["BindableStep", "Environment", "KernelStep", "Shape", "Step", "StepCall", "can_be_bound", "spent"]
+__all__ = ["BindableStep", "Environment", "KernelStep", "Part", "Shape", "Step", "StepCall", "can_be_bound", "spent"]
 
 #: Values by name while one run lasts: arrays, or lists of arrays for ONNX sequences.
 Environment = dict[str, NDArray[Any]]
@@ -17,8 +17,8 @@ Environment = dict[str, NDArray[Any]]
 Shape = tuple[int | None, ...]
 
 
-class Step(Protocol):
-    """One frozen unit of a plan; it reads and writes values by name and holds no state of a run."""
+class Part(Protocol):
+    """Part of a model, which reads and writes values by name."""
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -29,6 +29,10 @@ class Step(Protocol):
     def outputs(self) -> tuple[str, ...]:
         """Names of the values that it writes."""
         ...
+
+
+class Step(Part, Protocol):
+    """One frozen unit of a plan; it holds no state of a run."""
 
     def run(self, values: Environment, pool: ThreadPool, run_options: Any = None) -> None:
         """Compute the outputs from the inputs; both are kept in `values`."""
@@ -126,7 +130,7 @@ class BindableStep(KernelStep, Protocol):
 _bindable_kinds: dict[type, bool] = {}
 
 
-def can_be_bound(step: Step) -> TypeGuard[BindableStep]:
+def can_be_bound(step: object) -> TypeGuard[BindableStep]:
     """Return whether a step is a :class:`BindableStep`: asked once a class, since that looks at every attribute."""
     kind = type(step)
     found = _bindable_kinds.get(kind)
