@@ -115,8 +115,8 @@ class SparseStep(StepBase):
 
     @property
     def overwrites(self) -> tuple[str, ...]:
-        """Names of inputs over which it may write its output: the residual."""
-        return () if self.residual is None else (self.residual,)
+        """Names of inputs over which it may write its output: the residual, unless that is x, which all tasks read."""
+        return () if self.residual in (None, self.x) else (self.residual,)
 
     @property
     def alike(self) -> Hashable | None:

@@ -152,3 +152,23 @@ def test_residual_that_nobody_reads_later_is_overwritten_unless_it_is_x(rng, inn
     ]
     session = compare(conv_model(rng, after, batch="batch"), {"x": normal(rng, 2, 8, 7, 9)}, threads=threads)
     assert described(session) == ["layer_a", *["inner"] * len(inner), "last+", "next"]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_layer_that_adds_its_own_input_does_not_write_over_it(rng, threads):
+    """Another task may still read there what this one writes."""
+    nodes = [
+        node("Conv", ["x", "w"], ["a"], name="before"),
+        node("Conv", ["a", "w"], ["b"], name="layer"),
+        node("Add", ["b", "a"], ["c"]),
+        node("Conv", ["c", "w"], ["y"], name="after"),
+    ]
+    shape = (1, 32, 14, 14)
+    proto = model(nodes, [info("x", *shape)], [info("y", *shape)], {"w": sparse(rng, 32, 32, 1, 1)})
+    feeds = {"x": normal(rng, *shape)}
+    session = compare(proto, feeds, threads=threads)
+    assert described(session) == ["before", "layer+", "after"]
+    assert session.plan.steps[1].overwrites == ()
+    expected = sparse_session(proto).run(None, feeds)[0]
+    for _ in range(50):
+        np.testing.assert_array_equal(session.run(None, feeds)[0], expected)
