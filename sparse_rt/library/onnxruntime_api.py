@@ -136,14 +136,17 @@ class Api:
         return self._array(value) if is_constant.value and value else None
 
     def input_type(self, info: int, index: int) -> tuple[np.dtype[Any], tuple[int | None, ...] | None]:
-        """Return dtype and shape of an input, None for sizes that are open. Raises ApiError if it is left out."""
+        """Return dtype and shape of an input, None for sizes that are open. Raises ApiError if it is left out.
+
+        onnxruntime calls a shape of which it knows nothing that of a scalar: it is None, too.
+        """
         held = self._word(_INPUT_TYPE, info, index)
         try:
             shape = self._word(_CAST_TYPE_INFO, held)
             dtype, sizes = self._type_and_sizes(shape)
         finally:
             self._release(_RELEASE_TYPE_INFO, held)
-        return dtype, tuple(None if size < 0 else size for size in sizes)
+        return dtype, tuple(None if size < 0 else size for size in sizes) or None
 
     def input_array(self, context: int, index: int) -> NDArray[Any]:
         """Return an input of a run; it lasts as long as the run."""
