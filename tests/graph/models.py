@@ -76,9 +76,10 @@ def feeds(proto, seed=0, batch=2):
     return result
 
 
-def run(proto, inputs, optimised=None):
+def run(proto, inputs, optimised=None, level="ORT_ENABLE_ALL"):
     """Outputs of stock onnxruntime, one thread."""
     options = ort.SessionOptions()
+    options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, level)
     options.log_severity_level = 3
     options.intra_op_num_threads = 1
     if optimised is not None:

@@ -4,7 +4,6 @@ from collections import Counter
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import pytest
 
 from sparse_rt.graph.operators import COMPRESSED
@@ -45,15 +44,9 @@ def test_optimised_as_the_dense_model_is(name, level, tmp_path):
     """The identical outputs at every level, of the same operators; unoptimised, those that decode come on top."""
     case = MANY[name]
     counts, results = [], []
-    for number, proto in enumerate((case.dense, compress(case.dense))):
-        options = ort.SessionOptions()
-        options.log_severity_level = 3
-        options.intra_op_num_threads = 1
-        options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, level)
-        options.optimized_model_filepath = str(tmp_path / f"{number}.onnx")
-        session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        results.append(session.run(None, case.feeds))
-        counts.append(Counter(node.op_type for node in onnx.load(tmp_path / f"{number}.onnx").graph.node))
+    for proto in (case.dense, compress(case.dense)):
+        results.append(models.run(proto, case.feeds, tmp_path / "optimised.onnx", level))
+        counts.append(Counter(node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node))
     for y, reference in zip(*results, strict=True):
         np.testing.assert_array_equal(y, reference)
     if level == "ORT_DISABLE_ALL":

@@ -111,7 +111,8 @@ def _with_bias(chain: _Chain) -> _Found | None:
     n = _channels(chain)
     if scale is None or not _is(stored, np.int32, (n,)) or not _is(scale, np.float32, *_ONE, (n,)):
         return None
-    if zero_point is None or not _is(zero_point, np.int32, scale.shape) or zero_point.any():
+    same = _ONE if scale.shape in _ONE else (scale.shape,)
+    if zero_point is None or not _is(zero_point, np.int32, *same) or zero_point.any():
         return None
     if scale.size > 1 and node.attributes.get_int("axis", 1) not in (BIAS_AXIS, BIAS_AXIS - 1):
         return None

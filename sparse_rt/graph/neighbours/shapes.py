@@ -35,6 +35,9 @@ class Shapes:
     def _by_name(self) -> dict[str, tuple[int | str | None, ...]]:
         """Of each value one entry an axis: a size, a name for one that only a run tells, or None."""
         graph = decompress_model(self._model).graph
+        for value in (value for node in graph for value in node.outputs):
+            # What a file notes there is no proof: onnxruntime only warns where it is wrong.
+            value.shape = None
         for name, value in list(graph.initializers.items()):
             # What a weight holds does not matter, and it may be large.
             if value.const_value is not None and value.const_value.size > _SHAPE_SIZE:

@@ -161,6 +161,13 @@ def test_scales_of_each_channel_of_a_bias(tmp_path):
     models.assert_same_in_onnxruntime(dense, compressed, tmp_path)
 
 
+def test_one_scale_of_a_bias_as_onnxruntimes_quantiser_writes_it(tmp_path):
+    dense = quantised(bs=np.full(1, 0.0002, np.float32))
+    compressed = compress(dense)
+    assert (calls(compressed), others(compressed)) == ([f"{GEMM}_xb_y"], [])
+    models.assert_same_in_onnxruntime(dense, compressed, tmp_path)
+
+
 def test_a_dequantize_linear_stays_for_others(tmp_path):
     dense = quantised(outputs=("y", "z"), readers=[node("Neg", ["xf"], ["z"])])
     compressed = compress(dense)
