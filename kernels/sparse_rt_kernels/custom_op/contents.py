@@ -1,6 +1,7 @@
 """What a library is made of: its functions, and its block of words with operators, names and texts."""
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -22,6 +23,7 @@ __all__ = [
     "Operand",
     "Operator",
     "ENTRY",
+    "blocks_of",
     "library_of",
 ]
 
@@ -126,7 +128,7 @@ def library_of(domains: Sequence[Domain], soname: str) -> bytes:
     """
     codes = {name: compiled_image(*of) for name, of in FUNCTIONS.items()}
     stub = Stub(ENTRY, "register", 2, LIBRARY)
-    return shared_object(codes, _blocks(domains), [stub], [ENTRY, LIBRARY], soname)
+    return shared_object(codes, blocks_of(domains), [stub], [ENTRY, LIBRARY], soname)
 
 
 class _Texts:
@@ -161,13 +163,18 @@ class _Words:
         return Block(name, words.tobytes(), is_writable, tuple(self.pointers))
 
 
-def _blocks(domains: Sequence[Domain]) -> list[Block]:
-    """Return the data of a library; its words name functions of :data:`FUNCTIONS`."""
+def blocks_of(domains: Sequence[Domain], makers: Mapping[int, str] = MappingProxyType({})) -> list[Block]:
+    """Return the data of a library; its words name functions of :data:`FUNCTIONS`.
+
+    `makers` are the names of the functions that make kernels, by their places in :mod:`.words.library`.
+    """
     texts, types, operators = _Texts(), _Words(), _Words()
     own, of_domains = _Words(library.COUNT), _Words(domain.COUNT * len(domains))
     own.point(library.WORK, "work")
     own.point(library.MEET, "meet")
     own.point(library.DOMAINS, _DOMAINS)
+    for place, name in makers.items():
+        own.point(place, name)
     own.words[library.DOMAIN_COUNT // _WORD] = len(domains)
     for place, text in _ERRORS.items():
         own.point(place, _TEXTS, texts.place(text))

@@ -16,7 +16,10 @@ __all__ = ["Block", "LinkError", "Pointer", "Stub", "shared_object"]
 #: What is imported, by the library that defines it.
 _LIBRARIES: Final = {
     "libc.so.6": frozenset(
-        {"memset", "memcpy", "memmove", "memcmp", "sched_yield", "sched_getcpu", "sched_getaffinity", "malloc", "free"}
+        {
+            *("memset", "memcpy", "memmove", "memcmp", "malloc", "calloc", "free"),
+            *("sched_yield", "sched_getcpu", "sched_getaffinity"),
+        }
     ),
     "libm.so.6": frozenset({"exp", "expf", "log", "logf", "pow", "powf", "tanh", "tanhf", "erf", "erff", "fmaf"}),
     "libpthread.so.0": frozenset({"sem_init", "sem_post", "sem_wait"}),

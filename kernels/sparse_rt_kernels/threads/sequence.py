@@ -111,6 +111,11 @@ class LaunchSequence:
         """Resident bytes, roughly; the entries may be shared."""
         return self._words.nbytes + sum(batch.launches.nbytes for batch in self._batches)
 
+    @property
+    def launches(self) -> list[Launch]:
+        """All launches, in order."""
+        return [self._launch(number) for number in range(self.count)]
+
     def run(self, table: NDArray[np.int64], pool: SequenceRunner) -> None:
         """Run all launches on the arrays whose addresses `table` holds."""
         first = 0
