@@ -14,7 +14,7 @@ from typing import Annotated, Any, ParamSpec
 import typer
 from typer.core import TyperGroup
 
-from sparse_rt.cli import bench, compress, demo, inspect, prune, quantize, run, verify
+from sparse_rt.cli import bench, compress, demo, inspect, library, prune, quantize, run, verify
 
 __all__ = ["app"]
 
@@ -150,6 +150,7 @@ app.command("inspect")(_after_imports(inspect.inspect))
 app.command("prune")(_after_imports(prune.prune))
 app.command("quantize")(_after_imports(quantize.quantize))
 app.command("compress")(_after_imports(compress.compress))
+app.command("library")(_after_imports(library.library))
 app.command("run")(_after_imports(run.run))
 app.command("verify")(_after_imports(verify.verify))
 app.command("bench")(_after_imports(bench.bench))

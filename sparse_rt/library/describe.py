@@ -9,7 +9,7 @@ from sparse_rt.graph.operators import ALG, COMPRESSED, FILTER_SHAPE
 from sparse_rt.library.node import NodeAttribute, NodeDescription, NodeInput
 from sparse_rt.library.onnxruntime_api import Api, ApiError
 
-__all__ = ["described"]
+__all__ = ["attribute_kinds", "described"]
 
 
 def described(api: Api, info: int, op_type: str) -> NodeDescription:
@@ -29,13 +29,17 @@ def described(api: Api, info: int, op_type: str) -> NodeDescription:
     return NodeDescription(op_type, api.node_name(info), _attributes(api, info, op_type), constants, inputs)
 
 
-def _attributes(api: Api, info: int, op_type: str) -> Mapping[str, NodeAttribute]:
-    """Return the attributes of a node that its operator knows."""
-    kinds = {
+def attribute_kinds(op_type: str) -> Mapping[str, ir.AttributeType]:
+    """Return the attributes that an operator knows."""
+    return {
         **COMPRESSED[op_type].dense.attributes,
         ALG: ir.AttributeType.STRING,
         FILTER_SHAPE: ir.AttributeType.TENSOR,
     }
+
+
+def _attributes(api: Api, info: int, op_type: str) -> Mapping[str, NodeAttribute]:
+    """Return the attributes of a node that its operator knows."""
     read: Mapping[ir.AttributeType, Callable[[int, str], Any]] = {
         ir.AttributeType.INT: api.integer,
         ir.AttributeType.INTS: api.integers,
@@ -45,7 +49,7 @@ def _attributes(api: Api, info: int, op_type: str) -> Mapping[str, NodeAttribute
         ir.AttributeType.TENSOR: api.tensor,
     }
     found: dict[str, NodeAttribute] = {}
-    for name, kind in kinds.items():
+    for name, kind in attribute_kinds(op_type).items():
         try:
             found[name] = read[kind](info, name)
         except ApiError:  # a node leaves out what has its default; onnxruntime tells so by failing

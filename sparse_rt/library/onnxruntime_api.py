@@ -50,6 +50,7 @@ class Api:
     """
 
     def __init__(self, address: int) -> None:
+        self.address = address
         self._functions = ctypes.cast(address, ctypes.POINTER(ctypes.c_void_p))
 
     def _function(self, place: int, result: Any) -> Callable[..., Any]:

@@ -10,7 +10,7 @@ import pytest
 
 from sparse_rt import __version__
 
-COMMANDS = ("inspect", "prune", "quantize", "compress", "run", "verify", "bench", "demo")
+COMMANDS = ("inspect", "prune", "quantize", "compress", "library", "run", "verify", "bench", "demo")
 
 
 def run_process(*arguments, **environment):

@@ -70,6 +70,11 @@ class Segment:
         object.__setattr__(self, "_spent", spent(self.steps))
         object.__setattr__(self, "_lays_out", any(map(may_be_laid_out, self.steps)))
 
+    @property
+    def input_dtypes(self) -> tuple[np.dtype[Any], ...]:
+        """Of the values that it reads."""
+        return self._dtypes
+
     def run(self, values: Environment, pool: ThreadPool, run_options: Any = None) -> None:
         """Compute the outputs.
 
