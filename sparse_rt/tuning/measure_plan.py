@@ -1,8 +1,9 @@
 """Decide about whole plans: as it is, as its single layers suggest, hosted, or all of it in onnxruntime."""
 
 import contextlib
+import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -20,6 +21,8 @@ from sparse_rt.tuning.measure_layer import ONNXRUNTIME
 __all__ = ["UNDER_WAY_HOSTED", "followed", "measure_plan"]
 
 _TURN_SECONDS = 0.03
+#: Seconds of a run without islands up to which a hosted plan is tried: its runs have some 4 us less of Python.
+_SHORT_RUN = 4e-4
 #: The reason in a plan that onnxruntime runs whole, or hosts, until it is known by how much that is faster.
 _UNDER_WAY = "kept dense"
 UNDER_WAY_HOSTED = "inside onnxruntime"
@@ -62,7 +65,7 @@ def measure_plan(
             text = message("tuning", "a plan by the measurements of layers", fact, "Sparse kernels run; please report.")
             warnings.warn(text, SparseRTWarning, stacklevel=2)
     inside = _inside(plan, decisions)
-    if any(each.islands for each in plans.values()):  # nothing is won where onnxruntime runs nothing anyway
+    if _may_gain(plans, outputs, feeds, pool):
         with contextlib.suppress(Exception):  # as below
             hosted = build(inside)
             hosted.run(outputs, feeds, pool)
@@ -85,6 +88,15 @@ def measure_plan(
     tried = tuple(Trial(name, round(1e6 * found, 2)) for name, found in times.items())
     decisions = replace(decisions, whole=decide_whole(times), hosted=decide_hosted(times), tried=tried)
     return _reported(plans[chosen], decisions), decisions
+
+
+def _may_gain(plans: Mapping[str, Plan], outputs: Sequence[str], feeds: Environment, pool: ThreadPool) -> bool:
+    """Return whether a hosted plan may be faster: there are islands to be spared, or runs are short."""
+    if any(plan.islands for plan in plans.values()):
+        return True
+    start = time.perf_counter()
+    plans[PLAN].run(outputs, feeds, pool)
+    return time.perf_counter() - start < _SHORT_RUN
 
 
 def followed(plan: Plan, decisions: Decisions) -> Plan | None:

@@ -83,6 +83,7 @@ def _ways(case):
 
     compressed = srt.compress(case.model)
     yield f"sparse, {threads} threads", ours(case.model, tuning="sparse")
+    yield "hosted", ours(case.model, tuning="hosted")
     yield "estimated", ours(case.model, tuning="off")
     yield "compressed, sparse", ours(compressed, tuning="sparse")
     yield "compressed, stock onnxruntime", lambda: stock(compressed)

@@ -3,7 +3,7 @@
 import pytest
 
 import sparse_rt as srt
-from sparse_rt.tuning import tuner
+from sparse_rt.tuning import measure_plan, tuner
 from sparse_rt.tuning.decide import HOSTED, PLAN, TUNED
 from sparse_rt.tuning.measure_layer import ONNXRUNTIME
 from tests.models.forced_measurements import FakeMeasure, check, needs_dense, needs_jit
@@ -87,9 +87,10 @@ def test_inside_onnxruntime_a_layer_is_charged_no_hand_over(tuned, proto, rng):
 
 
 @needs_jit
-def test_a_plan_without_islands_is_not_hosted(tuned, proto):
+@pytest.mark.parametrize("longest", [0.0, 60.0])
+def test_without_islands_a_plan_may_be_hosted_if_its_runs_are_short(tuned, proto, longest, monkeypatch):
+    monkeypatch.setattr(measure_plan, "_SHORT_RUN", longest)
     del proto.graph.node[-1]
     proto.graph.node[-1].output[0] = "y"
     session = tuned(FakeMeasure({HOSTED: 1e-6}))
-    assert {trial.candidate for trial in session.plan.tried} == {PLAN, ONNXRUNTIME}
-    assert not session.plan.is_hosted
+    assert session.plan.is_hosted == (longest > 0)
