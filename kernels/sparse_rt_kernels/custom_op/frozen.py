@@ -8,18 +8,35 @@ from typing import Any, Final
 
 from sparse_rt_kernels.custom_op import c_api, compute, identity, native
 from sparse_rt_kernels.custom_op.compute import MOST_INPUTS, MOST_OUTPUTS, MOST_WORDS
-from sparse_rt_kernels.custom_op.words import call, frozen, kernel, library
+from sparse_rt_kernels.custom_op.words import call, checked, frozen, kernel, library
 from sparse_rt_kernels.jit.compilation import kernel_jit
 from sparse_rt_kernels.jit.compiler import external
 
-__all__ = ["create", "prepare", "release", "run"]
+__all__ = ["check", "create", "prepare", "release", "run"]
 
 #: How often a kernel looks how many threads onnxruntime's pool has.
 _LOOKS: Final = 3
 _MOST_AXES: Final = 64
+#: onnxruntime's OrtErrorCode, and a version of its interface that every one has.
+_FAIL: Final = 1
+_ANY_VERSION: Final = 1
 
 _calloc: Any = external("calloc", "intp", "intp", "intp")
 _free: Any = external("free", "void", "intp")
+
+
+def check(options: int, base: int, block: int) -> int:
+    """Be RegisterCustomOps of a library whose data are whole; see :mod:`.words.checked`."""
+    state = native.stack(8)
+    rows = native.load(block + checked.ROWS)
+    for number in range(native.load(block + checked.ROW_COUNT)):
+        row = rows + 32 * number
+        identity.sum_bytes(native.load(row), native.load(row + 8), state)
+        is_first_equal = native.load(state) == native.load(row + 16)
+        if not is_first_equal or native.load(state + 8) != native.load(row + 24):
+            api = native.call(native.load(base), (_ANY_VERSION,))
+            return native.call(native.load(api + c_api.CREATE_STATUS), (_FAIL, native.load(block + checked.DAMAGED)))
+    return native.call(native.load(block + checked.GO_ON), (options, base))
 
 
 @kernel_jit

@@ -9,11 +9,13 @@ from numpy.typing import NDArray
 from sparse_rt_kernels.cpu.settings import settings
 from sparse_rt_kernels.custom_op import frozen, guard
 from sparse_rt_kernels.custom_op.contents import ENTRY, FUNCTIONS, LIBRARY, Domain, blocks_of
-from sparse_rt_kernels.custom_op.words import attribute, call, library
+from sparse_rt_kernels.custom_op.identity import checksum
+from sparse_rt_kernels.custom_op.words import attribute, call, checked, library
 from sparse_rt_kernels.custom_op.words import frozen as words
 from sparse_rt_kernels.jit.compilation import compiled_image
 from sparse_rt_kernels.jit.object_file import Image
 from sparse_rt_kernels.jit.shared_object import Block, Pointer, Stub, shared_object
+from sparse_rt_kernels.threads.workspace import address_of
 
 __all__ = ["Attribute", "Node", "PreparedCall", "frozen_library"]
 
@@ -22,9 +24,15 @@ _GUARD: Final = "guard"
 _REGISTER: Final = "register_here"
 _CREATE: Final = "create_node"
 _NEEDED: Final = "needed"
+_CHECK: Final = "check_here"
+_CHECKED: Final = "checked"
 _LESSER_CPU: Final = (
     "sparse_rt library: expected a CPU with all instructions of the one that it was written on, got one that lacks"
     " some. Write the library anew on this CPU: sparse-rt library MODEL -o LIB.so."
+)
+_DAMAGED: Final = (
+    "sparse_rt library: expected a whole file, got one whose data are not what they were."
+    " Write it anew: sparse-rt library MODEL -o LIB.so."
 )
 _NO_NODE: Final = (
     "sparse_rt library: expected a layer of the model that the library was written for, got another weight or other"
@@ -38,6 +46,7 @@ _MAKERS: Final = {
     library.RELEASE: "release_node",
 }
 _FUNCTIONS: Final[Mapping[str, tuple[Callable[..., int], int]]] = {
+    "check": (frozen.check, 3),
     "create_any_node": (frozen.create, 5),
     "prepare_node": (frozen.prepare, 5),
     "run_node": (frozen.run, 3),
@@ -129,9 +138,12 @@ def frozen_library(
     made = {name: compiled_image(*of) for name, of in functions.items()}
     text = own.text(_LESSER_CPU)
     rows = bytes(_WORD * guard.ADDRESSES) + guard.needed_rows(settings().cpu_features)
-    needed = Block(_NEEDED, rows, False, (Pointer(0, _REGISTER), Pointer(_WORD, text)))
+    needed = Block(_NEEDED, rows, False, (Pointer(0, _CHECK), Pointer(_WORD, text)))
+    blocks = tuple(blocks)
+    own.add_checked(blocks)
     stubs = [
         Stub(_REGISTER, "register", 2, LIBRARY),
+        Stub(_CHECK, "check", 2, _CHECKED),
         Stub(_CREATE, "create_any_node", 4, following),
         Stub(ENTRY, _GUARD, 2, _NEEDED),
     ]
@@ -152,6 +164,24 @@ class _Blocks:
             self._texts[text] = f"text{len(self._texts)}"
             self.blocks.append(Block(self._texts[text], text.encode() + b"\0"))
         return self._texts[text]
+
+    def add_checked(self, blocks: Sequence[Block]) -> None:
+        """Add the checksums of blocks, apart from those that the loader writes to."""
+        row: list[int] = []
+        pointers: list[Pointer] = []
+        state: NDArray[np.int64] = np.zeros(2, np.int64)
+        for block in blocks:
+            if not block.pointers:
+                content = np.frombuffer(block.content, np.uint8)
+                checksum(address_of(content), content.size, address_of(state))
+                pointers.append(Pointer(_WORD * len(row), block.name))
+                row += [0, content.size, *state.tolist()]
+        rows = self._row(f"{_CHECKED}.rows", row, tuple(pointers))
+        own: NDArray[np.int64] = np.zeros(checked.COUNT, np.int64)
+        own[checked.ROW_COUNT // _WORD] = len(row) // 4
+        places = {checked.GO_ON: _REGISTER, checked.ROWS: rows, checked.DAMAGED: self.text(_DAMAGED)}
+        targets = tuple(Pointer(place, name) for place, name in places.items())
+        self.blocks.append(Block(_CHECKED, own.tobytes(), False, targets))
 
     def add_node(self, name: str, node: Node, attributes: Sequence[Attribute], following: str) -> str:
         """Add the blocks of a node; return its name."""

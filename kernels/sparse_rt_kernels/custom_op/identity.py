@@ -11,7 +11,7 @@ from sparse_rt_kernels.custom_op.words import attribute
 from sparse_rt_kernels.jit.compilation import kernel_jit
 from sparse_rt_kernels.jit.entry import kernel_entry
 
-__all__ = ["identify", "identity"]
+__all__ = ["checksum", "identify", "identity", "sum_bytes"]
 
 #: Odd numbers whose bits are irregular.
 _P: Final = 0x1E3779B97F4A7C15
@@ -49,6 +49,14 @@ def _mix_bytes(state: int, address: int, count: int) -> int:
     for number in range(count // 8 * 8, count):
         _mix(state, native.load_byte(address + number))
     return _mix(state, count)
+
+
+@kernel_jit
+def sum_bytes(address: int, count: int, state: int) -> int:
+    """Put at `state` the two words of so many bytes."""
+    native.store(state, _FIRST)
+    native.store(state + 8, _SECOND)
+    return _mix_bytes(state, address, count)
 
 
 @kernel_jit
@@ -154,5 +162,12 @@ def _identity(api: int, info: int, attributes: int, count: int, state: int) -> i
     return result
 
 
-#: :func:`identify` for Python, which writes libraries.
+@kernel_entry
+def _checksum(address: int, count: int, state: int) -> int:
+    result: int = sum_bytes(address, count, state)
+    return result
+
+
+#: :func:`identify` and :func:`sum_bytes` for Python, which writes libraries.
 identity: Any = _identity
+checksum: Any = _checksum

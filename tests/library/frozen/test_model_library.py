@@ -231,6 +231,18 @@ def test_a_lesser_cpu_is_refused(folder, demo, monkeypatch):
         session(path, library)
 
 
+def test_a_damaged_library_is_refused(folder, demo):
+    """A bit of a weight: they are most of it."""
+    path, library, _ = demo
+    content = bytearray(library.read_bytes())
+    weights = np.flatnonzero(np.frombuffer(content, np.uint8))
+    content[int(weights[len(weights) // 4])] ^= 4
+    damaged = folder / "libdamaged.so"
+    damaged.write_bytes(content)
+    with pytest.raises(Exception, match="expected a whole file"):
+        session(path, damaged)
+
+
 def test_rows_name_what_this_cpu_has():
     content = np.frombuffer(guard.needed_rows(["sse4.2", "avx", "avx2", "avx512f", "lzcnt"]), np.uint32).reshape(-1, 4)
     assert content.tolist() == [
