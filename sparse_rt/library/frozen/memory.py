@@ -119,8 +119,7 @@ def _words(array: NDArray[Any]) -> Iterable[tuple[int, int]]:
         places = [offset for kind, offset, *_ in array.dtype.fields.values() if kind == np.int64]
     else:
         return []
-    content: NDArray[np.uint8] = np.frombuffer(memoryview(array).cast("B"), np.uint8)  # type: ignore[arg-type]
-    rows = content.reshape(-1, array.dtype.itemsize)
+    rows = array.reshape(-1).view(np.uint8).reshape(-1, array.dtype.itemsize)
     found = []
     for place in places:
         values = np.ascontiguousarray(rows[:, place : place + _WORD]).view(np.int64).ravel()

@@ -99,8 +99,11 @@ def write_library(
     arguments.path("model", model, ModelError)
     arguments.path("output", output, ConfigError)
     path = os.fspath(model)
+    try:
+        recording = Recording(path)
+    except LookupError as error:
+        raise ConfigError(message(_WHERE, "x86-64 Linux, and kernels that are compiled", str(error))) from error
     count = len(os.sched_getaffinity(0)) if threads is None else arguments.integer("threads", threads, 1, ConfigError)
-    recording = Recording(path)
     if not recording.nodes:
         remedy = "Compress it: sparse-rt compress MODEL -o OUT."
         raise ModelError(message(f"model '{path}'", "compressed layers", "none", remedy))

@@ -103,8 +103,8 @@ class Recording:
 
     Raises
     ------
-    SparseRTError
-        onnxruntime cannot load it.
+    LookupError
+        This system has no machine code that can be kept.
     """
 
     def __init__(self, model: str) -> None:
@@ -121,7 +121,10 @@ class Recording:
             self._library = ctypes.CDLL(path)
             connect(ctypes.addressof(ctypes.c_int64.in_dll(self._library, LIBRARY)), _make)
             options.register_custom_ops_library(path)
-            self.session = ort.InferenceSession(model, options)
+            try:
+                self.session = ort.InferenceSession(model, options)
+            finally:
+                _watching.clear()
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> None:
         """Run the model; the nodes get the shapes of their inputs."""

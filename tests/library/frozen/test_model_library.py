@@ -1,6 +1,7 @@
 """Libraries for processes without Python: what they compute, for which inputs, on which CPUs, and what they refuse."""
 
 import json
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -293,4 +294,14 @@ def test_what_is_wrong_is_said(demo, tmp_path, changes, error):
 def test_a_model_that_is_not_compressed_is_refused(files, tmp_path):
     with pytest.raises(ModelError, match="compressed layers"):
         write_library(files["pruned"], tmp_path / "lib.so")
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_compiled_kernels_there_is_no_library(demo, tmp_path):
+    path, _, _ = demo
+    command = [sys.executable, "-m", "sparse_rt", "library", str(path), "-o", str(tmp_path / "lib.so")]
+    environment = {**os.environ, "NUMBA_DISABLE_JIT": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, env=environment)
+    assert done.returncode == 2
+    assert "kernels that are compiled" in " ".join(done.stderr.split())
     assert not list(tmp_path.iterdir())
