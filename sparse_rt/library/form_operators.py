@@ -1,9 +1,11 @@
 """Which compressed operators a library holds, and with which types.
 
 onnxruntime takes the operator of a library for every node of its name, whatever the file holds as a function: a form
-that kernels do not compute is left out, so that its body runs. What a form's inputs are follows from what it reads.
+that kernels do not compute is left out, so that its body runs, and a form that is there takes all types that a file may
+have. What these are follows from what the form reads.
 """
 
+import itertools
 from collections.abc import Iterator
 from typing import Final
 
@@ -16,10 +18,8 @@ from sparse_rt.plan.estimate import has_fast_kernels
 
 __all__ = ["form_operators", "is_computed"]
 
-_BYTES: Final = ("uint8", "int8")
-#: The zero point that says what type y has.
-_DECIDES: Final = "y_zero_point"
 _FLOAT, _INT32 = ELEMENT_TYPES["float32"], ELEMENT_TYPES["int32"]
+_BYTES: Final = (ELEMENT_TYPES["int8"], ELEMENT_TYPES["uint8"])
 
 
 def form_operators() -> tuple[Operator, ...]:
@@ -35,13 +35,11 @@ def is_computed(form: CompressedForm) -> bool:
     Left out are float16 weights, and the forms of dynamic quantisation, whose scales and zero points are not constant.
     """
     dense = form.dense
-    if dense.half or dense.form == "dynamic":
+    if dense.half or dense.form == "dynamic" or dense.op_type == "MatMulIntegerToFloat":
         return False
-    if "y_scale" in form.reads and _DECIDES not in form.reads:
+    if "y_scale" in form.reads and "y_zero_point" not in form.reads:
         return False
     if dense.form == "integer" and "x_zero_point" in form.reads:
-        return False
-    if dense.op_type == "MatMulIntegerToFloat":
         return False
     try:
         registry.select("u8s8" if _reads_bytes(form) else "f32", form.format.name)
@@ -51,20 +49,31 @@ def is_computed(form: CompressedForm) -> bool:
 
 
 def _operators(form: CompressedForm) -> Iterator[Operator]:
-    """Yield the operators of a form: one for each type of y, which an operator cannot leave open.
+    """Yield the operators of a form: one for each combination of the types that x, the weight and y can have.
 
-    Types of inputs are left open where several are possible. What a node has beyond them is for its kernel to say.
+    onnxruntime infers the type of y from those of the inputs. It takes inputs of any type, too, but to say so takes it
+    longer than another operator does.
     """
     names = form.inputs[: 1 + max(map(form.inputs.index, form.reads))]
-    needed = ("x", *form.format.tensors)
-    types = {"x": ANY_TYPE if _reads_bytes(form) else _FLOAT}
-    kinds = {name: REQUIRED if name in needed else OPTIONAL for name in names}
-    y_types = [(ELEMENT_TYPES[name], {_DECIDES: ELEMENT_TYPES[name]}) for name in _BYTES]
-    if _DECIDES not in form.reads:
-        y_types = [(_INT32 if form.dense.form == "integer" else _FLOAT, {})]
-    for y_type, decided in y_types:
-        operands = tuple(Operand((types | decided).get(name, ANY_TYPE), kinds[name]) for name in names)
-        yield Operator(form.op_type, operands, (Operand(y_type),))
+    values, *others = form.format.tensors
+    needed = ("x", values, *others)
+    x_types = _BYTES if _reads_bytes(form) else (_FLOAT,)
+    weight_types = (_FLOAT,) if form.dense.form == "float" else _BYTES
+    y_types = _BYTES if "y_zero_point" in form.reads else (_INT32 if form.dense.form == "integer" else _FLOAT,)
+    bias = _INT32 if form.dense.form == "qlinear" or "bias_scale" in form.reads else _FLOAT
+    for x, weight, y in itertools.product(x_types, weight_types, y_types):
+        types = {
+            "x": x,
+            "x_zero_point": x,
+            values: weight,
+            "filter_zero_point": weight,
+            "y_zero_point": y,
+            "bias": bias,
+        }
+        # What the tensors of a format hold beside values is the format's own.
+        types |= {"bias": bias, "bias_zero_point": _INT32} | dict.fromkeys(others, ANY_TYPE)
+        operands = tuple(Operand(types.get(name, _FLOAT), REQUIRED if name in needed else OPTIONAL) for name in names)
+        yield Operator(form.op_type, operands, (Operand(y),))
 
 
 def _reads_bytes(form: CompressedForm) -> bool:

@@ -80,12 +80,23 @@ def _as(array, dtype):
 
 
 def resized(dense, feeds, rng, change):
-    """A dense model whose input and output may have any size, and feeds of other sizes; the channels stay."""
+    """A dense model with inputs of other sizes, and feeds; the channels stay."""
     made = onnx.ModelProto()
     made.CopyFrom(dense)
-    for value in (*made.graph.input, *made.graph.output):
-        value.type.tensor_type.ClearField("shape")
-    return made, {name: _random(rng, array, change(array.shape)) for name, array in feeds.items()}
+    shapes = {name: change(array.shape) for name, array in feeds.items() if not name.endswith(".other")}
+    for name in feeds.keys() - shapes.keys():
+        shapes[name] = _residual_shape(feeds[name].shape, *shapes.values())
+    for value in made.graph.input:
+        kind = value.type.tensor_type
+        kind.ClearField("shape")
+        for size in shapes[value.name]:
+            kind.shape.dim.add().dim_value = size
+    return made, {name: _random(rng, array, shapes[name]) for name, array in feeds.items()}
+
+
+def _residual_shape(shape, x):
+    """The shape of what is added to the convolutions of :mod:`tests.versions.cases`, for an x of another shape."""
+    return (x[0], shape[1], (x[2] + 2 - 3) // 2 + 1, x[3] + 1 - 3 + 1)
 
 
 def _random(rng, array, shape):

@@ -140,6 +140,7 @@ def test_too_many_axes(rng):
 
 
 def test_kernels_end_with_their_session(rng):
+    gc.collect()
     before = len(callbacks._kernels)
     session = session_of(only_segment(residual_model(rng)))
     assert len(callbacks._kernels) == before + 1

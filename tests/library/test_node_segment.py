@@ -9,6 +9,7 @@ from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented
 from sparse_rt_kernels.threads.pool import ThreadPool
 
 from sparse_rt.errors import SparseRTError
+from sparse_rt.graph.neighbours.record import ALONE
 from sparse_rt.graph.operators import COMPRESSED
 from sparse_rt.library.fallback import Fallback
 from sparse_rt.library.form_operators import is_computed
@@ -21,6 +22,8 @@ from tests.library.nodes import INT8, SINGLES, UINT8
 pytestmark = pytest.mark.skipif(bool(config.DISABLE_JIT), reason="segments are machine code")
 COMPUTED = [name for name, form in COMPRESSED.items() if is_computed(form)]
 OTHERS = [name for name in COMPRESSED if name not in COMPUTED]
+#: Those without neighbours, and some of the many others.
+SOME = [name for number, name in enumerate(COMPUTED) if COMPRESSED[name].neighbours == ALONE or number % 7 == 0]
 QUANTISED = [name for name in COMPUTED if COMPRESSED[name].dense.form in ("qlinear", "integer")]
 SIZES = {
     "matmul": [lambda shape: (1, shape[1]), lambda shape: (2, 5, shape[1]), lambda shape: (0, shape[1])],
@@ -45,7 +48,7 @@ def check(node, threads=1):
     return segment
 
 
-def assert_runs(runner, node, threads=1, tolerance=2e-5):
+def assert_runs(runner, node, threads=1, tolerance=2e-5, steps=0):
     values = dict(node.feeds)
     runner.run(values, ThreadPool(threads))
     (y,) = (values[name] for name in runner.outputs)
@@ -55,7 +58,8 @@ def assert_runs(runner, node, threads=1, tolerance=2e-5):
         largest = np.abs(node.expected).max(initial=1)
         np.testing.assert_allclose(y, node.expected, rtol=tolerance, atol=tolerance * largest)
     else:
-        np.testing.assert_array_equal(y, node.expected)
+        apart = np.abs(y.astype(np.int64) - node.expected)
+        assert apart.max(initial=0) <= steps
 
 
 @pytest.mark.parametrize("name", COMPUTED)
@@ -63,7 +67,7 @@ def test_a_form(name):
     check(nodes.node_of(SINGLES[name].dense, SINGLES[name].feeds))
 
 
-@pytest.mark.parametrize("name", COMPUTED)
+@pytest.mark.parametrize("name", SOME)
 def test_a_form_at_other_sizes(name, rng):
     dense = COMPRESSED[name].dense
     kind = "conv" if dense.kind != "matmul" else "left" if dense.side == "left" else "matmul"
@@ -91,14 +95,15 @@ def test_other_forms_run_in_stock_onnxruntime(name):
     assert_runs(Fallback(node.description, 1), node)
 
 
-@pytest.mark.parametrize("name", COMPUTED)
+@pytest.mark.parametrize("name", SOME)
 def test_any_form_can_run_in_stock_onnxruntime(name):
     node = nodes.node_of(SINGLES[name].dense, SINGLES[name].feeds)
     fallback = Fallback(node.description, 1)
     assert set(fallback.inputs) == set(node.feeds)
     assert fallback.bind((), 1) is None
-    # Where x is not quantised, but the weight is, onnxruntime quantises x.
-    assert_runs(fallback, node, tolerance=2e-2 if COMPRESSED[name].dense.form == "qdq" else 2e-5)
+    # Optimised, onnxruntime quantises an x that is not, where the weight is; and other roundings may change a step.
+    is_dequantised = COMPRESSED[name].dense.form == "qdq"
+    assert_runs(fallback, node, tolerance=2e-2 if is_dequantised else 2e-5, steps=int(is_dequantised))
 
 
 @pytest.mark.parametrize("name", QUANTISED)
@@ -133,7 +138,7 @@ def test_an_activation_of_another_type_is_refused():
         assert "x is int16" in found.reason
 
 
-@pytest.mark.parametrize("name", COMPUTED)
+@pytest.mark.parametrize("name", SOME)
 def test_sizes_need_not_be_known(name):
     node = nodes.node_of(SINGLES[name].dense, SINGLES[name].feeds)
     for shape in (None, (None,) * node.feeds["x"].ndim):
