@@ -62,7 +62,10 @@ class HostedStep(OnnxRuntimeStep):
             raise
 
     def look_inside(self, values: Environment) -> dict[str, Any]:
-        """Run the model in a session that shows them, and return what all segments read and write."""
+        """Run the model in a session that shows them, and return what all segments read and write.
+
+        That session does not optimise: with Q and DQ nodes moved to other places onnxruntime would show rounded values.
+        """
         names = dict.fromkeys(
             name for segment in self.segments.values() for name in (*segment.inputs, *segment.outputs)
         )
@@ -72,7 +75,7 @@ class HostedStep(OnnxRuntimeStep):
         shown = {item.name for item in model.graph.output}
         model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in {*given, *shown})
         island = Island(model, self.inputs, tuple(item.name for item in model.graph.output), self.island.external)
-        engine = hosted_engine(island, self.options, self.host)
+        engine = hosted_engine(island, self.options, self.host, optimise=False)
         feeds = {name: values[name] for name in self.inputs}
         return dict(zip(island.outputs, engine.session.run(island.outputs, feeds), strict=True))
 
@@ -82,7 +85,7 @@ class HostedStep(OnnxRuntimeStep):
         return f"onnxruntime  {nodes}  {', '.join(self.inputs)} -> {', '.join(self.outputs)}"
 
 
-def hosted_engine(island: Island, options: SessionOptions, host: Host) -> Engine:
+def hosted_engine(island: Island, options: SessionOptions, host: Host, *, optimise: bool = True) -> Engine:
     """Return the engine that runs a model with segments.
 
     Raises
@@ -93,6 +96,8 @@ def hosted_engine(island: Island, options: SessionOptions, host: Host) -> Engine
 
     def native() -> ort.SessionOptions:
         made = options.onnxruntime_options()
+        if not optimise:
+            made.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         made.register_custom_ops_library(host.get_library_path())
         if island.external:
             made.add_external_initializers(list(island.external), list(island.external.values()))

@@ -10,6 +10,7 @@ import pytest
 import sparse_rt as srt
 from sparse_rt.errors import FeedError, OperatorError
 from sparse_rt.library import segments
+from sparse_rt.plan.both_ways import run_both_ways
 from sparse_rt.plan.hosted.hosted_step import HostedStep
 from tests.models import chains
 from tests.models.onnx_models import info, model, node, normal, sparse, stock
@@ -166,3 +167,25 @@ def test_a_forked_child_runs_it(rng, threads, has_run):
 
     assert forked(in_child) == "[True, True]"
     assert agrees(session, proto, feeds)
+
+
+def test_what_is_looked_at_is_not_rounded(rng):
+    """onnxruntime moves QuantizeLinear ahead of Reshape and Transpose, to what the segment writes."""
+    nodes = [
+        node("Sin", ["x"], ["s"]),
+        node("MatMul", ["s", "w"], ["a"], name="layer"),
+        node("Reshape", ["a", "to"], ["b"]),
+        node("Transpose", ["b"], ["c"], perm=[0, 2, 1]),
+        node("QuantizeLinear", ["c", "scale", "zero"], ["q"]),
+        node("DequantizeLinear", ["q", "scale", "zero"], ["d"]),
+        node("Cos", ["d"], ["y"]),
+    ]
+    constants = {"w": sparse(rng, 16, 16).T.copy(), "to": np.array([3, 4, 4])}
+    constants |= {"scale": np.float32(0.5), "zero": np.uint8(128)}
+    proto = model(nodes, [info("x", 3, 16)], [info("y", 3, 4, 4)], constants)
+    session = hosted_session(proto)
+    seen = []
+    run_both_ways(session.plan, rows_of(rng, 3), session.pool, seen.append)
+    assert seen
+    for both in seen:
+        np.testing.assert_array_equal(both.running, both.alone)
