@@ -33,7 +33,7 @@ def absorb(model: ir.Model) -> None:
     Nodes stay that somebody else reads, too, and those whose parameters are no constants of the usual types: one
     float32 scale and one 8-bit zero point for an activation, an int32 bias of one axis, float32 numbers as bounds, one
     float32 for each output channel as a bias that is added; so does an Add of two activations of which it is not
-    certain that they have the same shape.
+    certain that they have the same shape. What the operators write is noted with its shape, as far as it is known.
 
     Parameters
     ----------
@@ -51,6 +51,7 @@ def absorb(model: ir.Model) -> None:
                 chain = chain.extended(grow(chain))
             if chain.form.neighbours != ALONE:
                 _write(model.graph, chain, names)
+    shapes.note(node.outputs[0] for node in model.graph if node.domain == DOMAIN)
 
 
 @dataclass(frozen=True, eq=False)

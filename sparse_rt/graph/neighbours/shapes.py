@@ -1,7 +1,8 @@
 """The shapes of a model's activations, as far as ONNX infers them."""
 
 import functools
-from typing import Final
+from collections.abc import Iterable
+from typing import Final, NamedTuple
 
 import onnx
 import onnx_ir as ir
@@ -12,6 +13,13 @@ __all__ = ["Shapes"]
 
 #: Elements up to which a constant may be a shape that others are computed from.
 _SHAPE_SIZE: Final = 64
+
+
+class _Known(NamedTuple):
+    """What is known of a value: one entry an axis, a size, a name for one that only a run tells, or None."""
+
+    type: ir.DataType
+    sizes: tuple[int | str | None, ...]
 
 
 class Shapes:
@@ -28,12 +36,34 @@ class Shapes:
 
     def are_same(self, one: ir.Value, other: ir.Value) -> bool:
         """Return whether it is certain that two values have the same shape in every run."""
-        shapes = [self._by_name.get(str(value.name)) for value in (one, other)]
-        return shapes[0] is not None and None not in shapes[0] and shapes[0] == shapes[1]
+        known = [self._known.get(str(value.name)) for value in (one, other)]
+        sizes = [each.sizes for each in known if each is not None]
+        return len(sizes) == len(known) and None not in sizes[0] and sizes[0] == sizes[1]
+
+    def note(self, values: Iterable[ir.Value]) -> None:
+        """Give values of the graph their types and shapes, where they have none, so that the file says them.
+
+        An engine with kernels for our operators does not look at their bodies: of what they write it knows only this,
+        and it fuses only what it knows the shape of.
+        """
+        for value in values:
+            known = self._known.get(str(value.name))
+            if known is None or value.shape is not None or value.is_graph_output():
+                continue
+            value.shape = ir.Shape(
+                [size if size in self._declared or isinstance(size, int) else None for size in known.sizes]
+            )
+            value.type = ir.TensorType(known.type) if value.type is None else value.type
 
     @functools.cached_property
-    def _by_name(self) -> dict[str, tuple[int | str | None, ...]]:
-        """Of each value one entry an axis: a size, a name for one that only a run tells, or None."""
+    def _declared(self) -> frozenset[str | None]:
+        """The names of sizes that the model's inputs have; inference makes up others."""
+        shapes = [value.shape for value in self._model.graph.inputs if value.shape is not None]
+        return frozenset(size.value for shape in shapes for size in shape if not isinstance(size, int))
+
+    @functools.cached_property
+    def _known(self) -> dict[str, _Known]:
+        """What is known of values, by their names."""
         graph = decompress_model(self._model).graph
         for value in (value for node in graph for value in node.outputs):
             # What a file notes there is no proof: onnxruntime only warns where it is wrong.
@@ -50,12 +80,14 @@ class Shapes:
         except Exception:  # onnx raises what its operators' authors thought of; then no shape is known
             return {}
         items = (*inferred.input, *inferred.output, *inferred.value_info)
-        return {item.name: _sizes(item.type.tensor_type.shape) for item in items if _has_shape(item)}
+        return {item.name: _known(item.type.tensor_type) for item in items if _has_shape(item)}
 
 
 def _has_shape(item: onnx.ValueInfoProto) -> bool:
-    return bool(item.type.HasField("tensor_type") and item.type.tensor_type.HasField("shape"))
+    kind = item.type.tensor_type
+    return bool(item.type.HasField("tensor_type") and kind.HasField("shape") and kind.elem_type)
 
 
-def _sizes(shape: onnx.TensorShapeProto) -> tuple[int | str | None, ...]:
-    return tuple(size.dim_value if size.HasField("dim_value") else size.dim_param or None for size in shape.dim)
+def _known(kind: onnx.TypeProto.Tensor) -> _Known:
+    sizes = (size.dim_value if size.HasField("dim_value") else size.dim_param or None for size in kind.shape.dim)
+    return _Known(ir.DataType(kind.elem_type), tuple(sizes))

@@ -1,6 +1,7 @@
 """Shapes of activations: certain, or not known."""
 
 import numpy as np
+import onnx
 import pytest
 from onnx import helper
 
@@ -80,3 +81,37 @@ def test_a_large_weight_is_not_decoded(monkeypatch):
     values = {value.name: value for n in model.graph for value in n.outputs}
     monkeypatch.setattr(np, "ascontiguousarray", lambda *_: pytest.fail("decoded"))
     assert Shapes(model).are_same(values["h"], values["i"])
+
+
+# --- what the file says ---------------------------------------------------------------------------------------------
+
+
+def noted(proto):
+    return {value.name: value.type.tensor_type for value in compress(proto).graph.value_info}
+
+
+def sizes(kind):
+    return [size.dim_value or size.dim_param or None for size in kind.shape.dim]
+
+
+def test_shapes_of_what_operators_write_are_noted():
+    assert {name: sizes(kind) for name, kind in noted(residual_model()).items()} == {"h": ["n", 8, 9, 9]}
+    assert noted(residual_model())["h"].elem_type == onnx.TensorProto.FLOAT
+
+
+def test_names_that_inference_makes_up_are_not():
+    assert sizes(noted(residual_model(x=("n", 8, None, None), others=("n", 8, 9, 9)))["h"]) == ["n", 8, None, None]
+
+
+def test_what_the_file_said_stays():
+    proto = residual_model()
+    proto.graph.value_info.append(models.info("h", ["other", None, 9, 9]))
+    assert sizes(noted(proto)["h"])[1:3] == [None, 9]
+
+
+def test_outputs_are_declared_as_they_were():
+    proto = models.matmul_model(models.two_four(0, (8, 8)))
+    proto.graph.output[0].type.tensor_type.ClearField("shape")
+    compressed = compress(proto)
+    assert not compressed.graph.output[0].type.tensor_type.HasField("shape")
+    assert not compressed.graph.value_info
