@@ -29,6 +29,7 @@ SIZES = {
     "matmul": [lambda shape: (1, shape[1]), lambda shape: (2, 5, shape[1]), lambda shape: (0, shape[1])],
     "gemm": [lambda shape: (1, shape[1]), lambda shape: (67, shape[1])],
     "left": [lambda shape: (shape[0], 1), lambda shape: (3, shape[0], 33)],
+    "residual": [lambda shape: (1, *shape[1:]), lambda shape: (3, *shape[1:])],
     "conv": [lambda shape: (1, shape[1], 5, 9), lambda shape: (3, shape[1], 16, 12)],
 }
 
@@ -73,6 +74,8 @@ def test_a_form_at_other_sizes(name, rng):
     kind = "conv" if dense.kind != "matmul" else "left" if dense.side == "left" else "matmul"
     if kind == "matmul" and dense.op_type in ("Gemm", "QGemm"):
         kind = "gemm"
+    if "residual" in COMPRESSED[name].neighbours.addition:
+        kind = "residual"
     for change in SIZES[kind]:
         check(nodes.node_of(*nodes.resized(SINGLES[name].dense, SINGLES[name].feeds, rng, change)), threads=2)
 
