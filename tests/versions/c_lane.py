@@ -7,6 +7,7 @@ bit in integers, by the functions in the file, and by the library of ``sparse-rt
 Nothing is run where npm or a C compiler is missing; that is said.
 """
 
+import itertools
 import os
 import shutil
 import sys
@@ -28,6 +29,8 @@ from tests.library import c_program  # noqa: E402
 from tests.versions import cases  # noqa: E402
 
 TOLERANCE = 1e-5
+#: Of so many forms one is tried; lane.py tries all.
+EVERY = 5
 #: Of a hundred dense models that a version may refuse.
 MOST_ABSENT = 10
 
@@ -43,7 +46,7 @@ class Written(NamedTuple):
 def write_cases(folder: Path) -> list[Written]:
     """Write every case, and its library if kernels serve it."""
     found = []
-    for case in cases.singles():
+    for case in itertools.islice(cases.singles(), 0, None, EVERY):
         place = folder / case.name
         place.mkdir()
         onnx.save(case.dense, place / "dense.onnx")
