@@ -51,7 +51,7 @@ def is_computed(form: CompressedForm) -> bool:
 def _operators(form: CompressedForm) -> Iterator[Operator]:
     """Yield the operators of a form: one for each combination of the types that x, the weight and y can have.
 
-    onnxruntime infers the type of y from those of the inputs. It takes inputs of any type, too, but to say so takes it
+    onnxruntime infers the type of y from those of the inputs. It takes inputs of any type, too, but to hear so takes it
     longer than another operator does.
     """
     names = form.inputs[: 1 + max(map(form.inputs.index, form.reads))]
@@ -61,6 +61,8 @@ def _operators(form: CompressedForm) -> Iterator[Operator]:
     weight_types = (_FLOAT,) if form.dense.form == "float" else _BYTES
     y_types = _BYTES if "y_zero_point" in form.reads else (_INT32 if form.dense.form == "integer" else _FLOAT,)
     bias = _INT32 if form.dense.form == "qlinear" or "bias_scale" in form.reads else _FLOAT
+    # onnxruntime 1.17 finds no operator for a node without an input, if that has a type and y may have several.
+    unsure = [name for name in names if len(y_types) > 1 and name not in _present(form)]
     for x, weight, y in itertools.product(x_types, weight_types, y_types):
         types = {
             "x": x,
@@ -71,9 +73,16 @@ def _operators(form: CompressedForm) -> Iterator[Operator]:
             "bias": bias,
         }
         # What the tensors of a format hold beside values is the format's own.
-        types |= {"bias": bias, "bias_zero_point": _INT32} | dict.fromkeys(others, ANY_TYPE)
+        types |= {"bias": bias, "bias_zero_point": _INT32} | dict.fromkeys((*others, *unsure), ANY_TYPE)
         operands = tuple(Operand(types.get(name, _FLOAT), REQUIRED if name in needed else OPTIONAL) for name in names)
         yield Operator(form.op_type, operands, (Operand(y),))
+
+
+def _present(form: CompressedForm) -> frozenset[str]:
+    """Return the inputs that every node of a form has."""
+    dense = form.dense
+    optional = dense.inputs[dense.required : -1]
+    return form.reads - (set(optional) - {*form.neighbours.operands})
 
 
 def _reads_bytes(form: CompressedForm) -> bool:

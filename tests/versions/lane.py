@@ -31,6 +31,8 @@ from tests.versions.onnxruntimes import OLDEST_THAT_WE_RUN_WITH, VERSIONS, numbe
 #: Those before are built for NumPy 1.
 FIRST_WITH_NUMPY_2 = (1, 19)
 TOLERANCE = 1e-5
+#: Of the quantised outputs of the cases, which are some thirty steps large.
+ONE_STEP = 0.04
 #: Dense models that a version may refuse, of some 660; more, and the lane would judge too little.
 MOST_ABSENT = 60
 
@@ -99,7 +101,7 @@ def judge(version: str, folder: Path, names: dict[str, str], library: frozenset[
             absent.append(name)
         elif "error" in outcome:
             failures.append(f"{name}: {outcome['error']}")
-        elif outcome["difference"] > _tolerance(operators):
+        elif outcome["difference"] > _tolerance(operators, ours=library is not None):
             failures.append(f"{name}: differs by {outcome['difference']:.3g}")
         elif other_operators(folder / name, operators.split(), library or frozenset()):
             changed.append(name)
@@ -117,8 +119,14 @@ def judge(version: str, folder: Path, names: dict[str, str], library: frozenset[
     return len(failures)
 
 
-def _tolerance(operators: str) -> float:
-    """Return how far a case with these operators may be off: not at all where its output is of sums of integers."""
+def _tolerance(operators: str, *, ours: bool) -> float:
+    """Return how far a case with these operators may be off: not at all where its output is of sums of integers.
+
+    A quantised ConvTranspose is computed in floats before its result is quantised: one next to a tie may become the
+    next step where our kernels add in another order.
+    """
+    if ours and "ConvTranspose_qdq" in operators:
+        return ONE_STEP
     return 0.0 if "Integer" in operators.replace("MatMulIntegerToFloat", "") else TOLERANCE
 
 
