@@ -57,8 +57,8 @@ def singles() -> Iterator[Case]:
         yield _case(name, [form], OPSET)
 
 
-def many() -> Iterator[Case]:
-    """Forms of one kind in one graph: one function name for two bodies would show."""
+def many(opsets: Sequence[int] = OPSETS) -> Iterator[Case]:
+    """Forms of one kind in one graph, for each of some opsets: one function name for two bodies would show."""
     standard = [form for form in COMPRESSED.values() if not form.dense.domain]
     dequantised = [form for form in standard if form.dense.form == "qdq"]
     kinds = {
@@ -78,7 +78,7 @@ def many() -> Iterator[Case]:
         "microsoft": [form for form in COMPRESSED.values() if form.dense.domain and not form.dense.half],
     }
     for kind, forms in kinds.items():
-        for opset in OPSETS if kind != "microsoft" else (OPSET,):
+        for opset in opsets if kind != "microsoft" else (OPSET,):
             yield _case(f"many_{kind}_opset{opset}", forms, opset)
 
 
