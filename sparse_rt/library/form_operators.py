@@ -33,8 +33,12 @@ def is_computed(form: CompressedForm) -> bool:
     """Return whether kernels of this CPU compute a form natively, if its parameters are constants of a usual kind.
 
     Left out are float16 weights, and the forms of dynamic quantisation, whose scales and zero points are not constant.
+    So are quantised weights that meet floats: where those come from a DequantizeLinear, as in files of 0.1, onnxruntime
+    makes an integer operator of the body and of the nodes around it.
     """
     dense = form.dense
+    if dense.form == "qdq" and not form.neighbours.x:
+        return False
     if dense.half or dense.form == "dynamic" or dense.op_type == "MatMulIntegerToFloat":
         return False
     if "y_scale" in form.reads and "y_zero_point" not in form.reads:

@@ -19,7 +19,7 @@ def types_of_y(name):
     ("name", "types"),
     [
         ("MatMulV2Compress_MatMul", [FLOAT]),
-        ("Conv2DCompress_Conv_qdq", [FLOAT]),
+        ("Conv2DCompress_Conv_qdq_x", [FLOAT]),
         ("Conv2DCompress_QLinearConv", [INT8, UINT8]),
         ("MatMulV2Compress_QLinearMatMul_padded", [INT8, UINT8]),
         ("FullyConnectionCompress_QGemm_without_y_scale", [FLOAT]),
@@ -29,6 +29,7 @@ def types_of_y(name):
         ("MatMulV2Compress_DynamicQuantizeMatMul", []),
         ("MatMulV2Compress_MatMulIntegerToFloat", []),
         ("MatMulV2Compress_MatMulInteger", []),
+        ("Conv2DCompress_Conv_qdq", []),
         ("FullyConnectionCompress_QGemm_without_y_zero_point", []),
     ],
 )
