@@ -11,7 +11,7 @@ class _Process:
     """What :class:`sparse_rt.plan.hosted.host.Host` asks for."""
 
     def get_library_path(self) -> str:
-        return path.get_library_path()
+        return path.get_segment_library_path()
 
     def register(self, segment: Segment, threads: int) -> int:
         return segments.register(segment, threads)

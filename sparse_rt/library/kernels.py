@@ -1,4 +1,4 @@
-"""What makes the kernel of a node: of a segment that this process holds, or of a compressed layer in a file."""
+"""What makes the kernel of a node: a segment that this process holds, or a compressed layer in a file."""
 
 from sparse_rt.errors import ModelError, message
 from sparse_rt.graph.operators import COMPRESSED
@@ -10,34 +10,20 @@ from sparse_rt.library.node_segment import Refusal, segment_of
 from sparse_rt.library.onnxruntime_api import Api
 from sparse_rt.plan.hosted import host
 
-__all__ = ["make"]
+__all__ = ["make_layer", "make_segment"]
 
 #: That a kernel does not know yet.
 _UNKNOWN_THREADS = 0
 
 
-def make(number: int, library: int, api: Api, info: int) -> KernelBlock:
-    """Return the kernel of a node.
-
-    Parameters
-    ----------
-    number
-        Of its operator, in the order of :func:`sparse_rt.library.operators.domains`.
-    library
-        Address of the library's block.
-    api, info
-        onnxruntime, and what it tells of the node.
+def make_segment(number: int, library: int, api: Api, info: int) -> KernelBlock:
+    """Return the kernel of a node that is a segment; see :data:`sparse_rt.library.callbacks.Maker`.
 
     Raises
     ------
-    ModelError, FormatError
-        The node is corrupt, or names a segment that this process does not hold.
+    ModelError
+        It names a segment that this process does not hold.
     """
-    domain, op_type = operators.name_of(number)
-    return _of_segment(library, api, info) if domain == host.DOMAIN else _of_layer(library, api, info, op_type)
-
-
-def _of_segment(library: int, api: Api, info: int) -> KernelBlock:
     found = segments.find(api.integer(info, host.ATTRIBUTE))
     if found is None:
         where = f"node '{api.node_name(info)}'"
@@ -45,7 +31,17 @@ def _of_segment(library: int, api: Api, info: int) -> KernelBlock:
     return KernelBlock(library, found.segment, range(len(found.segment.inputs)), found.threads)
 
 
-def _of_layer(library: int, api: Api, info: int, op_type: str) -> KernelBlock:
+def make_layer(number: int, library: int, api: Api, info: int) -> KernelBlock:
+    """Return the kernel of a node that is a compressed layer; see :data:`sparse_rt.library.callbacks.Maker`.
+
+    Its operator is number `number` of :func:`sparse_rt.library.operators.domains`.
+
+    Raises
+    ------
+    ModelError, FormatError
+        The node is corrupt.
+    """
+    _, op_type = operators.name_of(number)
     node = described(api, info, op_type)
     segment = segment_of(node)
     runner = Fallback(node, _UNKNOWN_THREADS) if isinstance(segment, Refusal) else segment

@@ -1,4 +1,4 @@
-"""The operators of a library."""
+"""The operators of libraries."""
 
 import functools
 
@@ -10,27 +10,35 @@ from sparse_rt.library.form_operators import form_operators
 from sparse_rt.library.onnxruntime_api import ELEMENT_TYPES
 from sparse_rt.plan.hosted import host
 
-__all__ = ["domains", "name_of"]
+__all__ = ["domains", "name_of", "segment_domains"]
 
 
 def domains() -> tuple[Domain, ...]:
-    """Return the domains of a library and their operators, in the order in which they are numbered."""
+    """Return the domain of compressed layers and its operators, in the order in which they are numbered.
+
+    There is none where no kernel of this CPU is worth it.
+    """
     return _domains(tuple(FORMATS))
 
 
 def name_of(number: int) -> tuple[str, str]:
-    """Return the domain of an operator, and its name."""
+    """Return the domain of an operator of :func:`domains`, and its name."""
     return _names(tuple(FORMATS))[number]
+
+
+def segment_domains() -> tuple[Domain, ...]:
+    """Return the domain of operators that are segments."""
+    operators = tuple(
+        Operator(name, (Operand(ANY_TYPE, VARIADIC),), (Operand(ELEMENT_TYPES[dtype], VARIADIC),))
+        for dtype, name in host.OPERATORS.items()
+    )
+    return (Domain(host.DOMAIN, operators),)
 
 
 @functools.cache
 def _domains(formats: tuple[str, ...]) -> tuple[Domain, ...]:
-    segment_operators = tuple(
-        Operator(name, (Operand(ANY_TYPE, VARIADIC),), (Operand(ELEMENT_TYPES[dtype], VARIADIC),))
-        for dtype, name in host.OPERATORS.items()
-    )
     layers = form_operators()
-    return Domain(host.DOMAIN, segment_operators), *((Domain(DOMAIN, layers),) if layers else ())
+    return (Domain(DOMAIN, layers),) if layers else ()
 
 
 @functools.cache

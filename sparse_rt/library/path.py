@@ -6,16 +6,16 @@ import os
 import threading
 from typing import Final
 
-from sparse_rt_kernels.custom_op.contents import LIBRARY, library_of
+from sparse_rt_kernels.custom_op.contents import LIBRARY, Domain, library_of
 from sparse_rt_kernels.disk.library_file import path_of
 from sparse_rt_kernels.jit.compilation import cache_key
 
 from sparse_rt.boundary import public
 from sparse_rt.errors import ConfigError, message
 from sparse_rt.library import kernels, operators
-from sparse_rt.library.callbacks import connect
+from sparse_rt.library.callbacks import Maker, connect
 
-__all__ = ["get_library_path"]
+__all__ = ["get_library_path", "get_segment_library_path"]
 
 _lock = threading.Lock()
 #: Libraries that this process has opened, by what tells a file from another one of the same name.
@@ -45,30 +45,42 @@ def get_library_path() -> str:
     ConfigError
         There is no such library on this system, or nowhere to put it.
     """
+    return _library(operators.domains(), kernels.make_layer)
+
+
+def get_segment_library_path() -> str:
+    """Return the path of the library whose operators are segments of this process; see :mod:`.segments`.
+
+    It is apart because each operator of a library costs every session that it is registered in some 0.1 ms and 25 KB.
+    Raises what :func:`get_library_path` does.
+    """
+    return _library(operators.segment_domains(), kernels.make_segment)
+
+
+def _library(domains: tuple[Domain, ...], make: Maker) -> str:
     with _lock:
         try:
-            path = _written()
+            path = _written(domains)
         except (LookupError, OSError) as error:
             expected = "x86-64 Linux, kernels that are compiled, and a folder or memory for a library"
             remedy = "Leave the library out: compressed files run without it."
             raise ConfigError(message(_WHERE, expected, str(error), remedy)) from error
-        _open(path)
+        _open(path, make)
     return path
 
 
-def _written() -> str:
-    domains = operators.domains()
+def _written(domains: tuple[Domain, ...]) -> str:
     digest = hashlib.sha256(repr(domains).encode()).hexdigest()[:20]
     soname = f"libsparse_rt-{digest}.so"
     return str(path_of(cache_key(), soname, lambda: library_of(domains, soname)))
 
 
-def _open(path: str) -> None:
+def _open(path: str, make: Maker) -> None:
     """Have the system load a library, as onnxruntime will, and let it call Python."""
     found = os.stat(path)
     mark = (found.st_dev, found.st_ino)
     if mark not in _opened:
         # onnxruntime gets the same object: the system loads a file once.
         library = ctypes.CDLL(path)
-        connect(ctypes.addressof(ctypes.c_int64.in_dll(library, LIBRARY)), kernels.make)
+        connect(ctypes.addressof(ctypes.c_int64.in_dll(library, LIBRARY)), make)
         _opened[mark] = library

@@ -10,8 +10,8 @@ from numba.core import config
 from onnx import helper
 from sparse_rt_kernels.threads.pool import ThreadPool
 
-import sparse_rt
 from sparse_rt.library import callbacks, kernel_block, segments
+from sparse_rt.library.path import get_segment_library_path
 from sparse_rt.plan.bind.segment import Segment
 from sparse_rt.plan.hosted.host import DOMAIN, OPERATORS
 from tests.models.onnx_models import info, model, node, normal, sparse, sparse_session
@@ -46,7 +46,7 @@ def session_of(segment, threads=1, known=True, dtype="float32"):
     made = helper.make_model(graph, opset_imports=opsets, ir_version=8)
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
-    options.register_custom_ops_library(sparse_rt.get_library_path())
+    options.register_custom_ops_library(get_segment_library_path())
     session = ort.InferenceSession(made.SerializeToString(), options)
     segments.unregister(number)
     return session
