@@ -20,16 +20,24 @@ MOST_NODES = 1_000_000
 """Nodes of a model after its functions are inlined. The largest known models have some ten thousand."""
 
 _MOST_BYTES = 1 << 62
+#: The version that onnxruntime writes for domains of custom operators, in every model that a process saves which has
+#: registered them, whether the model uses them or not.
+_REGISTERED = 1000
 _EXPORT_AGAIN = "Export the model again."
 _Key = tuple[str, str, str]
 
 
 def check_version(proto: onnx.ModelProto, where: str) -> None:
-    """Raise ModelError unless there is a graph, and operators of ours are of the version that we know."""
+    """Raise ModelError unless there is a graph, and operators of ours are of the version that we know.
+
+    What onnxruntime says where a library of ours was registered becomes that version.
+    """
     if not proto.HasField("graph"):
         raise ModelError(message(where, "a graph with nodes and outputs", "an empty graph", _EXPORT_AGAIN))
     for opset in proto.opset_import:
-        if opset.domain == DOMAIN and opset.version != VERSION:
+        if opset.domain == DOMAIN and opset.version == _REGISTERED:
+            opset.version = VERSION
+        elif opset.domain == DOMAIN and opset.version != VERSION:
             expected = f"{DOMAIN} operators of version {VERSION}"
             raise ModelError(message(where, expected, str(opset.version), "Update sparse_rt."))
 

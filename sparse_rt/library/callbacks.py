@@ -31,6 +31,8 @@ _DONE: Final = ctypes.CFUNCTYPE(*[ctypes.c_int64] * 2)
 #: What Python keeps alive for libraries: kernels, calls that are under way, by address.
 _kernels: dict[int, KernelBlock] = {}
 _calls: dict[int, CallBlock] = {}
+# Python takes modules apart before it ends, and sessions that are left then still read their kernels' words.
+ctypes.pythonapi.Py_IncRef(ctypes.py_object(_kernels))
 _texts = threading.local()
 #: The last errors that onnxruntime was told of.
 _errors: deque[BaseException] = deque(maxlen=64)

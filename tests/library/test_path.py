@@ -115,3 +115,17 @@ import builtins
 builtins.kept = session
 """
     subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
+
+
+def test_models_that_a_process_with_a_library_saves_are_read(rng, tmp_path):
+    """onnxruntime writes the domains that a process has registered into every model that it saves, as version 1000."""
+    stock(sparse_rt.compress(residual_model(rng)))
+    options = ort.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "saved.onnx")
+    ort.InferenceSession(residual_model(rng).SerializeToString(), options)
+    versions = {each.domain: each.version for each in onnx.load(tmp_path / "saved.onnx").opset_import}
+    assert versions["sparse_rt"] == 1000
+    feeds = {"x": normal(rng, 1, 16, 6, 6)}
+    session = sparse_rt.InferenceSession(str(tmp_path / "saved.onnx"))
+    assert session.run(None, feeds)[0].shape == (1, 16, 6, 6)
+    assert sparse_rt.compress(str(tmp_path / "saved.onnx"))

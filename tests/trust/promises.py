@@ -27,6 +27,7 @@ class Lane(NamedTuple):
 
 _LAYOUTS = "Blocks of channels, tuned plans, processes and files"
 _ANSWERS = "Right answers"
+_STOCK = "Inside stock onnxruntime"
 _READING = "What stock onnxruntime runs, we run"
 _RESOURCES = "Errors and resources"
 _SECURITY = "Security"
@@ -188,6 +189,32 @@ PROMISES = (
             f"{_FUNCTIONS}::test_a_function_of_the_users_in_our_domain_is_refused",
         ),
     ),
+    Promise(
+        _STOCK,
+        "Every operator of the library gives what the function body gives, or what onnxruntime gives in its place",
+        ("tests/library/test_node_segment.py", "tests/library/test_form_operators.py"),
+    ),
+    Promise(
+        _STOCK,
+        "A row of steps is one operator, to the bit, for any shapes, from many threads, as long as its session lives",
+        ("tests/library/test_kernel_block.py",),
+    ),
+    Promise(
+        _STOCK,
+        "Compressed files on our kernels: corrupt, refused, cleared cache, forked, at the end of a process",
+        ("tests/library/test_path.py", "tests/library/test_stock_sessions.py"),
+    ),
+    Promise(
+        _STOCK,
+        "The library of a model serves processes without Python, and refuses other models, CPUs and damage",
+        ("tests/library/frozen/test_model_library.py", "tests/library/test_c_program.py"),
+    ),
+    Promise(
+        _STOCK,
+        "Compressed operators hold their neighbours, and other engines find the same nodes as before",
+        ("tests/graph/neighbours/test_absorb.py", "tests/graph/neighbours/test_restore.py"),
+    ),
+    Promise(_STOCK, "Hosted plans give what other plans give", ("tests/plan/hosted/test_hosted_step.py",)),
     Promise(
         _READING,
         "Each form of a model that stock onnxruntime opens is opened and runs the same, others are a ModelError",
