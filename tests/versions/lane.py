@@ -34,7 +34,7 @@ TOLERANCE = 1e-5
 #: Of the quantised outputs of the cases, which are some thirty steps large.
 ONE_STEP = 0.04
 #: Dense models that a version may refuse, of some 660; more, and the lane would judge too little.
-MOST_ABSENT = 60
+MOST_ABSENT = 80
 
 
 def installed(version: str) -> Path:

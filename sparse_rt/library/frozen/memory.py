@@ -129,8 +129,14 @@ def _words(array: NDArray[Any]) -> Iterable[tuple[int, int]]:
 
 
 def _span(array: NDArray[Any]) -> _Span:
-    low, high = np.lib.array_utils.byte_bounds(array)
-    return _Span(low, max(high, low + 1) if array.size else low, array)
+    """Return where the bytes of an array lie; NumPy's own byte_bounds has changed its place between versions."""
+    low = high = int(array.ctypes.data)
+    if array.size == 0:
+        return _Span(low, low, array)
+    for size, stride in zip(array.shape, array.strides, strict=True):
+        low += min(0, (size - 1) * stride)
+        high += max(0, (size - 1) * stride)
+    return _Span(low, high + array.dtype.itemsize, array)
 
 
 def _outermost(spans: Iterable[_Span]) -> list[_Span]:
