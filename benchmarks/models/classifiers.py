@@ -1,5 +1,7 @@
 """Image classifiers of known forms, narrower and for smaller images than their papers': every form, quickly run."""
 
+from collections.abc import Callable
+
 import numpy as np
 import onnx
 from onnx import TensorProto
@@ -73,7 +75,7 @@ def mobilenet_v3() -> onnx.ModelProto:
     return _inverted(4, lambda net, x: net.node("HardSwish", [x], f"{x}_swish"), gate="HardSigmoid")
 
 
-def _inverted(seed: int, swish, gate: str = "Sigmoid") -> onnx.ModelProto:  # type: ignore[no-untyped-def]
+def _inverted(seed: int, swish: "Callable[[_Image, str], str]", gate: str = "Sigmoid") -> onnx.ModelProto:
     net = _Image(seed)
     x, channels = swish(net, net.conv("stem", "image", 3, 32, kernel=3, stride=2)), 32
     stages = (

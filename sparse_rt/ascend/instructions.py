@@ -4,7 +4,7 @@
 judges. Source: the public AscendC pages of LoadDataWithSparse and MmadWithSparse.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -204,17 +204,33 @@ def load_data_with_sparse(
         return
     reads = [start_index + r * src_stride for r in range(repeat)]
     writes = [r * (1 + dst_gap) for r in range(repeat)]
-    moves = (
-        ("src", src, src_offset, "dst", dst, dst_offset, _FRACTAL_BYTES),
-        ("src_index", src_index, index_offset, "dst_index", dst_index, dst_offset >> 2, _INDEX_FRACTAL_BYTES),
-    )
-    for source_name, source, source_offset, target_name, target, target_offset, size in moves:
-        _require_bytes(f"{where}: {source_name}", source, source_offset + (reads[-1] + 1) * size)
-        _require_bytes(f"{where}: {target_name}", target, target_offset + (writes[-1] + 1) * size)
-    for _, source, source_offset, _, target, target_offset, size in moves:
+    values = _Fractals(src, src_offset, dst, dst_offset, _FRACTAL_BYTES)
+    indexes = _Fractals(src_index, index_offset, dst_index, dst_offset >> 2, _INDEX_FRACTAL_BYTES)
+    values.check(f"{where}: src", f"{where}: dst", reads[-1], writes[-1])
+    indexes.check(f"{where}: src_index", f"{where}: dst_index", reads[-1], writes[-1])
+    for fractals in (values, indexes):
         for read, write in zip(reads, writes, strict=True):
-            first, to = source_offset + read * size, target_offset + write * size
-            target[to : to + size] = source[first : first + size].view(target.dtype)
+            fractals.move(read, write)
+
+
+class _Fractals(NamedTuple):
+    """Where fractals of one size lie in a source, and where they are moved to in a target."""
+
+    source: NDArray[Any]
+    source_offset: int
+    target: NDArray[Any]
+    target_offset: int
+    size: int
+
+    def check(self, source_name: str, target_name: str, last_read: int, last_write: int) -> None:
+        """Raise FormatError unless both buffers hold the last fractals."""
+        _require_bytes(source_name, self.source, self.source_offset + (last_read + 1) * self.size)
+        _require_bytes(target_name, self.target, self.target_offset + (last_write + 1) * self.size)
+
+    def move(self, read: int, write: int) -> None:
+        """Move fractal `read` of the source to fractal `write` of the target."""
+        first, to = self.source_offset + read * self.size, self.target_offset + write * self.size
+        self.target[to : to + self.size] = self.source[first : first + self.size].view(self.target.dtype)
 
 
 def _require_buffers(where: str, **buffers: NDArray[Any]) -> None:

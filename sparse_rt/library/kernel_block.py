@@ -1,15 +1,18 @@
 """One kernel of onnxruntime's, as Python keeps it: its segment, its calls, its block of words."""
 
+import functools
 import threading
 from collections.abc import Sequence
 from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from sparse_rt_kernels.custom_op.compute import MOST_INPUTS, MOST_OUTPUTS
 from sparse_rt_kernels.custom_op.words import kernel
 from sparse_rt_kernels.threads.pool import ThreadPool
 from sparse_rt_kernels.threads.workspace import address_of
 
+from sparse_rt.errors import ModelError, message
 from sparse_rt.library.call_block import CallBlock
 from sparse_rt.library.onnxruntime_api import Api
 from sparse_rt.plan.bind.bound_segment import BoundSegment
@@ -20,8 +23,6 @@ __all__ = ["KernelBlock", "Runner"]
 _WORD = 8
 #: How many calls a kernel keeps; those for further shapes are made anew in each run, as a session does.
 _MOST_CALLS: Final = 64
-#: How often a kernel looks how many threads onnxruntime's pool has.
-_LOOKS: Final = 3
 
 
 class Runner(Protocol):
@@ -59,20 +60,30 @@ class KernelBlock:
         Which inputs of the node are the segment's, in its order.
     threads
         Of onnxruntime's pool; 0 where that is not known.
+
+    Raises
+    ------
+    ModelError
+        It has more inputs or outputs than a run has room for.
     """
 
     def __init__(self, library: int, segment: Runner, places: Sequence[int], threads: int) -> None:
+        if len(segment.inputs) > MOST_INPUTS or len(segment.outputs) > MOST_OUTPUTS:
+            got = f"{len(segment.inputs)} and {len(segment.outputs)}"
+            expected = f"at most {MOST_INPUTS} inputs and {MOST_OUTPUTS} outputs"
+            raise ModelError(message("kernel of onnxruntime", expected, got))
         self.segment = segment
         #: Address of onnxruntime's functions.
         self.api = 0
         self._lock = threading.Lock()
+        self._pool = functools.cache(ThreadPool)
         self._calls: list[CallBlock] = []
         self._places: NDArray[np.int64] = np.array([*places, 0], np.int64)
         self._words: NDArray[np.int64] = np.zeros(kernel.COUNT, np.int64)
         for place, word in (
             (kernel.LIBRARY, library),
             (kernel.THREADS, max(1, threads)),
-            (kernel.LOOKS, 0 if threads else _LOOKS),
+            (kernel.LOOKS, 0 if threads else kernel.MOST_LOOKS),
             (kernel.INPUT_COUNT, len(places)),
             (kernel.INPUTS, address_of(self._places)),
         ):
@@ -113,6 +124,6 @@ class KernelBlock:
             name: api.input_array(context, place)
             for name, place in zip(segment.inputs, self._places.tolist()[:-1], strict=True)
         }
-        segment.run(values, ThreadPool(int(self._words[kernel.THREADS // _WORD])))
+        segment.run(values, self._pool(int(self._words[kernel.THREADS // _WORD])))
         for index, name in enumerate(segment.outputs):
             api.output_array(context, index, values[name].shape)[...] = values[name]

@@ -1,6 +1,6 @@
 """onnxruntime's C interface for Python: what a node is, when a kernel is made of it, and its arrays in a run.
 
-Functions are found by their places in `OrtApi` (onnxruntime_c_api.h), to which newer versions only add.
+Functions are found by their places in `OrtApi`, see :mod:`sparse_rt_kernels.custom_op.c_api`.
 """
 
 import ctypes
@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from sparse_rt_kernels.custom_op import c_api
 
 __all__ = ["ELEMENT_TYPES", "Api", "ApiError"]
 
@@ -22,18 +23,7 @@ ELEMENT_TYPES: Final = {
     )
 }
 _DTYPES: Final = {number: np.dtype(name) for name, number in ELEMENT_TYPES.items() if name != "str"}
-
-# Places of functions.
-_GET_ERROR_MESSAGE, _RELEASE_STATUS = 2, 93
-_TENSOR_DATA, _CAST_TYPE_INFO, _ELEMENT_TYPE, _RANK, _SIZES = 51, 55, 60, 61, 62
-_TYPE_AND_SHAPE, _DEFAULT_ALLOCATOR = 65, 78
-_GET_FLOAT, _GET_INT, _GET_STRING = 85, 86, 87
-_CONTEXT_INPUT, _CONTEXT_OUTPUT = 90, 91
-_RELEASE_VALUE, _RELEASE_TYPE_INFO, _RELEASE_SHAPE = 96, 98, 99
-_GET_FLOATS, _GET_INTS = 162, 163
-_INPUT_COUNT, _OUTPUT_COUNT, _INPUT_NAME, _OUTPUT_NAME, _INPUT_TYPE, _OUTPUT_TYPE = 230, 231, 232, 233, 234, 235
-_GET_TENSOR, _NODE_NAME, _CONSTANT_INPUT = 236, 244, 249
-_OK: Final = 0
+_WORD: Final = 8
 
 
 class ApiError(Exception):
@@ -54,15 +44,15 @@ class Api:
         self._functions = ctypes.cast(address, ctypes.POINTER(ctypes.c_void_p))
 
     def _function(self, place: int, result: Any) -> Callable[..., Any]:
-        return ctypes.CFUNCTYPE(result)(self._functions[place] or 0)
+        return ctypes.CFUNCTYPE(result)(self._functions[place // _WORD] or 0)
 
     def _call(self, place: int, *arguments: Any) -> None:
         """Call a function that returns a status."""
         words = [ctypes.c_void_p(each) if isinstance(each, int) else each for each in arguments]
         status = self._function(place, ctypes.c_void_p)(*words)
         if status:
-            text = self._function(_GET_ERROR_MESSAGE, ctypes.c_char_p)(ctypes.c_void_p(status))
-            self._release(_RELEASE_STATUS, status)
+            text = self._function(c_api.GET_ERROR_MESSAGE, ctypes.c_char_p)(ctypes.c_void_p(status))
+            self._release(c_api.RELEASE_STATUS, status)
             raise ApiError((text or b"").decode(errors="replace"))
 
     def _release(self, place: int, what: int) -> None:
@@ -90,50 +80,53 @@ class Api:
 
     def node_name(self, info: int) -> str:
         """Return the name of a kernel's node."""
-        return self._text(_NODE_NAME, info).decode(errors="replace")
+        return self._text(c_api.GET_NODE_NAME, info).decode(errors="replace")
 
     def inputs(self, info: int) -> list[str]:
         """Return the names of the values that a node reads, "" for one that it leaves out."""
-        return [self._text(_INPUT_NAME, info, index).decode() for index in range(self._word(_INPUT_COUNT, info))]
+        return [
+            self._text(c_api.GET_INPUT_NAME, info, index).decode()
+            for index in range(self._word(c_api.GET_INPUT_COUNT, info))
+        ]
 
     def output_count(self, info: int) -> int:
         """Return how many values a node writes."""
-        return self._word(_OUTPUT_COUNT, info)
+        return self._word(c_api.GET_OUTPUT_COUNT, info)
 
     def integer(self, info: int, name: str) -> int:
         """Return an attribute. Raises ApiError if there is none."""
-        return self._word(_GET_INT, info, name.encode())
+        return self._word(c_api.GET_INT, info, name.encode())
 
     def integers(self, info: int, name: str) -> tuple[int, ...]:
         """Return an attribute. Raises ApiError if there is none."""
-        return self._array_attribute(_GET_INTS, info, name.encode(), ctypes.c_int64)
+        return self._array_attribute(c_api.GET_INTS, info, name.encode(), ctypes.c_int64)
 
     def number(self, info: int, name: str) -> float:
         """Return an attribute. Raises ApiError if there is none."""
         found = ctypes.c_float(0)
-        self._call(_GET_FLOAT, info, name.encode(), ctypes.byref(found))
+        self._call(c_api.GET_FLOAT, info, name.encode(), ctypes.byref(found))
         return found.value
 
     def numbers(self, info: int, name: str) -> tuple[float, ...]:
         """Return an attribute. Raises ApiError if there is none."""
-        return self._array_attribute(_GET_FLOATS, info, name.encode(), ctypes.c_float)
+        return self._array_attribute(c_api.GET_FLOATS, info, name.encode(), ctypes.c_float)
 
     def text(self, info: int, name: str) -> str:
         """Return an attribute. Raises ApiError if there is none."""
-        return self._text(_GET_STRING, info, name.encode()).decode()
+        return self._text(c_api.GET_TEXT, info, name.encode()).decode()
 
     def tensor(self, info: int, name: str) -> NDArray[Any]:
         """Return an attribute. Raises ApiError if there is none."""
-        value = self._word(_GET_TENSOR, info, name.encode(), self._word(_DEFAULT_ALLOCATOR))
+        value = self._word(c_api.GET_TENSOR, info, name.encode(), self._word(c_api.GET_ALLOCATOR_WITH_DEFAULT_OPTIONS))
         try:
             return self._array(value).copy()
         finally:
-            self._release(_RELEASE_VALUE, value)
+            self._release(c_api.RELEASE_VALUE, value)
 
     def constant(self, info: int, index: int) -> NDArray[Any] | None:
         """Return an input that is constant, as long as the session lives; None for others."""
         is_constant = ctypes.c_int(0)
-        value = self._word(_CONSTANT_INPUT, info, index, ctypes.byref(is_constant))
+        value = self._word(c_api.GET_CONSTANT_INPUT, info, index, ctypes.byref(is_constant))
         return self._array(value) if is_constant.value and value else None
 
     def input_type(self, info: int, index: int) -> tuple[np.dtype[Any], tuple[int | None, ...] | None]:
@@ -141,41 +134,41 @@ class Api:
 
         onnxruntime calls a shape of which it knows nothing that of a scalar: it is None, too.
         """
-        held = self._word(_INPUT_TYPE, info, index)
+        held = self._word(c_api.GET_INPUT_TYPE, info, index)
         try:
-            shape = self._word(_CAST_TYPE_INFO, held)
+            shape = self._word(c_api.CAST_TYPE_INFO, held)
             dtype, sizes = self._type_and_sizes(shape)
         finally:
-            self._release(_RELEASE_TYPE_INFO, held)
+            self._release(c_api.RELEASE_TYPE_INFO, held)
         return dtype, tuple(None if size < 0 else size for size in sizes) or None
 
     def input_array(self, context: int, index: int) -> NDArray[Any]:
         """Return an input of a run; it lasts as long as the run."""
-        return self._array(self._word(_CONTEXT_INPUT, context, index))
+        return self._array(self._word(c_api.KERNEL_CONTEXT_GET_INPUT, context, index))
 
     def output_array(self, context: int, index: int, shape: tuple[int, ...]) -> NDArray[Any]:
         """Return an output of a run, to be written, of a shape."""
         sizes = (ctypes.c_int64 * max(1, len(shape)))(*shape)
-        return self._array(self._word(_CONTEXT_OUTPUT, context, index, sizes, len(shape)))
+        return self._array(self._word(c_api.KERNEL_CONTEXT_GET_OUTPUT, context, index, sizes, len(shape)))
 
     def _type_and_sizes(self, shape: int) -> tuple[np.dtype[Any], list[int]]:
-        number = self._word(_ELEMENT_TYPE, shape) & 0xFFFFFFFF
+        number = self._word(c_api.GET_ELEMENT_TYPE, shape) & 0xFFFFFFFF
         if number not in _DTYPES:
             raise ApiError(f"expected an element type of numbers, got number {number}")
-        rank = self._word(_RANK, shape)
+        rank = self._word(c_api.GET_DIMENSIONS_COUNT, shape)
         sizes = (ctypes.c_int64 * max(1, rank))()
-        self._call(_SIZES, shape, sizes, rank)
+        self._call(c_api.GET_DIMENSIONS, shape, sizes, rank)
         return _DTYPES[number], list(sizes[:rank])
 
     def _array(self, value: int) -> NDArray[Any]:
-        shape = self._word(_TYPE_AND_SHAPE, value)
+        shape = self._word(c_api.GET_TENSOR_TYPE_AND_SHAPE, value)
         try:
             dtype, sizes = self._type_and_sizes(shape)
         finally:
-            self._release(_RELEASE_SHAPE, shape)
+            self._release(c_api.RELEASE_TENSOR_TYPE_AND_SHAPE_INFO, shape)
         nbytes = int(np.prod(sizes, dtype=np.int64)) * dtype.itemsize
         if not nbytes:
             return np.empty(sizes, dtype)
-        address = self._word(_TENSOR_DATA, value)
+        address = self._word(c_api.GET_TENSOR_MUTABLE_DATA, value)
         memory: Any = (ctypes.c_byte * nbytes).from_address(address)
         return np.ndarray(sizes, dtype, memory)

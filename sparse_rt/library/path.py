@@ -15,7 +15,7 @@ from sparse_rt.errors import ConfigError, message
 from sparse_rt.library import kernels, operators
 from sparse_rt.library.callbacks import Maker, connect
 
-__all__ = ["get_library_path", "get_segment_library_path"]
+__all__ = ["get_library_path", "get_segment_library_path", "open_library", "written"]
 
 _lock = threading.Lock()
 #: Libraries that this process has opened, by what tells a file from another one of the same name.
@@ -51,7 +51,7 @@ def get_library_path() -> str:
 def get_segment_library_path() -> str:
     """Return the path of the library whose operators are segments of this process; see :mod:`.segments`.
 
-    It is apart because each operator of a library costs every session that it is registered in some 0.1 ms and 25 KB.
+    It is apart because each operator of a library costs every session that it is registered in time and memory.
     Raises what :func:`get_library_path` does.
     """
     return _library(operators.segment_domains(), kernels.make_segment)
@@ -60,23 +60,30 @@ def get_segment_library_path() -> str:
 def _library(domains: tuple[Domain, ...], make: Maker) -> str:
     with _lock:
         try:
-            path = _written(domains)
+            path = written(domains, "libsparse_rt")
         except (LookupError, OSError) as error:
             expected = "x86-64 Linux, kernels that are compiled, and a folder or memory for a library"
             remedy = "Leave the library out: compressed files run without it."
             raise ConfigError(message(_WHERE, expected, str(error), remedy)) from error
-        _open(path, make)
+        open_library(path, make)
     return path
 
 
-def _written(domains: tuple[Domain, ...]) -> str:
+def written(domains: tuple[Domain, ...], name: str) -> str:
+    """Return the path of the library with these operators, whose file is called `name` and what tells it from others.
+
+    Raises
+    ------
+    LookupError, OSError
+        This system has no machine code that can be kept; there is nowhere to put it.
+    """
     digest = hashlib.sha256(repr(domains).encode()).hexdigest()[:20]
-    soname = f"libsparse_rt-{digest}.so"
+    soname = f"{name}-{digest}.so"
     return str(path_of(cache_key(), soname, lambda: library_of(domains, soname)))
 
 
-def _open(path: str, make: Maker) -> None:
-    """Have the system load a library, as onnxruntime will, and let it call Python."""
+def open_library(path: str, make: Maker) -> None:
+    """Have the system load a library, as onnxruntime will, and let it call Python, which makes kernels by `make`."""
     found = os.stat(path)
     mark = (found.st_dev, found.st_ino)
     if mark not in _opened:

@@ -7,7 +7,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 from numba.core import config
-from onnx import helper
+from onnx import TensorProto, helper
 from sparse_rt_kernels.threads.pool import ThreadPool
 
 from sparse_rt.library import callbacks, kernel_block, segments
@@ -160,3 +160,26 @@ def test_scratch_memory_is_not_shared_by_sessions(rng):
     sessions = [session_of(segment) for _ in range(3)]
     for session in sessions:
         assert_same(session, segment, {"x": normal(rng, 3, 16, 12, 12)})
+
+
+@pytest.mark.parametrize("case", ["type", "inputs", "outputs"])
+def test_a_node_that_is_unlike_its_segment_is_refused(rng, case):
+    """Kernels read what they are given without a look at its type."""
+    segment = only_segment(residual_model(rng))
+    number = segments.register(segment, 1)
+    inputs = ["x", "other"] if case == "inputs" else ["x"]
+    outputs = [*segment.outputs, "more"] if case == "outputs" else list(segment.outputs)
+    kind = TensorProto.UINT8 if case == "type" else TensorProto.FLOAT
+    operator = helper.make_node("Segment_float", inputs, outputs, domain="sparse_rt.plan", segment=number)
+    graph = helper.make_graph(
+        [operator],
+        "graph",
+        [helper.make_tensor_value_info(name, kind, None) for name in inputs],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
+    )
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("sparse_rt.plan", 1)]
+    options = ort.SessionOptions()
+    options.register_custom_ops_library(get_segment_library_path())
+    with pytest.raises(Exception, match=r"sparse_rt: node '.*expected inputs \(float32\) and 1 outputs"):
+        ort.InferenceSession(helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString(), options)
+    segments.unregister(number)

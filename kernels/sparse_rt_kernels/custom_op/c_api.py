@@ -11,6 +11,12 @@ VERSION: Final = 17
 #: The first version with :data:`KERNEL_INFO_GET_ALLOCATOR`.
 HAS_ALLOCATORS: Final = 18
 
+#: A version of the interface that every onnxruntime has.
+ANY_VERSION: Final = 1
+#: OrtErrorCode.
+FAIL: Final = 1
+INVALID_ARGUMENT: Final = 2
+
 #: (code, text).
 CREATE_STATUS: Final = 8 * 0
 #: (status): the address of its words.
@@ -21,6 +27,8 @@ CUSTOM_OP_DOMAIN_ADD: Final = 8 * 27
 ADD_CUSTOM_OP_DOMAIN: Final = 8 * 28
 #: (value, place for the address).
 GET_TENSOR_MUTABLE_DATA: Final = 8 * 51
+#: (type info, place for the info of a tensor), not to be released.
+CAST_TYPE_INFO: Final = 8 * 55
 #: (info, place for the element type, 32 bits), (info, place for how many elements there are).
 GET_ELEMENT_TYPE: Final = 8 * 60
 GET_ELEMENT_COUNT: Final = 8 * 64
@@ -43,17 +51,25 @@ KERNEL_CONTEXT_GET_OUTPUT: Final = 8 * 91
 #: (status), (value).
 RELEASE_STATUS: Final = 8 * 93
 RELEASE_VALUE: Final = 8 * 96
-#: (info).
+#: (type info), (info).
+RELEASE_TYPE_INFO: Final = 8 * 98
 RELEASE_TENSOR_TYPE_AND_SHAPE_INFO: Final = 8 * 99
 #: (allocator).
 RELEASE_ALLOCATOR: Final = 8 * 132
 #: Attributes that are several floats, ints: (info, name, place, place for how many).
 GET_FLOATS: Final = 8 * 162
 GET_INTS: Final = 8 * 163
-#: (info, place for how many inputs a node has).
+#: (info, place for how many inputs a node has), likewise outputs.
 GET_INPUT_COUNT: Final = 8 * 230
+GET_OUTPUT_COUNT: Final = 8 * 231
+#: (info, number of the input, place, place for its length), the text as in :data:`GET_TEXT`.
+GET_INPUT_NAME: Final = 8 * 232
+#: (info, number of the input, place for the type info), to be released.
+GET_INPUT_TYPE: Final = 8 * 234
 #: An attribute that is a tensor: (info, name, allocator, place for the value), to be released.
 GET_TENSOR: Final = 8 * 236
+#: (info, place, place for its length): the name of a node.
+GET_NODE_NAME: Final = 8 * 244
 #: (info, number of the input, place for whether it is constant, 32 bits, place for the value), not to be released.
 GET_CONSTANT_INPUT: Final = 8 * 249
 #: (context, function of (data, number), how many numbers, 0, data): numbers are handed out to whatever thread is free.

@@ -7,16 +7,23 @@ from sparse_rt_kernels.custom_op.words import call, kernel, library
 from sparse_rt_kernels.jit.compilation import kernel_jit
 from sparse_rt_kernels.threads import atomics
 
-__all__ = ["MOST_INPUTS", "MOST_OUTPUTS", "MOST_WORDS", "compute", "read_inputs", "run_call", "threads_of"]
+__all__ = [
+    "MOST_INPUTS",
+    "MOST_OUTPUTS",
+    "MOST_WORDS",
+    "compute",
+    "has_key",
+    "place_output",
+    "read_inputs",
+    "run_call",
+    "threads_of",
+]
 
 #: How many inputs a call may read, and how many words their ranks and sizes may be.
 MOST_INPUTS: Final = 64
 MOST_WORDS: Final = 512
 MOST_OUTPUTS: Final = 64
 _LINE: Final = 64
-#: onnxruntime's OrtErrorCode.
-_FAIL: Final = 1
-_INVALID_ARGUMENT: Final = 2
 
 
 @kernel_jit
@@ -66,35 +73,46 @@ def read_inputs(api: int, own: int, context: int, pointers: int, key: int) -> in
 
 
 @kernel_jit
+def has_key(prepared: int, key: int, count: int) -> int:
+    """Return whether a call is for the shapes in `key`, so many words."""
+    if native.load(prepared + call.KEY_COUNT) != count:
+        return 0
+    own = native.load(prepared + call.KEY)
+    for word in range(count):
+        if native.load(own + 8 * word) != native.load(key + 8 * word):
+            return 0
+    return 1
+
+
+@kernel_jit
 def _find(own: int, threads: int, key: int, count: int) -> int:
     """Return the kept call of a kernel for the shapes in `key`; 0 if there is none."""
     prepared = atomics.load(own + kernel.CALLS)
     while prepared != 0:
-        is_equal = native.load(prepared + call.KEY_COUNT) == count
-        is_equal = is_equal and native.load(prepared + call.THREADS) == threads
-        place = native.load(prepared + call.KEY)
-        word = 0
-        while is_equal and word < count:
-            is_equal = native.load(place + 8 * word) == native.load(key + 8 * word)
-            word += 1
-        if is_equal:
+        if native.load(prepared + call.THREADS) == threads and has_key(prepared, key, count):
             return prepared
         prepared = native.load(prepared + call.NEXT)
     return 0
 
 
 @kernel_jit
+def place_output(api: int, context: int, number: int, sizes: int, rank: int, pointer: int) -> int:
+    """Have onnxruntime make an output of these sizes, and put its address at `pointer`; return its status."""
+    words = native.stack(8)
+    get_output = native.load(api + c_api.KERNEL_CONTEXT_GET_OUTPUT)
+    status = native.call(get_output, (context, number, sizes, rank, words))
+    if status != 0:
+        return status
+    return native.call(native.load(api + c_api.GET_TENSOR_MUTABLE_DATA), (native.load(words), pointer))
+
+
+@kernel_jit
 def _place_outputs(api: int, context: int, prepared: int, pointers: int) -> int:
     """Have onnxruntime make the outputs, and put their addresses at `pointers`; return its status."""
-    words = native.stack(8)
     outputs = native.load(prepared + call.OUTPUTS)
     for number in range(native.load(prepared + call.OUTPUT_COUNT)):
         rank, sizes = native.load(outputs + 16 * number), native.load(outputs + 16 * number + 8)
-        get_output = native.load(api + c_api.KERNEL_CONTEXT_GET_OUTPUT)
-        status = native.call(get_output, (context, number, sizes, rank, words))
-        if status == 0:
-            data = native.load(api + c_api.GET_TENSOR_MUTABLE_DATA)
-            status = native.call(data, (native.load(words), pointers + 8 * number))
+        status = place_output(api, context, number, sizes, rank, pointers + 8 * number)
         if status != 0:
             return status
     return 0
@@ -141,7 +159,7 @@ def run_call(own: int, context: int, prepared: int, inputs: int, outputs: int) -
     arena_bytes = (native.load(prepared + call.ARENA_BYTES) // _LINE + 1) * _LINE
     block = native.call(native.load(allocator + 8), (allocator, table_bytes + arena_bytes + scratch_bytes + _LINE))
     if block == 0:
-        return _status(of, _FAIL, native.load(of + library.NO_MEMORY))
+        return _status(of, c_api.FAIL, native.load(of + library.NO_MEMORY))
     table = (block // _LINE + 1) * _LINE
     _fill_table(prepared, table, table + table_bytes, inputs, outputs)
     status = tasks.run_launches(of, context, prepared, table, table + table_bytes + arena_bytes)
@@ -181,7 +199,7 @@ def _run_elsewhere(own: int, context: int) -> int:
     native.store(error, native.load(of + library.FAILED))
     function = native.load(of + library.RUN)
     if function == 0 or native.call(function, (own, context, error)) == 0:
-        return _status(of, _FAIL, native.load(error))
+        return _status(of, c_api.FAIL, native.load(error))
     return 0
 
 
@@ -193,7 +211,7 @@ def compute(own: int, context: int) -> int:
     inputs, key, error = native.stack(MOST_INPUTS), native.stack(MOST_WORDS), native.stack(8)
     count = read_inputs(native.load(of + library.API), own, context, inputs, key)
     if count < 0:
-        return _status(of, _INVALID_ARGUMENT, native.load(of + library.TOO_MANY))
+        return _status(of, c_api.INVALID_ARGUMENT, native.load(of + library.TOO_MANY))
     threads = threads_of(own, context)
     prepared = _find(own, threads, key, count)
     if prepared == 0:
@@ -204,7 +222,7 @@ def compute(own: int, context: int) -> int:
         if prepared == 0 and native.load(own + kernel.RUNS_ELSEWHERE) != 0:
             return _run_elsewhere(own, context)
         if prepared == 0:
-            return _status(of, _INVALID_ARGUMENT, native.load(error))
+            return _status(of, c_api.INVALID_ARGUMENT, native.load(error))
     status = _run(own, context, prepared, inputs)
     done = native.load(of + library.DONE)
     if native.load(prepared + call.IS_KEPT) == 0 and done != 0:

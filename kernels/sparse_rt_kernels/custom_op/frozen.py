@@ -14,12 +14,7 @@ from sparse_rt_kernels.jit.compiler import external
 
 __all__ = ["check", "create", "prepare", "release", "run"]
 
-#: How often a kernel looks how many threads onnxruntime's pool has.
-_LOOKS: Final = 3
 _MOST_AXES: Final = 64
-#: onnxruntime's OrtErrorCode, and a version of its interface that every one has.
-_FAIL: Final = 1
-_ANY_VERSION: Final = 1
 
 _calloc: Any = external("calloc", "intp", "intp", "intp")
 _free: Any = external("free", "void", "intp")
@@ -34,8 +29,10 @@ def check(options: int, base: int, block: int) -> int:
         identity.sum_bytes(native.load(row), native.load(row + 8), state)
         is_first_equal = native.load(state) == native.load(row + 16)
         if not is_first_equal or native.load(state + 8) != native.load(row + 24):
-            api = native.call(native.load(base), (_ANY_VERSION,))
-            return native.call(native.load(api + c_api.CREATE_STATUS), (_FAIL, native.load(block + checked.DAMAGED)))
+            api = native.call(native.load(base), (c_api.ANY_VERSION,))
+            return native.call(
+                native.load(api + c_api.CREATE_STATUS), (c_api.FAIL, native.load(block + checked.DAMAGED))
+            )
     return native.call(native.load(block + checked.GO_ON), (options, base))
 
 
@@ -69,7 +66,7 @@ def create(number: int, api: int, info: int, error: int, first: int) -> int:
         return 0
     native.store(own + kernel.LIBRARY, native.load(node + frozen.LIBRARY))
     native.store(own + kernel.THREADS, 1)
-    native.store(own + kernel.LOOKS, _LOOKS)
+    native.store(own + kernel.LOOKS, kernel.MOST_LOOKS)
     native.store(own + kernel.INPUT_COUNT, native.load(node + frozen.INPUT_COUNT))
     native.store(own + kernel.INPUTS, native.load(node + frozen.INPUTS))
     native.store(own + kernel.OWN, node)
@@ -92,12 +89,7 @@ def prepare(own: int, threads: int, key: int, count: int, error: int) -> int:
     at = native.load(node + frozen.CALLS)
     while at != 0:
         uses = native.load(at + call.THREADS)
-        is_fit = most < uses <= threads and native.load(at + call.KEY_COUNT) == count
-        place, word = native.load(at + call.KEY), 0
-        while is_fit and word < count:
-            is_fit = native.load(place + 8 * word) == native.load(key + 8 * word)
-            word += 1
-        if is_fit:
+        if most < uses <= threads and compute.has_key(at, key, count):
             found, most = at, uses
         at = native.load(at + call.NEXT)
     if found == 0:
@@ -176,18 +168,14 @@ def _any_part(node: int, key: int) -> int:
 @kernel_jit
 def _place_outputs(api: int, context: int, node: int, part: int, key: int, pointers: int) -> int:
     """Have onnxruntime make the outputs for all units, and put their addresses at `pointers`; return its status."""
-    words, sizes = native.stack(8), native.stack(_MOST_AXES)
+    sizes = native.stack(_MOST_AXES)
     leading, first = native.load(node + frozen.LEADING), _leading(node, key)
     outputs = native.load(part + call.OUTPUTS)
     for number in range(native.load(part + call.OUTPUT_COUNT)):
         rank, own = native.load(outputs + 16 * number), native.load(outputs + 16 * number + 8)
         for axis in range(rank):
             native.store(sizes + 8 * axis, native.load((first if axis < leading else own) + 8 * axis))
-        get_output = native.load(api + c_api.KERNEL_CONTEXT_GET_OUTPUT)
-        status = native.call(get_output, (context, number, sizes, rank, words))
-        if status == 0:
-            data = native.load(api + c_api.GET_TENSOR_MUTABLE_DATA)
-            status = native.call(data, (native.load(words), pointers + 8 * number))
+        status = compute.place_output(api, context, number, sizes, rank, pointers + 8 * number)
         if status != 0:
             return status
     return 0

@@ -1,7 +1,5 @@
 """How a library and its kernels come and go: the functions that onnxruntime calls apart from runs."""
 
-from typing import Final
-
 from sparse_rt_kernels.custom_op import c_api, native
 from sparse_rt_kernels.custom_op.words import domain, kernel, library, op
 from sparse_rt_kernels.jit.compilation import kernel_jit
@@ -9,10 +7,6 @@ from sparse_rt_kernels.threads import atomics
 
 __all__ = ["create", "destroy", "register"]
 
-#: onnxruntime's OrtErrorCode.
-_FAIL: Final = 1
-#: A version of the interface that every onnxruntime has.
-_ANY_VERSION: Final = 1
 _ZERO, _NINE, _DOT = ord("0"), ord("9"), ord(".")
 
 
@@ -65,12 +59,12 @@ def register(options: int, base: int, of: int) -> int:
     get_api = native.load(base)
     minor = _minor_version(native.call(native.load(base + 8), ()))
     # Of a version that it does not have, onnxruntime would complain on the standard error, too.
-    api = native.call(get_api, (c_api.VERSION if minor >= c_api.VERSION else _ANY_VERSION,))
+    api = native.call(get_api, (c_api.VERSION if minor >= c_api.VERSION else c_api.ANY_VERSION,))
     create_status = native.load(api + c_api.CREATE_STATUS)
     if minor < c_api.VERSION:
-        return native.call(create_status, (_FAIL, native.load(of + library.TOO_OLD)))
+        return native.call(create_status, (c_api.FAIL, native.load(of + library.TOO_OLD)))
     if native.load(of + library.CREATE) == 0:
-        return native.call(create_status, (_FAIL, native.load(of + library.NO_CREATOR)))
+        return native.call(create_status, (c_api.FAIL, native.load(of + library.NO_CREATOR)))
     native.store(of + library.HAS_ALLOCATORS, minor >= c_api.HAS_ALLOCATORS)
     native.store(of + library.API, api)
     blocks = native.load(of + library.DOMAINS)
@@ -89,7 +83,7 @@ def create(own: int, api: int, info: int, place: int) -> int:
     if function != 0:
         made = native.call(function, (native.load(own + op.NUMBER), api, info, words))
     if made == 0:
-        return native.call(native.load(api + c_api.CREATE_STATUS), (_FAIL, native.load(words)))
+        return native.call(native.load(api + c_api.CREATE_STATUS), (c_api.FAIL, native.load(words)))
     if native.load(of + library.HAS_ALLOCATORS) != 0:
         status = native.call(native.load(api + c_api.KERNEL_INFO_GET_ALLOCATOR), (info, 0, words))
     else:

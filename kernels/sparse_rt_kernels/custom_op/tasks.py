@@ -25,8 +25,8 @@ _SET_WORDS: Final = 128
 _sched_getaffinity: Any = external("sched_getaffinity", "intc", "intp", "intp", "intp")
 
 
-def work(phase: int, thread: int) -> int:
-    """Run tasks of a phase until there are no more, as number `thread` of the threads that do."""
+@kernel_jit
+def _take_tasks(phase: int, thread: int) -> int:
     f, arguments, x = native.load(phase + _FUNCTION), native.load(phase + _ARGUMENTS), native.load(phase + _X)
     other, out, shared = native.load(phase + _OTHER), native.load(phase + _OUT), native.load(phase + _SHARED)
     scratch = native.load(phase + _SCRATCH) + thread * native.load(phase + _STRIDE)
@@ -36,6 +36,11 @@ def work(phase: int, thread: int) -> int:
         atomics.call_task(f, task, arguments, x, other, out, shared, scratch)
         task = atomics.fetch_add(phase + _NEXT, 1)
     return 0
+
+
+def work(phase: int, thread: int) -> int:
+    """Run tasks of a phase until there are no more, as number `thread` of the threads that do."""
+    return _take_tasks(phase, thread)
 
 
 def meet(meeting: int, thread: int) -> int:
@@ -94,12 +99,7 @@ def _run_phase(of: int, context: int, phase: int, threads: int, tasks: int) -> i
     atomics.exchange(phase + _TASKS, tasks)
     atomics.exchange(phase + _NEXT, 0)
     if threads == 1 or tasks == 1:
-        f, arguments, x = native.load(phase + _FUNCTION), native.load(phase + _ARGUMENTS), native.load(phase + _X)
-        other, out, shared = native.load(phase + _OTHER), native.load(phase + _OUT), native.load(phase + _SHARED)
-        scratch = native.load(phase + _SCRATCH)
-        for task in range(tasks):
-            atomics.call_task(f, task, arguments, x, other, out, shared, scratch)
-        return 0
+        return _take_tasks(phase, 0)
     function, api = native.load(of + library.WORK), native.load(of + library.API)
     parallel_for = native.load(api + c_api.KERNEL_CONTEXT_PARALLEL_FOR)
     return native.call(parallel_for, (context, function, min(threads, tasks), 0, phase))

@@ -1,7 +1,6 @@
 """Watch onnxruntime make and run the kernels of a model: which nodes there are, and which shapes their inputs take."""
 
 import ctypes
-import hashlib
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,23 +10,19 @@ import numpy as np
 import onnx_ir as ir
 import onnxruntime as ort
 from numpy.typing import NDArray
-from sparse_rt_kernels.custom_op.contents import LIBRARY, library_of
 from sparse_rt_kernels.custom_op.frozen_library import Attribute
 from sparse_rt_kernels.custom_op.identity import identity
 from sparse_rt_kernels.custom_op.words import attribute
-from sparse_rt_kernels.disk.library_file import path_of
-from sparse_rt_kernels.jit.compilation import cache_key
 from sparse_rt_kernels.threads.workspace import address_of
 
-from sparse_rt.graph.operators import COMPRESSED
 from sparse_rt.library import operators
 from sparse_rt.library.call_block import CallBlock
-from sparse_rt.library.callbacks import connect
 from sparse_rt.library.describe import attribute_kinds, described
-from sparse_rt.library.fallback import Fallback
 from sparse_rt.library.kernel_block import KernelBlock, Runner
-from sparse_rt.library.node_segment import Refusal, segment_of
+from sparse_rt.library.kernels import runner_of
+from sparse_rt.library.node_segment import Refusal
 from sparse_rt.library.onnxruntime_api import Api
+from sparse_rt.library.path import open_library, written
 
 __all__ = ["Recorded", "Recording", "attributes_of"]
 
@@ -112,14 +107,11 @@ class Recording:
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
         options.log_severity_level = 4
-        domains = operators.domains()
-        soname = f"libsparse_rt-recording-{hashlib.sha256(repr(domains).encode()).hexdigest()[:20]}.so"
         # A library of its own: that of the process makes kernels that nobody watches.
-        path = str(path_of(cache_key(), soname, lambda: library_of(domains, soname)))
+        path = written(operators.domains(), "libsparse_rt-recording")
         with _lock:
             _watching[:] = [self]
-            self._library = ctypes.CDLL(path)
-            connect(ctypes.addressof(ctypes.c_int64.in_dll(self._library, LIBRARY)), _make)
+            open_library(path, _make)
             options.register_custom_ops_library(path)
             try:
                 self.session = ort.InferenceSession(model, options)
@@ -134,17 +126,15 @@ class Recording:
         """Make the kernel of a node, and watch it."""
         _, op_type = operators.name_of(number)
         node = described(api, info, op_type)
-        segment = segment_of(node)
-        runner = Fallback(node, 1) if isinstance(segment, Refusal) else segment
-        operands = COMPRESSED[op_type].inputs
+        found = runner_of(node)
         recorded = Recorded(
             node.name or op_type,
             number,
             _identity(api, info, op_type),
-            runner,
-            segment if isinstance(segment, Refusal) else None,
-            tuple(operands.index(name) for name in runner.inputs),
-            tuple(node.inputs[name].dtype for name in runner.inputs),
+            found.runner,
+            found.refusal,
+            found.places,
+            tuple(node.inputs[name].dtype for name in found.runner.inputs),
         )
         self.nodes.append(recorded)
         return _Watched(library, recorded)

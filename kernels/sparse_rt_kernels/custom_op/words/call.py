@@ -25,10 +25,8 @@ WRITE_COUNT: Final = 8 * 12
 #: Outputs that are another shape of an array: triples (input i, or -1 - output, number of the output, bytes).
 COPIES: Final = 8 * 13
 COPY_COUNT: Final = 8 * 14
-#: The most tasks that any phase runs at once.
-WIDTH: Final = 8 * 15
 #: Not 0 if it is in the kernel's list, and stays.
-IS_KEPT: Final = 8 * 16
+IS_KEPT: Final = 8 * 15
 #: The threads that it was prepared for.
-THREADS: Final = 8 * 17
-COUNT: Final = 18
+THREADS: Final = 8 * 16
+COUNT: Final = 17

@@ -8,6 +8,7 @@ CALLS: Final = 8 * 1
 #: How many threads onnxruntime's pool has, as far as is known, and how often it is still to be looked.
 THREADS: Final = 8 * 2
 LOOKS: Final = 8 * 8
+MOST_LOOKS: Final = 3
 #: Not 0 where the kernel has no calls, and :data:`.library.RUN` runs it.
 RUNS_ELSEWHERE: Final = 8 * 3
 #: How many inputs a call reads, and which ones of the node.
