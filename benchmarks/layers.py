@@ -86,10 +86,8 @@ def main() -> None:
                     title = f"{suite}, {dtype}, {threads} thread{'s' * (threads > 1)}"
                     summary = _print_suite(console, title, rows)
                     suites.append({"suite": suite, "dtype": dtype, "threads": threads, **summary, "layers": rows})
-    origin = record.provenance(versions)
-    console.print(f"{origin['cpu']}; {', '.join(versions.values())}; commit {origin['commit']}")
-    if not options.no_record:
-        record.append("layers", {**origin, "suites": suites})
+    fields = {"suites": suites}
+    record.conclude(console, "layers", versions, fields, keep=not options.no_record)
 
 
 if __name__ == "__main__":

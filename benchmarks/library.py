@@ -16,7 +16,6 @@ memory
     resident after the imports taken off.
 """
 
-import argparse
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -29,9 +28,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import fresh_process, record
+from benchmarks import fresh_process, network_options, record
 from benchmarks.comparison import OURS, Comparison, compare
-from benchmarks.models.networks import DTYPES, NETWORKS, cache_folder, compressed_file, dense_file
+from benchmarks.models.networks import NETWORKS, compressed_file, dense_file
 from benchmarks.registered import FROM_PYTHON, WITHOUT
 from sparse_rt.bench.process import EngineProcess
 from sparse_rt.feeds import write_npz
@@ -135,30 +134,15 @@ def _print(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def main() -> None:
     """Measure, print, record."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="", help=f"only models whose name holds this: {', '.join(NETWORKS)}")
-    parser.add_argument("--dtype", nargs="+", choices=DTYPES, default=list(DTYPES))
-    parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
-    parser.add_argument("--seconds", type=float, default=5, help="measured time a row of the table")
+    parser = network_options.parser(__doc__, 5)
     parser.add_argument(
         "--library",
         default=FROM_PYTHON,
         help=f"{FROM_PYTHON}, the one that sparse_rt writes for this process; {WITHOUT}; or a file of sparse-rt "
         "library, where {model} and {dtype} stand for each model's own (default: %(default)s)",
     )
-    parser.add_argument(
-        "--models",
-        type=Path,
-        default=cache_folder(),
-        metavar="FOLDER",
-        help="of NAME_DTYPE.onnx and NAME_DTYPE_compressed.onnx; built there if missing, and never replaced "
-        "(default: %(default)s)",
-    )
-    parser.add_argument("--no-record", action="store_true", help="do not append to benchmarks/results")
     options = parser.parse_args()
-    names = [name for name in NETWORKS if options.only in name]
-    if not names:
-        parser.error(f"--only: expected a part of {', '.join(NETWORKS)}, got '{options.only}'")
+    names = network_options.chosen(options, parser)
     console = Console(width=None if sys.stdout.isatty() else 170)
     rows: list[dict[str, Any]] = []
     versions: dict[str, str] = {}
@@ -170,10 +154,8 @@ def main() -> None:
                 rows.append(row)
                 console.print(f"{name}, {dtype}, threads {threads}: {row['ratio']['value']:.2f}")
     _print(console, rows)
-    origin = record.provenance(versions)
-    console.print(f"{origin['cpu']}; {', '.join(versions.values())}; commit {origin['commit']}")
-    if not options.no_record:
-        record.append("library", {**origin, "library": options.library, "seconds": options.seconds, "models": rows})
+    fields = {"library": options.library, "seconds": options.seconds, "models": rows}
+    record.conclude(console, "library", versions, fields, keep=not options.no_record)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ start
     Time to create a session in a new process, machine code of the kernels cached, ours over onnxruntime's; medians.
 """
 
-import argparse
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -33,10 +32,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import fresh_process, record
+from benchmarks import fresh_process, network_options, record
 from benchmarks.comparison import OURS, Comparison, compare, open_engines
 from benchmarks.limit import KERNEL_LIMITS, sparse_share, speed_limit
-from benchmarks.models.networks import DTYPES, NETWORKS, cache_folder, compressed_file, dense_file
+from benchmarks.models.networks import NETWORKS, compressed_file, dense_file
 from sparse_rt.feeds import write_npz
 
 __all__ = ["result", "table_row"]
@@ -129,24 +128,9 @@ def _print(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def main() -> None:
     """Measure, print, record."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="", help=f"only models whose name holds this: {', '.join(NETWORKS)}")
-    parser.add_argument("--dtype", nargs="+", choices=DTYPES, default=list(DTYPES))
-    parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
-    parser.add_argument("--seconds", type=float, default=10, help="measured time a row of the table")
-    parser.add_argument(
-        "--models",
-        type=Path,
-        default=cache_folder(),
-        metavar="FOLDER",
-        help="of NAME_DTYPE.onnx, dense, and NAME_DTYPE_compressed.onnx, for sparse_rt; built there if missing, "
-        "1.3 GB, and never replaced (default: %(default)s)",
-    )
-    parser.add_argument("--no-record", action="store_true", help="do not append to benchmarks/results")
+    parser = network_options.parser(__doc__, 10)
     options = parser.parse_args()
-    names = [name for name in NETWORKS if options.only in name]
-    if not names:
-        parser.error(f"--only: expected a part of {', '.join(NETWORKS)}, got '{options.only}'")
+    names = network_options.chosen(options, parser)
     console = Console(width=None if sys.stdout.isatty() else 140)
     rows: list[dict[str, Any]] = []
     versions: dict[str, str] = {}
@@ -157,10 +141,8 @@ def main() -> None:
                 rows.append(row)
                 console.print(f"{name}, {dtype}, threads {threads}: {row['ratios'][row['best']]['value']:.2f}")
     _print(console, rows)
-    origin = record.provenance(versions)
-    console.print(f"{origin['cpu']}; {', '.join(versions.values())}; commit {origin['commit']}")
-    if not options.no_record:
-        record.append("networks", {**origin, "seconds": options.seconds, "models": rows})
+    fields = {"seconds": options.seconds, "models": rows}
+    record.conclude(console, "networks", versions, fields, keep=not options.no_record)
 
 
 if __name__ == "__main__":

@@ -106,10 +106,8 @@ def main() -> None:
                 rows.append({"model": name, "dtype": dtype, "threads": threads, **result(comparison)})
                 console.print(f"{name}, {dtype}, threads {threads}: {rows[-1]['ratio']['value']:.2f}")
     _print(console, rows)
-    origin = record.provenance(versions)
-    console.print(f"{origin['cpu']}; {', '.join(versions.values())}; commit {origin['commit']}")
-    if not options.no_record:
-        record.append("never_slower", {**origin, "tuning": options.tuning, "seconds": options.seconds, "models": rows})
+    fields = {"tuning": options.tuning, "seconds": options.seconds, "models": rows}
+    record.conclude(console, "never_slower", versions, fields, keep=not options.no_record)
 
 
 if __name__ == "__main__":

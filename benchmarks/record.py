@@ -8,9 +8,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from sparse_rt.bench.machine import cpu_name
 
-__all__ = ["append", "provenance"]
+__all__ = ["append", "conclude", "provenance"]
 
 _RESULTS = Path(__file__).parent / "results"
 
@@ -37,6 +39,24 @@ def _commit() -> str:
 def _git(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = ["git", "-C", str(_RESULTS.parent), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def conclude(console: Console, name: str, engines: Mapping[str, str], fields: Mapping[str, Any], *, keep: bool) -> None:
+    """Print what a command's figures were measured on, and append them to its record, unless they are not to be kept.
+
+    Parameters
+    ----------
+    name
+        Of the command, and of its record.
+    engines
+        Their versions.
+    fields
+        What the record says beside its provenance.
+    """
+    origin = provenance(engines)
+    console.print(f"{origin['cpu']}; {', '.join(engines.values())}; commit {origin['commit']}")
+    if keep:
+        append(name, {**origin, **fields})
 
 
 def append(name: str, record: Mapping[str, Any]) -> None:

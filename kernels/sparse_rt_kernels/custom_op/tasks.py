@@ -17,7 +17,7 @@ _PHASE_WORDS: Final = 16
 #: What threads share that meet: how many have come, how many had when the first one left, how many are expected.
 _COME, _MET, _EXPECTED = (8 * word for word in range(3))
 _MEETING_WORDS: Final = 8
-#: Looks at who has come before a thread gives up: some 200 us, in which a thread that sleeps wakes up.
+#: Looks at who has come before a thread gives up: 120 us on Zen 4, in which a thread that sleeps wakes up.
 _PATIENCE: Final = 5000
 #: Words of a set of CPUs as the system tells it.
 _SET_WORDS: Final = 128
